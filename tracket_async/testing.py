@@ -1,0 +1,1 @@
+"""The doors for tests: a pytest plugin with an emulator fixture."""
