@@ -1,0 +1,1 @@
+"""The wire: requests out, models in. Nothing here awaits, opens a socket or reads a clock."""

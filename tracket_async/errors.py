@@ -1,0 +1,332 @@
+"""Every exception that this package raises, and whose fault each one is.
+
+    TracketError
+    |-- UsageError (ValueError)            caller: a bad argument or setting; nothing was sent
+    |   |-- ConfigurationError             settings or environment
+    |   |-- UnsupportedError               not offered by this version of the API
+    |   `-- MissingExtraError              an optional dependency is not installed
+    |-- ClientStateError (RuntimeError)    caller: the client is not open (any more)
+    |-- RequestError                       one call failed; it says which, and how often it was tried
+    |   |-- NetworkError                   network
+    |   |   |-- ConnectError               no connection: the request was provably not sent
+    |   |   |-- ConnectionLostError        the connection broke before the whole answer was there
+    |   |   |-- TruncatedResponseError     the answer ended early
+    |   |   |-- AttemptTimeoutError (TimeoutError)    one attempt took too long
+    |   |   `-- DeadlineExceededError (TimeoutError)  the whole call took too long
+    |   |-- StatusError                    the server answered with an error
+    |   |   |-- BadRequestError            400, 422     caller
+    |   |   |-- AuthenticationError        401          caller
+    |   |   |-- PermissionDeniedError      403          caller
+    |   |   |-- NotFoundError              404          caller
+    |   |   |-- ConflictError              409          caller
+    |   |   |-- GoneError                  410          caller
+    |   |   |-- PayloadTooLargeError       413          caller
+    |   |   |-- RateLimitedError           429          service
+    |   |   `-- ServerError                5xx          service
+    |   |-- ResponseError                  service: the answer cannot be used
+    |   |   |-- UnreadableResponseError    not JSON (an HTML page, say)
+    |   |   |-- MalformedResponseError     JSON of another shape; names the path and the worklog
+    |   |   |-- ResponseTooLargeError      longer than the cap
+    |   |   `-- RedirectError              the server sent us elsewhere; never followed
+    |   |-- CursorLoopError                service: the cursors of a walk go round in a circle
+    |   `-- AmbiguousWriteError            network: a create whose answer was lost
+    `-- ExportError                        an export or a sync stopped before its end
+        |-- TargetBusyError                caller: another process is writing there
+        |-- StoreError                     caller: the store is of another request, version or program
+        |-- StorageError (OSError)         caller: disk full, or not writable
+        `-- IncompleteExportError          what was exported could not be verified to be everything
+
+Rules: an exception carries data and not only a sentence; it survives pickling; it never holds a secret, a header
+or a body beyond a short redacted excerpt; a foreign exception never hides in ``__context__``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+Fault = Literal["caller", "service", "network"]
+
+
+def _restore(cls: type[TracketError], args: tuple[Any, ...], state: dict[str, Any]) -> TracketError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class TracketError(Exception):
+    """The root: catch it to catch everything that this package raises on purpose.
+
+    Attributes:
+        fault: whose fault it is: ``"caller"``, ``"service"`` or ``"network"``.
+        hint: what to do next, one sentence.
+        cursor: in the middle of a walk, the cursor from which the walk can be resumed: nothing that was yielded
+            before comes again, nothing is missed. None: resume from the start, or this is no walk.
+    """
+
+    fault: Fault = "caller"
+    hint: str = ""
+    cursor: str | None = None
+
+    @property
+    def message(self) -> str:
+        """What happened, without the hint."""
+        return str(self.args[0]) if self.args else type(self).__name__
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__.copy())
+
+
+class UsageError(TracketError, ValueError):
+    """An argument or setting is wrong. Nothing was sent."""
+
+
+class ConfigurationError(UsageError):
+    """A setting, or the environment, is incomplete or contradicts itself."""
+
+
+class UnsupportedError(UsageError):
+    """The version of the API in use does not offer this."""
+
+
+class MissingExtraError(UsageError):
+    """An optional dependency is needed for this and is not installed."""
+
+
+class ClientStateError(TracketError, RuntimeError):
+    """The client was used outside ``async with``, or after it was closed."""
+
+
+class RequestError(TracketError):
+    """One call failed.
+
+    Attributes:
+        method: the HTTP method, ``""`` when unknown.
+        path: the path of the request, without host and query.
+        status: the HTTP status, None when no answer came.
+        attempts: how many attempts were made; 0 when the first was never made.
+        retry_after: seconds that the server asked to wait, None when it did not say.
+        request_id: the server's id of the (last) request, None when it gave none.
+        excerpt: the beginning of the answer's body, shortened and redacted; ``""`` without one.
+        maybe_sent: False when the server provably never saw the request.
+        stopped_by: why no further attempt was made: ``"attempts"`` (all used up), ``"deadline"``, ``"budget"``
+            (too many calls of this session are failing), ``"retry_after"`` (the server asked for a longer wait
+            than is allowed), or None: this failure is not one that repeating could mend.
+    """
+
+    method: str = ""
+    path: str = ""
+    status: int | None = None
+    attempts: int = 0
+    retry_after: float | None = None
+    request_id: str | None = None
+    excerpt: str = ""
+    maybe_sent: bool = True
+    stopped_by: Literal["attempts", "deadline", "budget", "retry_after"] | None = None
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.add(**details)
+
+    def add(self, **details: Any) -> Self:
+        """Fill in details that were not known where the error arose; unknown names are refused."""
+        for name, value in details.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no detail {name!r}")
+            setattr(self, name, value)
+        return self
+
+    def __str__(self) -> str:
+        facts: list[str] = []
+        if self.method:
+            facts.append(f"{self.method} {self.path}")
+        if self.attempts > 1:
+            facts.append(f"{self.attempts} attempts")
+        if self.stopped_by == "budget":
+            facts.append("the session's retry budget is used up")
+        if self.retry_after is not None:
+            facts.append(f"the server asks to wait {self.retry_after:g} s")
+        if self.request_id:
+            facts.append(f"request id {self.request_id}")
+        text = self.message + (f" ({', '.join(facts)})" if facts else "")
+        if self.excerpt:
+            text += f": {self.excerpt!r}"
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class NetworkError(RequestError):
+    """Something between here and the server."""
+
+    fault: Fault = "network"
+
+
+class ConnectError(NetworkError):
+    """No connection could be made (DNS, TCP, TLS): the request was not sent."""
+
+    hint = "Check TRACKET_BASE_URL and the network"
+    maybe_sent = False
+
+
+class ConnectionLostError(NetworkError):
+    """The connection broke before the whole answer had arrived."""
+
+
+class TruncatedResponseError(NetworkError):
+    """The answer ended before its announced or well-formed end."""
+
+
+class AttemptTimeoutError(NetworkError, TimeoutError):
+    """One attempt took longer than ``Timeouts`` allows."""
+
+
+class DeadlineExceededError(NetworkError, TimeoutError):
+    """The call, with its queueing and its retries, took longer than its deadline."""
+
+    hint = "Give the call a longer deadline, or the client fewer calls at once"
+
+
+class StatusError(RequestError):
+    """The server answered, and the answer is an error."""
+
+    fault: Fault = "service"
+
+
+class BadRequestError(StatusError):
+    """400 or 422: the server refuses what was sent.
+
+    Attributes:
+        field: the field that the server names, None when it names none.
+    """
+
+    fault: Fault = "caller"
+    field: str | None = None
+
+
+class AuthenticationError(StatusError):
+    """401: the token or the client credentials are not accepted."""
+
+    fault: Fault = "caller"
+    hint = "Check TRACKET_TOKEN, or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID"
+
+
+class PermissionDeniedError(StatusError):
+    """403: the token is good, and may not do this."""
+
+    fault: Fault = "caller"
+    hint = "Use credentials of a user who may do this; monday.com admins see every user's worklogs"
+
+
+class NotFoundError(StatusError):
+    """404: there is nothing of that id."""
+
+    fault: Fault = "caller"
+
+
+class ConflictError(StatusError):
+    """409: what was sent contradicts what the server has."""
+
+    fault: Fault = "caller"
+
+
+class GoneError(StatusError):
+    """410: it was there once (a cursor that has expired, say)."""
+
+    fault: Fault = "caller"
+
+
+class PayloadTooLargeError(StatusError):
+    """413: the server refuses a body of this size."""
+
+    fault: Fault = "caller"
+
+
+class RateLimitedError(StatusError):
+    """429: too many requests; ``retry_after`` says how long to wait, if the server said so."""
+
+    hint = "Wait, or lower the concurrency"
+
+
+class ServerError(StatusError):
+    """5xx: the server failed."""
+
+    hint = "Try again later"
+
+
+class ResponseError(RequestError):
+    """The server's answer cannot be used."""
+
+    fault: Fault = "service"
+
+
+class UnreadableResponseError(ResponseError):
+    """The body is not JSON."""
+
+    hint = "A proxy or a login page may stand between; check TRACKET_BASE_URL"
+
+
+class MalformedResponseError(ResponseError):
+    """The body is JSON, and not of the shape that the API promises.
+
+    Attributes:
+        json_path: where, as in ``$.worklogs[17].worklogMinutes``.
+        worklog_id: the id of the worklog concerned, None when it cannot be told.
+    """
+
+    json_path: str = "$"
+    worklog_id: str | None = None
+
+
+class ResponseTooLargeError(ResponseError):
+    """The body is longer than ``Limits.max_response_bytes``, decompressed."""
+
+
+class RedirectError(ResponseError):
+    """The server redirects. Following it could hand credentials to another host, so it is refused."""
+
+    hint = "Set TRACKET_BASE_URL to the address that the server really has"
+
+
+class CursorLoopError(RequestError):
+    """The server's cursors lead back to where the walk has been."""
+
+    fault: Fault = "service"
+    hint = "Report it to the vendor; narrowing the dates may walk around it"
+
+
+class AmbiguousWriteError(RequestError):
+    """A create was sent and its answer was lost: it may or may not have happened.
+
+    Attributes:
+        payload: the ``NewWorklog`` that was sent.
+        candidates: worklogs found by reading back that could be the one, ``()`` when nobody looked.
+    """
+
+    fault: Fault = "network"
+    hint = "Look whether it exists before you send it again"
+    payload: Any = None
+    candidates: tuple[Any, ...] = ()
+
+
+class ExportError(TracketError):
+    """An export or a sync stopped before its end. What is in the store is kept."""
+
+
+class TargetBusyError(ExportError):
+    """Another process is exporting to the same target."""
+
+
+class StoreError(ExportError):
+    """The store belongs to another request, another schema version, or another program."""
+
+
+class StorageError(ExportError, OSError):
+    """The disk is full, or the target is not writable."""
+
+
+class IncompleteExportError(ExportError):
+    """The export ended, and what it has is not provably everything."""
+
+    fault: Fault = "service"

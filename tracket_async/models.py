@@ -1,0 +1,245 @@
+"""What a worklog is, in words that fit both versions of the API. Values only: nothing here knows a wire name.
+
+``Worklog`` is what the server tells, read tolerantly; ``NewWorklog``, ``WorklogChanges`` and ``WorklogFilter`` are
+what a caller says, and they refuse at once what the server could not mean. All are immutable.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Any, Literal
+
+import attrs
+
+from tracket_async.fields import (
+    UNSET,
+    Unset,
+    first_moment,
+    is_custom_fields,
+    is_id,
+    is_minutes,
+    is_moment,
+    is_text,
+    last_moment,
+    to_moment,
+    unless,
+)
+
+_EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
+_LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+
+class ApprovalStatus(enum.StrEnum):
+    """Where a worklog stands in its approval. A status that is not among these is kept as a plain string."""
+
+    OPEN = "open"
+    SUBMITTED = "submitted"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+@attrs.frozen(kw_only=True)
+class Worklog:
+    """One piece of logged time, as the server has it.
+
+    Attributes:
+        id: the server's id of this worklog.
+        user_id: the monday.com user who worked.
+        date: when; an aware UTC datetime. API 2.0 knows only the day, which is that day at 00:00 UTC.
+        minutes: minutes worked.
+        item_id: the monday.com item, None if there is none (any more).
+        description: free text.
+        category_id: the id of the category, see ``client.categories``.
+        billable_minutes: minutes to be billed, None if not said.
+        created_date: aware UTC. None on worklogs from before the API recorded it.
+        updated_date: aware UTC. None if never updated.
+        approval_status: an `ApprovalStatus`, another string if the server has a status that this version does not
+            know, None if it said nothing (API 1.0 does not when it answers an update).
+        approver_user_id: the monday.com user who decides or decided.
+        team_id: the monday.com team (API 2.0 only, as all below).
+        project_id: the Tracket project.
+        board_id: the monday.com board of the item.
+        parent_item_id: the monday.com item above a subitem.
+        custom_fields: the account's own fields: reference to option id; empty on API 1.0.
+    """
+
+    id: str
+    user_id: str
+    date: dt.datetime
+    minutes: float
+    item_id: str | None = None
+    description: str | None = None
+    category_id: str | None = None
+    billable_minutes: float | None = None
+    created_date: dt.datetime | None = None
+    updated_date: dt.datetime | None = None
+    approval_status: ApprovalStatus | str | None = None
+    approver_user_id: str | None = None
+    team_id: str | None = None
+    project_id: str | None = None
+    board_id: str | None = None
+    parent_item_id: str | None = None
+    custom_fields: dict[str, Any] = attrs.field(factory=dict[str, Any], hash=False)
+
+    @property
+    def day(self) -> dt.date:
+        """The (UTC) day of `date`."""
+        return self.date.date()
+
+
+@attrs.frozen(kw_only=True)
+class Category:
+    """A category that a worklog can have. ``name`` is None where the server gives none."""
+
+    id: str
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Page:
+    """One page of a list.
+
+    Attributes:
+        items: the worklogs in the server's order.
+        next_cursor: asks for the page after this one; None on the last page.
+        total: how many worklogs match in all, not only on this page (API 2.0; None on 1.0).
+        server_date: the answer's Date header, whole seconds, aware UTC; None without one.
+    """
+
+    items: list[Worklog]
+    next_cursor: str | None = None
+    total: int | None = None
+    server_date: dt.datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewWorklog:
+    """A worklog to be created.
+
+    Attributes:
+        item_id: the monday.com item worked on.
+        user_id: the monday.com user who worked.
+        date: when. An aware datetime (kept in UTC), or a ``datetime.date``, meaning that day at 00:00 UTC. API 2.0
+            records only the UTC day of it.
+        minutes: minutes worked, finite and at least 0.
+        description, category_id, billable_minutes: None means none.
+        team_id, project_id, custom_fields: API 2.0 only; on 1.0 they raise `UnsupportedError` when used.
+
+    Raises:
+        TypeError, ValueError: naming the field.
+    """
+
+    item_id: str = attrs.field(validator=is_id)
+    user_id: str = attrs.field(validator=is_id)
+    date: dt.datetime = attrs.field(converter=to_moment, validator=is_moment)
+    minutes: float = attrs.field(validator=is_minutes)
+    description: str | None = attrs.field(default=None, validator=unless(None, check=is_text))
+    category_id: str | None = attrs.field(default=None, validator=unless(None, check=is_id))
+    billable_minutes: float | None = attrs.field(default=None, validator=unless(None, check=is_minutes))
+    team_id: str | None = attrs.field(default=None, validator=unless(None, check=is_id))
+    project_id: str | None = attrs.field(default=None, validator=unless(None, check=is_id))
+    custom_fields: dict[str, Any] = attrs.field(factory=dict[str, Any], hash=False, validator=is_custom_fields)
+
+
+@attrs.frozen(kw_only=True)
+class WorklogChanges:
+    """What to change in a worklog. `UNSET` (the default) leaves a field as it is; None sets it to null.
+
+    Only the fields that the API lets be null take None: description, category_id, billable_minutes, and on API 2.0
+    team_id and project_id. ``custom_fields`` names the fields to change; a value of None clears that field.
+
+    Raises:
+        TypeError, ValueError: naming the field.
+    """
+
+    item_id: str | Unset = attrs.field(default=UNSET, validator=unless(UNSET, check=is_id))
+    user_id: str | Unset = attrs.field(default=UNSET, validator=unless(UNSET, check=is_id))
+    date: dt.datetime | Unset = attrs.field(
+        default=UNSET, converter=to_moment, validator=unless(UNSET, check=is_moment)
+    )
+    minutes: float | Unset = attrs.field(default=UNSET, validator=unless(UNSET, check=is_minutes))
+    description: str | Unset | None = attrs.field(default=UNSET, validator=unless(UNSET, None, check=is_text))
+    category_id: str | Unset | None = attrs.field(default=UNSET, validator=unless(UNSET, None, check=is_id))
+    billable_minutes: float | Unset | None = attrs.field(default=UNSET, validator=unless(UNSET, None, check=is_minutes))
+    team_id: str | Unset | None = attrs.field(default=UNSET, validator=unless(UNSET, None, check=is_id))
+    project_id: str | Unset | None = attrs.field(default=UNSET, validator=unless(UNSET, None, check=is_id))
+    custom_fields: dict[str, Any] | Unset = attrs.field(
+        default=UNSET, hash=False, validator=unless(UNSET, check=is_custom_fields)
+    )
+
+
+@attrs.frozen(kw_only=True)
+class WorklogFilter:
+    """Which worklogs, in which order. Every bound is inclusive; None means unbounded.
+
+    A bound is an aware datetime, or a ``datetime.date``: as a lower bound its first moment in UTC, as an upper bound
+    its last. After construction each bound is an aware UTC datetime. A worklog matches when
+    ``since <= worklog.date <= until``, exactly, on both versions of the API (what a version cannot filter, the client
+    does).
+
+    Attributes:
+        since, until: bounds of `Worklog.date`.
+        created_since, created_until: bounds of `Worklog.created_date` (API 2.0 only).
+        updated_since, updated_until: bounds of `Worklog.updated_date` (API 2.0 only).
+        sort_by: ``"date"`` (default), ``"created_date"`` or ``"updated_date"`` (API 2.0 only).
+        descending: newest first. Default False: ascending, so that worklogs added during a walk are still met.
+            API 1.0 has no choice: its order is the server's.
+
+    Raises:
+        TypeError, ValueError: naming the field; a lower bound after its upper bound is one.
+    """
+
+    since: dt.datetime | None = attrs.field(
+        default=None, converter=first_moment, validator=unless(None, check=is_moment)
+    )
+    until: dt.datetime | None = attrs.field(
+        default=None, converter=last_moment, validator=unless(None, check=is_moment)
+    )
+    created_since: dt.datetime | None = attrs.field(
+        default=None, converter=first_moment, validator=unless(None, check=is_moment)
+    )
+    created_until: dt.datetime | None = attrs.field(
+        default=None, converter=last_moment, validator=unless(None, check=is_moment)
+    )
+    updated_since: dt.datetime | None = attrs.field(
+        default=None, converter=first_moment, validator=unless(None, check=is_moment)
+    )
+    updated_until: dt.datetime | None = attrs.field(
+        default=None, converter=last_moment, validator=unless(None, check=is_moment)
+    )
+    sort_by: Literal["date", "created_date", "updated_date"] = attrs.field(
+        default="date", validator=attrs.validators.in_(("date", "created_date", "updated_date"))
+    )
+    descending: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        for lower, upper in _PAIRS:
+            first, last = getattr(self, lower), getattr(self, upper)
+            if first is not None and last is not None and first > last:
+                raise ValueError(
+                    f"{lower} ({first.isoformat()}) is after {upper} ({last.isoformat()}): no worklog can match"
+                )
+
+    def matches(self, worklog: Worklog) -> bool:
+        """Whether the worklog is within every bound. An unknown date is in no bounded range."""
+        return (
+            _within(worklog.date, self.since, self.until)
+            and _within(worklog.created_date, self.created_since, self.created_until)
+            and _within(worklog.updated_date, self.updated_since, self.updated_until)
+        )
+
+
+_PAIRS = (
+    ("since", "until"),
+    ("created_since", "created_until"),
+    ("updated_since", "updated_until"),
+)
+
+
+def _within(value: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None) -> bool:
+    if first is None and last is None:
+        return True
+    if value is None:
+        return False
+    return (first or _EARLIEST) <= value <= (last or _LATEST)
