@@ -10,12 +10,12 @@ import datetime as dt
 import enum
 import math
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
 
 T = TypeVar("T")
-Attribute = attrs.Attribute[Any]
+Attribute: TypeAlias = "attrs.Attribute[Any]"  # it cannot be subscripted at run time
 Check = Callable[[Any, Attribute, Any], None]
 
 
@@ -69,10 +69,13 @@ def is_moment(_instance: object, attribute: Attribute, value: object) -> None:
 
 def is_custom_fields(_instance: object, attribute: Attribute, value: Any) -> None:
     """A dict of field references; the two that have a field of their own are refused."""
-    if not isinstance(value, dict) or not all(isinstance(name, str) and name for name in value):
+    names: list[Any] = [None]
+    if isinstance(value, dict):
+        names = [*value]  # pyright: ignore[reportUnknownVariableType]  # isinstance knows no key type
+    if not all(isinstance(name, str) and name for name in names):
         raise TypeError(f"{attribute.name} must be a dict of field references to option ids")
     for name in ("category", "project"):
-        if name in value:
+        if name in names:
             raise ValueError(f"{attribute.name} holds {name!r}: use {name}_id")
 
 
