@@ -6,6 +6,10 @@ Each session has one dependency group of pyproject.toml. Code is tested as it wi
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -17,6 +21,13 @@ nox.options.sessions = ["lint", "types", "tests", "coverage", "contract"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+
+if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
+    # pyenv's python3.12 answers only when that version is selected: select all that are installed.
+    listed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=False)
+    versions = [v for v in listed.stdout.split() if v.rsplit(".", 1)[0] in PYTHONS]
+    if versions:
+        os.environ["PYENV_VERSION"] = ":".join(versions)
 
 
 def install(session: nox.Session, group: str, *, project: bool = True) -> None:
