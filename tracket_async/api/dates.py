@@ -1,0 +1,87 @@
+"""Moments as text and back: RFC 3339 in JSON, HTTP-dates in headers. A moment is an aware datetime in UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+import msgspec
+
+_MILLISECOND = dt.timedelta(milliseconds=1)
+_DAY = dt.timedelta(days=1)
+_LAST_DAY = dt.date.max
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2,8},? [ -~]{1,40}", re.ASCII)
+
+
+def read_moment(text: str) -> dt.datetime:
+    """An RFC 3339 date-time, with any offset or none, or another ISO 8601 form, as a moment.
+
+    Kept to the microsecond; further digits are rounded. Text without an offset is taken to be UTC, and a day to be its
+    00:00 UTC (inferred: the API's pages show only ``Z``).
+
+    Raises:
+        ValueError: it is none, or its moment in UTC is outside of the years 1 to 9999.
+    """
+    try:
+        moment = msgspec.convert(text, dt.datetime)
+    except msgspec.ValidationError:
+        moment = dt.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=dt.UTC)
+    try:
+        return moment.astimezone(dt.UTC)
+    except OverflowError:
+        raise ValueError("outside of the years 1 to 9999") from None
+
+
+read_day = lru_cache(maxsize=4096)(read_moment)
+"""As `read_moment`, for texts of which the same few come again and again."""
+
+
+def write_moment(moment: dt.datetime) -> str:
+    """A moment as ``YYYY-MM-DDTHH:MM:SS.mmmZ``, with six digits when it is no whole number of milliseconds."""
+    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    return f"{moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec=precision)}Z"
+
+
+def write_day(moment: dt.datetime) -> str:
+    """The UTC day of a moment, ``YYYY-MM-DD``."""
+    return moment.astimezone(dt.UTC).date().isoformat()
+
+
+def first_day(moment: dt.datetime) -> str:
+    """The first day whose 00:00 UTC is not before the moment; of the last day that there is, that day."""
+    day = moment.astimezone(dt.UTC).date()
+    at_midnight = moment == dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC)
+    return (day if at_midnight or day == _LAST_DAY else day + _DAY).isoformat()
+
+
+def first_millisecond(moment: dt.datetime) -> str:
+    """The last whole millisecond that is not after the moment: as a lower bound it loses nothing."""
+    return write_moment(moment - dt.timedelta(microseconds=moment.microsecond % 1000))
+
+
+def last_millisecond(moment: dt.datetime) -> str:
+    """The first whole millisecond that is not before the moment: as an upper bound it loses nothing."""
+    beyond = moment.microsecond % 1000
+    if not beyond:
+        return write_moment(moment)
+    try:
+        return write_moment(moment - dt.timedelta(microseconds=beyond) + _MILLISECOND)
+    except OverflowError:
+        return write_moment(moment)
+
+
+@lru_cache(maxsize=64)
+def parse_http_date(value: str) -> dt.datetime | None:
+    """An HTTP-date in any of the three forms of RFC 9110, 5.6.7, as a moment; None of anything else. Never raises."""
+    text = value.strip()
+    if not _HTTP_DATE.fullmatch(text):
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

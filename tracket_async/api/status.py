@@ -1,0 +1,206 @@
+"""The table from a status to an error, and what an answer's headers say about time. Never raises.
+
+Only the status decides about the class of the error; body and headers add what they know: the field that is refused,
+how long to wait, the request's id. The names under which servers tell these are inferred (the API's pages show no
+error) and each stands in one table here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tracket_async.api.dates import parse_http_date
+from tracket_async.api.excerpt import excerpt
+from tracket_async.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    GoneError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RedirectError,
+    RequestError,
+    ServerError,
+    StatusError,
+)
+
+__all__ = ["error_for", "header", "parse_http_date", "parse_retry_after"]
+
+ERRORS: Final[Mapping[int, type[StatusError]]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: GoneError,
+    413: PayloadTooLargeError,
+    422: BadRequestError,
+    429: RateLimitedError,
+}
+"""What a status becomes; otherwise its hundred decides."""
+
+HUNDREDS: Final[Mapping[int, type[RequestError]]] = {3: RedirectError, 4: StatusError, 5: ServerError}
+"""What a status becomes that is not in `ERRORS`; what is in neither is a `StatusError`."""
+
+REQUEST_ID_HEADERS: Final = ("X-Request-Id", "X-Correlation-Id", "X-Amzn-RequestId", "X-Amzn-Trace-Id", "Request-Id")
+FIELD_NAMES: Final = ("field", "property", "propertyPath", "path", "pointer", "param", "parameter", "loc", "name")
+"""Where a refused field is named, in the body's object or in the objects in it."""
+NESTING_NAMES: Final = ("error", "errors", "details", "violations", "fieldErrors", "detail", "source")
+"""Where a body has the objects that name a field."""
+
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_LONGEST_NAME = 128
+_DEEPEST = 4
+
+
+def error_for(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    method: str,
+    path: str,
+    now: dt.datetime | None = None,
+) -> RequestError | None:
+    """The error that an answer is.
+
+    Args:
+        status: the HTTP status.
+        headers: of the answer.
+        body: as much of it as there is, decompressed.
+        method: of the request, for the error.
+        path: of the request, without host and query, for the error.
+        now: the time here, aware; asked only when Retry-After is a date and the answer has no Date.
+
+    Returns:
+        None of a 2xx. An error with ``status``, ``method``, ``path``, ``retry_after`` (seconds), ``request_id`` and
+        ``excerpt`` of everything else; a 400 or 422 also with its ``field``. ``attempts`` is left to the caller.
+    """
+    hundred = status // 100
+    if hundred == 2:  # noqa: PLR2004 - RFC 9110, 15.3
+        return None
+    kind = ERRORS.get(status) or HUNDREDS.get(hundred, StatusError)
+    error = kind(
+        f"The server answers {_phrase(status)}",
+        status=status,
+        method=method,
+        path=path,
+        retry_after=parse_retry_after(header(headers, "Retry-After"), header(headers, "Date"), now=now),
+        request_id=_request_id(headers),
+        excerpt=excerpt(body),
+    )
+    if isinstance(error, BadRequestError) and (field := _refused_field(body)):
+        error.add(field=field)
+        error.args = (f"{error.message} and names the field {field!r}",)
+    elif isinstance(error, RedirectError):
+        error.args = (f"The server redirects{_target(header(headers, 'Location'))} ({_phrase(status)})",)
+    return error
+
+
+def parse_retry_after(
+    value: str | None, date_header: str | None = None, *, now: dt.datetime | None = None
+) -> float | None:
+    """How many seconds a Retry-After header asks to wait (RFC 9110, 10.2.3). Never raises.
+
+    Args:
+        value: the header's value, None without one.
+        date_header: the answer's Date header. A date is taken relative to it, so that it does not matter whether
+            the clocks here and there agree.
+        now: the time here, aware, for a date in an answer that has no (readable) Date header.
+
+    Returns:
+        Seconds, at least 0; None when there is nothing to go by: whole seconds of up to nine digits and dates count,
+        anything else (``inf``, ``-5``, ``1.5``, nonsense) does not.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    until = parse_http_date(text)
+    since = (parse_http_date(date_header) if date_header else None) or now
+    if until is None or since is None:
+        return None
+    return max(0.0, (until - since).total_seconds())
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header by its name, whose case does not matter even where the mapping's does; None without it."""
+    value = headers.get(name)
+    if value is None:
+        wanted = name.lower()
+        value = next((text for key, text in headers.items() if key.lower() == wanted), None)
+    return value
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _printable(text: str) -> str | None:
+    """Text of a server that may stand in a message: short, and without anything that moves a cursor."""
+    cleaned = "".join(character for character in text.strip()[:_LONGEST_NAME] if character.isprintable())
+    return cleaned or None
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    values = (header(headers, name) for name in REQUEST_ID_HEADERS)
+    return next((text for value in values if value and (text := _printable(value))), None)
+
+
+def _target(location: str | None) -> str:
+    """Where a redirect leads: the origin alone, since the rest may hold what nobody should read."""
+    try:
+        parts = urlsplit(location or "")
+        host = parts.hostname
+        port = parts.port
+    except ValueError:
+        return ""
+    if not host:
+        return " to another path" if location else ""
+    origin = f"{parts.scheme or 'https'}://{host}" + (f":{port}" if port else "")
+    return f" to {_printable(origin)}"
+
+
+def _refused_field(body: bytes) -> str | None:
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return next(_field_names(content, _DEEPEST), None)
+
+
+def _field_names(content: Any, depth: int) -> Iterator[str]:
+    if depth and isinstance(content, list):
+        entries: list[Any] = content
+        for entry in entries[:_DEEPEST]:
+            yield from _field_names(entry, depth - 1)
+    elif depth and isinstance(content, dict):
+        named: dict[str, Any] = content
+        for name in FIELD_NAMES:
+            if text := _field_name(named.get(name)):
+                yield text
+        for name in NESTING_NAMES:
+            yield from _field_names(named.get(name), depth - 1)
+
+
+def _field_name(value: Any) -> str | None:
+    """A name, or the last part of a path such as ``["body", "worklogMinutes"]`` or ``/worklogMinutes``."""
+    if isinstance(value, list):
+        parts: list[Any] = value
+        value = parts[-1] if parts else None
+    if not isinstance(value, str) or not value.strip("/ "):
+        return None
+    return _printable(value.strip("/ ").rpartition("/")[2])
