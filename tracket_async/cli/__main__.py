@@ -1,0 +1,10 @@
+"""``python -m tracket_async.cli`` is ``tracket``."""
+
+from __future__ import annotations
+
+import sys
+
+from tracket_async.cli.entry import main
+
+if __name__ == "__main__":
+    sys.exit(main())

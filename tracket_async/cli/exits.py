@@ -1,0 +1,93 @@
+"""How a command ends: each exception has one exit code and one line of text.
+
+    0    done
+    1    not done, or not all of it: the server or the disk failed, nothing of that id, the answer was no
+    2    usage: an argument or a setting is wrong, and nothing was sent
+    5    given up after every retry that was allowed: the same command may succeed later
+    7    refused: the credentials are not accepted, or may not do this
+    130  interrupted from the keyboard
+    143  terminated (SIGTERM)
+
+A command that did not do everything never ends with 0.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import Final
+
+from tracket_async import errors
+
+
+class ExitCode(enum.IntEnum):
+    """What the shell is told."""
+
+    DONE = 0
+    INCOMPLETE = 1
+    USAGE = 2
+    EXHAUSTED = 5
+    REFUSED = 7
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. As `KeyboardInterrupt`, it is no `Exception`: nobody handles it by accident."""
+
+
+CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
+    (errors.UsageError, ExitCode.USAGE),
+    (errors.AuthenticationError, ExitCode.REFUSED),
+    (errors.PermissionDeniedError, ExitCode.REFUSED),
+    (errors.DeadlineExceededError, ExitCode.EXHAUSTED),
+    (errors.RateLimitedError, ExitCode.EXHAUSTED),
+    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+    (Terminated, ExitCode.TERMINATED),
+    (BaseException, ExitCode.INCOMPLETE),
+)
+"""The first row that fits counts."""
+
+EXPECTED: Final[tuple[type[BaseException], ...]] = (errors.TracketError, OSError)
+"""What can happen to a program without a mistake in it."""
+
+FIXED: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (KeyboardInterrupt, "interrupted"),
+    (Terminated, "terminated"),
+)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code that the exception ends a command with.
+
+    Retries that were used up (``stopped_by``) count before the kind of failure, unless the failure is a refusal.
+    """
+    code = next(code for kind, code in CODES if isinstance(error, kind))
+    if code is ExitCode.INCOMPLETE and isinstance(error, errors.RequestError) and error.stopped_by is not None:
+        return ExitCode.EXHAUSTED
+    return code
+
+
+def one_line(text: str) -> str:
+    """The text with its line breaks made spaces, and control characters (a terminal would obey them) made visible."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in " ".join(text.split())
+    )
+
+
+def describe(error: BaseException) -> str:
+    """One line: what happened and what to do."""
+    for kind, text in FIXED:
+        if isinstance(error, kind):
+            return text
+    if not isinstance(error, EXPECTED):
+        name = type(error).__name__
+        return one_line(
+            f"unexpected {name}: {error}. This is a mistake in tracket: please report it, with what --debug prints"
+        )
+    if isinstance(error, OSError) and not isinstance(error, errors.TracketError):
+        what = error.strerror or (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
+        where = f": {error.filename}" if error.filename is not None else ""
+        return one_line(what + where)
+    return one_line(str(error))

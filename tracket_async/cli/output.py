@@ -1,0 +1,117 @@
+"""What a command prints: bytes and tables on standard output, notes on standard error.
+
+On a terminal a table is drawn; anywhere else it is tab-separated values without a single escape code. What comes from a
+server is data: control characters in it are made visible, so that nobody's worklog can move the cursor or clear the
+screen.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from tracket_async.export import cells
+from tracket_async.models import Worklog
+
+_worklogs: Final = cells.ndjson_encoder()
+_VISIBLE: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def write(data: bytes) -> None:
+    """The bytes, on standard output, after what was printed before."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def json(values: Iterable[Any]) -> None:
+    """Values (worklogs, categories) as JSON, one a line, in UTF-8 whatever the locale says."""
+    values = list(values)
+    if all(isinstance(value, Worklog) for value in values):
+        write(_worklogs(cells.cells_of(values)))
+    else:
+        write(msgspec.json.Encoder().encode_lines(values))
+
+
+def line(text: str = "") -> None:
+    """One line on standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def note(text: str) -> None:
+    """One line on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def text(value: Any) -> str:
+    """A value for people, on one line: None is empty, a day at 00:00 UTC only the day, 90.0 is 90."""
+    if value is None:
+        return ""
+    if isinstance(value, dt.datetime):
+        return f"{value:%Y-%m-%d}" if value.timetz() == _MIDNIGHT else cells.moment_text(value) or ""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, dict):
+        return cells.json_text(value) if value else ""
+    return "".join(_VISIBLE.get(one) or (one if one.isprintable() else _escaped(one)) for one in str(value))
+
+
+_MIDNIGHT: Final = dt.time(tzinfo=dt.UTC)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[str] = frozenset(), head: bool = True
+) -> None:
+    """Rows under a header.
+
+    Args:
+        header: the columns' names.
+        rows: as many values each.
+        right: the columns of numbers, aligned to the right on a terminal.
+        head: False: the rows go on from those before, so without a terminal the header is not repeated.
+    """
+    if sys.stdout.isatty():
+        _draw(header, rows, right)
+        return
+    if head:
+        line("\t".join(header))
+    for row in rows:
+        line("\t".join(map(text, row)))
+
+
+def fields(pairs: Iterable[tuple[str, Any]]) -> None:
+    """Names and values, one pair a line. On a terminal the names are aligned and what is None is left out."""
+    rows = [(name, text(value)) for name, value in pairs]
+    if not sys.stdout.isatty():
+        for name, value in rows:
+            line(f"{name}\t{value}")
+        return
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        if value:
+            line(f"{name:<{width}}  {value}")
+
+
+def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset[str]) -> None:
+    # Not at the top of the file: nothing that runs without a terminal needs it.
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        drawn.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        # Text, not str: rich would read markup and emoji codes in a str.
+        drawn.add_row(*(Text(text(value)) for value in row))
+    Console(file=sys.stdout).print(drawn)

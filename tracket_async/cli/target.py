@@ -1,0 +1,134 @@
+"""Where an export goes: a file that appears whole or not at all, or standard output.
+
+A file is written beside its target, private to its owner (0600), and renamed over it when everything is on the disk;
+what ends before that leaves the target as it was. No symbolic link is followed and nothing but a file is ever replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from tracket_async.cli import output
+from tracket_async.errors import StorageError, UsageError
+
+STANDARD_OUTPUT: Final = "-"
+
+
+class Target(Protocol):
+    """Anything that bytes can be written to, in order."""
+
+    async def write(self, data: bytes, /) -> None:
+        """Write the bytes; returns when the next may come."""
+        ...
+
+
+class StandardOutput:
+    """Standard output. A slow reader blocks a thread and never the event loop, so that connections stay alive."""
+
+    async def write(self, data: bytes, /) -> None:
+        """Write the bytes.
+
+        Raises:
+            BrokenPipeError: nobody reads any more.
+        """
+        await asyncio.to_thread(output.write, data)
+
+
+class File:
+    """A file that is not there before ``with`` ends well.
+
+    Raises:
+        UsageError: on entering: the target cannot be a file there.
+        StorageError: the disk is full, or the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Self:
+        check(self._path)
+        with self._storage():
+            descriptor, beside = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=".part", dir=self._path.parent)
+        self._beside = beside
+        self._file = open(descriptor, "wb", buffering=1 << 17)  # noqa: PTH123 - a descriptor; closed on exit
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        try:
+            with self._storage():
+                if kind is None:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+                    self._file.close()
+                    os.replace(self._beside, self._path)  # noqa: PTH105 - the name beside is a plain string
+                    _sync_folder(self._path.parent)
+        finally:
+            # After a success there is nothing left of either; after a failure closing may fail once more (disk full).
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._beside)  # noqa: PTH108 - as above
+
+    async def write(self, data: bytes, /) -> None:
+        """Write the bytes."""
+        with self._storage():
+            self._file.write(data)
+
+    @contextlib.contextmanager
+    def _storage(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"{self._path} cannot be written: {error.strerror}. What was at this place before is untouched"
+            ) from None
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[Target]:
+    """The target of that name; ``-`` is standard output."""
+    if name == STANDARD_OUTPUT:
+        yield StandardOutput()
+        return
+    with File(Path(name)) as file:
+        yield file
+
+
+def check(path: Path) -> None:
+    """See to it, before anything is asked of a server, that a file can come to be there.
+
+    Raises:
+        UsageError: the folder is missing, or something that is no file has the name.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"The folder {path.parent} does not exist. Create it, or give another --output")
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    if stat.S_ISLNK(mode):
+        raise UsageError(f"{path} is a symbolic link, which is not followed. Give the place that it points to")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{path} is not a file. Give a file, or - for standard output")
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is only durable once its folder is. Windows cannot open a folder, and some file systems cannot sync one.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
