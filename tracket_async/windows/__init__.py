@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tracket_async.windows.run import WindowRun
 from tracket_async.windows.state import DAY, Batch, ChainStatistics, Fetch, PageLike, Span, WindowState
 
-__all__ = ["DAY", "Batch", "ChainStatistics", "Fetch", "PageLike", "Span", "WindowState"]
+__all__ = ["DAY", "Batch", "ChainStatistics", "Fetch", "PageLike", "Span", "WindowRun", "WindowState"]

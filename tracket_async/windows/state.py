@@ -156,6 +156,10 @@ class Span:
     last: dt.datetime | None = None
     grain: dt.timedelta = attrs.field(default=DAY, validator=attrs.validators.ge(MICROSECOND))
 
+    def __attrs_post_init__(self) -> None:
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError(f"since ({self.since}) is after until ({self.until}): no worklog can match")
+
 
 @attrs.frozen(kw_only=True)
 class ChainStatistics:

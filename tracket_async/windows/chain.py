@@ -1,0 +1,163 @@
+"""One chain of cursors and the window that it covers: what of a page is its own, and where it stands then.
+
+Rules: a worklog belongs to a window by its date. The pages of a chain ascend by date; a page that does not is
+`OutOfOrderError`, and what was taken before stands. A worklog that comes again with the same date (a chain that began
+again, a row that moved between pages) is left out: of all those at the date reached, the ids are remembered.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from tracket_async.walk import CursorGuard, is_ascending
+from tracket_async.windows.state import Batch, PageLike, WindowState
+
+T = TypeVar("T")
+
+
+class OutOfOrderError(Exception):
+    """A page of the chain does not ascend by date. Never leaves this package."""
+
+
+@attrs.frozen
+class Keys(Generic[T]):
+    """How to tell the date and the id of an item."""
+
+    date_of: Callable[[T], dt.datetime]
+    id_of: Callable[[T], str]
+
+
+@attrs.frozen
+class Take(Generic[T]):
+    """What a page brought to a chain.
+
+    Attributes:
+        fresh: the items that belong to its window and were not taken before.
+        duplicates: how many belong to it and were.
+        ascends: a date of this chain is after an earlier one.
+        past: the page goes on beyond the window's end.
+    """
+
+    fresh: list[T]
+    duplicates: int = 0
+    ascends: bool = False
+    past: bool = False
+
+
+def _no_ids() -> set[str]:
+    return set()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Chain(Generic[T]):
+    """A window and its chain while they are walked; `WindowState` describes the attributes that have its names.
+
+    Attributes:
+        taken: items that belong to the window and have been taken, handed over or not.
+        busy: its page is on its way.
+        dropped: what arrives for it is of no use any more.
+        doubtful: it has passed its end, in a list not yet seen to ascend.
+        remaining: an estimate of what it has still to take; None: unknown.
+        guess: the estimate with which it was split off ``lender``; both are settled by the first total.
+        lent: what was given away of the total of the query that it is asking.
+        edge: the ids taken at the date ``reached``.
+        last: the last date that the server showed in this chain.
+        retaken: ``taken`` when it last began again; None if it never did.
+        held: batches that wait for the windows before this one.
+    """
+
+    id: int
+    since: dt.datetime | None
+    until: dt.datetime | None
+    asked_since: dt.datetime | None
+    asked_until: dt.datetime | None
+    cursor: str | None = None
+    reached: dt.datetime | None = None
+    seen: int = 0
+    done: bool = False
+    whole: bool = False
+
+    taken: int = 0
+    busy: bool = False
+    dropped: bool = False
+    doubtful: bool = False
+    remaining: float | None = None
+    guess: float = 0.0
+    lender: Chain[T] | None = None
+    lent: float = 0.0
+    edge: set[str] = attrs.field(factory=_no_ids)
+    last: dt.datetime | None = None
+    retaken: int | None = None
+    guard: CursorGuard = attrs.field(init=False)
+    held: list[Batch[T]] = attrs.field(factory=list[Batch[Any]])
+
+    def __attrs_post_init__(self) -> None:
+        self.guard = CursorGuard(self.cursor)
+
+    @classmethod
+    def of(cls, state: WindowState) -> Chain[T]:
+        """The chain that goes on from a state."""
+        return cls(**attrs.asdict(state, recurse=False))
+
+    def state(self) -> WindowState:
+        """Where it stands."""
+        return WindowState(**{name: getattr(self, name) for name in _STATE})
+
+    def take(self, page: PageLike[T], keys: Keys[T]) -> Take[T]:
+        """What of the page belongs to the window; the window has then reached the last of it.
+
+        Raises:
+            OutOfOrderError: the page does not ascend, or begins before the page before ended.
+            CursorLoopError: the cursors go round in a circle.
+        """
+        items = page.items
+        self.guard.check(len(items), page.next_cursor)
+        if not items:
+            return Take([])
+        dates = [keys.date_of(item) for item in items]
+        before = dates[0] if self.last is None else self.last
+        if dates[0] < before or not is_ascending(dates):
+            raise OutOfOrderError
+        self.last = dates[-1]
+        low = self.reached or self.since
+        first = 0 if low is None else bisect_left(dates, low)
+        end = len(dates) if self.until is None else bisect_right(dates, self.until)
+        fresh = self._unseen(items[first:end], dates[first:end], keys)
+        return Take(fresh, end - first - len(fresh), before < dates[-1], end < len(dates))
+
+    def _unseen(self, items: Sequence[T], dates: Sequence[dt.datetime], keys: Keys[T]) -> list[T]:
+        if not items:
+            return []
+        ids = [keys.id_of(item) for item in items]
+        fresh = list(items)
+        if not self.edge.isdisjoint(ids) or len(set(ids)) < len(ids):
+            fresh = list({key: item for key, item in zip(ids, items, strict=True) if key not in self.edge}.values())
+        if dates[-1] != self.reached:
+            self.edge.clear()
+        self.edge.update(ids[bisect_left(dates, dates[-1]) :])
+        self.reached = dates[-1]
+        self.taken += len(fresh)
+        return fresh
+
+    def begin_again(self) -> bool:
+        """Drops the cursor and asks anew from the date reached.
+
+        Returns:
+            False when nothing was taken since it last began again: a chain that gets no further has to fail.
+        """
+        if self.retaken == self.taken:
+            return False
+        self.retaken = self.taken
+        self.asked_since, self.asked_until = (self.since if self.whole else self.reached or self.since), self.until
+        self.cursor = self.last = self.lender = None
+        self.lent = 0.0
+        self.guard = CursorGuard(None)
+        return True
+
+
+_STATE = tuple(field.name for field in attrs.fields(WindowState))

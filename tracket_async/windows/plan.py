@@ -1,0 +1,282 @@
+"""Which page is fetched next, and what becomes of one that arrived: pure decisions, no await, no clock.
+
+How it decides. Every page is a decision of its own: a worker does not keep a window, it fetches the next page of the
+chain with most left to take, so that no long chain is left over for the end (longest processing time first). If the
+chain with most left is already being fetched and half of it is more than any other chain has, its later half becomes a
+chain of its own. That needs estimates, and they need only be fair: where the server gives totals, they come from the
+first page of each chain; elsewhere from the dates that the last page spans.
+
+With ``ordered``, what counts is the beginning: pieces of `CARVE_PAGES` pages are cut from the front of what is left,
+and batches wait until all windows before theirs are done. How many wait is bounded by `HELD_PAGES` a worker.
+
+A server that turns out not to list in ascending order leaves one way to miss nothing: everything is dropped but what
+has been handed over, and one chain walks all of it, leaving out what was handed over (64-bit hashes of the ids).
+Before a list has been seen to ascend, a chain that has passed its window's end is not done but *doubtful*: it waits,
+and goes on if nobody else finds a proof. What no check can find is a list that is out of order only where nobody looks:
+behind a page that ascends and passes the end of its window.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from tracket_async.errors import UnsupportedError
+from tracket_async.windows.chain import Chain, Keys, OutOfOrderError, Take
+from tracket_async.windows.cuts import EARLIEST, Ruler
+from tracket_async.windows.ledger import Ledger
+from tracket_async.windows.state import ChainStatistics, PageLike, Span, WindowState
+
+T = TypeVar("T")
+
+CARVE_PAGES: Final = 8
+"""With ``ordered``: about so many pages make one window."""
+HELD_PAGES: Final = 16
+"""With ``ordered``: so many pages a worker may be fetched ahead of those before them."""
+
+OUT_OF_ORDER: Final = (
+    "The server does not list worklogs in ascending order of date, so they cannot be walked in windows: "
+    "one chain walks all of them, without concurrency"
+)
+
+
+@attrs.frozen
+class Ask(Generic[T]):
+    """A page to be fetched: that of ``chain.cursor``, or the first from ``chain.asked_since`` on."""
+
+    chain: Chain[T]
+
+
+class Plan(Generic[T]):
+    """All chains of one run. Give each `Ask` back once: to `arrived`, `refused` or `returned`.
+
+    Attributes:
+        ledger: the windows, and the batches to be handed over.
+    """
+
+    def __init__(
+        self,
+        span: Span,
+        keys: Keys[T],
+        *,
+        workers: int,
+        ordered: bool = False,
+        keep: Callable[[T], bool] | None = None,
+        states: Iterable[WindowState] = (),
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        states = tuple(states)
+        self.ledger = Ledger(keys, ordered=ordered, keep=keep, states=states)
+        self._span = span
+        self._ruler = Ruler(span)
+        self._keys = keys
+        self._workers = workers
+        self._ordered = ordered
+        self._on_notice = on_notice
+        self._proven = False
+        self._page_size = 1
+        self._pages = self._refused = 0
+        if not states:
+            self._begin()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to fetch. Something may still be left to hand over."""
+        return not self.ledger.open
+
+    def statistics(self) -> ChainStatistics:
+        """How the run stands."""
+        going = [chain for chain in self.ledger.open if not chain.done]
+        estimates = [chain.remaining for chain in going if chain.remaining is not None]
+        positions = [position for chain in going if (position := chain.reached or chain.since) is not None]
+        return ChainStatistics(
+            active=sum(chain.busy for chain in going),
+            windows_open=len(going),
+            windows_done=self.ledger.done,
+            pages=self._pages,
+            worklogs=self.ledger.worklogs,
+            duplicates=self.ledger.duplicates,
+            refused_cursors=self._refused,
+            remaining=round(sum(estimates)) if len(estimates) == len(going) else None,
+            reached=min(positions) if positions and len(positions) == len(going) and not self.ledger.single else None,
+            single_chain=self.ledger.single,
+        )
+
+    # -- what to fetch --------------------------------------------------------------------------------------------
+
+    def next(self) -> Ask[T] | None:
+        """The page to fetch now; None while there is nothing to do before another page arrives or is handed over."""
+        chain = self._next_in_order() if self._ordered else self._next_by_weight()
+        if chain is None:
+            return None
+        chain.busy = True
+        return Ask(chain)
+
+    def _next_by_weight(self) -> Chain[T] | None:
+        chains = self.ledger.open
+        free = max((chain for chain in chains if not chain.busy and not chain.doubtful), key=_weight, default=None)
+        chosen = self._steal(0.0 if free is None else _weight(free)) or free
+        if chosen is None and not any(chain.busy for chain in chains):
+            # Only doubtful chains are left. The one that began earliest will see whatever the others would.
+            return min(chains, key=lambda chain: chain.asked_since or EARLIEST, default=None)
+        return chosen
+
+    def _next_in_order(self) -> Chain[T] | None:
+        chains = self.ledger.open
+        front = chains[0] if chains else None
+        if front is not None and not front.busy:
+            return self._carve(front)
+        busy = sum(chain.busy for chain in chains)
+        if self.ledger.held + busy >= HELD_PAGES * self._workers:
+            return None
+        for chain in chains:
+            if not (chain.busy or chain.done or chain.doubtful):
+                return self._carve(chain)
+        return self._steal(0.0)
+
+    def _carve(self, chain: Chain[T]) -> Chain[T]:
+        piece = CARVE_PAGES * self._page_size
+        if chain.remaining is not None and chain.remaining > 1.5 * piece and not chain.doubtful:
+            self._split(chain, chain.remaining, piece / chain.remaining)
+        return chain
+
+    def _steal(self, weight: float) -> Chain[T] | None:
+        """Half of the busiest chain, if that is more than ``weight`` and worth a request."""
+        least = max(2 * weight, 2.0 * self._page_size)
+        for chain in sorted((chain for chain in self.ledger.open if chain.busy), key=_weight, reverse=True):
+            if chain.remaining is None or chain.doubtful:
+                continue
+            if chain.remaining < least:
+                return None
+            if (part := self._split(chain, chain.remaining, 0.5)) is not None:
+                return part
+        return None
+
+    def _split(self, chain: Chain[T], remaining: float, kept: float) -> Chain[T] | None:
+        """Makes what lies behind the first ``kept`` (0 to 1) of the chain's dates a chain of its own, if it can."""
+        cut = None if self.ledger.single else self._ruler.cut(chain.reached or chain.since, chain.until, kept)
+        if cut is None:
+            return None
+        part = self.ledger.add(cut, chain.until, behind=chain)
+        part.remaining = part.guess = remaining * (1 - kept)
+        part.lender = chain
+        chain.lent += part.guess
+        chain.remaining = remaining - part.guess
+        chain.until = self._ruler.before(cut)
+        self.ledger.note(chain)
+        return part
+
+    # -- what became of it ----------------------------------------------------------------------------------------
+
+    def arrived(self, ask: Ask[T], page: PageLike[T]) -> None:
+        """Takes what the page brought; its batch goes to the ledger.
+
+        Raises:
+            CursorLoopError: the cursors go round in a circle.
+            UnsupportedError: ``ordered`` was asked for, and the server's order is another.
+        """
+        chain = ask.chain
+        chain.busy = False
+        self._pages += 1
+        if chain.dropped:
+            return
+        self._page_size = max(self._page_size, len(page.items))
+        if chain.whole:
+            self.ledger.deliver(chain, self._take_whole(chain, page), page)
+            return
+        before = chain.reached
+        try:
+            take = chain.take(page, self._keys)
+        except OutOfOrderError:
+            self._fall_back(page)
+            return
+        self._estimate(chain, page, since=before, first=chain.cursor is None)
+        self._settle(chain, page, take)
+        self.ledger.deliver(chain, take, page)
+
+    def refused(self, ask: Ask[T]) -> bool:
+        """The server refused the cursor: the chain begins again where it stands.
+
+        Returns:
+            False when there was no cursor, or no progress since it last began again: the refusal is an error.
+        """
+        chain = ask.chain
+        chain.busy = False
+        if chain.dropped:
+            return True
+        if chain.cursor is None or not chain.begin_again():
+            return False
+        self._refused += 1
+        self.ledger.note(chain)
+        return True
+
+    def returned(self, ask: Ask[T]) -> None:
+        """The page was not fetched; it is still to be."""
+        ask.chain.busy = False
+
+    def _settle(self, chain: Chain[T], page: PageLike[T], take: Take[T]) -> None:
+        """Whether the chain is done, goes on, or has to wait for a proof."""
+        # A doubtful chain goes on only when there is no other: at its end, nothing can be hidden any more.
+        last = page.next_cursor is None
+        self._proven = self._proven or take.ascends or (last and chain.doubtful)
+        chain.cursor = page.next_cursor
+        chain.done = last or (take.past and self._proven)
+        chain.doubtful = take.past and not self._proven
+        if self._proven:
+            for other in self.ledger.open:
+                if other.doubtful and not other.busy:
+                    other.doubtful, other.done = False, True
+                    self.ledger.note(other)
+
+    def _take_whole(self, chain: Chain[T], page: PageLike[T]) -> Take[T]:
+        chain.guard.check(len(page.items), page.next_cursor)
+        if page.total is not None:
+            left = page.total if chain.remaining is None else chain.remaining
+            chain.remaining = max(left - len(page.items), 0.0)
+        chain.cursor = page.next_cursor
+        chain.done = page.next_cursor is None
+        within = [item for item in page.items if self._ruler.within(self._keys.date_of(item))]
+        fresh = self.ledger.unknown(within)
+        chain.taken += len(fresh)
+        return Take(fresh, len(within) - len(fresh))
+
+    def _fall_back(self, page: PageLike[T]) -> None:
+        if self._ordered:
+            raise UnsupportedError(
+                "The server does not list worklogs in ascending order of date, so they cannot be handed over in that "
+                "order: leave out ordered=True, or export to a store, whose files are sorted"
+            )
+        whole = self.ledger.fall_back(self._span.since, self._span.until)
+        self.ledger.deliver(whole, Take([]), page)
+        if self._on_notice is not None:
+            self._on_notice(OUT_OF_ORDER)
+
+    def _estimate(self, chain: Chain[T], page: PageLike[Any], *, since: dt.datetime | None, first: bool) -> None:
+        """What the chain has still to take after this page, which began behind ``since``."""
+        if page.total is not None and first:
+            chain.remaining = max(page.total - len(page.items) - chain.lent, 0.0)
+            if (lender := chain.lender) is not None:
+                error = page.total - chain.guess
+                lender.lent += error
+                lender.remaining = max((lender.remaining or 0.0) - error, 0.0)
+                chain.lender = None
+        elif chain.reached is None or (page.total is not None and chain.remaining is not None):
+            chain.remaining = max((chain.remaining or 0.0) - len(page.items), 0.0)
+        else:
+            begin = since or self._keys.date_of(page.items[0])
+            chain.remaining = len(page.items) * self._ruler.ratio(begin, chain.reached, chain.until)
+
+    def _begin(self) -> None:
+        since = self._span.since
+        for cut in self._ruler.cuts(1 if self._ordered else self._workers):
+            self.ledger.add(since, self._ruler.before(cut))
+            since = cut
+        self.ledger.add(since, self._span.until)
+
+
+def _weight(chain: Chain[Any]) -> float:
+    """What the chain has to take; one that nobody has asked yet may have everything."""
+    return float("inf") if chain.remaining is None else chain.remaining
