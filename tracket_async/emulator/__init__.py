@@ -1,0 +1,26 @@
+"""The door to the emulator: a server that behaves like Tracket, in memory and on a loopback port.
+
+It shares no code with the client, so that a misread field cannot cancel itself out.
+"""
+
+from __future__ import annotations
+
+from tracket_async.emulator import faults
+from tracket_async.emulator.ledger import Ledger, Received
+from tracket_async.emulator.sample import Sample
+from tracket_async.emulator.seed import SeedError
+from tracket_async.emulator.server import Emulator
+from tracket_async.emulator.settings import Settings
+from tracket_async.emulator.store import DuplicateIdError, StoreError
+
+__all__ = [
+    "DuplicateIdError",
+    "Emulator",
+    "Ledger",
+    "Received",
+    "Sample",
+    "SeedError",
+    "Settings",
+    "StoreError",
+    "faults",
+]

@@ -1,0 +1,157 @@
+"""What may stand in a JSON field or a query parameter: one checker for each kind of value.
+
+A checker takes a value from the outside and gives what the store keeps, or raises ValueError with the end of a
+sentence ("must be ..."). `read_object` runs a table of them over a JSON object and names the field at fault.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from attrs import frozen
+
+from tracket_async.emulator.answers import Refusal
+from tracket_async.emulator.times import parse_day, parse_instant
+from tracket_async.emulator.worklog import APPROVAL_STATUSES, NEVER
+
+Checker = Callable[[Any], Any]
+
+
+@frozen
+class Field:
+    """A field of a wire shape.
+
+    Attributes:
+        name: Its name on the wire.
+        column: The column of `Worklog` that it fills.
+        check: Turns the wire value into the column's value.
+        required: Whether it must be there when a worklog is created.
+    """
+
+    name: str
+    column: str
+    check: Checker
+    required: bool = False
+
+
+def text(value: Any) -> str:
+    """Any string that can be stored: no lone surrogates, which UTF-8 cannot carry."""
+    if not isinstance(value, str):
+        raise ValueError("must be a string")  # noqa: TRY004 -- a checker raises one kind of error
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain a lone surrogate") from None
+    return value
+
+
+def name(value: Any) -> str:
+    """A string that is not empty."""
+    given = text(value)
+    if not given:
+        raise ValueError("must not be empty")
+    return given
+
+
+def minutes(value: Any) -> float:
+    """A finite number of minutes, zero or more; true and false are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number of minutes")  # noqa: TRY004 -- as above
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("must be finite") from None
+    if not math.isfinite(number):
+        raise ValueError("must be finite")
+    if number < 0:
+        raise ValueError("must not be negative")
+    return number
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A JSON object."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")  # noqa: TRY004 -- as above
+    return cast("dict[str, Any]", value)
+
+
+def instant(value: Any) -> int:
+    """An RFC 3339 date-time, as milliseconds since the epoch."""
+    return parse_instant(text(value))
+
+
+def day(value: Any) -> int:
+    """A day ``YYYY-MM-DD``, as its first millisecond."""
+    return parse_day(text(value))
+
+
+def instant_or_never(value: Any) -> int:
+    """An RFC 3339 date-time, or null for `NEVER`."""
+    return NEVER if value is None else instant(value)
+
+
+def approval(value: Any) -> str:
+    """One of the four approval statuses."""
+    if value not in APPROVAL_STATUSES:
+        raise ValueError(f"must be one of {', '.join(APPROVAL_STATUSES)}")
+    return cast("str", value)
+
+
+def or_null(check: Checker) -> Checker:
+    """The same check, but null passes as None."""
+
+    def checked(value: Any) -> Any:
+        return None if value is None else check(value)
+
+    return checked
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a request body.
+
+    Raises:
+        Refusal: 400; it is no UTF-8, no JSON, or no object.
+    """
+    try:
+        payload = json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"the body is not JSON: {str(error)[:200]}") from None
+    if not isinstance(payload, dict):
+        raise Refusal(400, "the body must be a JSON object")
+    return cast("dict[str, Any]", payload)
+
+
+def read_object(payload: Mapping[str, Any], fields: Iterable[Field], *, partial: bool = False) -> dict[str, Any]:
+    """The columns that `payload` gives, by the table `fields`; keys outside the table are ignored.
+
+    Args:
+        payload: A JSON object.
+        fields: The wire shape.
+        partial: True for an update: nothing is required, and what is absent is left out.
+
+    Raises:
+        Refusal: 400, naming the first field of the table that is missing or wrong.
+    """
+    columns: dict[str, Any] = {}
+    for each in fields:
+        if each.name not in payload:
+            if each.required and not partial:
+                raise Refusal(400, "is required", each.name)
+            continue
+        columns[each.column] = checked(each.check, payload[each.name], each.name)
+    return columns
+
+
+def checked(check: Checker, value: Any, field: str) -> Any:
+    """`check(value)`, with a refusal that names `field` when it is wrong."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise Refusal(400, str(error), field) from None
+
+
+def _no_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")

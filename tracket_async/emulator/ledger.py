@@ -1,0 +1,153 @@
+"""What the server received, in order of arrival, and what became of it.
+
+Only the most recent entries are kept; the counts are of everything. Authorization headers are never written down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+
+from attrs import define, field, frozen
+
+
+@define(kw_only=True)
+class Received:
+    """One request.
+
+    Attributes:
+        number: 1 for the first that the server received.
+        method: GET, POST, PUT, DELETE or whatever was sent.
+        route: Which resource, without host and version: ``/worklogs``, ``/worklogs/{id}``, ``/timeEntries``,
+            ``/timeEntries/{id}``, ``/oauth2/token``, ``/templates/timeEntry/fields/category/options``,
+            ``/openapi.json``; empty for a path that is none of them.
+        path: The path as it was sent, percent-encoded.
+        query: The query parameters; the first value of one that is given twice.
+        body: The body, decompressed; empty until it has been read.
+        status: Status of the answer; None while there is none, and if the client was given none.
+        fault: Kind of the fault that it was met with; None without.
+        committed: Whether a write has taken effect.
+    """
+
+    number: int
+    method: str
+    route: str
+    path: str
+    query: Mapping[str, str] = field(factory=dict[str, str])
+    body: bytes = b""
+    status: int | None = None
+    fault: str | None = None
+    committed: bool = False
+
+    @property
+    def cursor(self) -> str | None:
+        """The cursor that the request goes on from, of either version; None for a first page."""
+        return self.query.get("cursor" if self.route == "/worklogs" else "after")
+
+    def as_json(self) -> str:
+        """The entry as one line of JSON; a body that is not UTF-8 has its odd bytes replaced."""
+        return json.dumps(
+            {
+                "number": self.number,
+                "method": self.method,
+                "route": self.route,
+                "path": self.path,
+                "query": dict(self.query),
+                "body": self.body.decode(errors="replace"),
+                "status": self.status,
+                "fault": self.fault,
+                "committed": self.committed,
+            },
+        )
+
+
+@frozen
+class _Outcome:
+    method: str
+    route: str
+    status: int | None
+    fault: str | None
+    committed: bool
+
+
+class Ledger:
+    """The requests that came in.
+
+    Args:
+        size: Most entries to keep; the oldest go first.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._entries: deque[Received] = deque(maxlen=size)
+        self._open: dict[int, Received] = {}
+        self._outcomes: Counter[_Outcome] = Counter()
+        self._number = 0
+
+    def __len__(self) -> int:
+        """How many requests came in, also those whose entries are no longer kept."""
+        return self._number
+
+    def __iter__(self) -> Iterator[Received]:
+        """The entries that are kept, in order of arrival."""
+        return iter(tuple(self._entries))
+
+    def __repr__(self) -> str:
+        return f"<Ledger of {self._number} requests, {len(self._open)} in progress>"
+
+    @property
+    def entries(self) -> tuple[Received, ...]:
+        """The entries that are kept, in order of arrival."""
+        return tuple(self._entries)
+
+    @property
+    def in_progress(self) -> int:
+        """How many requests have come in and are not done with."""
+        return len(self._open)
+
+    def begin(self, method: str, route: str, path: str, query: Mapping[str, str]) -> Received:
+        """Write down a request that has just come in."""
+        self._number += 1
+        entry = Received(number=self._number, method=method, route=route, path=path, query=query)
+        self._entries.append(entry)
+        self._open[entry.number] = entry
+        return entry
+
+    def end(self, entry: Received) -> None:
+        """The request is done with: its entry changes no more."""
+        del self._open[entry.number]
+        self._outcomes[_Outcome(entry.method, entry.route, entry.status, entry.fault, entry.committed)] += 1
+
+    def count(
+        self,
+        *,
+        method: str | None = None,
+        route: str | None = None,
+        status: int | None = None,
+        fault: str | None = None,
+        committed: bool | None = None,
+    ) -> int:
+        """How many requests were so, of all that came in and are done with.
+
+        Args:
+            method: Only this method; None means any, here and below.
+            route: Only this route, as in `Received.route`.
+            status: Only those answered with this status.
+            fault: Only those met with this kind of fault.
+            committed: Only writes that took effect (True), or only requests that changed nothing (False).
+        """
+        wanted = _Outcome(method or "", route or "", status, fault, bool(committed))
+        return sum(
+            number
+            for outcome, number in self._outcomes.items()
+            if (method is None or outcome.method == wanted.method)
+            and (route is None or outcome.route == wanted.route)
+            and (status is None or outcome.status == status)
+            and (fault is None or outcome.fault == fault)
+            and (committed is None or outcome.committed == committed)
+        )
+
+    def clear(self) -> None:
+        """Forget all that is done with; the numbers go on."""
+        self._outcomes.clear()
+        self._entries = deque(self._open.values(), maxlen=self._entries.maxlen)

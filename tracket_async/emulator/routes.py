@@ -1,0 +1,110 @@
+"""Which resource a path is, and what its methods do: a table and one lookup.
+
+The path is matched as it was sent, so that ``%2F`` in an id stays part of the id, and ``..`` is an id that does
+not exist rather than a way up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import unquote
+
+from attrs import frozen
+
+from tracket_async.emulator.answers import Refusal
+
+
+@frozen(kw_only=True)
+class Action:
+    """What one method does on a resource.
+
+    Attributes:
+        name: ``<version> <verb>``, the key of the function that does it.
+        writes: Whether it changes worklogs; a read-only token may not.
+        has_body: Whether it reads a JSON body.
+        open: Whether it needs no token.
+    """
+
+    name: str
+    writes: bool = False
+    has_body: bool = False
+    open: bool = False
+
+
+@frozen
+class Resource:
+    """One path of the API.
+
+    Attributes:
+        path: Its whole path; a last segment of ``{id}`` stands for any id.
+        route: Its name in the ledger and in fault scripts: the path without the version.
+        actions: By method.
+    """
+
+    path: str
+    route: str
+    actions: Mapping[str, Action]
+
+
+def _collection(version: str) -> dict[str, Action]:
+    return {
+        "GET": Action(name=f"{version} list"),
+        "POST": Action(name=f"{version} create", writes=True, has_body=True),
+    }
+
+
+def _member(version: str) -> dict[str, Action]:
+    return {
+        "GET": Action(name=f"{version} get"),
+        "PUT": Action(name=f"{version} update", writes=True, has_body=True),
+        "DELETE": Action(name=f"{version} delete", writes=True),
+    }
+
+
+RESOURCES: Final = (
+    Resource("/api/1.0/worklogs", "/worklogs", _collection("1.0")),
+    Resource("/api/1.0/worklogs/{id}", "/worklogs/{id}", _member("1.0")),
+    Resource("/api/2.0/timeEntries", "/timeEntries", _collection("2.0")),
+    Resource("/api/2.0/timeEntries/{id}", "/timeEntries/{id}", _member("2.0")),
+    Resource(
+        "/api/2.0/templates/timeEntry/fields/category/options",
+        "/templates/timeEntry/fields/category/options",
+        {"GET": Action(name="2.0 categories")},
+    ),
+    Resource(
+        "/api/2.0/oauth2/token",
+        "/oauth2/token",
+        {"POST": Action(name="2.0 token", has_body=True, open=True)},
+    ),
+    Resource("/openapi.json", "/openapi.json", {"GET": Action(name="openapi", open=True)}),
+)
+ROUTES: Final = tuple(resource.route for resource in RESOURCES)
+
+_MEMBER: Final = "/{id}"
+_EXACT: Final = {each.path: each for each in RESOURCES if not each.path.endswith(_MEMBER)}
+_MEMBERS: Final = {each.path.removesuffix(_MEMBER): each for each in RESOURCES if each.path.endswith(_MEMBER)}
+
+
+def find(raw_path: str) -> tuple[Resource | None, str]:
+    """The resource at a percent-encoded path, or None, and the id in it (empty where it has none)."""
+    resource = _EXACT.get(raw_path)
+    if resource is not None:
+        return resource, ""
+    parent, _, last = raw_path.rpartition("/")
+    return (_MEMBERS.get(parent), unquote(last)) if last else (None, "")
+
+
+def action_of(resource: Resource | None, method: str) -> Action:
+    """What the method does there.
+
+    Raises:
+        Refusal: 404 for no resource, 405 (with Allow) for a method that the resource does not have.
+    """
+    if resource is None:
+        raise Refusal(404, "there is nothing at this path")
+    action = resource.actions.get(method)
+    if action is None:
+        allowed = ", ".join(resource.actions)
+        raise Refusal(405, f"only {allowed} can be used here", headers=(("Allow", allowed),))
+    return action

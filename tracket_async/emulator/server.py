@@ -1,0 +1,300 @@
+"""An emulator that runs: the `async with` that opens the store, listens, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from aiohttp import web
+
+from tracket_async.emulator import v1
+from tracket_async.emulator.answers import Refusal
+from tracket_async.emulator.app import Api
+from tracket_async.emulator.faults import Script
+from tracket_async.emulator.ledger import Ledger
+from tracket_async.emulator.sample import Sample, sample_categories, sample_worklogs
+from tracket_async.emulator.seed import SeedError, read_seed
+from tracket_async.emulator.settings import Settings
+from tracket_async.emulator.store import Store
+from tracket_async.emulator.worklog import Worklog
+
+_GRACE: Final = 2.0  # seconds that a request in progress gets when the server stops
+
+
+class Emulator:
+    """A Tracket server on a loopback port, for as long as the ``async with`` lasts.
+
+    Args:
+        seed: Worklogs to begin with, in the 1.0 wire shape: a file of one JSON object a line, or the objects.
+        sample: Worklogs of a made-up company to begin with: their number, or a `Sample` with more choices.
+        db: Database file to keep the worklogs in; None keeps them in memory. A file that holds worklogs already
+            can be served, but neither seeded nor sampled into.
+        host: Address to listen on. Anything but loopback lets other machines in, with a token that is printed.
+        port: Port to listen on; 0 takes a free one.
+        faults: A script of faults to begin with; None for an empty one.
+        wall: Seconds since the epoch: the server's clock (createdDate, updatedDate, Date).
+        monotonic: Seconds that never go back: the age of tokens.
+        sleep: Waits that many seconds: latency and slow faults.
+        settings: Everything else, by the names in `Settings`: latency (seconds), page_size, v1_order,
+            token_lifetime (seconds), token, client_id, ...
+
+    Raises:
+        ValueError: A setting is out of range, or both a seed and a sample are given.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: str | Path | Iterable[Mapping[str, Any]] | None = None,
+        sample: int | Sample | None = None,
+        db: str | Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        faults: Script | None = None,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **settings: Any,
+    ) -> None:
+        if seed is not None and sample is not None:
+            raise ValueError("give a seed or a sample, not both")
+        self._settings = Settings(**settings)
+        self._seed = Path(seed) if isinstance(seed, str) else seed
+        self._sample = Sample(count=sample) if isinstance(sample, int) else sample
+        self._db = None if db is None else Path(db)
+        self._host = host
+        self._port = port
+        self.faults = Script() if faults is None else faults
+        """The script of what goes wrong."""
+        self._clocks: dict[str, Any] = {"wall": wall, "monotonic": monotonic, "sleep": sleep}
+        self._store: Store | None = None
+        self._api: Api | None = None
+        self._runner: web.AppRunner | None = None
+        self._url = ""
+
+    async def __aenter__(self) -> Self:
+        """Open the store, fill it, and listen.
+
+        Raises:
+            StoreError: The database file cannot be used.
+            SeedError: The seed is malformed, or the database holds worklogs already.
+            OSError: The address cannot be listened on.
+        """
+        if self._runner is not None:
+            raise RuntimeError("this emulator is running already")
+        self._store = Store(self._db, approval_shape=self._settings.approval_shape)
+        try:
+            self._fill(self._store)
+            self._api = Api(self._store, self._settings, self.faults, **self._clocks)
+            await self._listen(self._api)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop listening, end every connection, and close the store."""
+        if self._api is not None:
+            self._api.release()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._store is not None:
+            self._store.close()
+
+    def __repr__(self) -> str:
+        return f"<Emulator {self._url or 'not started'}>"
+
+    @property
+    def url(self) -> str:
+        """The origin, such as ``http://127.0.0.1:49152``, without a slash at its end."""
+        return self._url
+
+    @property
+    def settings(self) -> Settings:
+        """How it behaves."""
+        return self._settings
+
+    @property
+    def token(self) -> str:
+        """A bearer token that both versions accept and that never expires."""
+        return self._settings.token
+
+    @property
+    def read_only_token(self) -> str:
+        """The same, but it may not write."""
+        return self._settings.read_only_token
+
+    @property
+    def client_id(self) -> str:
+        """For the token call."""
+        return self._settings.client_id
+
+    @property
+    def client_secret(self) -> str:
+        """For the token call."""
+        return self._settings.client_secret
+
+    @property
+    def account_id(self) -> str:
+        """For the token call."""
+        return self._settings.account_id
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was received; it can still be read when the server has stopped."""
+        return self._running.ledger
+
+    @property
+    def token_requests(self) -> int:
+        """How many token calls came in, refused ones included."""
+        return self._running.tokens.requests
+
+    @property
+    def count(self) -> int:
+        """How many worklogs there are."""
+        return self._filled.count
+
+    def env(self, api: Literal["1.0", "2.0"] = "2.0") -> dict[str, str]:
+        """The TRACKET_* settings with which a client finds this server.
+
+        Args:
+            api: For 2.0 they hold the credentials of the token call; for 1.0, which has none, the fixed token.
+        """
+        shared = {"TRACKET_BASE_URL": self._url, "TRACKET_API": api}
+        if api == "1.0":
+            return {**shared, "TRACKET_TOKEN": self.token}
+        return {
+            **shared,
+            "TRACKET_CLIENT_ID": self.client_id,
+            "TRACKET_CLIENT_SECRET": self.client_secret,
+            "TRACKET_ACCOUNT_ID": self.account_id,
+        }
+
+    def expire_tokens(self) -> None:
+        """Every token that the token call has given out is invalid from now on."""
+        self._running.tokens.expire()
+
+    def worklogs(self) -> list[dict[str, Any]]:
+        """Every worklog in the 1.0 shape, ordered by date, creation and id."""
+        return [json.loads(body) for body in self._filled.all_rendered("v1")]
+
+    def time_entries(self) -> list[dict[str, Any]]:
+        """Every worklog in the 2.0 shape, in the same order."""
+        return [json.loads(body) for body in self._filled.all_rendered("v2")]
+
+    def get(self, worklog_id: str) -> dict[str, Any] | None:
+        """The worklog in the 1.0 shape, or None."""
+        body = self._filled.rendered("v1", worklog_id)
+        return None if body is None else json.loads(body)
+
+    def create(self, worklog: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a worklog behind the client's back: it is in no ledger, and meets no fault.
+
+        Args:
+            worklog: The 1.0 shape, with `team`, `board`, `parentItem`, `project` and `customFields` for what only
+                2.0 shows. Without worklogId it gets a new one; without createdDate the server's time, with null
+                none.
+
+        Returns:
+            What was added, in the 1.0 shape.
+
+        Raises:
+            ValueError: It is malformed.
+            DuplicateIdError: Its id is taken.
+        """
+        ident = worklog.get("worklogId") or next(self._running.ids)
+        columns: dict[str, Any] = {"created": self._running.now()} | _read(
+            {**worklog, "worklogId": ident}, partial=False
+        )
+        self._filled.insert(Worklog(**columns))
+        return self._shown(ident)
+
+    def update(self, worklog_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Change a worklog behind the client's back.
+
+        Args:
+            worklog_id: Which.
+            changes: Any keys that `create` takes, but for worklogId; without updatedDate it is the server's time.
+
+        Returns:
+            The changed worklog in the 1.0 shape.
+
+        Raises:
+            ValueError: A change is malformed.
+            LookupError: There is no such worklog.
+        """
+        current = self._filled.get(worklog_id)
+        if current is None:
+            raise LookupError(worklog_id)
+        columns: dict[str, Any] = {"updated": self._running.now()} | _read(changes, partial=True) | {"id": worklog_id}
+        self._filled.replace(current._replace(**columns))
+        return self._shown(worklog_id)
+
+    def delete(self, worklog_id: str) -> None:
+        """Delete a worklog behind the client's back.
+
+        Raises:
+            LookupError: There is no such worklog.
+        """
+        if not self._filled.delete(worklog_id):
+            raise LookupError(worklog_id)
+
+    @property
+    def _running(self) -> Api:
+        if self._api is None:
+            raise RuntimeError("the emulator has not been started: use it in an `async with`")
+        return self._api
+
+    @property
+    def _filled(self) -> Store:
+        if self._store is None:
+            raise RuntimeError("the emulator has not been started: use it in an `async with`")
+        return self._store
+
+    def _shown(self, ident: str) -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(self._filled.rendered("v1", ident) or b"{}")
+        return shown
+
+    def _fill(self, store: Store) -> None:
+        if self._seed is None and self._sample is None:
+            if not store.categories():
+                store.add_categories(sample_categories())
+            return
+        if store.count:
+            raise SeedError(
+                f"{self._db} holds {store.count} worklogs already: serve it without a seed and a sample, "
+                "or give another file"
+            )
+        if self._seed is not None:
+            store.load(read_seed(self._seed))
+            store.add_used_categories()
+        else:
+            sample = self._sample or Sample()
+            store.load(sample_worklogs(sample))
+            store.add_categories(sample_categories(sample.seed))
+
+    async def _listen(self, api: Api) -> None:
+        self._runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=_GRACE, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _read(payload: Mapping[str, Any], *, partial: bool) -> dict[str, Any]:
+    try:
+        return v1.read_stored(payload, partial=partial)
+    except Refusal as refusal:
+        raise ValueError(str(refusal)) from None

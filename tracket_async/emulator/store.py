@@ -1,0 +1,246 @@
+"""The worklogs, in one SQLite table that both versions of the API read and write.
+
+The columns are the truth. Beside them each row keeps how 1.0 and 2.0 show it, rendered when it is written, so a
+page is a seek in an index and a join of bytes: the server is then not what a benchmark measures.
+
+Calls take well under a millisecond and are made straight from the event loop; the connection belongs to the
+thread that opened it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from tracket_async.emulator import query, v1, v2
+from tracket_async.emulator.query import Filter, Key, Order
+from tracket_async.emulator.worklog import Worklog
+
+Wire = Literal["v1", "v2"]
+
+SCHEMA_VERSION: Final = 1
+
+_TABLES: Final = """
+CREATE TABLE worklogs (
+    id TEXT NOT NULL, item TEXT, user TEXT NOT NULL, description TEXT, category TEXT,
+    date INTEGER NOT NULL, minutes REAL NOT NULL, billable REAL,
+    created INTEGER NOT NULL, updated INTEGER NOT NULL, approval TEXT NOT NULL, approver TEXT,
+    team TEXT, board TEXT, parent TEXT, project TEXT, custom TEXT NOT NULL,
+    scramble INTEGER NOT NULL, v1 BLOB NOT NULL, v2 BLOB NOT NULL
+);
+CREATE TABLE categories (id TEXT PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+_INDEXES: Final = {
+    "by_id": "CREATE UNIQUE INDEX by_id ON worklogs (id)",
+    **{
+        f"by_{columns[0]}": f"CREATE INDEX by_{columns[0]} ON worklogs ({', '.join(columns)})"
+        for columns in query.KEY_COLUMNS.values()
+    },
+}
+
+_COLUMNS: Final = ", ".join(Worklog._fields)
+_INSERT: Final = f"INSERT INTO worklogs VALUES ({', '.join('?' * (len(Worklog._fields) + 3))})"  # noqa: S608
+_REPLACE: Final = (
+    f"UPDATE worklogs SET {', '.join(f'{name} = ?' for name in Worklog._fields)}, "  # noqa: S608
+    "scramble = ?, v1 = ?, v2 = ? WHERE id = ?"
+)
+_TOTALS_KEPT: Final = 4096
+_EVERYTHING: Final = Filter()
+
+
+class StoreError(Exception):
+    """The store cannot be used: the file is no store of the emulator's, or of another version."""
+
+
+class DuplicateIdError(Exception):
+    """A worklog with that id is there already."""
+
+
+class Store:
+    """All worklogs and the categories.
+
+    Args:
+        path: Database file, made when it is not there; None keeps everything in memory.
+        approval_shape: How 2.0 shows the approval.
+
+    Raises:
+        StoreError: The file cannot be opened, or is something else.
+    """
+
+    def __init__(self, path: Path | None = None, *, approval_shape: v2.ApprovalShape = "object") -> None:
+        self._render_v2: Callable[[Worklog], bytes] = v2.renderer(approval_shape)
+        self._totals: dict[Filter, int] = {}
+        try:
+            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot open {path}: {error}") from error
+        try:
+            self._open(approval_shape)
+        except (sqlite3.Error, StoreError) as error:
+            self._db.close()
+            raise StoreError(f"cannot use {path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the database; calling it again does nothing."""
+        self._db.close()
+
+    @property
+    def count(self) -> int:
+        """How many worklogs there are."""
+        return self.total(_EVERYTHING)
+
+    def get(self, ident: str) -> Worklog | None:
+        """The worklog with that id."""
+        row = self._db.execute(
+            f"SELECT {_COLUMNS} FROM worklogs WHERE id = ?",  # noqa: S608 -- names of the columns
+            (ident,),
+        ).fetchone()
+        return None if row is None else Worklog._make(row)
+
+    def rendered(self, wire: Wire, ident: str) -> bytes | None:
+        """The worklog with that id as JSON of one version."""
+        row = self._db.execute(f"SELECT {wire} FROM worklogs WHERE id = ?", (ident,)).fetchone()  # noqa: S608
+        return None if row is None else row[0]
+
+    def all_rendered(self, wire: Wire) -> Iterator[bytes]:
+        """Every worklog as JSON of one version, ordered by date, creation and id."""
+        rows = self._db.execute(f"SELECT {wire} FROM worklogs ORDER BY date, created, id")  # noqa: S608
+        return (row[0] for row in rows)
+
+    def page(
+        self, wire: Wire, matching: Filter, order: Order, *, descending: bool, after: Key | None, size: int
+    ) -> tuple[list[bytes], Key | None]:
+        """One page: the rendered worklogs, and the key to go on after, or None when nothing is left."""
+        statement = query.page(wire, matching, order, descending=descending, after=after, limit=size + 1)
+        rows = self._db.execute(statement.sql, statement.parameters).fetchall()
+        more = len(rows) > size
+        del rows[size:]
+        return [row[0] for row in rows], rows[-1][1:] if more else None
+
+    def total(self, matching: Filter) -> int:
+        """How many worklogs match; counted once for a filter, until the next write."""
+        total = self._totals.get(matching)
+        if total is None:
+            statement = query.total(matching)
+            total = int(self._db.execute(statement.sql, statement.parameters).fetchone()[0])
+            if len(self._totals) >= _TOTALS_KEPT:
+                self._totals.clear()
+            self._totals[matching] = total
+        return total
+
+    def insert(self, worklog: Worklog) -> None:
+        """Add one worklog.
+
+        Raises:
+            DuplicateIdError: Its id is taken.
+        """
+        with self._changing(), _unique_ids():
+            self._db.execute(_INSERT, self._row(worklog))
+
+    def replace(self, worklog: Worklog) -> None:
+        """Put the worklog in the place of the one with its id."""
+        with self._changing():
+            self._db.execute(_REPLACE, (*self._row(worklog), worklog.id))
+
+    def delete(self, ident: str) -> bool:
+        """Remove the worklog with that id; False when there is none."""
+        with self._changing():
+            return self._db.execute("DELETE FROM worklogs WHERE id = ?", (ident,)).rowcount > 0
+
+    def load(self, worklogs: Iterable[Worklog]) -> None:
+        """Add many worklogs in one transaction: all of them or, when anything is raised, none.
+
+        The indexes are taken away and built again afterwards, which for a large load into an empty table is
+        several times faster than keeping them up to date.
+
+        Raises:
+            DuplicateIdError: An id is taken, or occurs twice.
+        """
+        with self._changing(), self._transaction(), _unique_ids():
+            for index in _INDEXES:
+                self._db.execute(f"DROP INDEX {index}")
+            self._db.executemany(_INSERT, map(self._row, worklogs))
+            for statement in _INDEXES.values():
+                self._db.execute(statement)
+
+    def categories(self) -> list[tuple[str, str]]:
+        """Id and name of every category, by name."""
+        return self._db.execute("SELECT id, name FROM categories ORDER BY name, id").fetchall()
+
+    def add_categories(self, categories: Iterable[tuple[str, str]]) -> None:
+        """Add categories (id and name); one that is there keeps its name."""
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO categories VALUES (?, ?)", categories)
+
+    def add_used_categories(self) -> None:
+        """Make a category of every id that a worklog uses, named as its id, where there is none."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO categories"
+            " SELECT DISTINCT category, category FROM worklogs WHERE category IS NOT NULL"
+        )
+
+    def last_row(self) -> int:
+        """The largest row number that was given out: it tells how far a seeded id sequence has come."""
+        return int(self._db.execute("SELECT coalesce(max(rowid), 0) FROM worklogs").fetchone()[0])
+
+    def _row(self, worklog: Worklog) -> tuple[Any, ...]:
+        scramble = zlib.crc32(worklog.id.encode())
+        return (*worklog, scramble, v1.render(worklog), self._render_v2(worklog))
+
+    def _open(self, approval_shape: v2.ApprovalShape) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if version == SCHEMA_VERSION:
+            self._show_approvals_as(approval_shape)
+            return
+        if version or tables:
+            raise StoreError("it is no database of this emulator, or of another version of it")
+        with self._transaction():
+            for statement in (*filter(str.strip, _TABLES.split(";")), *_INDEXES.values()):
+                self._db.execute(statement)
+            self._db.execute("INSERT INTO settings VALUES ('approval_shape', ?)", (approval_shape,))
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _show_approvals_as(self, shape: v2.ApprovalShape) -> None:
+        """Render every entry again if the file was written with the other shape."""
+        ((written,),) = self._db.execute("SELECT value FROM settings WHERE name = 'approval_shape'").fetchall()
+        if written == shape:
+            return
+        with self._transaction():
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM worklogs").fetchall()  # noqa: S608
+            self._db.executemany(
+                "UPDATE worklogs SET v2 = ? WHERE id = ?",
+                ((self._render_v2(Worklog._make(row)), row[0]) for row in rows),
+            )
+            self._db.execute("UPDATE settings SET value = ? WHERE name = 'approval_shape'", (shape,))
+
+    @contextmanager
+    def _changing(self) -> Generator[None]:
+        self._totals.clear()
+        yield
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+@contextmanager
+def _unique_ids() -> Generator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise DuplicateIdError("a worklog with that id is there already") from error
