@@ -1,0 +1,164 @@
+"""The emulator as a program: ``python -m tracket_async.emulator``. It needs nothing but the core dependencies."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from tracket_async.emulator.envfile import shell_lines, write_env_file
+from tracket_async.emulator.faults import FaultFileError, Script, read_rules
+from tracket_async.emulator.sample import Sample
+from tracket_async.emulator.seed import SeedError
+from tracket_async.emulator.server import Emulator
+from tracket_async.emulator.settings import APPROVAL_SHAPES, V1_ORDERS
+from tracket_async.emulator.store import StoreError
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_DONE: Final = 0
+_USAGE: Final = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        argv: The arguments after the program's name; None takes those of the process.
+
+    Returns:
+        0 when it was stopped; 2 when an argument, a file or the address cannot be used, with one line on
+        standard error that says why.
+    """
+    options = _parser().parse_args(argv)
+    before = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    try:
+        emulator = _emulator(options)
+        asyncio.run(_serve(emulator, options))
+        if options.ledger is not None:
+            options.ledger.write_text("".join(f"{entry.as_json()}\n" for entry in emulator.ledger))
+    except KeyboardInterrupt:
+        return _DONE  # while it was still starting
+    except (FaultFileError, SeedError, StoreError, ValueError, OSError) as error:
+        sys.stderr.write(f"tracket emulator: {error}\n")
+        return _USAGE
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return _DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tracket_async.emulator",
+        description="A server that behaves like Tracket, for both versions of its API.",
+    )
+    content = parser.add_argument_group("what it holds")
+    content.add_argument("--seed", type=Path, metavar="FILE", help="worklogs of the 1.0 shape, one JSON object a line")
+    content.add_argument("--sample", type=int, metavar="N", help="N worklogs of a made-up company")
+    content.add_argument("--sample-seed", type=int, default=0, metavar="N", help="another number, another company")
+    content.add_argument("--skew-month", metavar="YYYY-MM", help="half of the sample falls into this month")
+    content.add_argument("--db", type=Path, metavar="PATH", help="keep the worklogs in this file, not in memory")
+
+    behaviour = parser.add_argument_group("how it behaves")
+    behaviour.add_argument("--latency", type=float, default=0.0, metavar="MS", help="milliseconds for each request")
+    behaviour.add_argument("--page-size", type=int, default=100, metavar="N", help="worklogs on a page of 1.0")
+    behaviour.add_argument("--v1-order", choices=V1_ORDERS, default="ascending", help="the order of 1.0")
+    behaviour.add_argument("--approval-shape", choices=APPROVAL_SHAPES, default="object", help="approvals in 2.0")
+    behaviour.add_argument("--token-lifetime", type=float, default=3600.0, metavar="S", help="seconds")
+    behaviour.add_argument("--body-limit", type=int, default=1 << 20, metavar="BYTES", help="larger bodies get a 413")
+    behaviour.add_argument("--faults", type=Path, metavar="FILE", help="a script of faults, JSON or one rule a line")
+    behaviour.add_argument("--fault-seed", type=int, default=0, metavar="N", help="seed of faults by chance")
+    behaviour.add_argument("--ledger", type=Path, metavar="FILE", help="write what was received here at the end")
+
+    place = parser.add_argument_group("where it is found")
+    place.add_argument("--host", default="127.0.0.1", help="loopback unless told otherwise")
+    place.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    place.add_argument("--api", choices=("2.0", "1.0"), default="2.0", help="which version the settings are for")
+    place.add_argument("--env-file", type=Path, metavar="PATH", help="write the settings here, mode 0600")
+    return parser
+
+
+def _emulator(options: argparse.Namespace) -> Emulator:
+    if options.sample is None and (options.skew_month is not None or options.sample_seed):
+        raise ValueError("--skew-month and --sample-seed are about a sample: give --sample N")
+    sample = None
+    if options.sample is not None:
+        sample = Sample(count=options.sample, seed=options.sample_seed, skew_month=options.skew_month)
+    return Emulator(
+        seed=options.seed,
+        sample=sample,
+        db=options.db,
+        host=options.host,
+        port=options.port,
+        faults=_script(options),
+        latency=options.latency / 1000,
+        page_size=options.page_size,
+        v1_order=options.v1_order,
+        approval_shape=options.approval_shape,
+        token_lifetime=options.token_lifetime,
+        body_limit=options.body_limit,
+    )
+
+
+def _script(options: argparse.Namespace) -> Script:
+    script = Script(seed=options.fault_seed)
+    if options.faults is not None:
+        try:
+            rules = read_rules(options.faults.read_text(encoding="utf-8"))
+        except (FaultFileError, UnicodeDecodeError) as error:
+            raise FaultFileError(f"{options.faults}, {error}") from None
+        for rule in rules:
+            script.add_rule(rule)
+    return script
+
+
+async def _serve(emulator: Emulator, options: argparse.Namespace) -> None:
+    async with emulator:
+        if not _is_loopback(options.host):
+            sys.stderr.write(
+                f"tracket emulator: warning: {options.host} lets other machines in; the credentials are no secret\n"
+            )
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(stop.set)
+
+        for number in _SIGNALS:
+            signal.signal(number, end)
+        if options.env_file is not None:
+            write_env_file(options.env_file, emulator.env(options.api))
+        sys.stdout.write(_greeting(emulator, options.api))
+        sys.stdout.flush()
+        await stop.wait()
+
+
+def _greeting(emulator: Emulator, api: str) -> str:
+    settings = emulator.env("1.0" if api == "1.0" else "2.0")
+    lines = f"# Tracket emulator at {emulator.url} with {emulator.count:,} worklogs; Ctrl-C stops it\n"
+    lines += shell_lines(settings)
+    if "TRACKET_TOKEN" not in settings:
+        lines += "# or, in place of the last three, a token that both versions accept:\n"
+        lines += f"# {shell_lines({'TRACKET_TOKEN': emulator.token})}"
+    return lines
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
