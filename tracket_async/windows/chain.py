@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from tracket_async.walk import CursorGuard, is_ascending
-from tracket_async.windows.state import Batch, PageLike, WindowState
+from tracket_async.windows.state import DAY, Batch, PageLike, WindowState
 
 T = TypeVar("T")
 
@@ -53,6 +53,23 @@ def _no_ids() -> set[str]:
     return set()
 
 
+@attrs.frozen
+class Pace:
+    """How many items came, and in how many seconds of dates; what came earlier counts less."""
+
+    items: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        """The density. One moment tells nothing about the dates to come; there, a day is a fair guess."""
+        return self.items / (self.seconds or DAY.total_seconds())
+
+    def after(self, items: int, seconds: float, kept: float) -> Pace:
+        """The pace after another page; ``kept`` (0 to 1) is what this one counts against it."""
+        return Pace(self.items * kept + items, self.seconds * kept + seconds)
+
+
 @attrs.define(eq=False, kw_only=True)
 class Chain(Generic[T]):
     """A window and its chain while they are walked; `WindowState` describes the attributes that have its names.
@@ -65,6 +82,7 @@ class Chain(Generic[T]):
         remaining: an estimate of what it has still to take; None: unknown.
         guess: the estimate with which it was split off ``lender``; both are settled by the first total.
         lent: what was given away of the total of the query that it is asking.
+        paced: how dense its items lately were.
         edge: the ids taken at the date ``reached``.
         last: the last date that the server showed in this chain.
         retaken: ``taken`` when it last began again; None if it never did.
@@ -90,6 +108,7 @@ class Chain(Generic[T]):
     guess: float = 0.0
     lender: Chain[T] | None = None
     lent: float = 0.0
+    paced: Pace = attrs.field(factory=Pace)
     edge: set[str] = attrs.field(factory=_no_ids)
     last: dt.datetime | None = None
     retaken: int | None = None

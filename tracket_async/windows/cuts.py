@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final
 
-from tracket_async.windows.state import DAY, MICROSECOND, Span
+from tracket_async.windows.state import MICROSECOND, Span
 
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 EARLIEST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -49,11 +49,10 @@ class Ruler:
         high = until or self._end(low)
         return None if low is None or high is None else self._cut(low, high, kept)
 
-    def ratio(self, begin: dt.datetime, reached: dt.datetime, until: dt.datetime | None) -> float:
-        """How many times the dates from ``begin`` to ``reached`` fit into those that follow, up to ``until``."""
+    def ahead(self, reached: dt.datetime, until: dt.datetime | None) -> float:
+        """Seconds from ``reached`` to ``until``, or to where the range probably ends."""
         end = until or self._end(reached)
-        covered = (reached - begin) or DAY  # a page within one moment tells little; a day is a fair guess
-        return 0.0 if end is None else max((end - reached) / covered, 0.0)
+        return 0.0 if end is None else max((end - reached).total_seconds(), 0.0)
 
     def _end(self, low: dt.datetime | None) -> dt.datetime | None:
         """Where the range ends; where that is unknown, a place to look whether anything lies beyond."""

@@ -25,17 +25,21 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from tracket_async.errors import UnsupportedError
-from tracket_async.windows.chain import Chain, Keys, OutOfOrderError, Take
+from tracket_async.windows.chain import Chain, Keys, OutOfOrderError, Pace, Take
 from tracket_async.windows.cuts import EARLIEST, Ruler
 from tracket_async.windows.ledger import Ledger
 from tracket_async.windows.state import ChainStatistics, PageLike, Span, WindowState
 
 T = TypeVar("T")
 
-CARVE_PAGES: Final = 8
+CARVE_PAGES: Final = 12
 """With ``ordered``: about so many pages make one window."""
-HELD_PAGES: Final = 16
+HELD_PAGES: Final = 24
 """With ``ordered``: so many pages a worker may be fetched ahead of those before them."""
+PACE_KEPT: Final = 0.8
+"""Where the server gives no totals: what a page says about those to come, against the page after it."""
+RUN_PACE_KEPT: Final = 0.98
+"""The same for all chains together."""
 
 OUT_OF_ORDER: Final = (
     "The server does not list worklogs in ascending order of date, so they cannot be walked in windows: "
@@ -78,6 +82,7 @@ class Plan(Generic[T]):
         self._on_notice = on_notice
         self._proven = False
         self._page_size = 1
+        self._paced = Pace()
         self._pages = self._refused = 0
         if not states:
             self._begin()
@@ -139,6 +144,9 @@ class Plan(Generic[T]):
 
     def _carve(self, chain: Chain[T]) -> Chain[T]:
         piece = CARVE_PAGES * self._page_size
+        if self._paced.items and chain.reached is None and chain.since is not None:
+            # Nobody has asked it, and since it was cut off more has been learnt.
+            chain.remaining = self._paced.per_second * self._ruler.ahead(chain.since, chain.until)
         if chain.remaining is not None and chain.remaining > 1.5 * piece and not chain.doubtful:
             self._split(chain, chain.remaining, piece / chain.remaining)
         return chain
@@ -163,6 +171,7 @@ class Plan(Generic[T]):
         part = self.ledger.add(cut, chain.until, behind=chain)
         part.remaining = part.guess = remaining * (1 - kept)
         part.lender = chain
+        part.paced = chain.paced
         chain.lent += part.guess
         chain.remaining = remaining - part.guess
         chain.until = self._ruler.before(cut)
@@ -267,7 +276,10 @@ class Plan(Generic[T]):
             chain.remaining = max((chain.remaining or 0.0) - len(page.items), 0.0)
         else:
             begin = since or self._keys.date_of(page.items[0])
-            chain.remaining = len(page.items) * self._ruler.ratio(begin, chain.reached, chain.until)
+            seconds = (chain.reached - begin).total_seconds()
+            chain.paced = chain.paced.after(len(page.items), seconds, PACE_KEPT)
+            self._paced = self._paced.after(len(page.items), seconds, RUN_PACE_KEPT)
+            chain.remaining = chain.paced.per_second * self._ruler.ahead(chain.reached, chain.until)
 
     def _begin(self) -> None:
         since = self._span.since
