@@ -11,11 +11,12 @@ import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from tracket_async.api.body import Json
 from tracket_async.api.dates import parse_http_date
 from tracket_async.api.excerpt import excerpt
 from tracket_async.errors import (
@@ -176,31 +177,28 @@ def _target(location: str | None) -> str:
 
 def _refused_field(body: bytes) -> str | None:
     try:
-        content = msgspec.json.decode(body)
+        content: Json = msgspec.json.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return next(_field_names(content, _DEEPEST), None)
 
 
-def _field_names(content: Any, depth: int) -> Iterator[str]:
+def _field_names(content: Json, depth: int) -> Iterator[str]:
     if depth and isinstance(content, list):
-        entries: list[Any] = content
-        for entry in entries[:_DEEPEST]:
+        for entry in content[:_DEEPEST]:
             yield from _field_names(entry, depth - 1)
     elif depth and isinstance(content, dict):
-        named: dict[str, Any] = content
         for name in FIELD_NAMES:
-            if text := _field_name(named.get(name)):
+            if text := _field_name(content.get(name)):
                 yield text
         for name in NESTING_NAMES:
-            yield from _field_names(named.get(name), depth - 1)
+            yield from _field_names(content.get(name), depth - 1)
 
 
-def _field_name(value: Any) -> str | None:
+def _field_name(value: Json) -> str | None:
     """A name, or the last part of a path such as ``["body", "worklogMinutes"]`` or ``/worklogMinutes``."""
     if isinstance(value, list):
-        parts: list[Any] = value
-        value = parts[-1] if parts else None
+        value = value[-1] if value else None
     if not isinstance(value, str) or not value.strip("/ "):
         return None
     return _printable(value.strip("/ ").rpartition("/")[2])
