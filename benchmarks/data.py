@@ -1,0 +1,165 @@
+"""Made-up worklogs, rendered once in the shape of either version. The same arguments always give the same bytes.
+
+The benchmarks have data and a server of their own, so that neither the emulator's speed nor a change in its sample
+is in any figure. A worklog of 2.0 takes about 420 bytes, as those of real accounts do.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import itertools
+import json
+
+import attrs
+
+FIRST_DAY = dt.date(2023, 11, 1)
+DAYS = 1096
+CROWDED_MONTH = (dt.date(2025, 3, 1), dt.date(2025, 4, 1))
+PAGE = 100
+
+_DAY_MS = 86_400_000
+_EPOCH = dt.date(1970, 1, 1)
+_TEXTS = [
+    "Weekly planning with the platform team",
+    'Reviewed "billing, phase 2" and wrote down what is missing before the customer sees it',
+    "Fehler in der Auswertung gesucht: Überläufe bei mehr als 24 Stunden",
+    "Réunion de suivi avec le client, puis compte rendu",
+    "Подготовка отчёта за квартал",
+    "顧客との打ち合わせ",
+    "Support: three tickets, one of them urgent",
+    "Draft of the architecture document, second reading with comments of everybody who was at the review last week",
+    "Release 🚀",
+    None,
+]
+_CATEGORIES = [f"21e5614a-7c3b-4f7e-9d51-{n:012x}" for n in range(12)]
+_STATUSES = ["approved", "approved", "submitted", "open", "rejected"]
+
+
+@attrs.frozen
+class Worklogs:
+    """Worklogs in ascending order of date and id; every list has an entry for each.
+
+    Attributes:
+        ids: ``wl-00000000`` and so on.
+        dates: the date, in ms since 1970.
+        created: the date of creation, in ms since 1970; None for every seventh.
+        updated: the date of the last update; None for every third.
+        bodies: the worklog as JSON.
+    """
+
+    ids: list[str]
+    dates: list[int]
+    created: list[int | None]
+    updated: list[int | None]
+    bodies: list[bytes]
+
+
+def make(count: int, *, api: str, skewed: bool = False) -> Worklogs:
+    """So many worklogs, over three years: spread evenly, or half of them in one month.
+
+    Args:
+        count: how many.
+        api: ``"1.0"`` or ``"2.0"``: the shape of the bodies.
+        skewed: half of them in March 2025.
+    """
+    render = _render_v1 if api == "1.0" else _render_v2
+    worklogs = Worklogs([], [], [], [], [])
+    number = 0
+    for day, here in enumerate(_per_day(count, skewed=skewed)):
+        date = FIRST_DAY + dt.timedelta(days=day)
+        midnight = (date - _EPOCH).days * _DAY_MS
+        for nth in range(here):
+            moment = midnight + 28_800_000 + nth * 36_000_000 // here  # from 8:00 to 18:00
+            created = None if number % 7 == 0 else moment + number % 5 * 3_600_000 + number % 977
+            updated = None if number % 3 == 0 else moment + number % 11 * 43_200_000 + number % 983
+            worklogs.ids.append(f"wl-{number:08d}")
+            worklogs.dates.append(moment)
+            worklogs.created.append(created)
+            worklogs.updated.append(updated)
+            worklogs.bodies.append(render(number, date.isoformat(), moment, created, updated).encode())
+            number += 1
+    return worklogs
+
+
+def page(worklogs: Worklogs, first: int, *, api: str, size: int = PAGE) -> bytes:
+    """The page of those that begin at ``first``, as the list call answers it, with a cursor if more follow."""
+    end = min(first + size, len(worklogs.bodies))
+    return envelope(
+        worklogs.bodies[first:end],
+        api=api,
+        cursor=str(end) if end < len(worklogs.bodies) else None,
+        total=len(worklogs.bodies),
+        size=size,
+    )
+
+
+def envelope(bodies: list[bytes], *, api: str, cursor: str | None, total: int, size: int) -> bytes:
+    """The answer of the list call that holds these worklogs."""
+    joined = b",".join(bodies)
+    if api == "1.0":
+        tail = b"" if cursor is None else b',"next-cursor":"%s"' % cursor.encode()
+        return b'{"worklogs":[%s]%s}' % (joined, tail)
+    link = b'"self":{"href":"/api/2.0/timeEntries?size=%d"}' % size
+    tail = b""
+    if cursor is not None:
+        link += b',"next":{"href":"/api/2.0/timeEntries?size=%d&after=%s"}' % (size, cursor.encode())
+        tail = b',"nextCursor":"%s"' % cursor.encode()
+    return b'{"size":%d,"total":%d,"items":[%s],"_links":{%s}%s}' % (size, total, joined, link, tail)
+
+
+def _per_day(count: int, *, skewed: bool) -> list[int]:
+    """How many worklogs each day has."""
+    first, end = ((day - FIRST_DAY).days for day in CROWDED_MONTH)
+    if skewed:
+        inside, outside = 1 / (2 * (end - first)), 1 / (2 * (DAYS - (end - first)))
+        weights = [inside if first <= day < end else outside for day in range(DAYS)]
+    else:
+        weights = [1 / DAYS] * DAYS
+    marks = [round(count * share) for share in itertools.accumulate(weights)]
+    return [after - before for before, after in itertools.pairwise([0, *marks])]
+
+
+@functools.cache
+def _day(days: int) -> str:
+    return (_EPOCH + dt.timedelta(days=days)).isoformat()
+
+
+def _moment(milliseconds: int) -> str:
+    days, rest = divmod(milliseconds, _DAY_MS)
+    seconds, rest = divmod(rest, 1000)
+    return f"{_day(days)}T{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:03d}Z"
+
+
+def _optional(milliseconds: int | None) -> str:
+    return "null" if milliseconds is None else f'"{_moment(milliseconds)}"'
+
+
+_QUOTED = [json.dumps(text, ensure_ascii=False) for text in _TEXTS]
+
+
+def _render_v1(number: int, _day: str, date: int, created: int | None, updated: int | None) -> str:
+    minutes = 15 + number % 32 * 15
+    said = "" if created is None else f'"createdDate":"{_moment(created)}",'
+    return (
+        f'{{"itemId":"{5_273_000_000 + number % 5000}","userId":"{35_851_000 + number % 113}",'
+        f'"description":{_QUOTED[number % len(_QUOTED)]},"worklogCategory":"{_CATEGORIES[number % 12]}",'
+        f'"worklogDate":"{_moment(date)}","worklogMinutes":{minutes},'
+        f'"worklogBillableMinutes":{"null" if number % 9 == 0 else minutes // 2},"worklogId":"wl-{number:08d}",'
+        f'{said}"updatedDate":{_optional(updated)},"approvalStatus":"{_STATUSES[number % 5]}",'
+        f'"approverUserId":"{35_851_000 + number % 7}"}}'
+    )
+
+
+def _render_v2(number: int, day: str, _date: int, created: int | None, updated: int | None) -> str:
+    minutes = 15 + number % 32 * 15
+    said = "" if created is None else f'"createdDate":"{_moment(created)}",'
+    return (
+        f'{{"id":"wl-{number:08d}","item":"{5_273_000_000 + number % 5000}","user":"{35_851_000 + number % 113}",'
+        f'"date":"{day}","minutes":{minutes},"billableMinutes":{"null" if number % 9 == 0 else minutes // 2},'
+        f'"team":"{929_300 + number % 8}","description":{_QUOTED[number % len(_QUOTED)]},'
+        f'"customFields":{{"category":"{_CATEGORIES[number % 12]}","project":"P{number % 40}"}},'
+        f'"board":"{5_272_688_000 + number % 30}","parentItem":null,'
+        f'"approval":{{"status":"{_STATUSES[number % 5]}","approver":"{35_851_000 + number % 7}"}},'
+        f'{said}"updatedDate":{_optional(updated)}}}'
+    )

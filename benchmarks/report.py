@@ -1,0 +1,144 @@
+"""From measurements to lines: one for each row, with the median, least and greatest ratio and whether it is met."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from benchmarks.harness import Results
+from benchmarks.rows import Measurement, Row, Side, Subject
+
+HEADINGS = ("figure", "unit", "ours", "the other", "ratio", "least", "most", "budget", "met")
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """A row with its numbers.
+
+    Attributes:
+        row: what was compared.
+        subject: the subject's name.
+        ours, other: the median of each side's numbers; None when there are none.
+        ratios: one of each round, in order.
+        hindrance: why there are no numbers, None if there are.
+    """
+
+    row: Row
+    subject: str
+    ours: float | None = None
+    other: float | None = None
+    ratios: tuple[float, ...] = ()
+    hindrance: str | None = None
+
+    @property
+    def ratio(self) -> float:
+        """The median ratio."""
+        return statistics.median(self.ratios)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the budget is met; None without a budget or without numbers."""
+        return self.row.budget.met(self.ratio) if self.ratios else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything about the line, for keeping."""
+        return {
+            "subject": self.subject,
+            "figure": self.row.name,
+            "unit": self.row.unit,
+            "ours": {"label": self.row.ours.label, "median": self.ours},
+            "other": {"label": self.row.other.label, "median": self.other},
+            "ratio": {
+                "what": "other / ours" if self.row.inverse else "ours / other",
+                "median": self.ratio if self.ratios else None,
+                "rounds": self.ratios,
+            },
+            "budget": {"at_most": self.row.budget.at_most, "at_least": self.row.budget.at_least},
+            "met": self.met,
+            "hindrance": self.hindrance,
+        }
+
+
+def lines(subject: Subject, results: Results) -> list[Line]:
+    """The lines of a subject. A ratio is made of two numbers of the same round, and the median taken of the ratios."""
+    made: list[Line] = []
+    for row in subject.rows:
+        sides = (row.ours, row.other)
+        hindrance = results.hindrance(side.case for side in sides if side.case)
+        if hindrance:
+            made.append(Line(row=row, subject=subject.name, hindrance=hindrance))
+            continue
+        ours, other = (_numbers(side, results) for side in sides)
+        many = max(len(ours), len(other))
+        ours, other = (numbers * many if len(numbers) == 1 else numbers for numbers in (ours, other))
+        made.append(
+            Line(
+                row=row,
+                subject=subject.name,
+                ours=statistics.median(ours),
+                other=statistics.median(other),
+                ratios=tuple(row.ratio(one, two) for one, two in zip(ours, other, strict=True)),
+            )
+        )
+    return made
+
+
+def table(made: Sequence[Line]) -> str:
+    """The table as text, one line a row; what could not be measured comes below it, with the reason."""
+    cells = [HEADINGS, *(_cells(line) for line in made)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
+    left = {0, 1, 3}
+    texts = [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    texts.insert(1, "-" * sum(widths, 2 * (len(widths) - 1)))
+    notes = [f"{line.subject}: {line.row.name}: {line.hindrance}" for line in made if line.hindrance]
+    return "\n".join([*texts, *([""] if notes else []), *notes])
+
+
+def verdict(made: Sequence[Line]) -> str:
+    """One sentence: how many budgets are met, missed, and not measured."""
+    bound = [line for line in made if str(line.row.budget) != "-"]
+    met = sum(line.met is True for line in bound)
+    missed = sum(line.met is False for line in bound)
+    return f"{met} of {len(bound)} budgets met, {missed} missed, {len(bound) - met - missed} not measured."
+
+
+def _numbers(side: Side, results: Results) -> list[float]:
+    if side.case is None:
+        return [side.fixed]
+    measurements: list[Measurement] = results.measurements[side.case]
+    return [side.figure(measurement) for measurement in measurements]
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    row = line.row
+    if line.ours is None or line.other is None:
+        why = "skipped" if line.hindrance and line.hindrance.startswith("skipped") else "FAILED"
+        return (row.name, row.unit, "", f"{row.other.label}", "", "", "", str(row.budget), why)
+    met = {True: "yes", False: "NO", None: "-"}[line.met]
+    return (
+        row.name,
+        row.unit,
+        _short(line.ours),
+        f"{_short(line.other)} {row.other.label}",
+        f"{line.ratio:.2f}",
+        f"{min(line.ratios):.2f}",
+        f"{max(line.ratios):.2f}",
+        str(row.budget),
+        met,
+    )
+
+
+def _short(number: float) -> str:
+    """Three digits that count."""
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if number >= 10 else f"{number:.2f}"

@@ -1,0 +1,216 @@
+"""The server that is not what is measured: both versions of the list call, answered from memory.
+
+``python -m benchmarks.server '{"api": "2.0", ...}'`` binds a free port of loopback, prints it, and serves until its
+standard input ends. Every worklog is rendered before the first request; a page is a slice of a sorted list, joined. It
+reads HTTP/1.1 only as far as the clients under test write it (no chunked bodies, no pipelining), takes any token, and
+answers uncompressed. ``GET /cpu`` tells the seconds of CPU that it has spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import datetime as dt
+import email.utils
+import functools
+import importlib
+import json
+import re
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from benchmarks import data
+from benchmarks.rows import Serve
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_LIST = {"/api/1.0/worklogs": "1.0", "/api/2.0/timeEntries": "2.0"}
+_KEYS = {"date": "dates", "createdDate": "created", "updatedDate": "updated"}
+_TOKEN = b'{"access_token":"benchmark","token_type":"Bearer","expires_in":3600}'
+_CATEGORIES = b'{"items":[{"id":"c-1","name":"Development"}]}'
+_DAY_MS = 86_400_000
+_NEVER = -sys.maxsize - 1  # sorts before every moment, and is within no bound
+
+Answer = tuple[int, bytes]
+Query = dict[str, str]
+
+
+@attrs.frozen
+class _Order:
+    """The worklogs by one of their dates: their numbers, and that date of each; those without it come first."""
+
+    numbers: Sequence[int]
+    keys: Sequence[int]
+
+
+class Worklogs:
+    """Answers requests. Pure: no socket, no clock.
+
+    Args:
+        worklogs: what to serve.
+        api: the version that they are rendered for; the other version's calls are 404.
+    """
+
+    def __init__(self, worklogs: data.Worklogs, api: str) -> None:
+        self._worklogs = worklogs
+        self._api = api
+        self._orders = {"date": _Order(range(len(worklogs.ids)), worklogs.dates)}
+        self._created = 0
+        self.get = functools.lru_cache(maxsize=4096)(self._get)
+
+    def _get(self, target: str) -> Answer:
+        """The answer to a GET."""
+        path, _, query = target.partition("?")
+        if _LIST.get(path) == self._api:
+            given = dict(urllib.parse.parse_qsl(query))
+            return 200, self._list_v1(given) if self._api == "1.0" else self._list_v2(given)
+        if path.endswith("/category/options"):
+            return 200, _CATEGORIES
+        collection, _, name = path.rpartition("/")
+        number = name.removeprefix("wl-")
+        if _LIST.get(collection) == self._api and number.isdecimal() and int(number) < len(self._worklogs.ids):
+            return 200, self._worklogs.bodies[int(number)]
+        return 404, b'{"error":"not found"}'
+
+    def post(self, target: str, body: bytes) -> Answer:
+        """The answer to a POST: a token, or what was sent with an id and the date of creation put in front."""
+        if target == "/api/2.0/oauth2/token":
+            return 200, _TOKEN
+        if _LIST.get(target) != self._api:
+            return 404, b'{"error":"not found"}'
+        self._created += 1
+        name = b"worklogId" if self._api == "1.0" else b"id"
+        made = b'{"%s":"new-%d","createdDate":"2026-11-01T09:00:00.000Z",' % (name, self._created)
+        return 200, made + body.lstrip()[1:]
+
+    def _list_v1(self, query: Query) -> bytes:
+        first = int(query.get("cursor") or 0)
+        if "startDate" in query:
+            first = max(first, bisect.bisect_left(self._worklogs.dates, _milliseconds(query["startDate"])))
+        total = len(self._worklogs.ids)
+        end = min(first + data.PAGE, total)
+        cursor = str(end) if end < total else None
+        return data.envelope(self._worklogs.bodies[first:end], api="1.0", cursor=cursor, total=total, size=data.PAGE)
+
+    def _list_v2(self, query: Query) -> bytes:
+        size = int(query.get("size", 25))
+        filters = tuple(sorted(pair for pair in query.items() if pair[0].startswith("fields.")))
+        found = self._find(filters, query.get("sortBy", "date"))
+        offset = int(query.get("after", 0))
+        end = min(offset + size, len(found))
+        if query.get("sortType", "desc") == "desc":
+            numbers = found[len(found) - end : len(found) - offset][::-1]
+        else:
+            numbers = found[offset:end]
+        bodies = [self._worklogs.bodies[number] for number in numbers]
+        cursor = str(end) if end < len(found) else None
+        return data.envelope(bodies, api="2.0", cursor=cursor, total=len(found), size=size)
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 -- one object, as long as the process
+    def _find(self, filters: tuple[tuple[str, str], ...], sort_by: str) -> Sequence[int]:
+        """The numbers of the worklogs within the bounds, ascending by ``sort_by``."""
+        bounds: dict[str, tuple[int, int]] = {}
+        for name, value in filters:
+            _, field, side = name.split(".")
+            lower, upper = bounds.get(field, (-sys.maxsize, sys.maxsize))
+            moment = _milliseconds(value)
+            if side == "lte" and len(value) == 10:
+                moment += _DAY_MS - 1
+            bounds[field] = (moment, upper) if side == "gte" else (lower, moment)
+        order = self._order(sort_by)
+        lower, upper = bounds.pop(sort_by, (_NEVER, sys.maxsize))
+        found = order.numbers[bisect.bisect_left(order.keys, lower) : bisect.bisect_right(order.keys, upper)]
+        for field, (low, high) in bounds.items():
+            keys = getattr(self._worklogs, _KEYS[field])
+            found = [number for number in found if keys[number] is not None and low <= keys[number] <= high]
+        return found
+
+    def _order(self, sort_by: str) -> _Order:
+        if sort_by not in self._orders:
+            keys = [_NEVER if key is None else key for key in getattr(self._worklogs, _KEYS[sort_by])]
+            numbers = sorted(range(len(keys)), key=keys.__getitem__)
+            self._orders[sort_by] = _Order(numbers, [keys[number] for number in numbers])
+        return self._orders[sort_by]
+
+
+class Protocol(asyncio.Protocol):
+    """One connection: finds the end of a request, and writes its answer after the latency.
+
+    Args:
+        worklogs: has the answers.
+        latency: seconds before each answer.
+    """
+
+    def __init__(self, worklogs: Worklogs, latency: float) -> None:
+        self._worklogs = worklogs
+        self._latency = latency
+        self._loop = asyncio.get_running_loop()
+        self._received = b""
+        self._write: Callable[[bytes], None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the writing end."""
+        self._write = transport.write  # type: ignore[attr-defined]  # asyncio types it as the base class
+
+    def data_received(self, received: bytes) -> None:
+        """Answer every request that is now complete."""
+        self._received += received
+        while (head := self._received.find(b"\r\n\r\n")) >= 0:
+            method, target, _ = self._received[: self._received.index(b"\r\n")].split(b" ")
+            end = head + 4
+            if method != b"GET" and (length := _LENGTH.search(self._received, 0, head)):
+                end += int(length[1])
+                if len(self._received) < end:
+                    return
+            body, self._received = self._received[head + 4 : end], self._received[end:]
+            self._answer(method, target.decode(), body)
+
+    def _answer(self, method: bytes, target: str, body: bytes) -> None:
+        if target == "/cpu":
+            status, answer = 200, b"%f" % time.process_time()
+        elif method == b"GET":
+            status, answer = self._worklogs.get(target)
+        else:
+            status, answer = self._worklogs.post(target, body)
+        head = b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nDate: %s\r\nContent-Length: %d\r\n\r\n"
+        whole = head % (status, _date(int(time.time())), len(answer)) + answer
+        if self._latency:
+            self._loop.call_later(self._latency, self._write, whole)
+        else:
+            self._write(whole)
+
+
+@functools.lru_cache(maxsize=2)
+def _date(now: int) -> bytes:
+    return email.utils.formatdate(now, usegmt=True).encode()
+
+
+@functools.lru_cache(maxsize=4096)
+def _milliseconds(value: str) -> int:
+    """A date or a date-time of a query, in ms since 1970."""
+    moment = dt.datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return round(moment.timestamp() * 1000)
+
+
+async def serve(settings: Serve) -> None:
+    """Serve until standard input ends."""
+    loop = asyncio.get_running_loop()
+    worklogs = Worklogs(data.make(settings.worklogs, api=settings.api, skewed=settings.skewed), settings.api)
+    server = await loop.create_server(lambda: Protocol(worklogs, settings.latency / 1000), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.buffer.read)
+    server.close()
+
+
+if __name__ == "__main__":
+    main = serve(Serve(**json.loads(sys.argv[1])))
+    try:  # without it the server only takes a little more CPU, and that is nobody's figure
+        run = importlib.import_module("uvloop").run
+    except ModuleNotFoundError:
+        run = asyncio.run
+    run(main)

@@ -1,0 +1,86 @@
+"""The floor: aiohttp and orjson, as their documentation shows them, with nothing around them.
+
+No model, no check of anything, no retry. Nothing that uses aiohttp can take less than ``read``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import orjson
+
+from benchmarks.child import Meter
+
+PATHS = {"1.0": "/api/1.0/worklogs", "2.0": "/api/2.0/timeEntries"}
+ITEMS = {"1.0": "worklogs", "2.0": "items"}
+CURSORS = {"1.0": ("cursor", "next-cursor"), "2.0": ("after", "nextCursor")}
+MINUTES = {"1.0": "worklogMinutes", "2.0": "minutes"}
+QUERY = {"1.0": {}, "2.0": {"size": "100", "sortBy": "date", "sortType": "asc"}}
+
+
+def _session(url: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(url, headers={"Authorization": "Bearer benchmark"}, raise_for_status=True)
+
+
+async def read(meter: Meter, *, url: str, api: str, pages: int, warm_up: int) -> int:
+    """GET every page and drop its body undecoded; the cursors are known beforehand."""
+    name = CURSORS[api][0]
+    async with _session(url) as session:
+
+        async def get(page: int) -> None:
+            async with session.get(PATHS[api], params={**QUERY[api], name: str(page * 100)}) as response:
+                await response.read()
+
+        for _ in range(warm_up):
+            await get(0)
+        with meter:
+            for page in range(pages):
+                await get(page)
+    return pages * 100
+
+
+async def entries(session: aiohttp.ClientSession, api: str) -> AsyncIterator[dict[str, Any]]:
+    """Every worklog, as the dict that it is on the wire."""
+    query, (name, key) = dict(QUERY[api]), CURSORS[api]
+    while True:
+        async with session.get(PATHS[api], params=query) as response:
+            page = orjson.loads(await response.read())
+        for entry in page[ITEMS[api]]:
+            yield entry
+        if not (cursor := page.get(key)):
+            return
+        query[name] = cursor
+
+
+async def walk(meter: Meter, *, url: str, api: str, warm_up: int) -> int:
+    """Add up the minutes of every worklog."""
+    count, minutes, key = 0, 0.0, MINUTES[api]
+    async with _session(url) as session:
+        for _ in range(warm_up):
+            async with session.get(PATHS[api], params=QUERY[api]) as response:
+                orjson.loads(await response.read())
+        with meter:
+            async for entry in entries(session, api):
+                minutes += entry[key]
+                count += 1
+    return count if minutes else 0
+
+
+async def get(meter: Meter, *, url: str, api: str, calls: int, warm_up: int) -> int:
+    """Read single worklogs, one after the other."""
+    found = 0
+    async with _session(url) as session:
+
+        async def one(number: int) -> dict[str, Any]:
+            async with session.get(f"{PATHS[api]}/wl-{number:08d}") as response:
+                entry: dict[str, Any] = orjson.loads(await response.read())
+                return entry
+
+        for number in range(warm_up):
+            await one(number)
+        with meter:
+            for number in range(calls):
+                found += MINUTES[api] in await one(number)
+    return found

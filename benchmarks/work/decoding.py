@@ -1,0 +1,69 @@
+"""One page of bytes to models, by each decoder in turn, in one process: all see the same moment of the machine.
+
+The figures are microseconds of CPU a page. A decoder that is not installed has no figure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import data
+from benchmarks.child import Meter
+
+Decode = Callable[[bytes], Any]
+
+
+def compare(meter: Meter, *, api: str, decoders: list[str], pages: int, turns: int) -> int:
+    """Let every decoder read every page, as often as there are turns."""
+    worklogs = data.make(pages * data.PAGE, api=api)
+    bodies = [data.page(worklogs, first, api=api) for first in range(0, pages * data.PAGE, data.PAGE)]
+    chosen = {name: DECODERS[name](api) for name in decoders}
+    spent = dict.fromkeys(chosen, 0.0)
+    for decode in chosen.values():
+        decode(bodies[0])
+    with meter:
+        for _ in range(turns):
+            for name, decode in chosen.items():
+                begun = time.process_time()
+                for body in bodies:
+                    decode(body)
+                spent[name] += time.process_time() - begun
+    meter.figures = {name: seconds / (turns * pages) * 1e6 for name, seconds in spent.items()}
+    return pages * data.PAGE
+
+
+def _tracket_async(api: str) -> Decode:
+    from tracket_async.api import WIRES  # noqa: PLC0415 -- measured only if it is asked for, like those below
+    from tracket_async.api.request import Response  # noqa: PLC0415
+
+    wire = WIRES[api]()
+    headers = {"Content-Type": "application/json", "Date": "Sun, 01 Nov 2026 09:00:00 GMT"}
+    return lambda body: wire.page(Response(200, headers, body))
+
+
+def _orjson(_api: str) -> Decode:
+    loads: Decode = importlib.import_module("orjson").loads
+    return loads
+
+
+def _pydantic(api: str) -> Decode:
+    from benchmarks.work.pydantic_models import PAGES  # noqa: PLC0415
+
+    return PAGES[api].model_validate_json
+
+
+def _cattrs(api: str) -> Decode:
+    from benchmarks.work.cattrs_models import PAGES, converter  # noqa: PLC0415
+
+    return lambda body: converter.loads(body, PAGES[api])
+
+
+DECODERS: dict[str, Callable[[str], Decode]] = {
+    "tracket_async": _tracket_async,
+    "orjson": _orjson,
+    "pydantic": _pydantic,
+    "cattrs": _cattrs,
+}

@@ -1,0 +1,79 @@
+"""tracket-async from Python, called as its README shows it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+from benchmarks.child import Meter
+from tracket_async import BearerToken, Limits, NewWorklog, TracketClient
+
+
+def _client(url: str, api: str, **limits: int) -> TracketClient:
+    return TracketClient(
+        auth=BearerToken("benchmark"),
+        api=api,  # type: ignore[arg-type]  # it comes from JSON
+        base_url=url,
+        limits=Limits(**limits),
+    )
+
+
+async def walk(meter: Meter, *, url: str, api: str, warm_up: int) -> int:
+    """Add up the minutes of every worklog, one page after the other."""
+    count, minutes = 0, 0.0
+    async with _client(url, api) as client:
+        for _ in range(warm_up):
+            await client.worklogs.list()
+        with meter:
+            async for worklog in client.worklogs.list():
+                minutes += worklog.minutes
+                count += 1
+    return count if minutes else 0
+
+
+async def get(meter: Meter, *, url: str, api: str, calls: int, warm_up: int) -> int:
+    """Read single worklogs, one after the other."""
+    found = 0
+    async with _client(url, api) as client:
+        for number in range(warm_up):
+            await client.worklogs.get(f"wl-{number:08d}")
+        with meter:
+            for number in range(calls):
+                found += (await client.worklogs.get(f"wl-{number:08d}")).minutes > 0
+    return found
+
+
+async def export(meter: Meter, *, url: str, api: str, workers: int, warm_up: int) -> int:
+    """Every worklog, over many cursors at once. Counts distinct ids: nothing twice, nothing missed."""
+    ids: list[str] = []
+    async with _client(url, api, concurrency=workers) as client:
+        for _ in range(warm_up):
+            await client.worklogs.list()
+        with meter:
+            async for worklog in client.worklogs.export(concurrency=workers):
+                ids.append(worklog.id)  # noqa: PERF401 -- a comprehension is not how such a loop looks
+    return len(set(ids)) if len(set(ids)) == len(ids) else -1
+
+
+async def create_many(meter: Meter, *, url: str, api: str, creates: int, workers: int, warm_up: int) -> int:
+    """Create worklogs from a generator; those that the server has made."""
+    made = 0
+    async with _client(url, api, concurrency=workers) as client:
+        async for _ in client.worklogs.create_many(_new(warm_up), concurrency=workers):
+            pass  # opens the connections
+        with meter:
+            async for outcome in client.worklogs.create_many(_new(creates), concurrency=workers):
+                made += outcome.status == "ok"
+    return made
+
+
+def _new(count: int) -> Iterator[NewWorklog]:
+    day = dt.date(2026, 1, 1)
+    for number in range(count):
+        yield NewWorklog(
+            item_id=f"{5_273_000_000 + number % 5000}",
+            user_id="35851565",
+            date=day + dt.timedelta(days=number % 300),
+            minutes=15 + number % 32 * 15,
+            description="Imported from the old system",
+        )
