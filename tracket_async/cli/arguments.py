@@ -12,6 +12,7 @@ import attrs
 from cyclopts import Parameter, Token
 
 from tracket_async.errors import TracketError, UsageError
+from tracket_async.export import cells
 from tracket_async.models import WorklogFilter
 
 _SHAPE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII | re.IGNORECASE)
@@ -28,7 +29,8 @@ def moment(text: str) -> dt.date:
     if not _SHAPE.fullmatch(text):  # Python reads more forms of ISO 8601 than people do: 20240520, 2024-W21-1
         raise refusal
     try:
-        value = dt.date.fromisoformat(text) if len(text) == len("YYYY-MM-DD") else dt.datetime.fromisoformat(text)
+        day_only = len(text) == len("YYYY-MM-DD")
+        value = dt.date.fromisoformat(text) if day_only else dt.datetime.fromisoformat(text.upper())
     except ValueError:
         raise refusal from None
     if isinstance(value, dt.datetime) and value.utcoffset() is None:
@@ -42,6 +44,15 @@ def _convert(_type: Any, tokens: Sequence[Token]) -> dt.date:
 
 Moment = Annotated[dt.date, Parameter(converter=_convert, metavar="DATE")]
 """A date, or (a datetime is a date to Python) an aware datetime."""
+
+
+def named_columns(text: str) -> tuple[str, ...]:
+    """Attributes of `Worklog`, with commas between them.
+
+    Raises:
+        UsageError: there is no such attribute, or one is named twice.
+    """
+    return cells.columns_named([name.strip() for name in text.split(",")])
 
 
 @contextlib.contextmanager

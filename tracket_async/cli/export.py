@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from tracket_async import TracketClient
 from tracket_async.cli import output, target
-from tracket_async.cli.arguments import EVERYTHING, Selection
+from tracket_async.cli.arguments import EVERYTHING, Selection, named_columns
 from tracket_async.cli.progress import Meter, Mode, meter
 from tracket_async.cli.settings import DEFAULT, Connection
 from tracket_async.cli.summary import Summary
@@ -85,7 +85,7 @@ async def export(
     if concurrency < 1:
         raise UsageError(f"--concurrency must be at least 1, not {concurrency}")
     chosen = format or SUFFIXES.get(Path(output).suffix.lower(), "ndjson")
-    named = cells.columns_named(None if columns is None else [name.strip() for name in columns.split(",")])
+    named = cells.NAMES if columns is None else named_columns(columns)
     started = time.monotonic()
     filter = selection.filter()  # noqa: A001 - as the library names it
     async with contextlib.AsyncExitStack() as stack:

@@ -103,15 +103,15 @@ def fields(pairs: Iterable[tuple[str, Any]]) -> None:
 
 def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset[str]) -> None:
     # Not at the top of the file: nothing that runs without a terminal needs it.
-    from rich import box  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        drawn.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis")
+    drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for place, name in enumerate(header):
+        # rich takes room from columns that may wrap first: the last gives way, and ids stay whole.
+        drawn.add_column(name, justify="right" if name in right else "left", no_wrap=place < len(header) - 1)
     for row in rows:
         # Text, not str: rich would read markup and emoji codes in a str.
-        drawn.add_row(*(Text(text(value)) for value in row))
+        drawn.add_row(*(Text(text(value), no_wrap=True, overflow="ellipsis") for value in row))
     Console(file=sys.stdout).print(drawn)

@@ -11,17 +11,16 @@ from cyclopts import Parameter
 
 from tracket_async import TracketClient
 from tracket_async.cli import ask, output
-from tracket_async.cli.arguments import EVERYTHING, Moment, Selection, refusals
+from tracket_async.cli.arguments import EVERYTHING, Moment, Selection, named_columns, refusals
 from tracket_async.cli.exits import ExitCode
 from tracket_async.cli.export import batches
 from tracket_async.cli.settings import DEFAULT, Connection
 from tracket_async.errors import UsageError
+from tracket_async.export import cells
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
-SHOWN: Final = ("id", "date", "user_id", "item_id", "minutes", "category_id", "approval_status", "description")
-"""The columns of ``tracket list``; ``--json`` has all."""
-
-NUMBERS: Final = frozenset({"minutes"})
+SHOWN: Final = "id,date,user_id,item_id,minutes,description"
+"""The columns of ``tracket list``; the last gives way where a terminal is too narrow."""
 
 PIECE: Final = 1000
 """Rows of one table at most; more become the next table."""
@@ -55,6 +54,7 @@ async def list_worklogs(
     limit: Annotated[int, Parameter(metavar="N")] = 50,
     sort_by: Literal["date", "created_date", "updated_date"] = "date",
     descending: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    columns: Annotated[str, Parameter(metavar="NAME,NAME")] = SHOWN,
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> None:
@@ -65,11 +65,13 @@ async def list_worklogs(
         limit: How many, at most; 0 is all.
         sort_by: What to order by (API 2.0; 1.0 has only its own order).
         descending: Newest first (API 2.0).
+        columns: Which attributes of the library's Worklog the table has, in which order.
         json: Print one JSON object a line, with every attribute.
         connection: which server.
     """
     if limit < 0:
         raise UsageError(f"--limit must be 0 (all) or more, not {limit}")
+    named = named_columns(columns)
     filter = selection.filter(sort_by=sort_by, descending=descending)  # noqa: A001 - as the library names it
     async with connection.client() as client, contextlib.aclosing(_walk(client, filter, limit)) as walk:
         if json:
@@ -79,10 +81,11 @@ async def list_worklogs(
         # In pieces, so that a table without end needs no memory without end; without a row there is still a header.
         head = True
         async for batch in batches(walk, size=PIECE):
-            output.table(SHOWN, map(_shown, batch), right=NUMBERS, head=head)
+            rows = ([getattr(worklog, name) for name in named] for worklog in batch)
+            output.table(named, rows, right=cells.NUMBERS, head=head)
             head = False
         if head:
-            output.table(SHOWN, ())
+            output.table(named, ())
 
 
 async def get(id: Id, /, *, json: Json = False, connection: Connection = DEFAULT) -> None:  # noqa: A002 - as the API
@@ -260,10 +263,6 @@ async def _walk(client: TracketClient, filter: WorklogFilter, limit: int) -> Asy
                 return
             number += 1
             yield worklog
-
-
-def _shown(worklog: Worklog) -> list[Any]:
-    return [getattr(worklog, name) for name in SHOWN]
 
 
 def _show(worklog: Worklog, *, json: bool) -> None:

@@ -1,0 +1,79 @@
+"""What dates, bounds and models accept from a shell."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from tracket_async.cli.arguments import Selection, moment, refusals
+from tracket_async.errors import ConfigurationError, UsageError
+from tracket_async.models import NewWorklog
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2024-05-20", dt.date(2024, 5, 20)),
+        ("2024-05-20T09:30Z", dt.datetime(2024, 5, 20, 9, 30, tzinfo=dt.UTC)),
+        ("2024-05-20t09:30z", dt.datetime(2024, 5, 20, 9, 30, tzinfo=dt.UTC)),
+        ("2024-05-20 09:30:15.125+00:00", dt.datetime(2024, 5, 20, 9, 30, 15, 125_000, tzinfo=dt.UTC)),
+        ("2024-05-20T11:30+02:00", dt.datetime(2024, 5, 20, 9, 30, tzinfo=dt.UTC)),
+    ],
+)
+def test_a_day_and_a_date_time_with_an_offset_are_read(text, value):
+    found = moment(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["2024-05-20T09:30", "2024-05-20 09:30:00.5"])
+def test_a_date_time_without_an_offset_is_refused_and_says_what_to_append(text):
+    with pytest.raises(ValueError, match=r"has no offset, .* Append Z for UTC"):
+        moment(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "20240520",
+        "2024-W21-1",
+        "2024-5-20",
+        "2024-02-30",
+        "2024-05-20T",
+        "2024-05-20T25:00Z",
+        "\u0662\u0660\u0662\u0664-\u0660\u0665-\u0662\u0660",
+    ],
+)
+def test_what_is_no_date_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match=r"is no date\. Give YYYY-MM-DD"):
+        moment(text)
+
+
+def test_what_a_model_refuses_is_the_users_mistake():
+    with pytest.raises(UsageError, match="minutes must be a finite number"), refusals():
+        NewWorklog(item_id="1", user_id="2", date=dt.date(2024, 5, 20), minutes=-1)
+    with pytest.raises(UsageError, match="item_id must be a string"), refusals():
+        NewWorklog(item_id=1, user_id="2", date=dt.date(2024, 5, 20), minutes=1)
+
+
+def test_an_error_of_the_package_stays_what_it_is():
+    with pytest.raises(ConfigurationError, match="as it was"), refusals():
+        raise ConfigurationError("as it was")
+
+
+def test_a_selection_becomes_a_filter_of_whole_days():
+    day = dt.date(2024, 5, 20)
+    made = Selection(since=day, until=day, updated_since=day).filter(sort_by="updated_date", descending=True)
+    assert made.since == dt.datetime(2024, 5, 20, tzinfo=dt.UTC)
+    assert made.until == dt.datetime(2024, 5, 20, 23, 59, 59, 999_999, tzinfo=dt.UTC)
+    assert made.updated_since == made.since
+    assert (made.created_since, made.created_until, made.updated_until) == (None, None, None)
+    assert (made.sort_by, made.descending) == ("updated_date", True)
+
+
+def test_bounds_that_are_the_wrong_way_round_are_the_users_mistake():
+    with pytest.raises(UsageError, match=r"since .* is after until"):
+        Selection(since=dt.date(2024, 5, 21), until=dt.date(2024, 5, 20)).filter()

@@ -1,0 +1,138 @@
+"""Which settings count, and that a secret comes from where nobody else can read it."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from tracket_async.cli.settings import LARGEST_FILE, Connection, merge, read_token, secret_flag
+from tracket_async.errors import ConfigurationError
+
+CLIENT = {"TRACKET_CLIENT_ID": "id", "TRACKET_CLIENT_SECRET": "secret", "TRACKET_ACCOUNT_ID": "1"}
+
+
+@pytest.fixture
+def env_file(tmp_path):
+    def write(text):
+        path = tmp_path / "tracket.env"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_flag_wins_over_the_environment_and_the_environment_over_the_file(env_file):
+    path = env_file("TRACKET_API=1.0\nTRACKET_BASE_URL=https://file\nTRACKET_TOKEN=file\n")
+    environ = {"TRACKET_BASE_URL": "https://environment", "TRACKET_TOKEN": "environment"}
+    assert Connection(env_file=path).settings({}) == {
+        "TRACKET_API": "1.0",
+        "TRACKET_BASE_URL": "https://file",
+        "TRACKET_TOKEN": "file",
+    }
+    assert Connection(env_file=path).settings(environ) == {"TRACKET_API": "1.0", **environ}
+    assert Connection(env_file=path, api="2.0", base_url="https://flag").settings(environ) == {
+        "TRACKET_API": "2.0",
+        "TRACKET_BASE_URL": "https://flag",
+        "TRACKET_TOKEN": "environment",
+    }
+
+
+def test_a_token_file_wins_over_every_other_credential(env_file, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("flag\n", encoding="utf-8")
+    path = env_file("TRACKET_CLIENT_ID=id\n")
+    found = Connection(env_file=path, token_file=str(token)).settings({"TRACKET_TOKEN": "environment", **CLIENT})
+    assert found == {"TRACKET_TOKEN": "flag"}
+
+
+def test_nothing_but_the_settings_of_tracket_counts(env_file):
+    path = env_file("TRACKET_TOKEN=t\nPATH=/bin\nTRACKET_OTHER=1\n")
+    assert Connection(env_file=path).settings({"HOME": "/"}) == {"TRACKET_TOKEN": "t"}
+
+
+def test_credentials_are_never_mixed_from_two_places():
+    token = {"TRACKET_TOKEN": "t"}
+    assert merge(token, CLIENT) == token
+    assert merge(CLIENT, token) == CLIENT
+    assert merge({"TRACKET_CLIENT_ID": "other"}, CLIENT) == {"TRACKET_CLIENT_ID": "other"}
+
+
+def test_credentials_of_one_place_stay_together_with_the_address_of_another():
+    assert merge({"TRACKET_BASE_URL": "https://x"}, CLIENT) == {"TRACKET_BASE_URL": "https://x", **CLIENT}
+    assert merge(CLIENT, {"TRACKET_BASE_URL": "https://x", **CLIENT, "TRACKET_TOKEN": "t"}) == {
+        "TRACKET_BASE_URL": "https://x",
+        **CLIENT,
+    }
+
+
+def test_an_empty_setting_is_none():
+    assert merge({"TRACKET_TOKEN": "", "TRACKET_API": ""}, {"TRACKET_TOKEN": "t"}) == {"TRACKET_TOKEN": "t"}
+
+
+@pytest.mark.parametrize("text", ["t0ken", "t0ken\n", "  t0ken \r\n", "\ufefft0ken"])
+def test_a_token_is_read_from_a_file_or_from_standard_input(tmp_path, monkeypatch, text):
+    path = tmp_path / "token"
+    path.write_text(text, encoding="utf-8", newline="")
+    assert read_token(str(path)) == "t0ken"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    assert read_token("-") == "t0ken"
+
+
+@pytest.mark.parametrize(("text", "found"), [("", "nothing"), (" \n", "nothing"), ("a b", "more than one word")])
+def test_what_is_not_a_token_is_refused_without_showing_it(tmp_path, monkeypatch, text, found):
+    path = tmp_path / "token"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(
+        ConfigurationError, match=rf"^--token-file .*token holds {found}\. It must hold the access token"
+    ):
+        read_token(str(path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    with pytest.raises(ConfigurationError, match=rf"^standard input holds {found}"):
+        read_token("-")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"--env-file .*missing cannot be read: No such file"):
+        Connection(env_file=tmp_path / "missing").settings({})
+    with pytest.raises(ConfigurationError, match=r"--token-file .* cannot be read: Is a directory"):
+        Connection(token_file=str(tmp_path)).settings({})
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "it"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="is not UTF-8 text"):
+        Connection(env_file=path).settings({})
+
+
+def test_a_file_that_is_far_too_long_is_refused(env_file):
+    longest = "#" * LARGEST_FILE
+    assert Connection(env_file=env_file(longest)).settings({}) == {}
+    with pytest.raises(ConfigurationError, match=f"is longer than {LARGEST_FILE} characters"):
+        Connection(env_file=env_file(longest + "#")).settings({})
+
+
+def test_a_bad_line_names_the_file(env_file):
+    with pytest.raises(ConfigurationError, match=r"^--env-file .*tracket\.env, line 2 is not a setting"):
+        Connection(env_file=env_file("A=1\ns3cret\n")).settings({})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting"),
+    [
+        (["list", "--token", "x"], "TRACKET_TOKEN"),
+        (["list", "--token=x"], "TRACKET_TOKEN"),
+        (["list", "--client-secret", "x"], "TRACKET_CLIENT_SECRET"),
+        (["list", "--token-file", "x"], None),
+        (["get", "--", "--token"], None),
+        ([], None),
+    ],
+)
+def test_a_secret_among_the_arguments_is_noticed(arguments, setting):
+    assert secret_flag(arguments) == setting
+
+
+def test_a_connection_shows_no_secret():
+    assert "secret" not in repr(Connection(token_file="-"))
