@@ -1,0 +1,99 @@
+"""Where the server is: the one place that decides which base URLs are fit to be given credentials.
+
+https only, except on a loopback host; nothing in it but an origin and a path prefix.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from urllib.parse import quote_plus, urlsplit
+
+import attrs
+from yarl import URL
+
+from tracket_async.errors import ConfigurationError
+
+_HINT = "Give an origin with an optional path, such as https://tracket.dev"
+
+
+@attrs.frozen
+class Address:
+    """A checked base URL.
+
+    Attributes:
+        origin: scheme, host and port, without a final slash.
+        prefix: the path before every request's path, beginning with a slash, or empty.
+    """
+
+    origin: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return self.origin + self.prefix
+
+    @classmethod
+    def parse(cls, base_url: object) -> Address:
+        """Check a base URL.
+
+        Raises:
+            ConfigurationError: it is no URL, not secure, or carries what does not belong there. Userinfo is not shown.
+        """
+        if not isinstance(base_url, str):
+            raise _refusal(f"The base URL must be a string, not {type(base_url).__name__}")
+        if not base_url or not (base_url.isascii() and base_url.isprintable()) or set(' \\"<>^`{|}') & set(base_url):
+            raise _refusal("The base URL is empty or contains a character that no URL contains")
+        try:
+            parts = urlsplit(base_url)
+            port = parts.port
+            host = parts.hostname or ""
+        except ValueError:
+            raise _refusal("The base URL cannot be read: its host or port is malformed") from None
+        if "@" in parts.netloc:
+            raise _refusal("The base URL contains a user name or password")
+        if "?" in base_url or "#" in base_url:
+            raise _refusal("The base URL contains a query or a fragment")
+        if parts.scheme not in {"http", "https"} or not host:
+            raise _refusal(f"The base URL {base_url!r} does not begin with https:// and a host")
+        if parts.scheme == "http" and not is_loopback(host):
+            raise _refusal(f"The base URL {base_url!r} is not https, so that everybody on the way could read the token")
+        return cls(_origin(parts.scheme, host, port), _prefix(parts.path))
+
+    def url(self, path: str, query: tuple[tuple[str, str], ...] = ()) -> URL:
+        """The URL of a request: a path that is already quoted, a query that is not."""
+        text = f"{self.origin}{self.prefix}{path}"
+        if query:
+            text += "?" + "&".join([f"{_name(name)}={quote_plus(value)}" for name, value in query])
+        return URL(text, encoded=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself (RFC 6761, 6.3; RFC 1122, 3.2.1.3; RFC 4291, 2.5.3)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@functools.lru_cache(maxsize=64)
+def _name(name: str) -> str:
+    return quote_plus(name)
+
+
+def _origin(scheme: str, host: str, port: int | None) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" + (f":{port}" if port is not None else "")
+
+
+def _prefix(path: str) -> str:
+    if any(part in {".", ".."} for part in path.split("/")):
+        raise _refusal("The base URL contains a path that climbs")
+    return path.rstrip("/")
+
+
+def _refusal(message: str) -> ConfigurationError:
+    error = ConfigurationError(message)
+    error.hint = _HINT
+    return error

@@ -1,0 +1,92 @@
+"""The one table from the exceptions of aiohttp, asyncio, ssl and the operating system to ours.
+
+The order counts: the first row that fits decides. Nothing of a foreign exception is kept but a detail that is known to
+be harmless: ``repr`` of aiohttp's ClientResponseError contains the request's headers, and with them the token.
+
+Whoever uses it raises the result *outside* the ``except`` block: ``from None`` hides the foreign exception from a
+traceback but leaves it in ``__context__``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import attrs
+from aiohttp import http_exceptions
+
+from tracket_async.errors import (
+    AttemptTimeoutError,
+    ConnectError,
+    ConnectionLostError,
+    RedirectError,
+    RequestError,
+    TruncatedResponseError,
+    UnreadableResponseError,
+)
+
+FOREIGN = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, EOFError)
+"""Everything that aiohttp lets through on purpose. TimeoutError and ssl.SSLError are OSErrors."""
+
+
+@attrs.frozen
+class _Row:
+    foreign: type[BaseException]
+    ours: type[RequestError]
+    message: str  # may contain {origin}
+
+
+_TABLE = (
+    _Row(aiohttp.ClientConnectorDNSError, ConnectError, "The name of {origin} cannot be resolved"),
+    _Row(aiohttp.ClientProxyConnectionError, ConnectError, "The proxy on the way to {origin} cannot be reached"),
+    _Row(aiohttp.ClientHttpProxyError, ConnectError, "The proxy on the way to {origin} refuses"),
+    _Row(aiohttp.ClientConnectorCertificateError, ConnectError, "The certificate of {origin} is not trusted"),
+    _Row(aiohttp.ServerFingerprintMismatch, ConnectError, "The certificate of {origin} is not the expected one"),
+    _Row(aiohttp.ClientSSLError, ConnectError, "No TLS connection to {origin} can be made"),
+    _Row(aiohttp.ClientConnectorError, ConnectError, "No connection to {origin} can be made"),
+    _Row(aiohttp.ConnectionTimeoutError, ConnectError, "No connection to {origin} could be made in time"),
+    _Row(aiohttp.RedirectClientError, RedirectError, "The server redirects"),
+    _Row(aiohttp.TooManyRedirects, RedirectError, "The server redirects"),
+    _Row(aiohttp.InvalidURL, ConnectError, "No request can be sent to {origin}: the address is not valid"),
+    _Row(aiohttp.NonHttpUrlClientError, ConnectError, "No request can be sent to {origin}: it is not HTTP"),
+    _Row(aiohttp.ServerTimeoutError, AttemptTimeoutError, "{origin} was silent for too long"),
+    _Row(TimeoutError, AttemptTimeoutError, "{origin} did not answer in time"),
+    _Row(aiohttp.ClientPayloadError, TruncatedResponseError, "The answer of {origin} ended early"),
+    _Row(http_exceptions.PayloadEncodingError, TruncatedResponseError, "The answer of {origin} ended early"),
+    _Row(aiohttp.ClientResponseError, UnreadableResponseError, "The answer of {origin} is not HTTP"),
+    _Row(http_exceptions.HttpProcessingError, UnreadableResponseError, "The answer of {origin} is not HTTP"),
+    _Row(EOFError, TruncatedResponseError, "The answer of {origin} ended early"),
+    _Row(aiohttp.ClientError, ConnectionLostError, "The connection to {origin} broke"),
+    _Row(OSError, ConnectionLostError, "The connection to {origin} broke"),
+)
+
+
+def translate(error: BaseException, *, origin: str) -> RequestError:
+    """Our exception for a foreign one. Pure; does not raise.
+
+    Args:
+        error: one of `FOREIGN`.
+        origin: of the server, for the message.
+    """
+    for row in _TABLE:
+        if isinstance(error, row.foreign):
+            return row.ours(row.message.format(origin=origin) + _detail(error))
+    return ConnectionLostError(f"The connection to {origin} broke ({type(error).__name__})")
+
+
+def _detail(error: BaseException) -> str:
+    """What the operating system or OpenSSL say: an errno's text or a certificate's fault, nothing of the request."""
+    cause: object = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        return f" (status {error.status})"
+    text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
+    return f" ({text})" if isinstance(text, str) and text else ""
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether a failure is one that took its time: repeating it is dear."""
+    return isinstance(error, asyncio.TimeoutError | aiohttp.ServerTimeoutError)

@@ -1,0 +1,332 @@
+"""The onion: what happens to a request, from outside to inside, and nothing else.
+
+    deadline( retry( gate( pause -> pace -> auth -> transport ) -> status -> parse ) )
+
+- No place in the gate is held while a call waits between its attempts, or for a pause that the server asked for.
+- Every attempt is paced, in the gate and not before it: what has queued there would otherwise leave it in one burst.
+- A 429 or 503 with Retry-After pauses the whole session.
+- A 401 causes one refresh, by whoever is first, and one replay outside the retry budget; a second 401 raises.
+- The token call passes the gate by.
+- The deadline is a moment that bounds every wait, and not a timer: a call that waits for nothing sets none.
+- The first attempt is made outside of tenacity, and no event is made when nobody listens.
+
+What is inside ``retry`` stands in ``attempt.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import random
+import ssl as ssl_module
+import warnings
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import attrs
+
+from tracket_async.api.request import Request, Response
+from tracket_async.errors import ClientStateError, RequestError
+from tracket_async.events import Observer, RequestEnded, RequestStarted, RetryScheduled
+from tracket_async.net.address import Address
+from tracket_async.net.attempt import Attempts
+from tracket_async.net.auth import Auth, Authorizer, FixedAuthorizer
+from tracket_async.net.budget import SUCCESS, RetryBudget
+from tracket_async.net.call import Call
+from tracket_async.net.exchange import TokenExchange
+from tracket_async.net.gate import Gate, GateStatistics
+from tracket_async.net.pace import pace
+from tracket_async.net.pause import Pause
+from tracket_async.net.retry import Repeater
+from tracket_async.net.secret import NO_SECRET, header_text
+from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
+from tracket_async.net.telling import Telling
+from tracket_async.net.transport import Transport
+from tracket_async.net.turn import Turns
+from tracket_async.net.world import World
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class SessionStatistics:
+    """A session at one moment.
+
+    Attributes:
+        gate: how many attempts are in progress, may be, and wait.
+        retry_tokens: what is left of ``RetryPolicy.budget``; None without one.
+        paused_for: seconds until the end of the pause that the server asked for; 0 without one.
+        requests: how many calls there were.
+        attempts: how many attempts these took, replays after a 401 included.
+        retries: how many of them were repetitions after a failure.
+        token_refreshes: how many access tokens were fetched.
+    """
+
+    gate: GateStatistics
+    retry_tokens: int | None
+    paused_for: float
+    requests: int
+    attempts: int
+    retries: int
+    token_refreshes: int
+
+
+@attrs.frozen
+class _Open:
+    """What a session has while it is open, and the loop that this belongs to."""
+
+    loop: asyncio.AbstractEventLoop
+    clock: Callable[[], float]
+    transport: Transport
+    authorizer: Authorizer
+    exchange: TokenExchange
+    attempts: Attempts
+    repeater: Repeater
+
+
+class TracketSession:
+    """Sends requests to one server, with one identity, many at once. Use it with ``async with``.
+
+    Args:
+        base_url: an origin with an optional path in front of the API's, ``https://tracket.dev`` say. https, or a
+            loopback host.
+        auth: who calls; None sends no Authorization header (a proxy adds it, say).
+        timeouts: how long things may take.
+        retry: when a failed call is repeated.
+        limits: how much at once, how fast, how big.
+        observers: called with each event, in this order.
+        user_agent: the User-Agent header; None: ``tracket-async/<version>``.
+        ssl: how to verify the server; None: as the operating system does.
+        trust_env: whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY count. Not ``~/.netrc``, in any case.
+        world: time and chance, for tests.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        MissingExtraError: ``Limits.requests_per_second`` is given without the extra ``pace``.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: Auth | None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        limits: Limits = Limits(),  # noqa: B008
+        observers: Iterable[Observer] = (),
+        user_agent: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        trust_env: bool = False,
+        world: World = World(),  # noqa: B008
+    ) -> None:
+        self._open: _Open | None = None
+        self._closed = False
+        self._address = Address.parse(base_url)
+        self._auth = auth
+        self._timeouts = timeouts
+        self._retry = retry
+        self._limits = limits
+        self._telling = Telling(observers)
+        self._user_agent = header_text("The user agent", default_user_agent() if user_agent is None else user_agent)
+        self._ssl = ssl
+        self._trust_env = trust_env
+        self._world = world
+        self._pace = None if limits.requests_per_second is None else pace(limits.requests_per_second)
+        self._gate = Gate(limits.concurrency, adaptive=limits.adaptive)
+        self._pause = Pause()
+        self._budget = RetryBudget(retry.budget)
+        self._requests = 0
+        self._retries = 0
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._open else "not open yet"
+        return f"<TracketSession {self._address} {state}>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # An exception in __init__ leaves neither attribute, and nothing to warn of.
+        if getattr(self, "_open", None) is not None and not self._closed:
+            _warn(f"Unclosed {self!r}: use it with `async with`, or call aclose()", ResourceWarning, source=self)
+
+    @property
+    def base_url(self) -> str:
+        """The base URL, without a final slash."""
+        return str(self._address)
+
+    async def __aenter__(self) -> Self:
+        """Open it, on the running event loop.
+
+        Raises:
+            ClientStateError: it is, or was, open.
+        """
+        if self._open is not None or self._closed:
+            raise ClientStateError("A session is opened once; make a new one")
+        loop = asyncio.get_running_loop()
+        clock = self._world.clock or loop.time
+        rng = self._world.rng or random.Random()  # noqa: S311 - jitter is no secret
+        sleep = self._world.sleep
+        transport = Transport(
+            self._address,
+            timeouts=self._timeouts,
+            limits=self._limits,
+            user_agent=self._user_agent,
+            ssl=self._ssl,
+            trust_env=self._trust_env,
+        )
+        exchange = TokenExchange(
+            transport=transport,
+            repeater=Repeater(self._retry, RetryBudget(None), rng, clock, sleep),
+            deadline=self._timeouts.call,
+            telling=self._telling,
+            world=self._world,
+        )
+        authorizer = FixedAuthorizer(NO_SECRET) if self._auth is None else self._auth.authorizer(exchange, clock=clock)
+        turns = Turns(self._gate, self._pause, self._pace, jitter=self._retry.jitter, rng=rng, clock=clock, sleep=sleep)
+        attempts = Attempts(
+            transport,
+            authorizer,
+            gate=self._gate,
+            pause=self._pause,
+            turns=turns,
+            policy=self._retry,
+            telling=self._telling,
+            world=self._world,
+            clock=clock,
+        )
+        repeater = Repeater(self._retry, self._budget, rng, clock, sleep)
+        self._open = _Open(loop, clock, transport, authorizer, exchange, attempts, repeater)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection. Calls in progress end with `ClientStateError`. Closing twice does no harm."""
+        if self._closed:
+            return
+        self._closed = True
+        self._gate.close()
+        if self._open is not None:
+            try:
+                await self._open.authorizer.close()
+            finally:
+                await self._open.transport.close()
+
+    async def send(self, request: Request, parse: Callable[[Response], T], *, options: CallOptions | None = None) -> T:
+        """Send a request, repeat it as the session's policy says, and return what ``parse`` makes of its answer.
+
+        Args:
+            request: what to send.
+            parse: called with a 2xx answer. It may raise `UnreadableResponseError`, which is like a failure of the
+                network, or any other `RequestError`, which is final.
+            options: what this call does differently from the session.
+
+        Raises:
+            RequestError: the call failed. Whether a request that is not idempotent may have taken effect nevertheless:
+                `tracket_async.net.retry.is_ambiguous`.
+            ClientStateError: the session is not open, is closed meanwhile, or was opened on another event loop.
+        """
+        session = self._usable()
+        self._requests += 1
+        began = session.clock()
+        deadline = (options and options.deadline) or self._timeouts.call
+        call = Call(
+            request,
+            self._requests,
+            began,
+            None if deadline is None else began + deadline,
+            (options and options.attempts) or self._retry.attempts,
+            request.idempotent,
+        )
+        if not self._telling:
+            return await self._perform(session, call, parse)
+        return await self._observed(session, call, parse)
+
+    def statistics(self) -> SessionStatistics:
+        """The session as it is now."""
+        session = self._open
+        return SessionStatistics(
+            gate=self._gate.statistics(),
+            retry_tokens=self._budget.tokens,
+            paused_for=0.0 if session is None else self._pause.remaining(session.clock()),
+            requests=self._requests,
+            attempts=0 if session is None else session.attempts.made,
+            retries=self._retries,
+            token_refreshes=0 if session is None else session.exchange.fetched,
+        )
+
+    def _usable(self) -> _Open:
+        session = self._open
+        if session is None or self._closed:
+            raise ClientStateError(
+                "The client is closed" if self._closed else "Open the client with `async with` first"
+            )
+        if asyncio.get_running_loop() is not session.loop:
+            raise ClientStateError("The client was opened on another event loop; make one for each loop")
+        return session
+
+    async def _perform(self, session: _Open, call: Call, parse: Callable[[Response], T]) -> T:
+        try:
+            result = await session.attempts.make(call, parse)
+        except RequestError as error:
+            first = error
+        else:
+            self._budget.deposit(SUCCESS)
+            return result
+        try:
+            return await session.repeater.go_on(
+                call,
+                first,
+                lambda: session.attempts.make(call, parse),
+                scheduled=lambda error, delay: self._scheduled(call, error, delay),
+            )
+        except RequestError as error:
+            call.explain(error)
+            raise
+
+    def _scheduled(self, call: Call, error: RequestError, delay: float) -> None:
+        self._retries += 1
+        if self._telling:
+            self._telling.tell(
+                RetryScheduled(
+                    request=call.number,
+                    method=call.request.method,
+                    route=call.request.route,
+                    attempt=call.attempts,
+                    delay=delay,
+                    error=type(error).__name__,
+                )
+            )
+
+    async def _observed(self, session: _Open, call: Call, parse: Callable[[Response], T]) -> T:
+        request = call.request
+        names: dict[str, Any] = {
+            "request": call.number,
+            "method": request.method,
+            "route": request.route,
+            "path": request.path,
+        }
+        self._telling.tell(RequestStarted(**names))
+        problem: str | None = None
+        try:
+            return await self._perform(session, call, parse)
+        except BaseException as error:
+            problem = type(error).__name__
+            raise
+        finally:
+            self._telling.tell(
+                RequestEnded(
+                    **names,
+                    duration=session.clock() - call.began,
+                    attempts=call.attempts,
+                    status=call.status,
+                    error=problem,
+                )
+            )
+
+
+def default_user_agent() -> str:
+    """``tracket-async/`` and the version that is installed."""
+    return f"tracket-async/{importlib.metadata.version('tracket-async')}"
