@@ -15,7 +15,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from tracket_async.api.body import Json
-from tracket_async.api.layout import ATTRIBUTES, Kind, Layout, Misread
+from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, Kind, Layout, Misread, flatten, nest
 from tracket_async.errors import MalformedResponseError, UnsupportedError
 from tracket_async.fields import UNSET
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges
@@ -89,16 +89,19 @@ def worklog_reader(layout: Layout) -> Callable[[Json, str], Worklog]:
     def read(content: Json, path: str) -> Worklog:
         if not isinstance(content, dict):
             raise malformed(path, "an object", json_type(content))
-        flat = layout.flatten(content)
+        flat = flatten(layout, content)
         try:
             return structure(flat, Worklog)
         except cattrs.ClassValidationError as group:
             name, problem = _first(group)
         where = layout.names[name]
+        member, _, inner = where.partition(".")
         expected = str(problem) if isinstance(problem, Misread) else "there"
         found = json_type(flat[where]) if where in flat else "missing"
-        if found == JSON_TYPES[str] and expected != JSON_TYPES[str]:
-            found = "other text"
+        if found == JSON_TYPES[str] and layout.kinds[name] in (MOMENT, DAY):
+            found = "another string"
+        if inner and not isinstance(content.get(member), dict):
+            where = member
         raise malformed(f"{path}.{where}", expected, found, worklog_id=told_id(layout, content))
 
     return read
@@ -149,7 +152,7 @@ def _worklog_writer(layout: Layout, converter: cattrs.Converter) -> Callable[[Wo
     unstructure = make_dict_unstructure_fn(Worklog, converter, **overrides)
 
     def write(worklog: Worklog) -> dict[str, Any]:
-        return layout.nest(unstructure(worklog))
+        return nest(unstructure(worklog))
 
     return write
 
@@ -171,6 +174,6 @@ def _writer(layout: Layout, converter: cattrs.Converter, model: type[T]) -> Call
             value = getattr(said, name)
             if value is not UNSET and (value or model is WorklogChanges):
                 raise UnsupportedError(f"API {layout.version} has no {name}; leave it out, or use API 2.0")
-        return layout.nest(unstructure(said))
+        return nest(unstructure(said))
 
     return write

@@ -63,7 +63,7 @@ class GeneralReader:
         self.layout = layout
         self._read = worklog_reader(layout)
         self._of_page = Members(layout.items, layout.cursor, layout.total, layout.links)
-        self._of_worklog = Members(*layout.top_names)
+        self._of_worklog = Members(*layout.groups)
 
     def page(self, response: Response) -> Contents:
         """The answer to a list."""

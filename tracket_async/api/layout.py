@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -137,25 +137,35 @@ KINDS: Final[Mapping[str, Kind]] = {
 """The kind of each attribute, where a layout does not say otherwise."""
 
 
-def _no_nesting(content: dict[str, Any]) -> dict[str, Any]:
-    return content
+Split: TypeAlias = Callable[[Json], tuple[Json, ...]]
 
 
-@attrs.frozen
+def _group(self: Layout) -> Mapping[str, tuple[str, ...]]:
+    groups: dict[str, tuple[str, ...]] = {}
+    for attribute in ATTRIBUTES:
+        if attribute in self.names:
+            member = self.names[attribute].partition(".")[0]
+            groups[member] = (*groups.get(member, ()), attribute)
+    return groups
+
+
+@attrs.frozen(kw_only=True)
 class Layout:
     """How one version writes worklogs and pages of them.
 
     Attributes:
         version: ``"1.0"`` or ``"2.0"``.
-        names: attribute to wire name. An attribute that is not here does not exist in this version.
-        kinds: the kind of each attribute.
+        names: attribute to wire name. An attribute that is not here does not exist in this version. ``a.b`` is the
+            member ``b`` of the object ``a``; if another attribute is ``a`` itself, it has the rest of that object.
         items: where a page has its worklogs.
         cursor: where a page has the cursor of the page after it.
         total: where a page says how many worklogs match, None when it does not.
         links: where a page has its links, None when it has none.
+        kinds: the kind of each attribute.
+        splits: for objects whose form is not certain: from what there is to the values of its attributes, in the
+            order of the attributes.
         omitted: wire names that are left out, and not null, where a `Worklog` is written that has no value for them.
-        flatten: a worklog as the server sends it (top-level names that `names` knows) to one level of wire names.
-        nest: one level of wire names to a worklog as the server wants it.
+        groups: each member of a worklog's own level, and the attributes that are in it; in the order of the attributes.
     """
 
     version: str
@@ -165,12 +175,47 @@ class Layout:
     total: str | None = attrs.field(default=None, repr=False)
     links: str | None = attrs.field(default=None, repr=False)
     kinds: Mapping[str, Kind] = attrs.field(default=KINDS, repr=False)
+    splits: Mapping[str, Split] = attrs.field(factory=dict[str, Split], repr=False)
     omitted: frozenset[str] = attrs.field(default=frozenset(), repr=False)
-    flatten: Callable[[dict[str, Any]], dict[str, Any]] = attrs.field(default=_no_nesting, repr=False)
-    nest: Callable[[dict[str, Any]], dict[str, Any]] = attrs.field(default=_no_nesting, repr=False)
 
-    @property
-    def top_names(self) -> tuple[str, ...]:
-        """The names of a worklog's own level, each once, in the order of the attributes."""
-        ordered = (self.names[name].partition(".")[0] for name in ATTRIBUTES if name in self.names)
-        return tuple(dict.fromkeys(ordered))
+    groups: Mapping[str, tuple[str, ...]] = attrs.field(
+        default=attrs.Factory(_group, takes_self=True), init=False, repr=False
+    )
+
+
+def flatten(layout: Layout, content: Mapping[str, Json]) -> dict[str, Json]:
+    """A worklog as the server sends it, made one level of the names that the layout knows."""
+    flat: dict[str, Json] = {}
+    for member, attributes in layout.groups.items():
+        if member not in content:
+            continue
+        names = [layout.names[attribute] for attribute in attributes]
+        value = content[member]
+        if member in layout.splits:
+            flat.update(zip(names, layout.splits[member](value), strict=True))
+        elif isinstance(value, dict) and len(names) > 1:
+            rest = {**value}
+            flat.update({name: rest.pop(leaf(name), None) for name in names if leaf(name)})
+            flat[member] = rest
+        else:
+            flat[member] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The way back from `flatten`, as far as there is one."""
+    content: dict[str, Any] = {}
+    for name, value in flat.items():
+        member, _, inner = name.partition(".")
+        if inner:
+            content.setdefault(member, {})[inner] = value
+        elif isinstance(value, dict):
+            content.setdefault(member, {}).update(value)
+        else:
+            content[member] = value
+    return content
+
+
+def leaf(name: str) -> str:
+    """The last part of a name with a dot, ``""`` of one without."""
+    return name.partition(".")[2]

@@ -1,12 +1,17 @@
-"""The answers of one version as models: body and headers put together, over the path from bytes that is fastest."""
+"""The answers of one version as models: first by the fast path, and what that declines by the general one.
+
+Only the general path judges. So what is read, and what is refused and why, does not depend on which of the two it was.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import attrs
 
-from tracket_async.api.general import GeneralReader, checked
+from tracket_async.api.fast import FastReader
+from tracket_async.api.general import GeneralReader, checked, next_cursor
 from tracket_async.api.layout import Layout
 from tracket_async.api.request import Response
 from tracket_async.api.status import header, parse_http_date
@@ -18,37 +23,40 @@ class Reader:
     """Reads the answers of one layout. Raises what `Wire` says."""
 
     def __init__(self, layout: Layout) -> None:
+        self._fast = FastReader(layout)
         self._general = GeneralReader(layout)
 
     def page(self, response: Response) -> Page:
         """The answer to a list."""
-        contents = self._general.page(response)
-        return Page(
-            items=contents.worklogs,
-            next_cursor=contents.next_cursor,
-            total=contents.total,
-            server_date=server_date(response),
-        )
+        found = self._fast.models(response.body)
+        if found is None:
+            contents = self._general.page(response)
+            return Page(items=contents.worklogs, **_about(response, contents.next_cursor, contents.total))
+        return Page(items=found.entries, **_about(response, next_cursor(found.cursor, found.links), found.total))
 
     def rows(self, response: Response) -> RowPage:
         """The answer to a list, without models."""
-        contents = self._general.page(response)
-        return RowPage(
-            rows=[attrs.astuple(worklog, recurse=False) for worklog in contents.worklogs],
-            next_cursor=contents.next_cursor,
-            total=contents.total,
-            server_date=server_date(response),
-        )
+        found = self._fast.rows(response.body)
+        if found is None:
+            contents = self._general.page(response)
+            rows = [attrs.astuple(worklog, recurse=False) for worklog in contents.worklogs]
+            return RowPage(rows=rows, **_about(response, contents.next_cursor, contents.total))
+        return RowPage(rows=found.entries, **_about(response, next_cursor(found.cursor, found.links), found.total))
 
     def worklog(self, response: Response) -> Worklog:
         """The answer to a get, a create or an update."""
-        return self._general.worklog(response)
+        return self._fast.worklog(response.body) or self._general.worklog(response)
 
     @staticmethod
     def deleted(response: Response) -> None:
         """The answer to a delete: any JSON or nothing."""
-        if response.body:
+        if response.body.strip():
             checked(response)
+
+
+def _about(response: Response, cursor: str | None, total: int | None) -> dict[str, Any]:
+    """What a page says beside its worklogs."""
+    return {"next_cursor": cursor, "total": total, "server_date": server_date(response)}
 
 
 def server_date(response: Response) -> dt.datetime | None:

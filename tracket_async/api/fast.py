@@ -1,0 +1,225 @@
+"""The fast path from bytes to models: for what a well-behaved server sends, and only for that.
+
+It takes a body or it declines, and never says why: whoever asks then goes the general path (``general.py``), which
+reads what is merely unusual and names what is wrong. What it takes, the general path would read alike; a property test
+holds the two equal on any input.
+
+How: there is no second definition of a worklog. From the attributes of `Worklog` and a layout, a msgspec Struct of the
+wire's shape is derived, which decodes and validates in C; and a function is generated, as attrs and cattrs generate
+theirs, that takes each Struct apart.
+
+To make a model, that function fills the slots of a *thawed* twin, a plain class with the same slots as `Worklog`, and
+then declares the object to be a `Worklog`, which Python allows between classes of one layout. The frozen class's own
+``__init__`` must go through ``object.__setattr__`` for each attribute; for a page of 100 that alone costs twice of what
+all of the rest does. Nothing of a `Worklog` is thereby different: `Worklog` has no validators, converters or
+``__post_init__`` that would be passed over (a test holds that too).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+import msgspec
+
+from tracket_async.api.dates import read_day
+from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, OBJECT, STATUS, STATUSES, Kind, Layout, leaf
+from tracket_async.models import Worklog
+
+FAILURES = (msgspec.DecodeError, ValueError, RecursionError)
+"""What msgspec raises on a body: no JSON, or of another type; text that is not UTF-8; nested too deeply."""
+
+Row: TypeAlias = tuple[Any, ...]
+
+
+class _Unusual(ValueError):  # noqa: N818 - it never leaves this file
+    """Well-formed, and for the general path to judge."""
+
+
+class _Thawed:
+    """`Worklog` without its lock: the same slots, assignable."""
+
+    __slots__ = tuple(name for name in ATTRIBUTES)
+
+
+@attrs.frozen
+class FastPage:
+    """A page's contents: models or rows, next to what the page says of itself.
+
+    Attributes:
+        entries: the models, or one tuple for each worklog.
+        cursor: what stands where the cursor should; None of null, UNSET of nothing.
+        links: the bytes of the page's links, UNSET when it has none.
+        total: how many worklogs match, None when the page does not say.
+    """
+
+    entries: list[Any]
+    cursor: Any
+    links: Any
+    total: int | None
+
+
+class FastReader:
+    """Reads the bodies of one layout; every method gives None of a body that it declines."""
+
+    def __init__(self, layout: Layout) -> None:
+        worklog = _worklog_struct(layout)
+        self._worklog = msgspec.json.Decoder(worklog)
+        self._page: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_page_struct(layout, worklog))
+        self._to_models = _generate(layout, _end_with_model)
+        self._to_rows = _generate(layout, _end_with_row)
+
+    def models(self, body: bytes) -> FastPage | None:
+        """A page as models."""
+        return self._read(body, self._to_models)
+
+    def rows(self, body: bytes) -> FastPage | None:
+        """A page as tuples in the order of `Worklog`'s attributes."""
+        return self._read(body, self._to_rows)
+
+    def worklog(self, body: bytes) -> Worklog | None:
+        """One worklog."""
+        try:
+            made: list[Worklog] = self._to_models([self._worklog.decode(body)])
+        except FAILURES:
+            return None
+        return made[0]
+
+    def _read(self, body: bytes, convert: Callable[[list[Any]], list[Any]]) -> FastPage | None:
+        try:
+            page = self._page.decode(body)
+            return FastPage(convert(page.items), page.cursor, page.links, page.total)
+        except FAILURES:
+            return None
+
+
+def _worklog_struct(layout: Layout) -> type[msgspec.Struct]:
+    """The Struct of a worklog: a field for each of its members, m0, m1... in the layout's order."""
+    fields: list[Any] = []
+    for index, (member, attributes) in enumerate(layout.groups.items()):
+        attribute = ATTRIBUTES[attributes[0]]
+        kind = OBJECT if len(attributes) > 1 else layout.kinds[attribute.name]
+        if member in layout.splits:
+            fields.append((f"m{index}", Any, None))
+        elif kind is not OBJECT and attribute.default is attrs.NOTHING:
+            fields.append((f"m{index}", kind.wire_type))
+        else:
+            fields.append((f"m{index}", kind.wire_type | None, None))
+    names = {f"m{index}": member for index, member in enumerate(layout.groups)}
+    # Nothing that comes out of JSON can hold itself, so the garbage collector need not follow these.
+    return msgspec.defstruct("WireWorklog", fields, rename=names, gc=False)
+
+
+def _page_struct(layout: Layout, worklog: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The Struct of a page; what the layout does not have is the same on every page."""
+    types: dict[str, Any] = {
+        "cursor": str | msgspec.UnsetType | None,
+        "links": msgspec.Raw | msgspec.UnsetType,
+        "total": int | None,
+    }
+    defaults: dict[str, Any] = {"cursor": msgspec.UNSET, "links": msgspec.UNSET, "total": None}
+    names = {"items": layout.items, "cursor": layout.cursor, "links": layout.links, "total": layout.total}
+    known = {field: name for field, name in names.items() if name}
+    fields: list[Any] = [("items", list[worklog])]  # type: ignore[valid-type]
+    fields += [(field, kind, defaults[field]) for field, kind in types.items() if field in known]
+    missing = {field: default for field, default in defaults.items() if field not in known}
+    return msgspec.defstruct("WirePage", fields, rename=known, namespace=missing)
+
+
+@attrs.frozen
+class _Step:
+    """What becomes of a decoded value of one kind, which stands for ``{0}``.
+
+    Attributes:
+        unusual: a condition under which the value is left to the general path; ``""`` without one.
+        result: an expression for the attribute's value.
+    """
+
+    unusual: str = ""
+    result: str = "{0}"
+
+
+_AS_IT_IS: Final = _Step()
+_STEPS: Final[Mapping[Kind, _Step]] = {
+    MOMENT: _Step(unusual="{0}.tzinfo is not UTC"),  # it has another offset, or none
+    DAY: _Step(result="read_day({0})"),
+    STATUS: _Step(result="known_status({0}, {0})"),
+}
+
+
+def _end_with_model(values: Mapping[str, str]) -> list[str]:
+    filled = [f"model.{name} = {value}" for name, value in values.items()]
+    return ["model = Thawed()", *filled, "model.__class__ = Worklog", "add(model)"]
+
+
+def _end_with_row(values: Mapping[str, str]) -> list[str]:
+    return [f"add(({', '.join(values.values())}))"]
+
+
+def _generate(
+    layout: Layout, end: Callable[[Mapping[str, str]], list[str]]
+) -> Callable[[list[msgspec.Struct]], list[Any]]:
+    """A function from the Structs of a page's worklogs to what ``end`` makes of each."""
+    scope: dict[str, Any] = {
+        "Thawed": _Thawed,
+        "Worklog": Worklog,
+        "Unusual": _Unusual,
+        "UTC": dt.UTC,
+        "read_day": read_day,
+        "known_status": STATUSES.get,
+        **{f"split_{member}": split for member, split in layout.splits.items()},
+    }
+    values = {name: _default(attribute) for name, attribute in ATTRIBUTES.items()}
+    lines: list[str] = []
+    unusual: list[str] = []
+    for index, (member, attributes) in enumerate(layout.groups.items()):
+        source = f"struct.m{index}"
+        lines += _take_apart(layout, member, attributes, source)
+        for name in attributes:
+            kind = layout.kinds[name]
+            step = _STEPS.get(kind, _AS_IT_IS)
+            if kind != OBJECT and len(attributes) > 1:
+                unusual.append(f"{name} is not None and type({name}) is not {kind.wire_type.__name__}")
+            elif step.unusual:
+                required = ATTRIBUTES[name].default is attrs.NOTHING
+                unusual.append(("" if required else f"{name} is not None and ") + step.unusual.format(name))
+            values[name] = step.result.format(name)
+    lines += [f"if {' or '.join(unusual)}:", "    raise Unusual", *end(values)]
+    source = "\n".join(
+        [
+            "def take_apart(structs):",
+            "    made = []",
+            "    add = made.append",
+            "    for struct in structs:",
+            *(f"        {line}" for line in lines),
+            "    return made",
+        ]
+    )
+    exec(compile(source, f"<tracket_async: fast path of API {layout.version}>", "exec"), scope)  # noqa: S102 - made of this package's own names; attrs and cattrs do the same
+    return scope["take_apart"]  # type: ignore[no-any-return]
+
+
+def _take_apart(layout: Layout, member: str, attributes: tuple[str, ...], source: str) -> list[str]:
+    """Statements that give each attribute's raw value its name."""
+    if member in layout.splits:
+        return [f"{', '.join(attributes)} = split_{member}({source})"]
+    if len(attributes) == 1:
+        return [f"{attributes[0]} = {source}"]
+    inner = [name for name in attributes if leaf(layout.names[name])]
+    (rest,) = set(attributes) - {*inner}
+    return [
+        f"{rest} = {source}",
+        f"if {rest}:",
+        *(f"    {name} = {rest}.pop({leaf(layout.names[name])!r}, None)" for name in inner),
+        "else:",
+        f"    {' = '.join(inner)} = None",
+        f"    {rest} = {{}}",
+    ]
+
+
+def _default(attribute: attrs.Attribute[Any]) -> str:
+    """The default of an attribute that a layout does not have, as an expression."""
+    default: Any = attribute.default
+    return repr(default.factory() if isinstance(default, attrs.Factory) else default)  # type: ignore[arg-type]
