@@ -16,7 +16,7 @@ from tracket_async.emulator.answers import Answer, Refusal, json_answer
 from tracket_async.emulator.fields import Field
 from tracket_async.emulator.settings import Settings
 
-_GRANT: Final = "client-credentials"
+GRANT: Final = "client-credentials"
 
 _FIELDS: Final = (
     Field("grant-type", "grant", fields.name, required=True),
@@ -50,8 +50,8 @@ class Tokens:
         """
         self.requests += 1
         given = fields.read_object(fields.parse_object(body), _FIELDS)
-        if given["grant"] != _GRANT:
-            raise Refusal(400, f"must be {_GRANT}", "grant-type")
+        if given["grant"] != GRANT:
+            raise Refusal(400, f"must be {GRANT}", "grant-type")
         expected = (self._settings.account_id, self._settings.client_id, self._settings.client_secret)
         pairs = zip((given["account"], given["client"], given["secret"]), expected, strict=True)
         if not all([_same(one, other) for one, other in pairs]):  # noqa: C419 -- compares all, always

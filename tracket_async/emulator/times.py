@@ -20,6 +20,11 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 _FIRST: Final = (date.min.toordinal() - _EPOCH) * DAY
 _LAST: Final = (date.max.toordinal() - _EPOCH + 1) * DAY - 1
 
+# looked up, because formatting numbers is what rendering a large sample would mostly do
+_MINUTES: Final = tuple(f"T{minute // 60:02d}:{minute % 60:02d}:" for minute in range(DAY // MINUTE))
+_SECONDS: Final = tuple(f"{second:02d}." for second in range(60))
+_MILLISECONDS: Final = tuple(f"{millisecond:03d}Z" for millisecond in range(1000))
+
 _DAY_TEXT: Final = re.compile(r"(\d{4}-\d{2}-\d{2})", re.ASCII)
 _INSTANT_TEXT: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d+))?"
@@ -61,13 +66,13 @@ def parse_instant(text: str) -> int:
     return instant
 
 
+@lru_cache(maxsize=64)  # a worklog's instants are written once for each version, one after the other
 def format_instant(instant: int) -> str:
     """``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
-    days, rest = divmod(instant, DAY)
-    hours, rest = divmod(rest, HOUR)
-    minutes, rest = divmod(rest, MINUTE)
-    seconds, rest = divmod(rest, SECOND)
-    return f"{_day_text(days)}T{hours:02d}:{minutes:02d}:{seconds:02d}.{rest:03d}Z"
+    day, rest = divmod(instant, DAY)
+    minute, rest = divmod(rest, MINUTE)
+    second, millisecond = divmod(rest, SECOND)
+    return f"{_day_text(day)}{_MINUTES[minute]}{_SECONDS[second]}{_MILLISECONDS[millisecond]}"
 
 
 def format_day(instant: int) -> str:
