@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import sys
 import threading
@@ -138,3 +139,36 @@ def serve(monkeypatch):
     yield start
     for served in running:
         served.__exit__()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Commands repeat what fails as often as always, but at once."""
+    from tracket_async import RetryPolicy, TracketClient  # noqa: PLC0415
+
+    at_once = RetryPolicy(base=0, base_when_limited=0, jitter=0)
+    monkeypatch.setattr(TracketClient, "from_env", functools.partial(TracketClient.from_env, retry=at_once))
+
+
+@pytest.fixture
+def seed():
+    """Makes a worklog of the 1.0 shape from a number."""
+
+    def make(number, **changes):
+        return {
+            "itemId": f"{1000 + number}",
+            "userId": "7",
+            "description": f"Text {number}",
+            "worklogCategory": "support",
+            "worklogDate": f"2024-05-{1 + number % 28:02}T00:00:00.000Z",
+            "worklogMinutes": 30 + number,
+            "worklogBillableMinutes": None,
+            "worklogId": f"wl-{number:03}",
+            "createdDate": "2024-05-01T08:00:00.000Z",
+            "updatedDate": None,
+            "approvalStatus": "open",
+            "approverUserId": None,
+            **changes,
+        }
+
+    return make

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from cyclopts import App, Parameter
 
 from tracket_async import __version__
-from tracket_async.cli import demo, export, worklogs
+from tracket_async.cli import demo, export, reads, writes
 
 HELP: Final = """Tracket, the time tracking of monday.com teams, from the command line.
 
@@ -36,12 +36,12 @@ def emulator(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, met
 COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     ("demo", demo.demo),
     ("export", export.export),
-    ("list", worklogs.list_worklogs),
-    ("get", worklogs.get),
-    ("create", worklogs.create),
-    ("update", worklogs.update),
-    ("delete", worklogs.delete),
-    ("categories", worklogs.categories),
+    ("list", reads.list_worklogs),
+    ("get", reads.get),
+    ("create", writes.create),
+    ("update", writes.update),
+    ("delete", writes.delete),
+    ("categories", reads.categories),
 )
 
 

@@ -45,6 +45,9 @@ def _convert(_type: Any, tokens: Sequence[Token]) -> dt.date:
 Moment = Annotated[dt.date, Parameter(converter=_convert, metavar="DATE")]
 """A date, or (a datetime is a date to Python) an aware datetime."""
 
+Id = Annotated[str, Parameter(metavar="ID")]
+Json = Annotated[bool, Parameter(negative=(), show_default=False)]
+
 
 def named_columns(text: str) -> tuple[str, ...]:
     """Attributes of `Worklog`, with commas between them.

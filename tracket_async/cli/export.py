@@ -122,7 +122,7 @@ async def copy(
     for place, how in sinks:
         await place.write(how.header)
     if meter.wants_total:
-        meter.expect((await client.worklogs.list(filter=filter)).total)
+        meter.expect(await _total(client, filter))
     walk = client.worklogs.export(filter=filter, concurrency=concurrency, ordered=True)
     async with contextlib.aclosing(walk) as worklogs, contextlib.aclosing(batches(worklogs)) as pieces:
         async for piece in pieces:
@@ -131,6 +131,13 @@ async def copy(
             meter.advance(len(piece), piece[-1].day)
             summary.add(piece)
     return summary
+
+
+async def _total(client: TracketClient, filter: WorklogFilter) -> int | None:  # noqa: A002 - as the library names it
+    """How many worklogs the server has of the filter; None on API 1.0, which does not say."""
+    if client.api == "1.0":
+        return None
+    return (await client.worklogs.list(filter=filter, size=1)).total
 
 
 async def batches(worklogs: AsyncIterator[Worklog], size: int = BATCH) -> AsyncGenerator[list[Worklog]]:

@@ -101,6 +101,14 @@ def fields(pairs: Iterable[tuple[str, Any]]) -> None:
             line(f"{name:<{width}}  {value}")
 
 
+def worklog(worklog: Worklog, *, as_json: bool) -> None:
+    """One worklog with every attribute."""
+    if as_json:
+        json([worklog])
+    else:
+        fields((name, getattr(worklog, name)) for name in cells.NAMES)
+
+
 def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset[str]) -> None:
     # Not at the top of the file: nothing that runs without a terminal needs it.
     from rich.console import Console  # noqa: PLC0415

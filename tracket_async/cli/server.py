@@ -44,32 +44,30 @@ async def emulator(*arguments: str) -> AsyncIterator[dict[str, str]]:
             start_new_session=True,
         )
         try:
-            if not await _listens(process, settings):
+            if not await _listens(process):
                 complaints.seek(0)
                 said = complaints.read().decode(errors="replace").strip() or "it says nothing"
                 raise TracketError(f"The emulator does not start: {said}")
-            yield envfile.parse(_read(settings), name="the emulator's settings")
+            yield envfile.parse(_text(settings), name="the emulator's settings")
         finally:
             await _end(process)
 
 
-async def _listens(process: asyncio.subprocess.Process, settings: Path) -> bool:
-    """Whether it came to listen; False: it ended, or lost our patience."""
-    if process.stdout is None:  # never: it was asked for
+async def _listens(process: asyncio.subprocess.Process) -> bool:
+    """Whether it came to listen, which it says on its standard output, after it has written its settings.
+
+    False: it ended, or lost our patience.
+    """
+    if process.stdout is None:  # pragma: no cover - it was asked for, which its type cannot say
         return False
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while await process.stdout.readline():
-                if _read(settings):
-                    return True
-    return False
-
-
-def _read(settings: Path) -> str:
     try:
-        return settings.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
+        return bool(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
+    except TimeoutError:
+        return False
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

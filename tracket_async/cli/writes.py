@@ -1,32 +1,18 @@
-"""``tracket list``, ``get``, ``create``, ``update``, ``delete`` and ``categories``: one call of the API each."""
+"""``tracket create``, ``update`` and ``delete``: the commands that change something, one worklog at a time."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
-import attrs
 from cyclopts import Parameter
 
-from tracket_async import TracketClient
 from tracket_async.cli import ask, output
-from tracket_async.cli.arguments import EVERYTHING, Moment, Selection, named_columns, refusals
+from tracket_async.cli.arguments import Id, Json, Moment, refusals
 from tracket_async.cli.exits import ExitCode
-from tracket_async.cli.export import batches
 from tracket_async.cli.settings import DEFAULT, Connection
 from tracket_async.errors import UsageError
-from tracket_async.export import cells
-from tracket_async.models import NewWorklog, Worklog, WorklogChanges, WorklogFilter
-
-SHOWN: Final = "id,date,user_id,item_id,minutes,description"
-"""The columns of ``tracket list``; the last gives way where a terminal is too narrow."""
-
-PIECE: Final = 1000
-"""Rows of one table at most; more become the next table."""
-
-PAGE: Final = 100
-"""Up to this limit nothing is read ahead: one page is likely to hold it."""
+from tracket_async.models import NewWorklog, Worklog, WorklogChanges
 
 Clearable = Literal["description", "category", "billable-minutes", "team", "project"]
 CLEARED: Final[dict[Clearable, str]] = {
@@ -37,67 +23,13 @@ CLEARED: Final[dict[Clearable, str]] = {
     "project": "project_id",
 }
 
-Json = Annotated[bool, Parameter(negative=(), show_default=False, help="Print one JSON object a line.")]
 Text = Annotated[str | None, Parameter(metavar="TEXT", show_default=False)]
-Id = Annotated[str, Parameter(metavar="ID")]
 OptionalId = Annotated[str | None, Parameter(metavar="ID", show_default=False)]
 Minutes = Annotated[float, Parameter(metavar="MINUTES")]
 OptionalMinutes = Annotated[float | None, Parameter(metavar="MINUTES", show_default=False)]
 CustomFields = Annotated[
     list[str] | None, Parameter(name="--field", negative=(), metavar="REFERENCE=OPTION", show_default=False)
 ]
-
-
-async def list_worklogs(
-    *,
-    selection: Selection = EVERYTHING,
-    limit: Annotated[int, Parameter(metavar="N")] = 50,
-    sort_by: Literal["date", "created_date", "updated_date"] = "date",
-    descending: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    columns: Annotated[str, Parameter(metavar="NAME,NAME")] = SHOWN,
-    json: Json = False,
-    connection: Connection = DEFAULT,
-) -> None:
-    """List worklogs: a table on a terminal, tab-separated values anywhere else.
-
-    Args:
-        selection: which worklogs.
-        limit: How many, at most; 0 is all.
-        sort_by: What to order by (API 2.0; 1.0 has only its own order).
-        descending: Newest first (API 2.0).
-        columns: Which attributes of the library's Worklog the table has, in which order.
-        json: Print one JSON object a line, with every attribute.
-        connection: which server.
-    """
-    if limit < 0:
-        raise UsageError(f"--limit must be 0 (all) or more, not {limit}")
-    named = named_columns(columns)
-    filter = selection.filter(sort_by=sort_by, descending=descending)  # noqa: A001 - as the library names it
-    async with connection.client() as client, contextlib.aclosing(_walk(client, filter, limit)) as walk:
-        if json:
-            async for batch in batches(walk):
-                output.json(batch)
-            return
-        # In pieces, so that a table without end needs no memory without end; without a row there is still a header.
-        head = True
-        async for batch in batches(walk, size=PIECE):
-            rows = ([getattr(worklog, name) for name in named] for worklog in batch)
-            output.table(named, rows, right=cells.NUMBERS, head=head)
-            head = False
-        if head:
-            output.table(named, ())
-
-
-async def get(id: Id, /, *, json: Json = False, connection: Connection = DEFAULT) -> None:  # noqa: A002 - as the API
-    """Show one worklog.
-
-    Args:
-        id: The worklog's id.
-        json: Print it as one line of JSON.
-        connection: which server.
-    """
-    async with connection.client() as client:
-        _show(await client.worklogs.get(id), json=json)
 
 
 async def create(
@@ -145,7 +77,7 @@ async def create(
             custom_fields=_custom_fields(field or ()),
         )
     async with connection.client() as client:
-        _show(await client.worklogs.create(new), json=json)
+        output.worklog(await client.worklogs.create(new), as_json=json)
 
 
 async def update(
@@ -207,7 +139,7 @@ async def update(
     with refusals():
         changes = WorklogChanges(**given)
     async with connection.client() as client:
-        _show(await client.worklogs.update(id, changes), json=json)
+        output.worklog(await client.worklogs.update(id, changes), as_json=json)
 
 
 async def delete(
@@ -236,40 +168,6 @@ async def delete(
                 code = ExitCode.INCOMPLETE
                 output.note(f"Kept worklog {output.text(id)}.")
     return code
-
-
-async def categories(*, json: Json = False, connection: Connection = DEFAULT) -> None:
-    """List the categories that a worklog can have (API 2.0).
-
-    Args:
-        json: Print one JSON object a line.
-        connection: which server.
-    """
-    async with connection.client() as client:
-        found = await client.categories.list()
-    if json:
-        output.json(found)
-    else:
-        output.table(("id", "name"), [(category.id, category.name) for category in found])
-
-
-async def _walk(client: TracketClient, filter: WorklogFilter, limit: int) -> AsyncGenerator[Worklog]:  # noqa: A002
-    read_ahead = 0 if 0 < limit <= PAGE else 1
-    number = 0
-    async with contextlib.aclosing(aiter(client.worklogs.list(filter=filter, read_ahead=read_ahead))) as worklogs:
-        async for worklog in worklogs:
-            if limit and number == limit:
-                output.note(f"There are more than these {limit:,}; --limit 0 lists all.")
-                return
-            number += 1
-            yield worklog
-
-
-def _show(worklog: Worklog, *, json: bool) -> None:
-    if json:
-        output.json([worklog])
-    else:
-        output.fields(attrs.asdict(worklog, recurse=False).items())
 
 
 def _question(worklog: Worklog) -> str:

@@ -1,0 +1,247 @@
+"""From arguments to an exit code, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import subprocess
+import sys
+import types
+
+import pytest
+
+from tracket_async import __version__, errors
+from tracket_async.cli import entry, exits
+from tracket_async.cli.app import COMMANDS
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_the_help_names_every_command_and_the_exit_codes(tracket, arguments):
+    result = tracket(*arguments)
+    assert result.code == 0
+    assert result.err == ""
+    assert "\x1b" not in result.out
+    for name in (*(name for name, _ in COMMANDS), "emulator"):
+        assert f"│ {name} " in result.out
+    documented = result.out[result.out.index("Exit codes:") :]
+    for code in exits.ExitCode:
+        assert f"{int(code)} " in documented
+    assert exits.__doc__.count("\n    ") == len(exits.ExitCode) + 1  # one of the seven has a second line
+
+
+@pytest.mark.parametrize("name", [name for name, _ in COMMANDS])
+def test_every_command_explains_itself_and_each_of_its_options(tracket, name):
+    result = tracket(name, "--help")
+    assert result.code == 0
+    assert f"Usage: tracket {name}" in result.out
+    assert "\x1b" not in result.out
+    for line in result.out.splitlines():
+        if line.startswith("│ --"):
+            option = line.strip("│ ").split("  ")
+            assert any(words.strip() for words in option[1:]), f"{name}: {line} is not explained"
+
+
+def test_the_version_is_that_of_the_package(tracket):
+    assert tracket("--version").out == f"{__version__}\n"
+
+
+def test_the_emulator_explains_its_own_options(tracket):
+    result = tracket("emulator", "--help")
+    assert result.code == 0
+    assert "--sample" in result.out
+
+
+def test_the_emulator_says_what_it_cannot_do(tracket):
+    result = tracket("emulator", "--sample", "-1")
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("lst",), 'Unknown command "lst". Did you mean "list"?'),
+        (("list", "--limt", "1"), "Unknown option: --limt. Did you mean --limit?"),
+        (("list", "--limit", "many"), 'Invalid value "many" for --limit'),
+        (("list", "--limit", "-1"), "--limit must be 0 (all) or more, not -1"),
+        (("list", "--columns", "id,size"), "there is no column 'size'"),
+        (("list", "--api", "3.0"), 'Invalid value "3.0" for --api'),
+        (("list", "--since", "yesterday"), "Invalid value for --since: 'yesterday' is no date. Give YYYY-MM-DD"),
+        (("list", "--since", "2024-05-20T10:00"), "Invalid value for --since: '2024-05-20T10:00' has no offset"),
+        (("list", "--since", "2024-05-21", "--until", "2024-05-20"), "is after until"),
+        (("--api", "2.0", "list"), "Options come after the command: see tracket --help"),
+        (("get",), 'Command "get" parameter ID requires an argument'),
+        (("get", "a", "b"), "Unused Tokens"),
+        (("create", "--item", "1"), "requires an argument"),
+        (("update", "a"), "There is nothing to change. Give an option such as --minutes 90"),
+        (("update", "a", "--category", "b", "--clear", "category"), "contradict each other"),
+        (("update", "a", "--clear", "user"), 'Invalid value "user" for --clear'),
+        (("update", "a", "--minutes", "nan"), "minutes must be a finite number"),
+        (("update", "a", "--field", "x"), "--field 'x' is not of the form REFERENCE=OPTION"),
+        (("delete",), "There is nothing to delete"),
+        (("delete", "a"), "Nobody can be asked here. Give --yes"),
+        (("export", "--concurrency", "0"), "--concurrency must be at least 1, not 0"),
+        (("export", "--columns", "id,id"), "is named twice"),
+        (("export", "--output", "/nowhere/x"), "The folder /nowhere does not exist. Create it"),
+        (("demo", "--worklogs", "0"), "--worklogs must be at least 1, not 0"),
+        (("demo", "--concurrency", "0"), "--concurrency must be at least 1, not 0"),
+        (("demo", "--folder", "/nowhere/x"), "The folder /nowhere does not exist. Create it"),
+        (("demo", "--folder", "/dev/null"), "/dev/null is not a folder"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line_and_ends_with_2(tracket, monkeypatch, arguments, line):
+    monkeypatch.setenv("TRACKET_TOKEN", "t")
+    result = tracket(*arguments)
+    assert result.code == 2
+    assert result.out == ""
+    assert line in result.err
+    assert result.err.startswith("tracket: ")
+    assert result.err.count("\n") == 1
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("argument", ["--token", "--token=s3cret", "--client-secret=s3cret"])
+def test_a_secret_among_the_arguments_is_refused_and_not_repeated(tracket, argument):
+    result = tracket("list", argument, "s3cret", "--debug")
+    assert result.code == 2
+    assert "s3cret" not in result.out + result.err
+    assert "A secret does not belong among the arguments" in result.err
+
+
+def test_missing_settings_are_named(tracket):
+    result = tracket("list")
+    assert result.code == 2
+    assert "TRACKET_TOKEN" in result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.fixture
+def failing(monkeypatch, tracket):
+    """Runs ``tracket get a`` where building the client fails with an exception."""
+
+    def fail(error, *arguments):
+        def client(_self):
+            raise error
+
+        monkeypatch.setattr("tracket_async.cli.settings.Connection.client", client)
+        return tracket("get", "a", *arguments)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (errors.ServerError("503 from the server", stopped_by="attempts"), 5, "503 from the server. Try again later"),
+        (errors.AuthenticationError("401 from the server"), 7, "401 from the server. Check TRACKET_TOKEN"),
+        (errors.NotFoundError("there is no worklog of that id"), 1, "there is no worklog of that id"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (exits.Terminated(), 143, "terminated"),
+        (ZeroDivisionError("oh"), 1, "unexpected ZeroDivisionError: oh. This is a mistake in tracket"),
+        (ModuleNotFoundError("No module named 'duckdb'", name="duckdb"), 1, "unexpected ModuleNotFoundError"),
+    ],
+)
+def test_an_error_is_one_line_and_its_exit_code(failing, error, code, line):
+    result = failing(error)
+    assert result.code == code
+    assert result.out == ""
+    assert result.err.startswith(f"tracket: {line}")
+    assert result.err.count("\n") == 1
+
+
+def test_with_debug_the_traceback_comes_before_the_line(failing):
+    result = failing(errors.NotFoundError("there is no such worklog"), "--debug")
+    lines = result.err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "tracket: there is no such worklog"
+
+
+def test_system_exit_keeps_its_code(failing):
+    assert failing(SystemExit(3)).code == 3
+    assert failing(SystemExit("words")).code == 1
+
+
+def test_a_reader_that_has_gone_away_is_not_worth_a_word(failing):
+    result = failing(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+    assert (result.code, result.err) == (1, "")
+
+
+@pytest.mark.parametrize("name", ["cyclopts", "rich"])
+def test_without_the_extra_one_line_says_how_to_install_it(name, capsys, monkeypatch):
+    real = builtins.__import__
+
+    def missing(module, *args, **kwargs):
+        if module == "tracket_async.cli.app":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(module, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    assert entry.main(["list"]) == 2
+    assert capsys.readouterr() == ("", f"{entry.NOT_INSTALLED}\n")
+
+
+class Full(io.StringIO):
+    """Standard output on a disk that is full."""
+
+    def __init__(self, descriptor=None):
+        super().__init__()
+        self._descriptor = descriptor
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fileno(self):
+        if self._descriptor is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._descriptor
+
+
+def test_output_that_cannot_be_written_is_an_error(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert entry.main(["--version"]) == 1
+    assert capsys.readouterr().err == "tracket: No space left on device\n"
+
+
+def test_output_that_cannot_be_written_is_not_tried_again_at_the_end(monkeypatch, tmp_path):
+    with (tmp_path / "out").open("wb") as file:
+        monkeypatch.setattr(sys, "stdout", Full(file.fileno()))
+        assert entry.main(["--version"]) == 1
+        assert os.path.realpath(f"/proc/self/fd/{file.fileno()}") == os.devnull
+
+
+def test_an_error_that_cannot_be_told_still_has_its_exit_code(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert entry.main(["lst"]) == 2
+
+
+def test_text_in_any_script_is_printed_in_any_locale(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    entry.main(["--version"])
+    stdout.write("日本")
+    stdout.flush()
+    assert stdout.buffer.getvalue().endswith(b"\\u65e5\\u672c")
+
+
+def test_arguments_are_those_of_the_process_by_default(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tracket", "--version"])
+    assert entry.main() == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "tracket_async.cli", "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == (f"{__version__}\n", "")
+
+
+def test_a_command_that_returns_a_number_ends_with_it(monkeypatch):
+    app = types.SimpleNamespace(
+        parse_args=lambda *_args, **_kwargs: (lambda: 4, types.SimpleNamespace(args=(), kwargs={}), {})
+    )
+    monkeypatch.setattr("tracket_async.cli.app.app", app)
+    assert entry.main(["x"]) == 4

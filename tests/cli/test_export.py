@@ -1,0 +1,157 @@
+"""``tracket export``, against an emulator over a real socket."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import stat
+
+import pytest
+
+from tracket_async.cli.export import batches
+from tracket_async.emulator.faults import MissingField, Status
+from tracket_async.models import Worklog
+
+BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
+
+
+def records(text):
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@BOTH
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_everything_comes_once_in_ascending_order_of_date(tracket, serve, api, concurrency):
+    served = serve(api, sample=1234)
+    result = tracket("export", "--concurrency", concurrency)
+    assert result.code == 0
+    found = [json.loads(line) for line in result.lines]
+    assert sorted(one["id"] for one in found) == sorted(
+        one["worklogId"] for one in served.ask(served.emulator.worklogs)
+    )
+    dates = [one["date"] for one in found]
+    assert dates == sorted(dates)
+    assert result.err.startswith("Exported 1,234 worklogs (")
+    assert result.err.count("\n") == 1
+
+
+def test_a_file_is_private_complete_and_named_in_the_note(tracket, serve, tmp_path):
+    serve(sample=250)
+    path = tmp_path / "out.ndjson"
+    path.write_text("before", encoding="utf-8")
+    result = tracket("export", "--output", path)
+    assert (result.code, result.out) == (0, "")
+    assert f" to {path} in " in result.err
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 250
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "first"),
+    [
+        ("out.csv", (), "id,user_id,date,"),
+        ("out.CSV", (), "id,user_id,date,"),
+        ("out.jsonl", (), '{"id":'),
+        ("out.ndjson", (), '{"id":'),
+        ("out.txt", (), '{"id":'),
+        ("out.csv", ("--format", "ndjson"), '{"id":'),
+        ("out.txt", ("--format=csv",), "id,user_id,date,"),
+    ],
+)
+def test_the_format_is_said_or_told_by_the_name(tracket, serve, tmp_path, seed, name, arguments, first):
+    serve(seed=[seed(1)])
+    assert tracket("export", "-o", tmp_path / name, *arguments).code == 0
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith(first)
+
+
+@BOTH
+def test_csv_has_a_header_every_attribute_and_nothing_a_spreadsheet_would_run(tracket, serve, seed, api):
+    texts = ["=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", 'a "quote", and\nmore', "", None, "plain = text", "日本"]
+    serve(api, seed=[seed(number, description=text) for number, text in enumerate(texts)])
+    out = tracket("export", "--format=csv").out
+    found = records(out)
+    assert [one["description"] for one in found] == [
+        *("'=1+1", "'+cmd", "'-x", "'@sum", "'\tx", "'\rx", 'a "quote", and\nmore', "", "", "plain = text", "日本")
+    ]
+    assert list(found[0])[:4] == ["id", "user_id", "date", "minutes"]
+    assert found[0]["date"] == "2024-05-01T00:00:00.000Z"
+    assert found[0]["minutes"] == "30.0"
+    raw = records(tracket("export", "--format=csv", "--raw").out)
+    assert [one["description"] for one in raw] == [text or "" for text in texts]
+
+
+def test_columns_are_those_that_are_named(tracket, serve, seed):
+    serve(seed=[seed(1)])
+    assert tracket("export", "--columns", "minutes, id", "--format=csv").out.splitlines() == [
+        "minutes,id",
+        "31.0,wl-001",
+    ]
+    assert tracket("export", "--columns=minutes,id").out == '{"minutes":31.0,"id":"wl-001"}\n'
+
+
+@BOTH
+def test_bounds_are_inclusive(tracket, serve, seed, api):
+    serve(api, seed=[seed(number) for number in range(10)])
+    lines = tracket("export", "--since=2024-05-03", "--until=2024-05-05", "--columns=date").lines
+    assert [json.loads(line)["date"][:10] for line in lines] == ["2024-05-03", "2024-05-04", "2024-05-05"]
+
+
+def test_nothing_to_export_is_an_empty_file_or_a_header(tracket, serve, tmp_path):
+    serve(seed=[])
+    result = tracket("export", "-o", tmp_path / "out.ndjson")
+    assert (result.code, (tmp_path / "out.ndjson").read_bytes()) == (0, b"")
+    assert result.err.startswith("Exported 0 worklogs (0.0 h)")
+    assert tracket("export", "--format=csv").out.count("\n") == 1
+
+
+def test_the_summary_can_be_turned_off(tracket, serve):
+    serve(seed=[])
+    assert tracket("export", "--progress=off").err == ""
+
+
+@BOTH
+def test_progress_is_json_lines_if_asked_for(tracket, serve, api):
+    serve(api, sample=150)
+    result = tracket("export", "--progress=json")
+    *lines, last = result.err.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert events[0]["total"] == (150 if api == "2.0" else None)
+    assert (events[-1]["event"], events[-1]["done"]) == ("end", 150)
+    assert last.startswith("Exported 150 worklogs")
+
+
+def test_on_a_terminal_there_is_a_bar(tracket, serve, terminal):
+    serve(sample=150)
+    stderr = terminal("stderr")
+    assert tracket("export").code == 0
+    assert "150 of 150 worklogs" in stderr.text
+
+
+@BOTH
+def test_an_export_that_fails_leaves_the_target_as_it_was(tracket, serve, tmp_path, api):
+    served = serve(api, sample=500)
+    served.emulator.faults.add(MissingField("minutes" if api == "2.0" else "worklogMinutes", 7), nth=[4])
+    path = tmp_path / "out.csv"
+    path.write_text("before", encoding="utf-8")
+    result = tracket("export", "--output", path, "--concurrency=1")
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert path.read_text(encoding="utf-8") == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_export_that_is_refused_ends_with_7(tracket, serve):
+    served = serve(sample=500)
+    served.emulator.faults.add(Status(403), nth=[3])
+    assert tracket("export").code == 7
+
+
+async def test_batches_are_full_but_the_last_and_none_is_empty():
+    async def worklogs(number):
+        for index in range(number):
+            yield Worklog(id=str(index), user_id="1", date=None, minutes=0)
+
+    for number, sizes in ((0, []), (1, [1]), (3, [3]), (4, [3, 1]), (6, [3, 3])):
+        assert [len(batch) async for batch in batches(worklogs(number), size=3)] == sizes

@@ -1,0 +1,166 @@
+"""``tracket`` as a process of its own: signals, pipes and terminals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+TRACKET = (sys.executable, "-m", "tracket_async.cli")
+LIMIT = 60
+
+
+@contextlib.contextmanager
+def started(*arguments, **settings):
+    """A process, killed if it has not ended by the end of the ``with``."""
+    process = subprocess.Popen(
+        [*TRACKET, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **settings
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def slow(serve):
+    """A server with 2,000 worklogs that takes a quarter of a second for each request."""
+    return serve(sample=2000, latency=0.25)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [(signal.SIGINT, 130, "tracket: interrupted\n"), (signal.SIGTERM, 143, "tracket: terminated\n")],
+)
+@pytest.mark.parametrize("debug", [(), ("--debug",)])
+@pytest.mark.usefixtures("slow")
+def test_an_interrupted_export_says_so_in_one_line_and_leaves_nothing(tmp_path, number, code, line, debug):
+    path = tmp_path / "out.ndjson"
+    with started("export", "-o", str(path), "--concurrency=1", "--progress=json", *debug) as process:
+        process.stderr.readline()  # the first line of progress: it is at work
+        process.send_signal(number)
+        out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == code
+    assert out == b""
+    assert err.decode().endswith(line)
+    if not debug:
+        assert err.count(b"\n") == 2  # the end of the progress, and the line
+    assert list(tmp_path.iterdir()) == []
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123
+        return [int(one) for one in file.read().split()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells who is whose child")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_demo_ends_its_emulator_and_leaves_no_half_file(tmp_path, number, code):
+    with started("demo", "--worklogs=20000", "--concurrency=1", "--folder", str(tmp_path)) as process:
+        process.stderr.readline()
+        assert b"It listens on" in process.stderr.readline()
+        (emulator,) = children(process.pid)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == code
+    assert err.count(b"\n") == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(emulator, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("export",), ("list", "--limit=0", "--json"), ("list", "--limit=0")])
+def test_a_reader_that_goes_away_ends_it_quietly(serve, arguments):
+    serve(sample=3000)
+    with started(*arguments) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")  # noqa: PTH110
+@pytest.mark.parametrize("arguments", [("export",), ("list",), ("categories", "--json"), ("--version",)])
+def test_standard_output_on_a_full_disk_is_one_line(serve, arguments):
+    serve(sample=300)
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run(  # noqa: PLW1510
+            [*TRACKET, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=LIMIT
+        )
+    assert (done.returncode, done.stderr) == (1, b"tracket: No space left on device\n")
+
+
+def test_a_slow_reader_gets_everything(serve):
+    serve(sample=3000)
+    with started("export") as process:
+        assert select.select([process.stderr], [], [], 0.5)[0] == []  # it waits: nobody reads
+        out, _ = process.communicate(timeout=LIMIT)
+    assert (process.returncode, out.count(b"\n")) == (0, 3000)
+
+
+# Makes its standard input the terminal that Ctrl-C comes from, and becomes the command.
+OWN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+@pytest.fixture
+def at_a_terminal():
+    """Runs a command whose three streams are a terminal; gives its exit code and what the terminal shows."""
+
+    def run(*arguments, typed=()):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-c", OWN_TERMINAL, *TRACKET, *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        shown, answers = b"", list(typed)
+        with contextlib.suppress(OSError):  # which is how the end of a terminal is told on Linux
+            while piece := os.read(ours, 65536):
+                shown += piece
+                if answers and shown.rstrip().endswith(b"[y/N]"):
+                    os.write(ours, answers.pop(0))
+        os.close(ours)
+        return process.wait(LIMIT), shown.decode()
+
+    return run
+
+
+def test_at_a_terminal_an_export_has_a_bar_and_a_list_is_a_table(serve, at_a_terminal, tmp_path):
+    serve(sample=300)
+    code, shown = at_a_terminal("export", "-o", str(tmp_path / "out.csv"))
+    assert code == 0
+    assert "300 of 300 worklogs" in shown
+    code, shown = at_a_terminal("list", "--limit=3")
+    assert code == 0
+    assert "\x1b[" in shown
+    assert "There are more than these 3" in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "left", "said"),
+    [
+        (b"y\n", 0, 0, "Deleted worklog wl-001."),
+        (b"n\n", 1, 1, "Kept worklog"),
+        (b"\x03", 130, 1, "tracket: interrupted"),
+    ],
+)
+def test_at_a_terminal_delete_asks_and_ctrl_c_is_an_answer_too(serve, at_a_terminal, seed, typed, code, left, said):
+    served = serve(seed=[seed(1)])
+    found, shown = at_a_terminal("delete", "wl-001", typed=[typed])
+    assert (found, served.emulator.count) == (code, left)
+    assert said in shown
+    assert "Traceback" not in shown
