@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
-import cattrs
 
 from tracket_async.api.body import write
 from tracket_async.api.categories import read_categories
-from tracket_async.api.codec import make_converter
 from tracket_async.api.ids import path_segment
 from tracket_async.api.layout import Layout
-from tracket_async.api.reader import Reader
+from tracket_async.api.reader import Reader, reader_of
 from tracket_async.api.request import Request, Response
 from tracket_async.api.wire import Categories, RowPage
 from tracket_async.errors import UnsupportedError, UsageError
 from tracket_async.models import NewWorklog, Page, Worklog, WorklogChanges, WorklogFilter
 
+if TYPE_CHECKING:
+    import cattrs
+
 Query: TypeAlias = tuple[tuple[str, str], ...]
 
 
-def _converter(self: RestWire) -> cattrs.Converter:
-    return make_converter(self.layout)
-
-
 def _reader(self: RestWire) -> Reader:
-    return Reader(self.layout)
+    return reader_of(self.layout)
 
 
 @attrs.frozen(kw_only=True)
@@ -52,10 +50,19 @@ class RestWire:
     cursor_parameter: str
     size_parameter: str | None = None
     categories_path: str | None = None
-    converter: cattrs.Converter = attrs.field(
-        default=attrs.Factory(_converter, takes_self=True), init=False, repr=False, eq=False
-    )
     _reader: Reader = attrs.field(default=attrs.Factory(_reader, takes_self=True), init=False, repr=False, eq=False)
+
+    @property
+    def converter(self) -> cattrs.Converter:
+        """Structures and unstructures with this version's names; a converter of this wire's own."""
+        return self._converter
+
+    @cached_property
+    def _converter(self) -> cattrs.Converter:
+        # Imported when it is needed: cattrs is a third of what importing this package costs.
+        from tracket_async.api.codec import make_converter  # noqa: PLC0415
+
+        return make_converter(self.layout)
 
     @property
     def version(self) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from tracket_async.api.body import Json
-from tracket_async.api.codec import json_type, malformed
-from tracket_async.api.general import checked, value
+from tracket_async.api.decode import checked, value
+from tracket_async.api.faults import json_type, malformed
 from tracket_async.api.layout import IDENTIFIER, TEXT, Kind, Misread
 from tracket_async.api.request import Response
 from tracket_async.models import Category

@@ -15,22 +15,13 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from tracket_async.api.body import Json
+from tracket_async.api.faults import json_type, malformed
 from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, Kind, Layout, Misread, flatten, nest
-from tracket_async.errors import MalformedResponseError, UnsupportedError
+from tracket_async.errors import UnsupportedError
 from tracket_async.fields import UNSET
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges
 
 T = TypeVar("T")
-
-JSON_TYPES: Mapping[type, str] = {
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    str: "a string",
-    list: "an array",
-    dict: "an object",
-    type(None): "null",
-}
 
 
 def make_converter(layout: Layout) -> cattrs.Converter:
@@ -47,24 +38,6 @@ def make_converter(layout: Layout) -> cattrs.Converter:
     converter.register_unstructure_hook(NewWorklog, _writer(layout, converter, NewWorklog))
     converter.register_unstructure_hook(WorklogChanges, _writer(layout, converter, WorklogChanges))
     return converter
-
-
-def malformed(
-    path: str, expected: str, found: str, *, worklog_id: str | None = None, status: int | None = None
-) -> MalformedResponseError:
-    """The error that a value of the wrong shape is. It does not show the value, which is somebody's data."""
-    whose = f" of worklog {worklog_id!r}" if worklog_id is not None else ""
-    return MalformedResponseError(
-        f"The server's answer is malformed: {path}{whose} should be {expected}, and is {found}",
-        json_path=path,
-        worklog_id=worklog_id,
-        status=status,
-    )
-
-
-def json_type(value: object) -> str:
-    """What a value is called in JSON."""
-    return JSON_TYPES.get(type(value), type(value).__name__)
 
 
 def told_id(layout: Layout, content: Mapping[str, Any]) -> str | None:
@@ -98,7 +71,7 @@ def worklog_reader(layout: Layout) -> Callable[[Json, str], Worklog]:
         member, _, inner = where.partition(".")
         expected = str(problem) if isinstance(problem, Misread) else "there"
         found = json_type(flat[where]) if where in flat else "missing"
-        if found == JSON_TYPES[str] and layout.kinds[name] in (MOMENT, DAY):
+        if isinstance(flat.get(where), str) and layout.kinds[name] in (MOMENT, DAY):
             found = "another string"
         if inner and not isinstance(content.get(member), dict):
             where = member

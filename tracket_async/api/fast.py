@@ -19,19 +19,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 from tracket_async.api.dates import read_day
+from tracket_async.api.decode import FAILURES
 from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, OBJECT, STATUS, STATUSES, Kind, Layout, leaf
 from tracket_async.models import Worklog
-
-FAILURES = (msgspec.DecodeError, ValueError, RecursionError)
-"""What msgspec raises on a body: no JSON, or of another type; text that is not UTF-8; nested too deeply."""
-
-Row: TypeAlias = tuple[Any, ...]
 
 
 class _Unusual(ValueError):  # noqa: N818 - it never leaves this file

@@ -149,9 +149,9 @@ def _group(self: Layout) -> Mapping[str, tuple[str, ...]]:
     return groups
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Layout:
-    """How one version writes worklogs and pages of them.
+    """How one version writes worklogs and pages of them. There is one for each version, equal to itself alone.
 
     Attributes:
         version: ``"1.0"`` or ``"2.0"``.

@@ -6,25 +6,37 @@ Only the general path judges. So what is read, and what is refused and why, does
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from tracket_async.api.cursor import next_cursor
+from tracket_async.api.decode import checked
 from tracket_async.api.fast import FastReader
-from tracket_async.api.general import GeneralReader, checked, next_cursor
 from tracket_async.api.layout import Layout
 from tracket_async.api.request import Response
 from tracket_async.api.status import header, parse_http_date
 from tracket_async.api.wire import RowPage
 from tracket_async.models import Page, Worklog
 
+if TYPE_CHECKING:
+    from tracket_async.api.general import GeneralReader
+
 
 class Reader:
     """Reads the answers of one layout. Raises what `Wire` says."""
 
     def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self._fast = FastReader(layout)
-        self._general = GeneralReader(layout)
+
+    @cached_property
+    def _general(self) -> GeneralReader:
+        # Imported when it is needed, since it may never be: cattrs is a third of what importing this package costs.
+        from tracket_async.api.general import GeneralReader  # noqa: PLC0415
+
+        return GeneralReader(self._layout)
 
     def page(self, response: Response) -> Page:
         """The answer to a list."""
@@ -52,6 +64,12 @@ class Reader:
         """The answer to a delete: any JSON or nothing."""
         if response.body.strip():
             checked(response)
+
+
+@cache
+def reader_of(layout: Layout) -> Reader:
+    """The reader of a layout, which is made once."""
+    return Reader(layout)
 
 
 def _about(response: Response, cursor: str | None, total: int | None) -> dict[str, Any]:

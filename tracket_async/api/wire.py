@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
-import cattrs
 
 from tracket_async.api.request import Request, Response
 from tracket_async.models import Category, NewWorklog, Page, Worklog, WorklogChanges, WorklogFilter
+
+if TYPE_CHECKING:
+    import cattrs
 
 Categories: TypeAlias = list[Category]
 """For annotations in classes whose own method is called ``list``."""
