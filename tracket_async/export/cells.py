@@ -1,0 +1,154 @@
+r"""The text of a worklog: a line of NDJSON, a record of CSV. Pure; streamed or out of a store, it looks the same.
+
+Rules, for both formats:
+
+* The columns are the attributes of `Worklog`, in their order, or those that the caller names, in the caller's order.
+* A moment is ``YYYY-MM-DDTHH:MM:SS.mmmZ``; six digits after the point where it is not a whole millisecond.
+* Numbers are floats (``90.0``), in the shortest form that reads back equal.
+
+NDJSON (UTF-8, one object a line, ``\n``): every column is there, nulls too; ``custom_fields`` is an object with its
+keys sorted.
+
+CSV (RFC 4180: ``,``, ``"`` and CRLF; UTF-8 without a byte order mark): a header line; null is the empty cell;
+``custom_fields`` is JSON, empty when there are none. A text that a spreadsheet would take for a formula gets an
+apostrophe in front (see `defused`), numbers and moments never do.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from tracket_async.errors import UsageError
+from tracket_async.models import Worklog
+
+NAMES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog))
+"""Every column, in the order of the attributes of `Worklog`."""
+MOMENTS: Final = frozenset({"date", "created_date", "updated_date"})
+NUMBERS: Final = frozenset({"minutes", "billable_minutes"})
+JSON: Final = "custom_fields"
+
+_FORMULA: Final = tuple("=+-@\t\r")
+_json: Final = msgspec.json.Encoder(order="sorted")
+_MILLISECOND: Final = 1000
+
+Columns = Sequence[Sequence[Any]]
+"""The cells of many worklogs, column by column: moments as text, ``custom_fields`` as JSON text, None for null."""
+Encoder = Callable[[Columns], bytes]
+
+
+def defused(cell: str) -> str:
+    """The cell as a spreadsheet shows it instead of running it: text that begins like a formula gets an apostrophe.
+
+    Source: OWASP, "CSV Injection".
+    """
+    return "'" + cell if cell.startswith(_FORMULA) else cell
+
+
+def moment_text(moment: dt.datetime | None) -> str | None:
+    """An aware UTC datetime as RFC 3339 text, to the millisecond, or the microsecond where there is one; None stays."""
+    if moment is None:
+        return None
+    # Not strftime: it writes the year 999 as "999" on Linux.
+    timespec = "microseconds" if moment.microsecond % _MILLISECOND else "milliseconds"
+    return moment.replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+
+
+def json_text(value: Any) -> str:
+    """A JSON value as text, without spaces and with sorted keys: equal values have equal text."""
+    return _json.encode(value).decode()
+
+
+def columns_named(columns: Iterable[str] | None) -> tuple[str, ...]:
+    """The columns that are meant; None means all.
+
+    Raises:
+        UsageError: naming a column that does not exist, or that is named twice, or when none is named.
+    """
+    names = NAMES if columns is None else tuple(columns)
+    for name in names:
+        if name not in NAMES:
+            raise UsageError(f"there is no column {name!r}; the columns are {', '.join(NAMES)}")
+        if names.count(name) > 1:
+            raise UsageError(f"the column {name!r} is named twice")
+    if not names:
+        raise UsageError(f"no column is named; the columns are {', '.join(NAMES)}")
+    return names
+
+
+def cells_of(worklogs: Iterable[Worklog], columns: Sequence[str] = NAMES) -> Columns:
+    """The cells of the worklogs: a list for each of ``columns``."""
+    kept = list(worklogs)
+    return [[_TEXT.get(name, _as_it_is)(cell) for cell in map(attrgetter(name), kept)] for name in columns]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+_TEXT: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(MOMENTS, moment_text),
+    **dict.fromkeys(NUMBERS, _number),
+    JSON: json_text,
+}
+
+
+def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
+    """A function that writes cells as lines of NDJSON. ``columns`` names what it will be given, in that order."""
+    line = msgspec.defstruct("Line", [(name, Any) for name in columns])
+    encode = msgspec.json.Encoder().encode_lines
+
+    def lines(cells: Columns) -> bytes:
+        # `Raw` is JSON that is written as it is.
+        parts = [map(_raw, part) if name == JSON else part for name, part in zip(columns, cells, strict=True)]
+        return encode(list(map(line, *parts)))
+
+    return lines
+
+
+def _raw(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())
+
+
+def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder:
+    """A function that writes cells as CSV. ``columns`` names what it will be given; ``raw``: formulas stay formulas."""
+    prepare = [_csv_cells(name, raw=raw) for name in columns]
+
+    def lines(cells: Columns) -> bytes:
+        out = io.StringIO(newline="")
+        # CRLF: with it, every version of Python quotes a lone CR or LF in a cell.
+        writer = csv.writer(out, lineterminator="\r\n")
+        writer.writerows(zip(*(ready(part) for ready, part in zip(prepare, cells, strict=True)), strict=True))
+        return out.getvalue().encode()
+
+    return lines
+
+
+def _csv_cells(name: str, *, raw: bool) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    if name == JSON:
+        return _no_empty_objects
+    return _as_it_is if raw or name in MOMENTS | NUMBERS else _all_defused
+
+
+def _no_empty_objects(part: Sequence[Any]) -> Sequence[Any]:
+    return [None if cell == "{}" else cell for cell in part]
+
+
+def _all_defused(part: Sequence[Any]) -> Sequence[Any]:
+    return [cell if not cell or cell[0] not in _FORMULA else defused(cell) for cell in part]
+
+
+def csv_header(columns: Sequence[str] = NAMES) -> bytes:
+    """The header line."""
+    return (",".join(columns) + "\r\n").encode()

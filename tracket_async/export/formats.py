@@ -1,0 +1,156 @@
+"""Files made of a store: ordered by (date, id), each worklog once, whole or not there at all.
+
+The same worklogs give the same bytes, whatever happened on the way to them (DuckDB files: the same contents).
+
+* ``ndjson``, ``csv``: see `cells`.
+* ``parquet``: zstd; the columns typed as in `table` (timestamps in UTC with microseconds, numbers as float64,
+  ``custom_fields`` as JSON text); a row group for each slice. Its metadata has the key ``tracket``: JSON with the API's
+  version, the request's bounds and the schema version.
+* ``duckdb``: a database with the table ``worklogs`` and the table ``about`` (name, value): what ``tracket`` says above.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import attrs
+
+from tracket_async.errors import StoreError, UsageError
+from tracket_async.export import extras, sql
+from tracket_async.export.cells import Encoder, columns_named, csv_encoder, csv_header, ndjson_encoder
+from tracket_async.export.database import replacing_database
+from tracket_async.export.disk import refuse_link, replacing
+from tracket_async.export.lock import WriterLock
+from tracket_async.export.slices import slices
+from tracket_async.export.store import SCHEMA_VERSION, Store
+from tracket_async.export.table import arrow_schema
+
+Format = Literal["parquet", "csv", "ndjson", "duckdb"]
+
+_CHUNK: Final = 2_000
+"""Worklogs that are Python objects at once."""
+
+OnWorklogs = Callable[[int], None]
+"""Is told how many worklogs more have been written."""
+
+
+def write_file(
+    store: Store,
+    target: str | Path,
+    format: Format,  # noqa: A002 - what it is called everywhere
+    *,
+    columns: Iterable[str] | None = None,
+    raw: bool = False,
+    on_worklogs: OnWorklogs | None = None,
+) -> int:
+    """Writes all worklogs of a store to a file, beside it first, with mode 0600. Returns how many there were.
+
+    Args:
+        store: an export that has got all its worklogs.
+        target: the file, replaced if it is there.
+        format: see above.
+        columns: attributes of `Worklog`, in the order in which they are wanted; None: all.
+        raw: in CSV, write text that begins like a formula as it is.
+        on_worklogs: is called with a number of worklogs, from the thread that writes, each time some are written.
+
+    Raises:
+        UsageError: a format or a column that does not exist.
+        StoreError: the export is not at its end.
+        StorageError: the disk is full, the folder cannot be written, the target is a symbolic link or a folder.
+        TargetBusyError: another process is writing the target.
+    """
+    named, target = columns_named(columns), Path(target)
+    if format not in _WRITERS:
+        raise UsageError(f"there is no format {format!r}; the formats are {', '.join(_WRITERS)}")
+    if target.exists() and target.samefile(store.path):
+        raise UsageError(f"{target} is the store itself: a DuckDB file with the view worklogs")
+    if store.phase == "walking":
+        error = StoreError(f"{store.path} does not have all worklogs yet")
+        error.hint = "Run the same export again: it goes on where it was"
+        raise error
+    refuse_link(target)
+    job = _Job(store=store, target=target, columns=named, raw=raw, told=on_worklogs or _nobody)
+    return _WRITERS[format](job)
+
+
+def metadata(store: Store) -> dict[str, Any]:
+    """What a file says about itself: the same for the same request."""
+    request = store.request
+    return {"api": request.api, "filter": request.bounds(), "schema_version": SCHEMA_VERSION}
+
+
+def _nobody(_count: int) -> None:
+    pass
+
+
+@attrs.frozen(kw_only=True)
+class _Job:
+    """A file to be written."""
+
+    store: Store
+    target: Path
+    columns: Sequence[str]
+    raw: bool
+    told: OnWorklogs
+
+
+def _text(job: _Job, head: bytes, encode: Encoder) -> int:
+    database, statement, written = job.store.database, sql.cells_slice(job.columns), 0
+    with replacing(job.target) as file:
+        file.write(head)
+        for part in slices(database):
+            for chunk in database.arrow(statement, part.values).to_batches(max_chunksize=_CHUNK):
+                file.write(encode([column.to_pylist() for column in chunk.columns]))
+                written += chunk.num_rows
+                job.told(chunk.num_rows)
+    return written
+
+
+def _ndjson(job: _Job) -> int:
+    return _text(job, b"", ndjson_encoder(job.columns))
+
+
+def _csv(job: _Job) -> int:
+    return _text(job, csv_header(job.columns), csv_encoder(job.columns, raw=job.raw))
+
+
+def _parquet(job: _Job) -> int:
+    about = json.dumps(metadata(job.store), sort_keys=True)
+    schema = arrow_schema(job.columns).with_metadata({"tracket": about})
+    database, statement, written = job.store.database, sql.typed_slice(job.columns), 0
+    with replacing(job.target) as file, extras.parquet().ParquetWriter(file, schema, compression="zstd") as writer:
+        for part in slices(database):
+            table = database.arrow(statement, part.values).cast(schema)
+            if table.num_rows:
+                writer.write_table(table, row_group_size=table.num_rows)
+            written += table.num_rows
+            job.told(table.num_rows)
+    return written
+
+
+def _duckdb(job: _Job) -> int:
+    database, written = job.store.database, 0
+    with (
+        contextlib.closing(WriterLock(job.target)),
+        replacing_database(job.target) as new,
+        database.attached(new, "made"),
+    ):
+        database.execute(sql.make_copy(job.columns))
+        database.execute(sql.MAKE_ABOUT)
+        for name, value in metadata(job.store).items():
+            database.execute(sql.TELL_ABOUT, [name, json.dumps(value, sort_keys=True)])
+        for part in slices(database):
+            count = int(database.rows(sql.copy_slice(job.columns), part.values)[0][0])
+            written += count
+            job.told(count)
+    return written
+
+
+_WRITERS: Mapping[str, Callable[[_Job], int]] = MappingProxyType(
+    {"parquet": _parquet, "csv": _csv, "ndjson": _ndjson, "duckdb": _duckdb}
+)

@@ -1,0 +1,253 @@
+"""The store: worklogs and the progress of the walk that brings them, committed together, in one DuckDB file.
+
+For whoever opens the file with DuckDB: the view ``worklogs`` has one row for each worklog, the latest that is known,
+with the columns of `table` (the attributes of `Worklog`; ``custom_fields`` as JSON text). The schema ``tracket`` is
+ours:
+
+    meta(name, value)          what the store is and where it stands; values are JSON. ``schema_version``, ``request``,
+                               ``phase`` and the marks that `run` and `sync` keep
+    windows(id, state)         where each chain of the walk stands, JSON
+    arrivals(..., batch)       the worklogs, in the order in which they were committed
+    tombstones(id, date, minutes, found)    worklogs that were here and that the server no longer has
+
+While the walk goes on (phase ``walking``) batches are appended, which costs a third of updating by key, and a worklog
+that came twice is there twice: the view shows the later one. `settle` removes the others once, at the end; from then on
+a worklog is there once, and `revise` keeps it so.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import attrs
+
+from tracket_async.errors import StoreError
+from tracket_async.export import extras, sql
+from tracket_async.export.database import Database, Statement
+from tracket_async.export.disk import refuse_link, storage_errors
+from tracket_async.export.lock import WriterLock
+from tracket_async.export.request import ExportRequest
+from tracket_async.export.slices import bounds
+
+SCHEMA_VERSION: Final = 1
+Phase = Literal["walking", "checking", "done"]
+
+
+@attrs.frozen(kw_only=True)
+class Revision:
+    """How many worklogs of a store a batch has added, changed, found as they were, and removed."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+    def __add__(self, other: Revision) -> Revision:
+        return Revision(
+            added=self.added + other.added,
+            changed=self.changed + other.changed,
+            unchanged=self.unchanged + other.unchanged,
+            removed=self.removed + other.removed,
+        )
+
+    @property
+    def worklogs(self) -> int:
+        """How many worklogs are otherwise than before."""
+        return self.added + self.changed + self.removed
+
+
+class Store:
+    """A store that is open for writing; a context manager. Every method blocks: call them in a thread, one at a time.
+
+    Raises (all methods): `StorageError` when the disk is full or cannot be written; `StoreError` when the file is
+    damaged. What was committed before is kept.
+    """
+
+    def __init__(self, path: str | Path, *, request: ExportRequest | None = None) -> None:
+        """Opens the store, or makes one.
+
+        Args:
+            path: the DuckDB file.
+            request: what the store has to be an export of, and what a new one will be. None: an existing store,
+                whatever it is an export of.
+
+        Raises:
+            TargetBusyError: somebody else is writing it; the message says who.
+            StoreError: there is no such store, or it is of another request, schema version or program; the hint says
+                how to start over.
+            StorageError: it cannot be made or written there, or is a symbolic link.
+            MissingExtraError: DuckDB or pyarrow is not installed.
+        """
+        self.path = Path(path)
+        extras.duckdb()
+        extras.pyarrow()
+        refuse_link(self.path)
+        with storage_errors(self.path, "look at"):
+            if request is None and not self.path.exists():
+                missing = StoreError(f"there is no store {self.path}")
+                missing.hint = "Export to it first"
+                raise missing
+        self._lock = WriterLock(self.path)
+        try:
+            making = (*((statement, ()) for statement in sql.MAKE), *_first_facts(request))
+            self.database = Database(self.path, making=making)
+        except BaseException:
+            self._lock.close()
+            raise
+        try:
+            self.request = self._checked_request(request)
+        except BaseException:
+            self.close()
+            raise
+
+    def _checked_request(self, asked: ExportRequest | None) -> ExportRequest:
+        if {name for (name,) in self.database.rows(sql.TABLES_HERE)} != set(sql.TABLES):
+            raise _refused(f"{self.path} is a DuckDB file of another program")
+        version = self.fact("schema_version")
+        if version != SCHEMA_VERSION:
+            raise _refused(f"{self.path} has schema version {version}, and this program reads {SCHEMA_VERSION}")
+        request = ExportRequest.from_json(self.fact("request"))
+        if asked is not None and (differences := request.differences(asked)):
+            raise _refused(f"{self.path} is of another request: its {differences}")
+        return request
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file and gives up the right to write it."""
+        try:
+            self.database.close()
+        finally:
+            self._lock.close()
+
+    def fact(self, name: str) -> Any:
+        """A fact about the store (any JSON value), None if it is not known."""
+        found = self.database.rows(sql.FACT, [name])
+        return json.loads(found[0][0]) if found else None
+
+    def remember(self, **facts: Any) -> None:
+        """Keeps facts, in a transaction."""
+        with self.database.transaction():
+            self._remember(facts)
+
+    def _remember(self, facts: Mapping[str, Any]) -> None:
+        for name, value in facts.items():
+            self.database.execute(sql.FORGET, [name])
+            self.database.execute(sql.REMEMBER, [name, json.dumps(value)])
+
+    @property
+    def phase(self) -> Phase:
+        """``"walking"``, ``"checking"`` (settled, not yet compared with the server) or ``"done"``."""
+        phase: Phase = self.fact("phase")
+        return phase
+
+    def count(self) -> int:
+        """How many worklogs there are, each counted once."""
+        return self._number(sql.COUNT_WALKING if self.phase == "walking" else sql.COUNT)
+
+    def tombstones(self) -> int:
+        """How many worklogs were here once and are gone from the server."""
+        return self._number(sql.TOMBSTONES)
+
+    def _number(self, statement: str, values: Sequence[Any] = ()) -> int:
+        return int(self.database.rows(statement, values)[0][0])
+
+    def windows(self) -> list[dict[str, Any]]:
+        """The states that were kept with the last batches, by id."""
+        return [json.loads(state) for (state,) in self.database.rows(sql.WINDOWS)]
+
+    def append(self, batches: Sequence[Any], states: Mapping[int, Mapping[str, Any]], **facts: Any) -> None:
+        """Keeps Arrow batches, the new states of windows by id, and facts, in one transaction. Only while walking."""
+        with self.database.transaction():
+            if batches:
+                number = (self.fact("batch") or 0) + 1
+                with self._given(batches):
+                    self.database.execute(sql.APPEND, [number])
+                self._remember({"batch": number})
+            if states:
+                texts = [json.dumps(state) for state in states.values()]
+                self.database.execute(sql.DROP_WINDOWS, [list(states)])
+                self.database.execute(sql.KEEP_WINDOWS, [list(states), texts])
+            self._remember(facts)
+
+    def _given(self, batches: Sequence[Any]) -> AbstractContextManager[None]:
+        return self.database.given("given", extras.pyarrow().Table.from_batches(list(batches)))
+
+    def settle(self, **facts: Any) -> int:
+        """Ends the walk: of each worklog only the latest row stays. Returns how many rows went.
+
+        The latest is the one with the later ``updated_date``, else the one that was committed later.
+        """
+        with self.database.transaction():
+            gone = self._number(sql.SETTLE)
+            self.database.execute(sql.SETTLED_VIEW)
+            self.database.execute(sql.NO_WINDOWS)
+            self._remember({"phase": "checking"} | facts)
+        self.database.checkpoint()
+        return gone
+
+    def revise(self, batch: Any | None, *, leaving: Sequence[str] = (), **facts: Any) -> Revision:
+        """Brings worklogs up to date, in one transaction. Only after `settle`.
+
+        Args:
+            batch: an Arrow batch of the worklogs as the server has them now, each id once; None: none.
+            leaving: ids that are to be removed, because the server no longer counts them to this request.
+            facts: kept as well.
+        """
+        with self.database.transaction():
+            revision = Revision()
+            if batch is not None:
+                with self._given([batch]):
+                    revision = self._merge()
+            if leaving:
+                revision += Revision(removed=self._number(sql.DELETE, [list(leaving)]))
+            self._remember(facts)
+        return revision
+
+    def _merge(self) -> Revision:
+        self.database.execute(sql.NEWS)
+        [(rows, differing, changed)] = self.database.rows(sql.COUNT_NEWS)
+        for statement in (sql.UNBURY, sql.DROP_OLD, sql.KEEP_NEWS, sql.FORGET_NEWS):
+            self.database.execute(statement)
+        return Revision(added=differing - changed, changed=changed, unchanged=rows - differing)
+
+    def bury(self, ids: Sequence[str], *, found: str | None) -> int:
+        """Removes worklogs that the server no longer has, and keeps a tombstone of each. Returns how many were here.
+
+        Args:
+            ids: their ids; those that are not here are passed over.
+            found: when that was noticed, by the server's clock, as ISO 8601 text.
+        """
+        with self.database.transaction():
+            self.database.execute(sql.BURY, [found, list(ids)])
+            return self._number(sql.DELETE, [list(ids)])
+
+    def ids(self, since: dt.date, until: dt.date) -> set[str]:
+        """The ids of the worklogs from the one UTC day to the other, both included. Only after `settle`."""
+        return {id_ for (id_,) in self.database.rows(sql.IDS, bounds(since, until))}
+
+    def count_days(self, since: dt.date, until: dt.date) -> int:
+        """How many worklogs there are from the one UTC day to the other, both included. Only after `settle`."""
+        return self._number(sql.COUNT_BETWEEN, bounds(since, until))
+
+
+def _first_facts(request: ExportRequest | None) -> tuple[Statement, ...]:
+    if request is None:
+        return ()
+    facts = {"schema_version": SCHEMA_VERSION, "request": request.to_json(), "phase": "walking"}
+    return tuple((sql.REMEMBER, (name, json.dumps(value))) for name, value in facts.items())
+
+
+def _refused(message: str) -> StoreError:
+    error = StoreError(message)
+    error.hint = "Name another file, or move this one away to start over"
+    return error
