@@ -1,1 +1,156 @@
-"""The asyncio client for Tracket."""
+"""The asyncio client for Tracket, the time tracking of monday.com teams: its public names, and nothing else.
+
+Each name is imported when it is first used. A pytest that merely finds the plugin of this package, or a command line
+that merely prints its help, should not have to wait for aiohttp.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from tracket_async.bulk import Outcome, Outcomes
+    from tracket_async.client import TracketClient
+    from tracket_async.errors import (
+        AmbiguousWriteError,
+        AttemptTimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ClientStateError,
+        ConfigurationError,
+        ConflictError,
+        ConnectError,
+        ConnectionLostError,
+        CursorLoopError,
+        DeadlineExceededError,
+        ExportError,
+        GoneError,
+        IncompleteExportError,
+        MalformedResponseError,
+        MissingExtraError,
+        NetworkError,
+        NotFoundError,
+        PayloadTooLargeError,
+        PermissionDeniedError,
+        RateLimitedError,
+        RedirectError,
+        RequestError,
+        ResponseError,
+        ResponseTooLargeError,
+        ServerError,
+        StatusError,
+        StorageError,
+        StoreError,
+        TargetBusyError,
+        TracketError,
+        TruncatedResponseError,
+        UnreadableResponseError,
+        UnsupportedError,
+        UsageError,
+    )
+    from tracket_async.fields import UNSET
+    from tracket_async.models import (
+        ApprovalStatus,
+        Category,
+        NewWorklog,
+        Page,
+        Worklog,
+        WorklogChanges,
+        WorklogFilter,
+    )
+    from tracket_async.net.auth import BearerToken, ClientCredentials
+    from tracket_async.net.settings import Limits, RetryPolicy, Timeouts
+    from tracket_async.walk import Walk
+    from tracket_async.worklogs import Categories, Worklogs
+
+    __version__: str
+
+__all__ = [
+    "UNSET",
+    "AmbiguousWriteError",
+    "ApprovalStatus",
+    "AttemptTimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BearerToken",
+    "Categories",
+    "Category",
+    "ClientCredentials",
+    "ClientStateError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectError",
+    "ConnectionLostError",
+    "CursorLoopError",
+    "DeadlineExceededError",
+    "ExportError",
+    "GoneError",
+    "IncompleteExportError",
+    "Limits",
+    "MalformedResponseError",
+    "MissingExtraError",
+    "NetworkError",
+    "NewWorklog",
+    "NotFoundError",
+    "Outcome",
+    "Outcomes",
+    "Page",
+    "PayloadTooLargeError",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "RedirectError",
+    "RequestError",
+    "ResponseError",
+    "ResponseTooLargeError",
+    "RetryPolicy",
+    "ServerError",
+    "StatusError",
+    "StorageError",
+    "StoreError",
+    "TargetBusyError",
+    "Timeouts",
+    "TracketClient",
+    "TracketError",
+    "TruncatedResponseError",
+    "UnreadableResponseError",
+    "UnsupportedError",
+    "UsageError",
+    "Walk",
+    "Worklog",
+    "WorklogChanges",
+    "WorklogFilter",
+    "Worklogs",
+    "__version__",
+]
+
+_HOMES: Final = {
+    "bulk": ("Outcome", "Outcomes"),
+    "client": ("TracketClient",),
+    "fields": ("UNSET",),
+    "models": ("ApprovalStatus", "Category", "NewWorklog", "Page", "Worklog", "WorklogChanges", "WorklogFilter"),
+    "net.auth": ("BearerToken", "ClientCredentials"),
+    "net.settings": ("Limits", "RetryPolicy", "Timeouts"),
+    "walk": ("Walk",),
+    "worklogs": ("Categories", "Worklogs"),
+}
+"""Where each public name is at home; all others are errors."""
+
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "__version__":
+        value: Any = importlib.metadata.version("tracket-async")
+    else:
+        home = importlib.import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}")
+        value = getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

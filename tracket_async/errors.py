@@ -42,6 +42,7 @@ or a body beyond a short redacted excerpt; a foreign exception never hides in ``
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, Literal, Self
 
 Fault = Literal["caller", "service", "network"]
@@ -301,12 +302,14 @@ class AmbiguousWriteError(RequestError):
 
     Attributes:
         payload: the ``NewWorklog`` that was sent.
+        sent_at: this machine's time before it was sent, aware UTC; None when unknown.
         candidates: worklogs found by reading back that could be the one, ``()`` when nobody looked.
     """
 
     fault: Fault = "network"
     hint = "Look whether it exists before you send it again"
     payload: Any = None
+    sent_at: dt.datetime | None = None
     candidates: tuple[Any, ...] = ()
 
 

@@ -1,1 +1,80 @@
-"""The doors for tests: a pytest plugin with an emulator fixture."""
+"""The doors for tests: a pytest plugin with an emulator and a client that talks to it, fresh for every test.
+
+Installing the package installs the plugin. Nothing of it is imported before a test asks for a fixture::
+
+    async def test_that_a_report_counts_minutes(tracket_client):
+        await tracket_client.worklogs.create(NewWorklog(item_id="1", user_id="2", date=monday, minutes=30))
+        assert await report(tracket_client) == 30
+
+    @pytest.mark.tracket(api="1.0", sample=500)
+    async def test_something_on_500_worklogs_of_the_old_api(tracket_client, tracket_emulator): ...
+
+The mark ``tracket`` takes ``api`` (the client's version, ``"2.0"`` by default) and every argument of
+``tracket_async.emulator.Emulator``. The fixtures run on the loop of pytest-asyncio, in its strict mode as well as in
+its auto mode; without pytest-asyncio installed, a test that asks for them is told so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tracket_async.client import TracketClient
+    from tracket_async.emulator import Emulator
+
+MARK = "tracket(api='2.0', **settings): how tracket_emulator and tracket_client are set up"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the mark known, also where marks are strict."""
+    config.addinivalue_line("markers", MARK)
+
+
+def _arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    # The closest mark comes first and wins, name by name.
+    node: pytest.Item = request.node
+    for mark in node.iter_markers("tracket"):
+        arguments = {**mark.kwargs, **arguments}
+    return arguments
+
+
+async def _emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
+    from tracket_async.emulator import Emulator  # noqa: PLC0415 - see above
+
+    settings = _arguments(request)
+    settings.pop("api", None)
+    async with Emulator(**settings) as emulator:
+        yield emulator
+
+
+async def _client(request: pytest.FixtureRequest, tracket_emulator: Emulator) -> AsyncGenerator[TracketClient]:
+    from tracket_async.client import TracketClient  # noqa: PLC0415 - see above
+
+    api = _arguments(request).get("api", "2.0")
+    async with TracketClient.from_env(tracket_emulator.env(api)) as client:
+        yield client
+
+
+def _async_fixture(function: Callable[..., Any], name: str, described: str) -> Any:
+    if importlib.util.find_spec("pytest_asyncio") is None:
+
+        def explain() -> None:
+            pytest.fail(f"The fixture {name} needs pytest-asyncio: pip install pytest-asyncio", pytrace=False)
+
+        explain.__doc__ = described
+        return pytest.fixture(name=name)(explain)
+    import pytest_asyncio  # noqa: PLC0415 - an optional companion, which pytest has loaded already
+
+    function.__doc__ = described
+    return pytest_asyncio.fixture(name=name)(function)
+
+
+tracket_emulator = _async_fixture(
+    _emulator, "tracket_emulator", "A Tracket server on a loopback port, of this test alone."
+)
+tracket_client = _async_fixture(_client, "tracket_client", "An open client of `tracket_emulator`.")

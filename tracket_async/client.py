@@ -1,0 +1,226 @@
+"""The client: what is chosen, what is open, and the door to every operation.
+
+`worklogs.py` has the operations themselves, `net/session.py` what happens to each request.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl as ssl_module
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import attrs
+
+from tracket_async.api.request import Request, Response
+from tracket_async.api.v1 import StartDate
+from tracket_async.api.versions import WIRES
+from tracket_async.api.wire import Wire
+from tracket_async.environment import settings_of
+from tracket_async.errors import ClientStateError, ConfigurationError, UsageError
+from tracket_async.events import Observer
+from tracket_async.line import Life, Line
+from tracket_async.net.auth import Auth
+from tracket_async.net.session import SessionStatistics, TracketSession
+from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
+from tracket_async.net.world import World
+from tracket_async.worklogs import Categories, Worklogs
+
+T = TypeVar("T")
+Api = Literal["1.0", "2.0"]
+
+
+class TracketClient:
+    """An asyncio client for one Tracket account, fit to be used by many tasks at once.
+
+    Use it with ``async with`` (or close it with `aclose`), on one event loop::
+
+        async with TracketClient(auth=BearerToken(token)) as client:
+            async for worklog in client.worklogs.list(since=monday):
+                ...
+
+    Args:
+        auth: `BearerToken` or `ClientCredentials`; None sends no Authorization header (a proxy adds it, say).
+        api: the version of the API: ``"2.0"``, the live one, or ``"1.0"``.
+        base_url: an origin with an optional path in front of ``/api/...``; https, or a loopback host. None: the
+            vendor's for that version.
+        timeouts: how long things may take, in seconds.
+        retry: when a failed call is repeated.
+        limits: how much at once, how fast, how big.
+        observers: called with each event of ``tracket_async.events``, in this order.
+        page_size: worklogs on a page of a list, 1 to 100, API 2.0 only. None: as many as there may be.
+        cursor_parameter: API 1.0 only: the query parameter that takes a cursor. None: ``"cursor"``.
+        start_date: API 1.0 only: how the first date of a list is sent: ``"moment"``, a date-time, or ``"day"``.
+            None: ``"moment"``.
+        user_agent: the User-Agent header; None: ``tracket-async/<version>``.
+        ssl: how to verify the server; None: as the operating system does.
+        trust_env: whether the environment's proxy settings count.
+        world: time and chance, for tests.
+
+    Attributes:
+        worklogs: the operations on worklogs.
+        categories: the operations on categories (API 2.0).
+
+    Raises:
+        ConfigurationError: a setting is wrong, or contradicts another.
+    """
+
+    def __init__(
+        self,
+        *,
+        auth: Auth | None,
+        api: Api = "2.0",
+        base_url: str | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        limits: Limits = Limits(),  # noqa: B008
+        observers: Iterable[Observer] = (),
+        page_size: int | None = None,
+        cursor_parameter: str | None = None,
+        start_date: StartDate | None = None,
+        user_agent: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        trust_env: bool = False,
+        world: World = World(),  # noqa: B008
+    ) -> None:
+        wire = _wire(api, cursor_parameter=cursor_parameter, start_date=start_date)
+        session = TracketSession(
+            wire.default_origin if base_url is None else base_url,
+            auth=auth,
+            timeouts=timeouts,
+            retry=retry,
+            limits=limits,
+            observers=observers,
+            user_agent=user_agent,
+            ssl=ssl,
+            trust_env=trust_env,
+            world=world,
+        )
+        size = _page_size(wire, page_size)
+        self._set(Line(session=session, wire=wire, options=CallOptions(), page_size=size, life=Life(), world=world))
+        self._is_view = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> Self:
+        """The client that the environment describes.
+
+        TRACKET_API (``1.0`` or ``2.0``), TRACKET_BASE_URL, and for the credentials TRACKET_TOKEN, which wins where it
+        is set, or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID. A variable that is empty is not set.
+
+        Args:
+            environ: the variables; None: those of this process.
+            settings: arguments of `TracketClient`, which win over the environment. With ``auth`` among them, the
+                environment's credentials are not looked at.
+
+        Raises:
+            ConfigurationError: what is missing or wrong, by its name, never by its value.
+        """
+        variables = os.environ if environ is None else environ
+        return cls(**(settings_of(variables, auth="auth" not in settings) | settings))
+
+    def _set(self, line: Line) -> None:
+        self._line = line
+        self.worklogs = Worklogs(line)
+        self.categories = Categories(line)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} API {self.api} at {self.base_url}>"
+
+    @property
+    def api(self) -> str:
+        """The version of the API: ``"1.0"`` or ``"2.0"``."""
+        return self._line.wire.version
+
+    @property
+    def base_url(self) -> str:
+        """Where the server is. Never holds a secret: an address with a user name or a query is refused."""
+        return self._line.session.base_url
+
+    @property
+    def wire(self) -> Wire:
+        """The version of the API as functions: what makes requests and reads answers."""
+        return self._line.wire
+
+    async def __aenter__(self) -> Self:
+        """Opens it on the running event loop.
+
+        Raises:
+            ClientStateError: it is, or was, open; or it is a view (`with_options`).
+        """
+        if self._is_view:
+            raise ClientStateError("This is a view made by with_options: open the client that it was made from")
+        await self._line.session.__aenter__()
+        self._line.life.is_open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes every connection; calls in progress end with an error. Does nothing to a view, or the second time."""
+        if not self._is_view:
+            self._line.life.is_open = False
+            await self._line.session.aclose()
+
+    def with_options(self, *, deadline: float | None = None, attempts: int | None = None) -> Self:
+        """A view of this client whose calls have other limits. It shares the session, and is not opened or closed.
+
+        Args:
+            deadline: seconds for each call with its queueing and repetitions. None: as this client's.
+            attempts: how often each call is tried in all. None: as this client's.
+
+        Raises:
+            ConfigurationError: one of them is not above 0.
+        """
+        current = self._line.options
+        options = CallOptions(
+            deadline=current.deadline if deadline is None else deadline,
+            attempts=current.attempts if attempts is None else attempts,
+        )
+        view = object.__new__(type(self))
+        view._set(attrs.evolve(self._line, options=options))
+        view._is_view = True
+        return view
+
+    def statistics(self) -> SessionStatistics:
+        """How the session stands: its gate, its retries, its pauses."""
+        return self._line.session.statistics()
+
+    async def send(self, request: Request, parse: Callable[[Response], T]) -> T:
+        """Sends any request, for what has no method here; with this client's credentials, limits and repetitions.
+
+        Args:
+            request: what to send; its path begins with ``/api/``.
+            parse: makes the result of a 2xx answer.
+
+        Raises:
+            RequestError: the call failed.
+        """
+        return await self._line.send(request, parse)
+
+
+def _wire(api: str, **settings: Any) -> Wire:
+    make = WIRES.get(api)
+    if make is None:
+        raise ConfigurationError(f"The version of the API must be {' or '.join(WIRES)}, not {api!r}")
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and api != "1.0":
+        raise ConfigurationError(f"{' and '.join(given)} can be chosen on API 1.0 only")
+    try:
+        return make(**given)
+    except UsageError as error:
+        raise ConfigurationError(error.message) from None
+
+
+def _page_size(wire: Wire, wanted: int | None) -> int | None:
+    largest = wire.max_page_size
+    if wanted is None:
+        return largest
+    if largest is None:
+        raise ConfigurationError(f"API {wire.version} has no page_size to choose: leave it out")
+    if not 1 <= wanted <= largest:
+        raise ConfigurationError(f"page_size must lie between 1 and {largest}, not be {wanted}")
+    return wanted

@@ -1,0 +1,313 @@
+"""What can be done with worklogs and categories: each operation is a request of the wire, sent over the session."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable
+from contextlib import aclosing
+from typing import Any, Final, TypeVar
+
+from tracket_async import chains, reconcile
+from tracket_async.bulk import OnError, Outcomes
+from tracket_async.chains import Form
+from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
+from tracket_async.filters import combined, left_to_client
+from tracket_async.line import Line
+from tracket_async.models import Category, NewWorklog, Worklog, WorklogChanges, WorklogFilter
+from tracket_async.net.retry import is_ambiguous
+from tracket_async.walk import Walk
+from tracket_async.windows import PageLike, WindowRun, WindowState
+
+T = TypeVar("T")
+CategoryList = list[Category]
+
+_DETAILS: Final = (
+    "method",
+    "path",
+    "status",
+    "attempts",
+    "retry_after",
+    "request_id",
+    "excerpt",
+    "maybe_sent",
+    "stopped_by",
+)
+
+
+class Worklogs:
+    """The worklogs of an account; which of them can be seen depends on who the credentials belong to.
+
+    Every method raises `RequestError` when the call fails and `ClientStateError` outside of ``async with``.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def list(
+        self,
+        *,
+        since: dt.date | None = None,
+        until: dt.date | None = None,
+        filter: WorklogFilter | None = None,  # noqa: A002 - it is what the API calls it
+        size: int | None = None,
+        read_ahead: int = 1,
+    ) -> Walk:
+        """The worklogs that match: await it for the first page, iterate it for all, ``.pages()`` for page by page.
+
+        API 1.0: https://tracket.dev, GET /worklogs. API 2.0: GET /timeEntries.
+
+        Args:
+            since: the first date, inclusive; an aware datetime, or a day. None: unbounded.
+            until: the last date, inclusive; as ``since``.
+            filter: more bounds, and the order: ascending by date by default (API 1.0: the server's).
+            size: worklogs on a page, API 2.0 only: 1 to 100. None: the client's ``page_size``.
+            read_ahead: pages that may be fetched ahead of the one in use; 0: none.
+
+        Raises:
+            UsageError: a bound is given twice, or ``size`` is out of range.
+            UnsupportedError: this version of the API has no such filter or order.
+            TypeError, ValueError: a bound is no date, naive, or after its upper bound.
+        """
+        wanted = combined(filter, since, until)
+        line = self._line
+        size = line.page_size if size is None else size
+        line.wire.list(wanted, cursor=None, size=size)  # a mistake is told here, and not at the first page
+        return Walk(
+            lambda cursor: line.send(line.wire.list(wanted, cursor=cursor, size=size), line.wire.page),
+            read_ahead=read_ahead,
+            keep=left_to_client(wanted, filters_dates=line.filters_dates),
+            until=None if line.filters_dates else wanted.until,
+        )
+
+    async def get(self, id: str) -> Worklog:  # noqa: A002 - it is what the API calls it
+        """The worklog of an id.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: the id cannot be one.
+        """
+        wire = self._line.wire
+        return await self._line.send(wire.get(id), wire.worklog)
+
+    async def create(self, new: NewWorklog) -> Worklog:
+        """Creates a worklog and returns it as the server has it.
+
+        It is sent again only where the server provably did nothing.
+
+        Raises:
+            AmbiguousWriteError: it was sent and its answer was lost: it may or may not have happened; see `reconcile`.
+            UnsupportedError: a field is not offered by this version of the API.
+        """
+        line = self._line
+        request = line.wire.create(new)
+        was_open, sent_at = line.life.is_open, line.world.now()
+        try:
+            return await line.send(request, line.wire.worklog)
+        except RequestError as error:
+            if not is_ambiguous(error):
+                raise
+            details = {name: getattr(error, name) for name in _DETAILS}
+            raise _ambiguous(new, error.message, sent_at=sent_at, **details) from error
+        except ClientStateError as error:
+            if not was_open:
+                raise
+            raise _ambiguous(new, error.message, sent_at=sent_at, method=request.method, path=request.path) from error
+
+    async def update(self, id: str, changes: WorklogChanges) -> Worklog:  # noqa: A002
+        """Changes what ``changes`` names, and returns the worklog (API 1.0: without its approval status).
+
+        Raises:
+            NotFoundError: there is no such worklog.
+            UnsupportedError: a field is not offered by this version of the API.
+        """
+        wire = self._line.wire
+        return await self._line.send(wire.update(id, changes), wire.worklog)
+
+    async def delete(self, id: str) -> None:  # noqa: A002
+        """Deletes a worklog. That an earlier attempt of the same call has deleted it already is a success.
+
+        Raises:
+            NotFoundError: there is no such worklog.
+        """
+        wire = self._line.wire
+        await self._line.send(wire.delete(id), wire.deleted)
+
+    async def reconcile(
+        self, error: AmbiguousWriteError, *, reads: int = 2, wait: float = 2.0, exclude: Collection[str] = ()
+    ) -> Worklog:
+        """The worklog that an ambiguous `create` has created, found by reading back.
+
+        It has the user, item, date, minutes and description that were sent, and was created since (as far as the
+        server says when). Exactly one such worklog is taken for it.
+
+        Args:
+            error: what `create` raised, or an outcome's.
+            reads: how often to look, at least 2: a request that is late may still land.
+            wait: seconds between two looks.
+            exclude: ids of worklogs that are known to be others: those created by other calls of the same payload.
+
+        Raises:
+            AmbiguousWriteError: ``error`` itself: none was found, or several, which are its ``candidates``.
+        """
+        line = self._line
+        return await reconcile.reconcile(
+            error,
+            lambda wanted: self.list(filter=wanted).pages(),
+            by_day=line.filters_dates,
+            filters_created=line.filters_dates,
+            now=line.world.now,
+            sleep=line.world.sleep,
+            reads=reads,
+            wait=wait,
+            exclude=exclude,
+        )
+
+    def create_many(
+        self,
+        items: Iterable[NewWorklog] | AsyncIterable[NewWorklog],
+        *,
+        concurrency: int = 16,
+        on_error: OnError = "stop",
+    ) -> Outcomes[NewWorklog]:
+        """Creates many worklogs; one `Outcome` for each, in their order. See `Outcomes`.
+
+        Args:
+            items: consumed as needed: a generator of a million is no problem.
+            concurrency: creates in progress at once; the session's ``Limits.concurrency`` bounds it, too.
+            on_error: ``"stop"`` begins no other after the first that is not ok, ``"collect"`` tries all.
+
+        Raises:
+            ClientStateError: the client is not open.
+        """
+        return self._outcomes(items, self.create, concurrency, on_error)
+
+    def update_many(
+        self,
+        items: Iterable[tuple[str, WorklogChanges]] | AsyncIterable[tuple[str, WorklogChanges]],
+        *,
+        concurrency: int = 16,
+        on_error: OnError = "stop",
+    ) -> Outcomes[tuple[str, WorklogChanges]]:
+        """Changes many worklogs, given as pairs of id and changes. As `create_many`."""
+
+        async def update(item: tuple[str, WorklogChanges]) -> Worklog:
+            return await self.update(*item)
+
+        return self._outcomes(items, update, concurrency, on_error)
+
+    def delete_many(
+        self, items: Iterable[str] | AsyncIterable[str], *, concurrency: int = 16, on_error: OnError = "stop"
+    ) -> Outcomes[str]:
+        """Deletes many worklogs, given by id. As `create_many`."""
+        return self._outcomes(items, self.delete, concurrency, on_error)
+
+    def export(
+        self,
+        *,
+        since: dt.date | None = None,
+        until: dt.date | None = None,
+        filter: WorklogFilter | None = None,  # noqa: A002
+        concurrency: int = 16,
+        ordered: bool = False,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> AsyncGenerator[Worklog]:
+        """Every worklog that matches, exactly once, over many chains of pages at the same time.
+
+        A worklog whose date is changed meanwhile may be met at both dates or at neither, as in any walk. Close it
+        (`contextlib.aclosing`) to leave in the middle.
+
+        Args:
+            since: as in `list`.
+            until: as in `list`.
+            filter: as in `list`; the order cannot be chosen.
+            concurrency: pages fetched at once; the session's ``Limits.concurrency`` bounds it, too.
+            ordered: True: ascending by date, and within a date in the server's order; some pages wait for those before
+                them. False: in no order.
+            on_notice: is told in a sentence when the server turns out not to list in ascending order, so that one
+                chain has to walk everything; None: a warning of the logger ``tracket_async``.
+
+        Raises:
+            UsageError: a bound is given twice, ``filter`` asks for an order, or ``concurrency`` is below 1.
+            UnsupportedError: this version of the API has no such filter; or, while iterating, ``ordered`` and the
+                server's order is not ascending.
+        """
+        wanted = combined(filter, since, until)
+        chains.check(self._line, wanted, concurrency=concurrency)
+        return self._export(wanted, concurrency=concurrency, ordered=ordered, on_notice=on_notice)
+
+    async def windows(
+        self,
+        filter: WorklogFilter,  # noqa: A002
+        form: Form[T],
+        *,
+        concurrency: int = 16,
+        ordered: bool = False,
+        states: Iterable[WindowState] = (),
+        on_notice: Callable[[str], None] | None = None,
+        around: Callable[[Callable[[], Awaitable[PageLike[T]]]], Awaitable[PageLike[T]]] | None = None,
+    ) -> WindowRun[T]:
+        """What `export` runs on: batches and states from which it can be resumed, of items in a form of your own.
+
+        Args:
+            filter: as in `export`, with its dates.
+            form: what to make of each page; `tracket_async.chains.as_worklogs` for worklogs.
+            concurrency: as in `export`.
+            ordered: as in `export`.
+            states: those of an earlier run with the same filter, to go on from; empty: begin.
+            on_notice: as in `export`.
+            around: called with what fetches a page and returns the page: a place to wait, repeat or count. None: it is
+                simply awaited.
+
+        Raises:
+            UsageError: as in `export`.
+            ValueError: there are ``states``, and ``ordered``.
+        """
+        return await chains.windows(
+            self._line,
+            filter,
+            form,
+            concurrency=concurrency,
+            ordered=ordered,
+            states=states,
+            on_notice=on_notice,
+            around=around,
+        )
+
+    async def _export(self, wanted: WorklogFilter, **settings: Any) -> AsyncGenerator[Worklog]:
+        run = await self.windows(wanted, chains.as_worklogs(self._line.wire), **settings)
+        async with aclosing(run.batches()) as batches:
+            async for batch in batches:
+                for worklog in batch.items:
+                    yield worklog
+
+    def _outcomes(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        write: Callable[[T], Awaitable[Worklog | None]],
+        concurrency: int,
+        on_error: OnError,
+    ) -> Outcomes[T]:
+        life = self._line.life
+        if not life.is_open:
+            raise ClientStateError("Open the client with `async with` first")
+        return Outcomes(items, write, concurrency=concurrency, on_error=on_error, usable=lambda: life.is_open)
+
+
+class Categories:
+    """The categories that a worklog can have (API 2.0)."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    async def list(self) -> CategoryList:
+        """All categories, in the server's order.
+
+        Raises:
+            UnsupportedError: on API 1.0, which does not list them.
+        """
+        wire = self._line.wire
+        return await self._line.send(wire.categories(), wire.category_list)
+
+
+def _ambiguous(new: NewWorklog, message: str, **details: Any) -> AmbiguousWriteError:
+    return AmbiguousWriteError(f"The worklog may or may not have been created: {message}", payload=new, **details)
