@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
             for subject in subjects:
                 rounds = min(options.rounds, subject.rounds or options.rounds)
                 made += report.lines(subject, harness.measure(subject, rounds, servers, _progress))
-    print(report.table(made))
-    print(f"\n{report.verdict(made)}" + (" A quick run measures nothing: it shows what runs." if options.quick else ""))
+    print(report.table(made, judge=not options.quick))
+    print(f"\n{'A quick run judges nothing: it shows what runs.' if options.quick else report.verdict(made)}")
     if options.json:
         options.json.write_text(json.dumps(_keep(made, options), indent=1) + "\n", encoding="utf-8")
     return int(any(line.hindrance and not line.hindrance.startswith("skipped") for line in made))

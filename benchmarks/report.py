@@ -86,9 +86,14 @@ def lines(subject: Subject, results: Results) -> list[Line]:
     return made
 
 
-def table(made: Sequence[Line]) -> str:
-    """The table as text, one line a row; what could not be measured comes below it, with the reason."""
-    cells = [HEADINGS, *(_cells(line) for line in made)]
+def table(made: Sequence[Line], *, judge: bool = True) -> str:
+    """The table as text, one line a row; what could not be measured comes below it, with the reason.
+
+    Args:
+        made: the lines.
+        judge: say whether the budgets are met; False where the sizes are none that they speak of.
+    """
+    cells = [HEADINGS, *(_cells(line, judge=judge) for line in made)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
     left = {0, 1, 3}
     texts = [
@@ -118,12 +123,12 @@ def _numbers(side: Side, results: Results) -> list[float]:
     return [side.figure(measurement) for measurement in measurements]
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def _cells(line: Line, *, judge: bool) -> tuple[str, ...]:
     row = line.row
     if line.ours is None or line.other is None:
         why = "skipped" if line.hindrance and line.hindrance.startswith("skipped") else "FAILED"
         return (row.name, row.unit, "", f"{row.other.label}", "", "", "", str(row.budget), why)
-    met = {True: "yes", False: "NO", None: "-"}[line.met]
+    met = {True: "yes", False: "NO", None: "-"}[line.met if judge else None]
     return (
         row.name,
         row.unit,

@@ -1,4 +1,4 @@
-"""What ``import`` takes: interpreters started afresh, each importing one package and telling the CPU that it took."""
+"""What importing takes: interpreters started afresh, each telling the CPU that one statement took."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 
 from benchmarks.child import Meter
 
-_PROGRAM = "import time; begun = time.process_time(); import {}; print(time.process_time() - begun)"
+_PROGRAM = "import time; begun = time.process_time(); {}; print(time.process_time() - begun)"
 
 
-def fresh(meter: Meter, *, package: str, times: int) -> int:
-    """Import it so many times; the figure is the least, in ms: whatever is more is the machine's."""
+def fresh(meter: Meter, *, statement: str, times: int) -> int:
+    """Run it so many times; the figure is the least, in ms: whatever is more is the machine's."""
     taken: list[float] = []
-    command = [sys.executable, "-c", _PROGRAM.format(package)]
+    command = [sys.executable, "-c", _PROGRAM.format(statement)]
     subprocess.run(command, check=True, capture_output=True)  # it may have to write its byte code first
     with meter:
         for _ in range(times):
