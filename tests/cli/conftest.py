@@ -12,6 +12,8 @@ import attrs
 import pytest
 
 from tracket_async.cli import main
+from tracket_async.client import TracketClient
+from tracket_async.net.settings import RetryPolicy
 
 
 class Terminal(io.TextIOWrapper):
@@ -117,6 +119,10 @@ class Served:
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
     @property
+    def count(self):
+        return self.ask(lambda: self.emulator.count)
+
+    @property
     def env(self):
         return self.emulator.env()
 
@@ -144,8 +150,6 @@ def serve(monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """Commands repeat what fails as often as always, but at once."""
-    from tracket_async import RetryPolicy, TracketClient  # noqa: PLC0415
-
     at_once = RetryPolicy(base=0, base_when_limited=0, jitter=0)
     monkeypatch.setattr(TracketClient, "from_env", functools.partial(TracketClient.from_env, retry=at_once))
 

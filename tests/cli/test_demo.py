@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
 import stat
 
@@ -74,13 +73,6 @@ def test_what_it_proposes_to_try_next_works(tracket, tmp_path, monkeypatch, serv
 def test_bars_are_made_of_what_the_terminal_can_say(terminal, encoding, mark):
     terminal("stdout", encoding=encoding)
     assert module._mark() == mark
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_cannot_be_made_is_an_error(tracket, tmp_path):
-    tmp_path.chmod(0o500)
-    result = tracket("demo", "--folder", tmp_path / "x")
-    assert (result.code, result.err.count("\n")) == (1, 1)
 
 
 def test_a_folder_that_the_disk_has_no_room_for_is_an_error(tracket, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import importlib.metadata
 import io
 import os
 import subprocess
@@ -12,9 +13,11 @@ import types
 
 import pytest
 
-from tracket_async import __version__, errors
+from tracket_async import errors
 from tracket_async.cli import entry, exits
 from tracket_async.cli.app import COMMANDS
+
+VERSION = importlib.metadata.version("tracket-async")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
@@ -28,7 +31,7 @@ def test_the_help_names_every_command_and_the_exit_codes(tracket, arguments):
     documented = result.out[result.out.index("Exit codes:") :]
     for code in exits.ExitCode:
         assert f"{int(code)} " in documented
-    assert exits.__doc__.count("\n    ") == len(exits.ExitCode) + 1  # one of the seven has a second line
+        assert f"\n    {int(code)} " in exits.__doc__
 
 
 @pytest.mark.parametrize("name", [name for name, _ in COMMANDS])
@@ -44,7 +47,7 @@ def test_every_command_explains_itself_and_each_of_its_options(tracket, name):
 
 
 def test_the_version_is_that_of_the_package(tracket):
-    assert tracket("--version").out == f"{__version__}\n"
+    assert tracket("--version").out == f"{VERSION}\n"
 
 
 def test_the_emulator_explains_its_own_options(tracket):
@@ -64,7 +67,10 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
     [
         (("lst",), 'Unknown command "lst". Did you mean "list"?'),
         (("list", "--limt", "1"), "Unknown option: --limt. Did you mean --limit?"),
-        (("list", "--limit", "many"), 'Invalid value "many" for --limit'),
+        (
+            ("list", "--limit", "many"),
+            'Invalid value for --limit: unable to convert "many" into int. See tracket list --help',
+        ),
         (("list", "--limit", "-1"), "--limit must be 0 (all) or more, not -1"),
         (("list", "--columns", "id,size"), "there is no column 'size'"),
         (("list", "--api", "3.0"), 'Invalid value "3.0" for --api'),
@@ -229,14 +235,14 @@ def test_text_in_any_script_is_printed_in_any_locale(monkeypatch):
 def test_arguments_are_those_of_the_process_by_default(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tracket", "--version"])
     assert entry.main() == 0
-    assert capsys.readouterr().out == f"{__version__}\n"
+    assert capsys.readouterr().out == f"{VERSION}\n"
 
 
 def test_it_runs_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "tracket_async.cli", "--version"], capture_output=True, text=True, timeout=60, check=True
     )
-    assert (done.stdout, done.stderr) == (f"{__version__}\n", "")
+    assert (done.stdout, done.stderr) == (f"{VERSION}\n", "")
 
 
 def test_a_command_that_returns_a_number_ends_with_it(monkeypatch):

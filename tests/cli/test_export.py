@@ -155,3 +155,24 @@ async def test_batches_are_full_but_the_last_and_none_is_empty():
 
     for number, sizes in ((0, []), (1, [1]), (3, [3]), (4, [3, 1]), (6, [3, 3])):
         assert [len(batch) async for batch in batches(worklogs(number), size=3)] == sizes
+
+
+@pytest.mark.parametrize("order", ["descending", "unsorted"])
+def test_a_server_without_order_is_exported_without_order_if_that_is_allowed(tracket, serve, order):
+    serve("1.0", sample=300, v1_order=order)
+    result = tracket("export")
+    assert result.code == 2
+    assert "Give --unordered to take worklogs as they come" in result.err
+    assert result.err.count("\n") == 1
+    result = tracket("export", "--unordered")
+    assert result.code == 0
+    assert len({json.loads(line)["id"] for line in result.lines}) == len(result.lines) == 300
+    assert len(result.err.splitlines()) == 2  # that it takes one chain, and the summary
+
+
+def test_what_the_version_cannot_filter_is_told_as_such(tracket, serve):
+    served = serve("1.0", seed=[])
+    result = tracket("export", "--updated-since=2024-05-01")
+    assert result.code == 2
+    assert "updated" in result.err
+    assert len(served.emulator.ledger) == 0

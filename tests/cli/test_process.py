@@ -161,6 +161,6 @@ def test_at_a_terminal_an_export_has_a_bar_and_a_list_is_a_table(serve, at_a_ter
 def test_at_a_terminal_delete_asks_and_ctrl_c_is_an_answer_too(serve, at_a_terminal, seed, typed, code, left, said):
     served = serve(seed=[seed(1)])
     found, shown = at_a_terminal("delete", "wl-001", typed=[typed])
-    assert (found, served.emulator.count) == (code, left)
+    assert (found, served.count) == (code, left)
     assert said in shown
     assert "Traceback" not in shown

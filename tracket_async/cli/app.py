@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
-from tracket_async import __version__
 from tracket_async.cli import demo, export, reads, writes
 
 HELP: Final = """Tracket, the time tracking of monday.com teams, from the command line.
@@ -47,7 +47,9 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
 
 def build() -> App:
     """The application, its commands in the order of the table."""
-    app = App(name="tracket", help=HELP, help_format="plaintext", version=__version__)
+    app = App(
+        name="tracket", help=HELP, help_format="plaintext", version=lambda: importlib.metadata.version("tracket-async")
+    )
     for place, (name, command) in enumerate(COMMANDS):
         app.command(command, name=name, sort_key=place)
     # Its --help and --version are its own, so cyclopts must not take them.

@@ -15,12 +15,12 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from tracket_async import TracketClient
 from tracket_async.cli import output, target
 from tracket_async.cli.export import CONCURRENCY, copy, rendering, tell
 from tracket_async.cli.progress import meter
 from tracket_async.cli.server import emulator
 from tracket_async.cli.summary import Summary
+from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, UsageError
 from tracket_async.models import WorklogFilter
 

@@ -12,7 +12,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from tracket_async.cli.exits import ExitCode, describe, exit_code, one_line
@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
     # Not at the top of the file: these need the extra, and its absence is answered above.
     from cyclopts.exceptions import CycloptsError  # noqa: PLC0415
 
-    from tracket_async.cli.app import app  # noqa: PLC0415
+    from tracket_async.cli.app import COMMANDS, app  # noqa: PLC0415
     from tracket_async.cli.loop import run  # noqa: PLC0415
     from tracket_async.cli.settings import secret_flag  # noqa: PLC0415
 
@@ -68,17 +68,17 @@ def _run(arguments: list[str]) -> int:
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        raise UsageError(f"{one_line(str(error)).rstrip('.')}. {_hint(arguments)}") from None
+        raise UsageError(f"{one_line(str(error)).rstrip('.')}. {_hint(arguments, dict(COMMANDS))}") from None
     result = command(*bound.args, **bound.kwargs)
     if inspect.iscoroutine(result):
         result = run(result)
     return ExitCode.DONE if result is None else int(result)
 
 
-def _hint(arguments: list[str]) -> str:
+def _hint(arguments: list[str], commands: Container[str]) -> str:
     if arguments[0].startswith("-"):
         return "Options come after the command: see tracket --help"
-    return "See tracket --help, and tracket COMMAND --help"
+    return f"See tracket {arguments[0]} --help" if arguments[0] in commands else "See tracket --help"
 
 
 def _failed(error: BaseException, arguments: list[str]) -> int:

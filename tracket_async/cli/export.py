@@ -1,7 +1,6 @@
 """``tracket export``: every worklog of a selection, streamed into a file or to standard output.
 
-A worklog is written when it arrives, so memory does not grow with the export. Worklogs come in ascending order of date,
-whatever the concurrency.
+A worklog is written when it arrives, so memory does not grow with the export.
 """
 
 from __future__ import annotations
@@ -15,15 +14,16 @@ from typing import Annotated, Final, Literal
 import attrs
 from cyclopts import Parameter
 
-from tracket_async import TracketClient
 from tracket_async.cli import output, target
 from tracket_async.cli.arguments import EVERYTHING, Selection, named_columns
 from tracket_async.cli.progress import Meter, Mode, meter
 from tracket_async.cli.settings import DEFAULT, Connection
 from tracket_async.cli.summary import Summary
-from tracket_async.errors import UsageError
+from tracket_async.client import TracketClient
+from tracket_async.errors import UnsupportedError, UsageError
 from tracket_async.export import cells
 from tracket_async.models import Worklog, WorklogFilter
+from tracket_async.net.settings import Limits
 
 Format = Literal["ndjson", "csv"]
 
@@ -62,6 +62,7 @@ async def export(
     output: Annotated[str, Parameter(alias="-o", metavar="FILE")] = target.STANDARD_OUTPUT,
     columns: Annotated[str | None, Parameter(metavar="NAME,NAME", show_default=False)] = None,
     raw: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    unordered: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     concurrency: Annotated[int, Parameter(metavar="N")] = CONCURRENCY,
     progress: Mode = "auto",
     connection: Connection = DEFAULT,
@@ -78,6 +79,7 @@ async def export(
         output: The file to write; - is standard output.
         columns: Which attributes, in which order; all by default.
         raw: Leave CSV cells as they are. Without it, an apostrophe defuses text that a spreadsheet would execute.
+        unordered: Write worklogs as they come, in no order: for a server of API 1.0 that lists in no order either.
         concurrency: How many requests at once, at most.
         progress: What standard error shows: auto (a bar, only on a terminal), json (a line a second), or off.
         connection: which server.
@@ -90,10 +92,16 @@ async def export(
     filter = selection.filter()  # noqa: A001 - as the library names it
     async with contextlib.AsyncExitStack() as stack:
         place = stack.enter_context(target.opened(output))
-        client = await stack.enter_async_context(connection.client())
+        client = await stack.enter_async_context(connection.client(limits=Limits(concurrency=concurrency)))
         shown = stack.enter_context(meter(progress, "Exporting"))
         sinks = [(place, rendering(chosen, named, raw=raw))]
-        summary = await copy(client, filter, sinks, concurrency=concurrency, meter=shown)
+        client.worklogs.list(filter=filter)  # what this version of the API cannot filter is told here
+        try:
+            summary = await copy(client, filter, sinks, concurrency=concurrency, ordered=not unordered, meter=shown)
+        except UnsupportedError:
+            raise UnsupportedError(
+                "This server does not list in ascending order of date. Give --unordered to take worklogs as they come"
+            ) from None
     if progress != "off":
         tell(summary, output, time.monotonic() - started)
 
@@ -105,8 +113,9 @@ async def copy(
     *,
     concurrency: int,
     meter: Meter,
+    ordered: bool = True,
 ) -> Summary:
-    """Write every worklog of the filter into every sink, in ascending order of date.
+    """Write every worklog of the filter into every sink.
 
     Args:
         client: an open client.
@@ -114,6 +123,10 @@ async def copy(
         sinks: where to, and as what.
         concurrency: requests at once, at most.
         meter: is told how far it is.
+        ordered: whether in ascending order of date, or as they come.
+
+    Raises:
+        UnsupportedError: the API cannot filter so; or ``ordered``, and the server turns out to list in no such order.
 
     Returns:
         What was written.
@@ -123,7 +136,7 @@ async def copy(
         await place.write(how.header)
     if meter.wants_total:
         meter.expect(await _total(client, filter))
-    walk = client.worklogs.export(filter=filter, concurrency=concurrency, ordered=True)
+    walk = client.worklogs.export(filter=filter, concurrency=concurrency, ordered=ordered, on_notice=output.note)
     async with contextlib.aclosing(walk) as worklogs, contextlib.aclosing(batches(worklogs)) as pieces:
         async for piece in pieces:
             for place, how in sinks:

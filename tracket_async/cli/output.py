@@ -43,7 +43,8 @@ def line(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """One line on standard error."""
+    """One line on standard error, after what was printed before."""
+    sys.stdout.flush()
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 

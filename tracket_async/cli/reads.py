@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from tracket_async import TracketClient
 from tracket_async.cli import output
 from tracket_async.cli.arguments import EVERYTHING, Id, Json, Selection, named_columns
 from tracket_async.cli.export import batches
 from tracket_async.cli.settings import DEFAULT, Connection
+from tracket_async.client import TracketClient
 from tracket_async.errors import UsageError
 from tracket_async.export import cells
 from tracket_async.models import Worklog, WorklogFilter
@@ -52,19 +52,27 @@ async def list_worklogs(
         raise UsageError(f"--limit must be 0 (all) or more, not {limit}")
     named = named_columns(columns)
     filter = selection.filter(sort_by=sort_by, descending=descending)  # noqa: A001 - as the library names it
-    async with connection.client() as client, contextlib.aclosing(_walk(client, filter, limit)) as walk:
-        if json:
-            async for batch in batches(walk):
-                output.json(batch)
-            return
-        # In pieces, so that a table without end needs no memory without end; without a row there is still a header.
-        head = True
-        async for batch in batches(walk, size=PIECE):
-            rows = ([getattr(worklog, name) for name in named] for worklog in batch)
-            output.table(named, rows, right=cells.NUMBERS, head=head)
-            head = False
-        if head:
-            output.table(named, ())
+    async with connection.client() as client:
+        limited = _Limited(client, filter, limit)
+        async with contextlib.aclosing(limited.worklogs()) as walk:
+            if json:
+                async for batch in batches(walk):
+                    output.json(batch)
+            else:
+                await _tables(walk, named)
+    if limited.more:
+        output.note(f"There are more than these {limit:,}; --limit 0 lists all.")
+
+
+async def _tables(walk: AsyncIterator[Worklog], columns: Sequence[str]) -> None:
+    """In pieces, so that a table without end needs no memory without end; without a row there is still a header."""
+    head = True
+    async for batch in batches(walk, size=PIECE):
+        rows = ([getattr(worklog, name) for name in columns] for worklog in batch)
+        output.table(columns, rows, right=cells.NUMBERS, head=head)
+        head = False
+    if head:
+        output.table(columns, ())
 
 
 async def get(id: Id, /, *, json: Json = False, connection: Connection = DEFAULT) -> None:  # noqa: A002 - as the API
@@ -94,13 +102,20 @@ async def categories(*, json: Json = False, connection: Connection = DEFAULT) ->
         output.table(("id", "name"), [(category.id, category.name) for category in found])
 
 
-async def _walk(client: TracketClient, filter: WorklogFilter, limit: int) -> AsyncGenerator[Worklog]:  # noqa: A002
-    read_ahead = 0 if 0 < limit <= PAGE else 1
-    number = 0
-    async with contextlib.aclosing(aiter(client.worklogs.list(filter=filter, read_ahead=read_ahead))) as worklogs:
-        async for worklog in worklogs:
-            if limit and number == limit:
-                output.note(f"There are more than these {limit:,}; --limit 0 lists all.")
-                return
-            number += 1
-            yield worklog
+class _Limited:
+    """The first worklogs of a walk, and whether there are more of them."""
+
+    def __init__(self, client: TracketClient, filter: WorklogFilter, limit: int) -> None:  # noqa: A002
+        self._walk = client.worklogs.list(filter=filter, read_ahead=0 if 0 < limit <= PAGE else 1)
+        self._limit = limit
+        self.more = False
+
+    async def worklogs(self) -> AsyncGenerator[Worklog]:
+        number = 0
+        async with contextlib.aclosing(aiter(self._walk)) as worklogs:
+            async for worklog in worklogs:
+                if self._limit and number == self._limit:
+                    self.more = True
+                    return
+                number += 1
+                yield worklog

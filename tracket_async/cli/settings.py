@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Parameter
 
-from tracket_async import TracketClient
 from tracket_async.cli import envfile
+from tracket_async.client import TracketClient
 from tracket_async.errors import ConfigurationError
 
 CREDENTIALS: Final = frozenset(
@@ -80,13 +80,16 @@ class Connection:
             from_file = envfile.parse(_read(self.env_file, flag="--env-file"), name=f"--env-file {self.env_file}")
         return merge(flags, environ, from_file)
 
-    def client(self) -> TracketClient:
+    def client(self, **settings: Any) -> TracketClient:
         """A client of these settings, not yet open.
+
+        Args:
+            settings: further arguments of `TracketClient`.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        return TracketClient.from_env(self.settings(os.environ))
+        return TracketClient.from_env(self.settings(os.environ), **settings)
 
 
 DEFAULT: Final = Connection()
