@@ -1,0 +1,103 @@
+"""What every test may ask for: aioresponses that works, a loop with a time of its own, a check for leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import selectors
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from aiohttp import ClientResponse
+from aioresponses import aioresponses as patched_sessions
+
+
+class _ClientResponse(ClientResponse):
+    """aiohttp 3.14 asks for a stream writer, which aioresponses 0.7.9 does not give (its issue 289)."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, stream_writer=Mock(output_size=0), **kwargs)
+
+
+@pytest.fixture
+def mocked(monkeypatch):
+    """Answers without a network: ``mocked.get(url, payload=...)``. It takes the place of every aiohttp session's."""
+    monkeypatch.setattr("aioresponses.core.ClientResponse", _ClientResponse)
+    with patched_sessions() as patcher:
+        yield patcher
+
+
+class _TimeTravel(selectors.SelectSelector):
+    """Where a loop would wait for its next timer, time passes at once."""
+
+    now = 0.0
+
+    def select(self, timeout=None):
+        events = super().select(0)
+        if not events and timeout is None:
+            raise RuntimeError("everybody waits for somebody else: nothing is scheduled, and no bytes can come")
+        if not events:
+            self.now += max(timeout, 1e-9)  # a turn takes a moment, for those who look at the clock until it moves
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is virtual, seconds from 0. For tasks that use neither sockets nor threads."""
+
+    def __init__(self):
+        self._travel = _TimeTravel()
+        super().__init__(self._travel)
+
+    def time(self):
+        return self._travel.now
+
+
+@pytest.fixture
+def virtually():
+    """Run a coroutine to its end on a `VirtualLoop`: hours pass in no time, in the same order every time."""
+
+    def run(coroutine):
+        loop = VirtualLoop()
+        try:
+            result = loop.run_until_complete(coroutine)
+            left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+            assert left == []
+            return result
+        finally:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    return run
+
+
+def _open_sockets():
+    """Which sockets this process has open, where the system tells."""
+    folder = Path("/proc/self/fd")
+    found = set()
+    if folder.exists():
+        for link in folder.iterdir():
+            try:
+                target = os.readlink(link)  # noqa: PTH115 - not a path
+            except OSError:
+                continue  # the descriptor of this very listing
+            if target.startswith("socket:"):
+                found.add(target)
+    return found
+
+
+@pytest.fixture
+async def no_leaks():
+    """After the test there are no tasks and no sockets that were not there before."""
+    tasks, sockets = asyncio.all_tasks(), _open_sockets()
+    yield
+    # Transports close their sockets in the turn of the loop after the one in which they are told to.
+    for _ in range(10):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert asyncio.all_tasks() - tasks - {asyncio.current_task()} == set()
+    assert _open_sockets() - sockets == set()

@@ -1,0 +1,295 @@
+"""The gate lets in as many as its limit says, in the order in which they came, whatever is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import attrs
+import pytest
+
+from tracket_async.errors import ClientStateError
+from tracket_async.net.gate import Gate
+
+
+async def turns(count=3):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def enter(gate, count):
+    """So many tasks that want in, in order, each as far as it comes by itself."""
+    tasks = [asyncio.create_task(gate.acquire()) for _ in range(count)]
+    await turns()
+    return tasks
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7])
+@pytest.mark.parametrize("surplus", [-1, 0, 1, 5])
+async def test_the_limit_is_how_many_get_in(limit, surplus):
+    gate = Gate(limit)
+    tasks = await enter(gate, limit + surplus)
+    inside = sum(task.done() for task in tasks)
+    assert inside == min(limit, limit + surplus)
+    statistics = gate.statistics()
+    assert (statistics.in_use, statistics.waiters) == (inside, max(0, surplus))
+    assert (statistics.limit, statistics.ceiling, statistics.cuts) == (limit, limit, 0)
+    assert repr(gate) == f"<Gate {inside}/{limit} in use, {max(0, surplus)} waiting>"
+    for _ in range(limit + surplus):
+        gate.release()
+        await turns()
+    assert all(task.done() for task in tasks)
+    assert gate.statistics().in_use == 0
+
+
+async def test_statistics_do_not_change():
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        Gate(1).statistics().limit = 2
+
+
+async def test_who_came_first_gets_in_first():
+    gate, order = Gate(1), []
+    await gate.acquire()
+
+    async def visit(number):
+        await gate.acquire()
+        order.append(number)
+        gate.release()
+
+    tasks = [asyncio.create_task(visit(number)) for number in range(20)]
+    await turns()
+    gate.release()
+    await asyncio.gather(*tasks)
+    assert order == list(range(20))
+
+
+async def test_nobody_overtakes_those_who_wait():
+    gate = Gate(1)
+    await gate.acquire()
+    (waiting,) = await enter(gate, 1)
+    gate.release()  # the place belongs to the waiter already, though its task has not run yet
+    assert not gate.try_acquire()
+    await waiting
+    gate.release()
+    assert gate.try_acquire()
+
+
+async def test_a_cancelled_waiter_leaves_the_queue():
+    gate = Gate(1)
+    await gate.acquire()
+    first, second = await enter(gate, 2)
+    first.cancel()
+    await turns()
+    assert gate.statistics().waiters == 1
+    gate.release()
+    await second
+    assert gate.statistics().in_use == 1
+
+
+async def test_a_waiter_that_is_cancelled_as_it_gets_its_place_passes_it_on():
+    gate = Gate(1)
+    await gate.acquire()
+    first, second = await enter(gate, 2)
+    gate.release()
+    first.cancel()  # in the same turn of the loop: the place was given and the task has not seen it
+    await turns()
+    assert first.cancelled()
+    assert second.done()
+    assert gate.statistics().in_use == 1
+
+
+async def test_a_waiter_that_is_cancelled_before_a_place_is_free_is_passed_over():
+    gate = Gate(1)
+    await gate.acquire()
+    first, second = await enter(gate, 2)
+    first.cancel()
+    gate.release()  # in the same turn of the loop: the first is still in the queue
+    await turns()
+    assert second.done()
+    assert gate.statistics().in_use == 1
+
+
+async def cancel_many(count):
+    """Tasks that want in, stay for a few turns and leave; two of three are cancelled at some moment of that."""
+    gate, rng = Gate(8), random.Random(1)
+
+    async def visit():
+        await gate.acquire()
+        try:
+            await turns(rng.randrange(4))
+        finally:
+            gate.release()
+
+    for _ in range(count // 100):
+        tasks = [asyncio.create_task(visit()) for _ in range(150)]
+        await turns(rng.randrange(5))
+        for task in rng.sample(tasks, 100):
+            task.cancel()
+            if rng.random() < 0.1:
+                await turns(1)
+            assert gate.statistics().in_use <= 8
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return gate.statistics()
+
+
+async def test_cancellations_leak_no_place():
+    statistics = await cancel_many(1_000)
+    assert (statistics.in_use, statistics.waiters) == (0, 0)
+
+
+@pytest.mark.soak
+async def test_ten_thousand_cancellations_leak_no_place():
+    statistics = await cancel_many(10_000)
+    assert (statistics.in_use, statistics.waiters) == (0, 0)
+
+
+async def test_closing_sends_everybody_away_who_waits():
+    gate = Gate(1)
+    await gate.acquire()
+    first, second, third = await enter(gate, 3)
+    second.cancel()
+    gate.close()
+    await turns()
+    for task in (first, third):
+        with pytest.raises(ClientStateError, match="closed while"):
+            await task
+    assert second.cancelled()
+    assert gate.statistics().in_use == 1
+    gate.release()
+    assert gate.statistics().in_use == 0
+
+
+async def test_a_waiter_that_is_cancelled_as_the_gate_closes_is_cancelled():
+    gate = Gate(1)
+    await gate.acquire()
+    (waiting,) = await enter(gate, 1)
+    gate.close()
+    waiting.cancel()
+    with pytest.raises((asyncio.CancelledError, ClientStateError)):
+        await waiting
+    assert gate.statistics().in_use == 1
+
+
+async def test_nobody_gets_into_a_closed_gate():
+    gate = Gate(1)
+    gate.close()
+    assert not gate.try_acquire()
+    with pytest.raises(ClientStateError):
+        await gate.acquire()
+
+
+def filled(ceiling, **settings):
+    gate = Gate(ceiling, **settings)
+    while gate.try_acquire():
+        pass
+    return gate
+
+
+@pytest.mark.parametrize(("before", "after"), [(16, 8), (3, 1), (2, 1), (1, 1)])
+def test_an_overload_halves_the_limit_but_never_below_one(before, after):
+    gate = Gate(before)
+    gate.overloaded(began=0, now=1)
+    assert gate.statistics().limit == after
+
+
+def test_what_was_sent_before_a_cut_cuts_no_more():
+    gate = Gate(16)
+    gate.overloaded(began=0, now=10)
+    for began in (0, 5, 9.999):
+        gate.overloaded(began=began, now=11)
+    assert gate.statistics().limit == 8
+    gate.overloaded(began=10, now=12)
+    assert (gate.statistics().limit, gate.statistics().cuts) == (4, 2)
+
+
+def test_after_a_cut_those_inside_stay_and_nobody_else_comes_in():
+    gate = filled(4)
+    gate.overloaded(began=0, now=1)
+    assert (gate.statistics().in_use, gate.statistics().limit) == (4, 2)
+    gate.release()
+    gate.release()
+    assert not gate.try_acquire()
+    gate.release()
+    assert gate.try_acquire()
+    assert not gate.try_acquire()
+
+
+def test_a_round_of_successes_in_a_full_gate_raises_the_limit_by_one():
+    gate = Gate(16)
+    gate.overloaded(began=0, now=1)
+    while gate.try_acquire():
+        pass
+    for _ in range(7):
+        gate.succeeded()
+    assert gate.statistics().limit == 8
+    gate.succeeded()
+    assert gate.statistics().limit == 9
+    assert gate.try_acquire()
+    for _ in range(9):
+        gate.succeeded()
+    assert gate.statistics().limit == 10
+
+
+async def test_a_raised_limit_lets_the_next_one_in():
+    gate = Gate(2)
+    gate.overloaded(began=0, now=1)
+    await gate.acquire()
+    (waiting,) = await enter(gate, 1)
+    gate.succeeded()
+    await waiting
+    assert (gate.statistics().limit, gate.statistics().in_use) == (2, 2)
+
+
+def test_successes_in_a_gate_that_is_not_full_raise_nothing():
+    gate = Gate(16)
+    gate.overloaded(began=0, now=1)
+    for _ in range(7):
+        assert gate.try_acquire()
+    for _ in range(100):
+        gate.succeeded()
+    assert gate.statistics().limit == 8
+
+
+def test_the_limit_never_passes_the_ceiling():
+    gate = filled(4)
+    gate.overloaded(began=0, now=1)
+    for _ in range(100):
+        gate.succeeded()
+    assert gate.statistics().limit == 4
+
+
+def test_a_cut_begins_a_new_round():
+    gate = filled(4)
+    gate.overloaded(began=0, now=1)
+    gate.succeeded()
+    gate.overloaded(began=1, now=2)
+    gate.succeeded()
+    assert gate.statistics().limit == 2
+    gate.succeeded()
+    assert gate.statistics().limit == 2
+    gate.succeeded()
+    assert gate.statistics().limit == 3
+
+
+def test_a_fixed_gate_does_not_adapt():
+    gate = filled(4, adaptive=False)
+    gate.overloaded(began=0, now=1)
+    gate.succeeded()
+    assert gate.statistics() == attrs.evolve(gate.statistics(), limit=4, cuts=0)
+
+
+def test_the_limit_finds_what_a_server_can_bear():
+    """A server that bears ten at once: the limit swings around it, and is not stuck at either end."""
+    gate, limits = Gate(64), []
+    for moment in range(2_000):
+        while gate.try_acquire():
+            pass
+        if gate.statistics().in_use > 10:
+            gate.overloaded(began=moment, now=moment)
+        else:
+            gate.succeeded()
+        gate.release()
+        limits.append(gate.statistics().limit)
+    settled = limits[500:]
+    assert min(settled) >= 5
+    assert max(settled) <= 11

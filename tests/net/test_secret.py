@@ -1,0 +1,89 @@
+"""A secret shows nothing of itself, and a header takes no text that could end it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+import pprint
+import traceback
+
+import attrs
+import pytest
+
+from tracket_async.errors import ConfigurationError
+from tracket_async.net.secret import Secret, header_text
+
+CANARY = "canary-7f3a"
+
+
+def test_a_secret_gives_its_text_to_who_asks_by_name():
+    assert Secret(CANARY).reveal() == CANARY
+    assert Secret(CANARY, before="Bearer ").reveal() == f"Bearer {CANARY}"
+
+
+def test_no_other_way_shows_it(caplog):
+    secret = Secret(CANARY, before="Bearer ")
+    logging.getLogger("t").warning("%s %r", secret, {"k": secret})
+    holder = attrs.make_class("Holder", ["secret"])(secret)
+    shown = [repr(secret), str(secret), f"{secret}", f"{secret!r:>30}", pprint.pformat([secret]), repr(holder)]
+    with pytest.raises(ValueError, match="") as caught:
+        raise ValueError(secret)
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown.append("".join(told.format()))
+    assert CANARY not in "".join([*shown, caplog.text])
+
+
+def test_it_cannot_be_pickled_and_a_copy_is_itself():
+    secret = Secret(CANARY)
+    with pytest.raises(TypeError, match="cannot be pickled") as caught:
+        pickle.dumps(secret)
+    assert CANARY not in str(caught.value)
+    assert copy.copy(secret) is secret
+    assert copy.deepcopy([secret])[0] is secret
+
+
+def test_equal_texts_are_equal_secrets_and_no_text_is_one():
+    assert Secret("a") == Secret("a")
+    assert hash(Secret("a")) == hash(Secret("a"))
+    assert Secret("a") != Secret("b")
+    assert Secret("a", before="x") != Secret("a")
+    assert Secret("a") != "a"
+
+
+def test_a_text_is_scrubbed_of_it():
+    assert Secret(CANARY, before="Bearer ").scrub(f"got 'Bearer {CANARY}', {CANARY}") == "got 'Bearer ***', ***"
+
+
+@pytest.mark.parametrize(("text", "scrubbed"), [("", "abcd"), ("abc", "abcd"), ("abcd", "***")])
+def test_what_is_too_short_to_be_a_secret_is_not_scrubbed(text, scrubbed):
+    assert Secret(text).scrub("abcd") == scrubbed
+
+
+@pytest.mark.parametrize("value", ["x", "Bearer abc", "~!@#$%^&*()"])
+def test_a_header_takes_visible_ascii_with_spaces_inside(value):
+    assert header_text("It", value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "a string, not NoneType"),
+        (b"x", "a string, not bytes"),
+        ("", "is empty"),
+        ("  \n", "is empty"),
+        (f"{CANARY}\n", "white space"),
+        (f" {CANARY}", "white space"),
+        (f"{CANARY}\r\nX-Other: 1", "a line end"),
+        (f"{CANARY}\nx", "a line end"),
+        (f"{CANARY}\0x", "a control character"),
+        (f"{CANARY}\tx", "a control character"),
+        (f"{CANARY}é", "outside ASCII"),
+        (f"{CANARY}\u2028x", "outside ASCII"),
+    ],
+)
+def test_anything_else_is_refused_without_being_shown(value, reason):
+    with pytest.raises(ConfigurationError, match=r"^The token") as caught:
+        header_text("The token", value)
+    assert reason in str(caught.value)
+    assert CANARY not in str(caught.value)

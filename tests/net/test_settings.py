@@ -1,0 +1,99 @@
+"""What the settings accept, and that they name what they refuse."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import pytest
+
+from tracket_async.errors import ConfigurationError
+from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
+
+SECONDS = [
+    (Timeouts, "connect"),
+    (Timeouts, "between_bytes"),
+    (Timeouts, "attempt"),
+    (Timeouts, "call"),
+    (Limits, "requests_per_second"),
+    (Limits, "keep_alive"),
+    (Limits, "dns_cache"),
+    (CallOptions, "deadline"),
+]
+SECONDS_OR_ZERO = [
+    (RetryPolicy, name) for name in ("base", "base_when_limited", "max_backoff", "max_retry_after", "jitter")
+]
+COUNTS = [
+    (RetryPolicy, "attempts"),
+    (RetryPolicy, "budget"),
+    (Limits, "concurrency"),
+    (Limits, "max_response_bytes"),
+    (CallOptions, "attempts"),
+]
+OPTIONAL = [
+    *[(Timeouts, field.name) for field in attrs.fields(Timeouts)],
+    (Limits, "requests_per_second"),
+    (RetryPolicy, "budget"),
+    (CallOptions, "deadline"),
+    (CallOptions, "attempts"),
+]
+
+
+def refused(cls, name, value):
+    with pytest.raises(ConfigurationError, match=rf"^{cls.__name__}\.{name} must be"):
+        cls(**{name: value})
+    return True
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    assert Timeouts() == Timeouts(connect=5, between_bytes=10, attempt=30, call=90)
+    assert RetryPolicy() == RetryPolicy(
+        attempts=4, base=0.5, base_when_limited=1, max_backoff=20, max_retry_after=300, jitter=1, budget=500
+    )
+    assert Limits().max_response_bytes == 32 * 1024 * 1024
+    assert Limits().adaptive
+    assert Limits().requests_per_second is None
+    assert CallOptions() == CallOptions(deadline=None, attempts=None)
+
+
+@pytest.mark.parametrize(("cls", "name"), SECONDS + SECONDS_OR_ZERO)
+def test_a_duration_is_a_finite_number_that_is_not_negative(cls, name):
+    assert getattr(cls(**{name: 0.001}), name) == 0.001
+    assert all(refused(cls, name, value) for value in (-0.001, math.inf, math.nan, "5", True, False))
+
+
+@pytest.mark.parametrize(("cls", "name"), SECONDS)
+def test_a_duration_in_which_something_must_happen_is_not_zero(cls, name):
+    assert refused(cls, name, 0)
+
+
+@pytest.mark.parametrize(("cls", "name"), SECONDS_OR_ZERO)
+def test_a_wait_may_be_zero(cls, name):
+    assert getattr(cls(**{name: 0}), name) == 0
+
+
+@pytest.mark.parametrize(("cls", "name"), COUNTS)
+def test_a_count_is_a_whole_number_from_one_up(cls, name):
+    assert getattr(cls(**{name: 1}), name) == 1
+    assert all(refused(cls, name, value) for value in (0, -1, 1.0, "1", True))
+
+
+@pytest.mark.parametrize(("cls", "name"), OPTIONAL)
+def test_none_means_without_a_limit_or_the_sessions_own(cls, name):
+    assert getattr(cls(**{name: None}), name) is None
+
+
+@pytest.mark.parametrize(("cls", "name"), [pair for pair in SECONDS + SECONDS_OR_ZERO + COUNTS if pair not in OPTIONAL])
+def test_none_is_refused_where_there_must_be_a_limit(cls, name):
+    assert refused(cls, name, None)
+
+
+def test_adaptive_is_true_or_false():
+    assert Limits(adaptive=False).adaptive is False
+    assert refused(Limits, "adaptive", 0)
+
+
+@pytest.mark.parametrize("settings", [Timeouts(), RetryPolicy(), Limits(), CallOptions()])
+def test_settings_do_not_change(settings):
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(settings, attrs.fields(type(settings))[0].name, 1)
