@@ -1,0 +1,280 @@
+"""What holds for every path: tokens, methods, bodies, headers, latency, and the ledger's account of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+V1 = "/api/1.0/worklogs"
+V2 = "/api/2.0/timeEntries"
+TOKEN = "/api/2.0/oauth2/token"
+
+
+@pytest.fixture
+async def emulator(serve, worklog, clock):
+    return await serve(seed=[worklog()], wall=clock, monotonic=clock, sleep=clock.sleep)
+
+
+@pytest.fixture
+async def http(emulator, connect):
+    return await connect(emulator)
+
+
+def credentials(emulator, **changes):
+    return {
+        "grant-type": "client-credentials",
+        "monday/account-id": emulator.account_id,
+        "client-id": emulator.client_id,
+        "client-secret": emulator.client_secret,
+        **changes,
+    }
+
+
+# ---- tokens
+
+
+async def test_credentials_buy_a_token_for_both_versions(emulator, http):
+    reply = await http("POST", TOKEN, body=credentials(emulator), headers={"Authorization": ""})
+    assert reply.status == 200
+    assert reply.json["token_type"] == "Bearer"
+    assert reply.json["expires_in"] == 3600
+    assert reply.headers["Cache-Control"] == "no-store"
+    for path in (V1, V2):
+        assert (await http("GET", path, token=reply.json["access_token"])).status == 200
+    assert emulator.token_requests == 1
+
+
+@pytest.mark.parametrize("key", ["monday/account-id", "client-id", "client-secret"])
+async def test_wrong_credentials_are_401_and_missing_ones_400(emulator, http, key):
+    reply = await http("POST", TOKEN, body=credentials(emulator, **{key: "wrong"}))
+    assert reply.status == 401
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+    without = credentials(emulator)
+    del without[key]
+    reply = await http("POST", TOKEN, body=without)
+    assert (reply.status, reply.json["field"]) == (400, key)
+    assert emulator.token_requests == 2
+
+
+async def test_another_grant_is_refused_by_name(emulator, http):
+    reply = await http("POST", TOKEN, body=credentials(emulator, **{"grant-type": "password"}))
+    assert (reply.status, reply.json["field"]) == (400, "grant-type")
+
+
+async def test_a_token_lives_as_long_as_it_was_promised(serve, connect, clock):
+    emulator = await serve(token_lifetime=60, monotonic=clock)
+    http = await connect(emulator)
+    token = (await http("POST", TOKEN, body=credentials(emulator))).json["access_token"]
+    clock.seconds += 59.9
+    assert (await http("GET", V1, token=token)).status == 200
+    # a second call forgets what has expired, and nothing else
+    await http("POST", TOKEN, body=credentials(emulator))
+    assert (await http("GET", V1, token=token)).status == 200
+    clock.seconds += 0.1
+    assert (await http("GET", V1, token=token)).status == 401
+    await http("POST", TOKEN, body=credentials(emulator))
+    assert (await http("GET", V1, token=token)).status == 401
+
+
+async def test_tokens_can_be_expired_at_once_but_not_the_fixed_ones(emulator, http):
+    token = (await http("POST", TOKEN, body=credentials(emulator))).json["access_token"]
+    emulator.expire_tokens()
+    assert (await http("GET", V1, token=token)).status == 401
+    assert (await http("GET", V1)).status == 200
+    assert (await http("GET", V1, token=emulator.read_only_token)).status == 200
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic abc", "Bearer ü"])
+async def test_no_token_and_a_wrong_one_are_401(emulator, raw, authorization):
+    for path in (V1, f"{V1}/w0001", V2, "/api/2.0/templates/timeEntry/fields/category/options"):
+        headers = ["Connection: close"]
+        if authorization is not None:
+            headers.append(f"Authorization: {authorization}")
+        emulator_without = type("", (), {"url": emulator.url, "token": "nobody"})
+        reply = await raw(emulator_without, path=path, headers=headers)
+        assert reply.status == "HTTP/1.1 401 Unauthorized"
+        assert reply.headers["www-authenticate"].startswith("Bearer")
+        assert reply.headers["content-type"] == "application/json"
+
+
+async def test_the_scheme_is_read_in_any_case(emulator, http):
+    assert (await http("GET", V1, headers={"Authorization": f"bEARER {emulator.token}"})).status == 200
+
+
+async def test_a_missing_header_says_so(emulator, http):
+    http._session.headers.clear()
+    async with http._session.get(emulator.url + V1) as response:
+        assert (response.status, (await response.json())["error"]) == (401, "the Authorization header is missing")
+
+
+async def test_the_token_that_only_reads_may_not_write(emulator, http, new_v1, new_v2):
+    token = emulator.read_only_token
+    for method, path, body in (
+        ("POST", V1, new_v1),
+        ("PUT", f"{V1}/w0001", {}),
+        ("DELETE", f"{V1}/w0001", None),
+        ("POST", V2, new_v2),
+        ("PUT", f"{V2}/w0001", {}),
+        ("DELETE", f"{V2}/w0001", None),
+    ):
+        reply = await http(method, path, body=body, token=token)
+        assert (reply.status, reply.json) == (403, {"error": "this token may only read"})
+    assert emulator.count == 1
+    assert emulator.ledger.count(committed=True) == 0
+
+
+# ---- paths, methods and bodies
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/1.0", V1 + "/", V2 + "//x", "/api/1.0/timeEntries", "/openapi"])
+async def test_a_path_that_is_none_is_404(http, emulator, path):
+    reply = await http("GET", path)
+    assert (reply.status, reply.json) == (404, {"error": "there is nothing at this path"})
+    assert emulator.ledger.entries[-1].route == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        (V1, "GET, POST"),
+        (f"{V1}/w0001", "GET, PUT, DELETE"),
+        (V2, "GET, POST"),
+        (f"{V2}/w0001", "GET, PUT, DELETE"),
+        (TOKEN, "POST"),
+        ("/api/2.0/templates/timeEntry/fields/category/options", "GET"),
+        ("/openapi.json", "GET"),
+    ],
+)
+async def test_a_method_that_a_path_does_not_have_is_405_and_names_those_it_has(http, path, allow):
+    for method in ("PATCH", "OPTIONS"):
+        reply = await http(method, path)
+        assert (reply.status, reply.headers["Allow"]) == (405, allow)
+        assert reply.json == {"error": f"only {allow} can be used here"}
+    assert (await http("HEAD", path)).status == 405
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff{}", "not JSON"),
+        (b'{"worklogMinutes": NaN}', "NaN"),
+        (b'{"worklogMinutes": -Infinity}', "Infinity"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"worklogMinutes": ' + b"1" * 5000 + b"}", "not JSON"),
+        (b"[]", "must be a JSON object"),
+        (b"null", "must be a JSON object"),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [("POST", V1), ("PUT", f"{V2}/w0001"), ("POST", TOKEN)])
+async def test_a_body_that_is_no_json_object_is_400(http, method, path, body, says):
+    reply = await http(method, path, raw=body)
+    assert reply.status == 400
+    assert says in reply.json["error"]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "text/json", "x/y+json"])
+async def test_a_body_that_is_not_declared_to_be_json_is_415(http, new_v1, content_type):
+    reply = await http("POST", V1, raw=b"{}", headers={"Content-Type": content_type})
+    assert reply.status == 415
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "application/vnd.x+json", "APPLICATION/JSON"]
+)
+async def test_json_may_be_declared_in_several_ways(http, content_type):
+    reply = await http("PUT", f"{V1}/w0001", raw=b"{}", headers={"Content-Type": content_type})
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize(("size", "status"), [(99, 200), (100, 200), (101, 413)])
+async def test_a_body_may_be_as_large_as_the_limit(serve, connect, worklog, size, status):
+    http = await connect(await serve(seed=[worklog()], body_limit=100))
+    body = b'{"description":"' + b"x" * (size - 18) + b'"}'
+    assert len(body) == size
+    reply = await http("PUT", f"{V1}/w0001", raw=body)
+    assert reply.status == status
+    if status == 413:
+        assert reply.json == {"error": "the body is larger than 100 bytes"}
+
+
+async def test_a_compressed_body_is_read_and_its_real_size_counts(serve, connect, worklog):
+    emulator = await serve(seed=[worklog()], body_limit=10_000)
+    http = await connect(emulator)
+    headers = {"Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"description":"zipped"}')
+    assert (await http("PUT", f"{V1}/w0001", raw=body, headers=headers)).status == 200
+    assert emulator.ledger.entries[-1].body == b'{"description":"zipped"}'
+    bomb = gzip.compress(b" " * 1_000_000)
+    assert (await http("PUT", f"{V1}/w0001", raw=bomb, headers=headers)).status == 413
+    reply = await http("PUT", f"{V1}/w0001", raw=b"no gzip at all", headers=headers)
+    assert reply.status == 400
+    assert "cannot be read" in reply.json["error"]
+
+
+async def test_a_parameter_that_is_given_twice_is_refused_by_name(http):
+    reply = await http("GET", f"{V2}?size=1&size=2")
+    assert (reply.status, reply.json) == (400, {"error": "size must be given once", "field": "size"})
+
+
+async def test_parameters_that_mean_nothing_are_ignored_whatever_bytes_they_hold(emulator, raw):
+    for query in ("x=%FF", "%FF=%ED%A0%80", "=", "&&", "x=%00"):
+        reply = await raw(emulator, path=f"{V2}?{query}", headers=["Connection: close"])
+        assert reply.status == "HTTP/1.1 200 OK", query
+    reply = await raw(emulator, path=f"{V2}?after=%FF%00", headers=["Connection: close"])
+    assert reply.status == "HTTP/1.1 400 Bad Request"
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(emulator, caplog):
+    host, port = emulator.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST {V1} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
+    )
+    await writer.drain()
+    while not emulator.ledger.in_progress:
+        await asyncio.sleep(0)
+    writer.transport.abort()
+    while emulator.ledger.in_progress:
+        await asyncio.sleep(0)
+    assert emulator.ledger.entries[-1].status is None
+    assert emulator.count == 1
+    assert not caplog.records
+
+
+# ---- every response
+
+
+@pytest.mark.parametrize(("path", "status"), [(V1, 200), ("/nowhere", 404), (f"{V2}?size=0", 400), (TOKEN, 405)])
+async def test_every_response_has_the_servers_date_and_an_id_of_its_own(emulator, http, clock, path, status):
+    replies = [await http("GET", path) for _ in range(2)]
+    for number, reply in enumerate(replies, start=1):
+        assert reply.status == status
+        assert parsedate_to_datetime(reply.headers["Date"]).timestamp() == clock.seconds
+        assert reply.headers["X-Request-Id"] == f"req-{number:08d}"
+
+
+async def test_latency_comes_after_the_token_is_known_to_be_good(serve, connect, clock):
+    http = await connect(await serve(latency=0.05, sleep=clock.sleep))
+    assert (await http("GET", V1, token="wrong")).status == 401
+    assert clock.slept == []
+    await http("GET", V1)
+    await http("GET", "/openapi.json")
+    assert clock.slept == [0.05, 0.05]
+
+
+async def test_latency_holds_up_nobody_else(serve, connect):
+    waiting = asyncio.Barrier(9)
+
+    async def sleep(seconds):
+        await waiting.wait()
+
+    http = await connect(await serve(latency=1, sleep=sleep))
+    requests = [asyncio.create_task(http("GET", V1)) for _ in range(8)]
+    await waiting.wait()  # all eight are in their sleep at the same time
+    assert {(await request).status for request in requests} == {200}
