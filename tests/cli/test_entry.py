@@ -68,8 +68,8 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
         (("lst",), 'Unknown command "lst". Did you mean "list"?'),
         (("list", "--limt", "1"), "Unknown option: --limt. Did you mean --limit?"),
         (
-            ("list", "--limit", "many"),
-            'Invalid value for --limit: unable to convert "many" into int. See tracket list --help',
+            ("list", "--limit", "x"),
+            'Invalid value for --limit: unable to convert "x" into int. See tracket list --help',
         ),
         (("list", "--limit", "-1"), "--limit must be 0 (all) or more, not -1"),
         (("list", "--columns", "id,size"), "there is no column 'size'"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
 import stat
+import threading
 
 import pytest
 
-from tracket_async.cli import target
+from tracket_async.cli import output, target
 from tracket_async.errors import StorageError, UsageError
 
 
@@ -159,3 +161,19 @@ async def test_file_and_folder_are_on_the_disk_before_the_end(tmp_path, monkeypa
 async def test_standard_output_gets_the_bytes_in_order(capsysbinary):
     await write("-", "é\n".encode(), b"two\n")
     assert capsysbinary.readouterr().out == "é\ntwo\n".encode()
+
+
+async def test_a_slow_reader_of_standard_output_does_not_stop_the_event_loop(monkeypatch):
+    written, read = [], threading.Event()
+
+    def slow(data):
+        read.wait()
+        written.append(data)
+
+    monkeypatch.setattr(output, "write", slow)
+    task = asyncio.create_task(write("-", b"one"))
+    await asyncio.sleep(0)  # the loop still runs while nobody reads
+    assert written == []
+    read.set()
+    await task
+    assert written == [b"one"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import attrs
@@ -59,7 +59,7 @@ def named_columns(text: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
+def refusals() -> Generator[None]:
     """What a model refuses becomes the user's mistake: ``ValueError`` and ``TypeError`` become `UsageError`."""
     try:
         yield

@@ -44,9 +44,8 @@ CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.RateLimitedError, ExitCode.EXHAUSTED),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
     (Terminated, ExitCode.TERMINATED),
-    (BaseException, ExitCode.INCOMPLETE),
 )
-"""The first row that fits counts."""
+"""The first row that fits counts; anything else is `ExitCode.INCOMPLETE`."""
 
 EXPECTED: Final[tuple[type[BaseException], ...]] = (errors.TracketError, OSError)
 """What can happen to a program without a mistake in it."""
@@ -62,7 +61,7 @@ def exit_code(error: BaseException) -> ExitCode:
 
     Retries that were used up (``stopped_by``) count before the kind of failure, unless the failure is a refusal.
     """
-    code = next(code for kind, code in CODES if isinstance(error, kind))
+    code = next((code for kind, code in CODES if isinstance(error, kind)), ExitCode.INCOMPLETE)
     if code is ExitCode.INCOMPLETE and isinstance(error, errors.RequestError) and error.stopped_by is not None:
         return ExitCode.EXHAUSTED
     return code

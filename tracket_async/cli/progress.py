@@ -9,7 +9,7 @@ import contextlib
 import datetime as dt
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -130,7 +130,7 @@ class Bar:
 
 
 @contextlib.contextmanager
-def meter(mode: Mode, what: str, *, clock: Clock = time.monotonic) -> Iterator[Meter]:
+def meter(mode: Mode, what: str, *, clock: Clock = time.monotonic) -> Generator[Meter]:
     """A meter for the time of the ``with``.
 
     Args:

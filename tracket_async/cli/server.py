@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ GRACE: Final = 5.0
 
 
 @contextlib.asynccontextmanager
-async def emulator(*arguments: str) -> AsyncIterator[dict[str, str]]:
+async def emulator(*arguments: str) -> AsyncGenerator[dict[str, str]]:
     """The ``TRACKET_*`` settings of an emulator that listens.
 
     Args:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -85,7 +85,7 @@ class File:
             self._file.write(data)
 
     @contextlib.contextmanager
-    def _storage(self) -> Iterator[None]:
+    def _storage(self) -> Generator[None]:
         try:
             yield
         except OSError as error:
@@ -95,7 +95,7 @@ class File:
 
 
 @contextlib.contextmanager
-def opened(name: str) -> Iterator[Target]:
+def opened(name: str) -> Generator[Target]:
     """The target of that name; ``-`` is standard output."""
     if name == STANDARD_OUTPUT:
         yield StandardOutput()
