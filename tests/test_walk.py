@@ -1,0 +1,322 @@
+"""Walking pages: what comes, how far ahead is read, what a walk survives and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import gc
+from contextlib import aclosing
+
+import pytest
+
+from tracket_async.errors import CursorLoopError, ServerError, TracketError
+from tracket_async.models import Page, Worklog
+from tracket_async.walk import MAX_EMPTY_PAGES, Ascent, CursorGuard, Walk
+
+DAY = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
+
+
+def worklog(number: int, *, day: int | None = None) -> Worklog:
+    return Worklog(
+        id=f"w{number}", user_id="u", date=DAY + dt.timedelta(days=number if day is None else day), minutes=30
+    )
+
+
+class Server:
+    """Pages of two worklogs each; remembers which were asked for, and lets a test hold one back or fail it."""
+
+    def __init__(self, pages: int, *, fail: dict[str | None, Exception] | None = None) -> None:
+        self.pages = pages
+        self.asked: list[str | None] = []
+        self.cancelled: list[str | None] = []
+        self.held: dict[str | None, asyncio.Event] = {}
+        self.fail = fail or {}
+
+    async def __call__(self, cursor: str | None) -> Page:
+        self.asked.append(cursor)
+        try:
+            if cursor in self.held:
+                await self.held[cursor].wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(cursor)
+            raise
+        if cursor in self.fail:
+            raise self.fail[cursor]
+        number = 0 if cursor is None else int(cursor)
+        last = number + 1 >= self.pages
+        items = [worklog(2 * number), worklog(2 * number + 1)]
+        return Page(items=items, next_cursor=None if last else str(number + 1), total=2 * self.pages)
+
+
+async def settle() -> None:
+    """Lets every task run until it waits for something."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def collect(got: list, items) -> None:
+    async for item in items:
+        got.append(item)  # noqa: PERF401 - what came before an error is to be kept
+
+
+def others() -> set[asyncio.Task]:
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+async def test_awaiting_a_walk_gives_its_first_page_and_asks_for_no_other():
+    server = Server(3)
+    page = await Walk(server)
+    assert [w.id for w in page.items] == ["w0", "w1"]
+    assert (page.next_cursor, page.total, server.asked) == ("1", 6, [None])
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1, 2, 10])
+async def test_iterating_gives_every_worklog_in_the_servers_order(read_ahead):
+    server = Server(4)
+    assert [w.id async for w in Walk(server, read_ahead=read_ahead)] == [f"w{n}" for n in range(8)]
+    assert server.asked == [None, "1", "2", "3"]
+    assert not others()
+
+
+async def test_a_walk_can_be_iterated_again_and_by_two_tasks_at_once():
+    walk = Walk(Server(3))
+
+    async def ids():
+        return [w.id async for w in walk]
+
+    first, second = await asyncio.gather(ids(), ids())
+    assert first == second == await ids() == [f"w{n}" for n in range(6)]
+
+
+async def test_pages_begin_at_a_cursor_and_carry_the_next():
+    pages = [page async for page in Walk(Server(4)).pages("2")]
+    assert [page.items[0].id for page in pages] == ["w4", "w6"]
+    assert [page.next_cursor for page in pages] == ["3", None]
+
+
+async def test_items_begin_at_a_cursor():
+    assert [w.id async for w in Walk(Server(4)).items("3")] == ["w6", "w7"]
+
+
+@pytest.mark.parametrize(("read_ahead", "asked"), [(0, 1), (1, 2), (2, 3), (3, 4)])
+async def test_exactly_so_many_pages_are_read_ahead_of_the_one_in_use(read_ahead, asked):
+    server = Server(10)
+    async with aclosing(Walk(server, read_ahead=read_ahead).pages()) as pages:
+        await anext(pages)
+        await settle()
+        assert len(server.asked) == asked
+        await anext(pages)
+        await settle()
+        assert len(server.asked) == asked + 1
+
+
+async def test_a_negative_read_ahead_is_refused():
+    with pytest.raises(ValueError, match="read_ahead"):
+        Walk(Server(1), read_ahead=-1)
+
+
+async def test_closing_a_walk_cancels_and_awaits_the_page_read_ahead():
+    server = Server(5)
+    server.held["1"] = asyncio.Event()
+    async with aclosing(aiter(Walk(server))) as worklogs:
+        assert (await anext(worklogs)).id == "w0"
+        await settle()
+        assert server.asked == [None, "1"]
+    assert server.cancelled == ["1"]
+    assert not others()
+
+
+async def test_an_exception_in_the_loop_leaves_no_task_behind():
+    server = Server(5)
+    server.held["1"] = asyncio.Event()
+
+    async def fail():
+        async with aclosing(Walk(server).pages()) as pages:
+            async for _ in pages:
+                await settle()
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert server.cancelled == ["1"]
+    assert not others()
+
+
+async def test_cancelling_whoever_iterates_leaves_no_task_behind():
+    server = Server(5)
+    server.held["2"] = asyncio.Event()
+
+    async def count():
+        return [w async for w in Walk(server)]
+
+    task = asyncio.create_task(count())
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert server.cancelled == ["2"]
+    assert not others()
+
+
+async def test_a_walk_that_is_dropped_is_closed_by_the_loop():
+    server = Server(5)
+    server.held["1"] = asyncio.Event()
+    worklogs = aiter(Walk(server))
+    await anext(worklogs)
+    await settle()
+    del worklogs
+    gc.collect()
+    await settle()
+    assert server.cancelled == ["1"]
+    assert not others()
+
+
+async def test_an_error_read_ahead_that_nobody_comes_to_see_is_no_complaint():
+    """The loop would say "Task exception was never retrieved", and here warnings and logged errors are failures."""
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    server = Server(5, fail={"1": ServerError("down")})
+    async with aclosing(aiter(Walk(server))) as worklogs:
+        await anext(worklogs)
+        await settle()
+    del worklogs
+    gc.collect()
+    assert not complaints
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1, 3])
+async def test_an_error_comes_after_every_worklog_before_it_and_carries_the_cursor_to_resume_from(read_ahead):
+    server = Server(5, fail={"3": ServerError("down")})
+    walk = Walk(server, read_ahead=read_ahead)
+    got = []
+    with pytest.raises(ServerError) as caught:
+        await collect(got, walk)
+    assert ([w.id for w in got], caught.value.cursor) == ([f"w{n}" for n in range(6)], "3")
+    server.fail.clear()
+    await collect(got, walk.items(caught.value.cursor))
+    assert [w.id for w in got] == [f"w{n}" for n in range(10)]
+
+
+async def test_an_error_on_the_first_page_resumes_where_the_walk_began():
+    for start in (None, "2"):
+        with pytest.raises(TracketError) as caught:
+            await anext(Walk(Server(5, fail={start: ServerError("down")})).pages(start))
+        assert caught.value.cursor == start
+
+
+async def test_a_fetch_that_is_cancelled_from_elsewhere_does_not_leave_the_walk_waiting():
+    async def fetch(_cursor):
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await anext(Walk(fetch).pages())
+    assert not others()
+
+
+def chain(*cursors: str | None, items: int = 1):
+    """A server whose nth page has the nth cursor as its next."""
+    asked = []
+
+    async def fetch(cursor):
+        asked.append(cursor)
+        return Page(items=[worklog(len(asked))] * items, next_cursor=cursors[len(asked) - 1])
+
+    return fetch
+
+
+@pytest.mark.parametrize("cursors", [("a", "a"), ("a", "b", "a"), ("a", "b", "c", "b")])
+async def test_cursors_that_go_round_in_a_circle_end_the_walk_after_the_page_that_closes_it(cursors):
+    got = []
+    with pytest.raises(CursorLoopError) as caught:
+        await collect(got, Walk(chain(*cursors), read_ahead=0))
+    assert len(got) == len(cursors)
+    assert caught.value.cursor is None
+
+
+async def test_coming_back_to_the_cursor_that_the_walk_began_at_is_a_circle():
+    with pytest.raises(CursorLoopError):
+        _ = [page async for page in Walk(chain("b", "start")).pages("start")]
+
+
+async def test_empty_pages_do_not_end_a_walk():
+    async def fetch(cursor):
+        number = 0 if cursor is None else int(cursor)
+        return Page(items=[worklog(9)] if number == 500 else [], next_cursor=None if number == 500 else str(number + 1))
+
+    assert [w.id async for w in Walk(fetch)] == ["w9"]
+
+
+def test_the_thousandth_empty_page_in_a_row_is_an_error():
+    guard = CursorGuard(None)
+    for number in range(MAX_EMPTY_PAGES - 1):
+        guard.check(0, f"a{number}")
+    guard.check(1, "full")
+    for number in range(MAX_EMPTY_PAGES - 1):
+        guard.check(0, f"b{number}")
+    with pytest.raises(CursorLoopError, match="1,000 empty pages"):
+        guard.check(0, "one more")
+
+
+def test_an_empty_last_page_is_never_an_error():
+    guard = CursorGuard(None)
+    for number in range(MAX_EMPTY_PAGES - 1):
+        guard.check(0, str(number))
+    guard.check(0, None)
+
+
+async def test_what_the_server_cannot_filter_is_left_out_of_items_and_pages_and_cursors_stay():
+    walk = Walk(Server(3), keep=lambda w: w.id in {"w1", "w4"})
+    assert [w.id for w in (await walk).items] == ["w1"]
+    pages = [page async for page in walk.pages()]
+    assert [[w.id for w in page.items] for page in pages] == [["w1"], [], ["w4"]]
+    assert [page.next_cursor for page in pages] == ["1", "2", None]
+    assert [w.id async for w in walk] == ["w1", "w4"]
+
+
+def listing(*days: int, size: int = 2):
+    """A server that lists worklogs of these days, in this order."""
+    asked = []
+
+    async def fetch(cursor):
+        asked.append(cursor)
+        begin = 0 if cursor is None else int(cursor)
+        end = begin + size
+        items = [worklog(n, day=day) for n, day in enumerate(days)][begin:end]
+        return Page(items=items, next_cursor=str(end) if end < len(days) else None)
+
+    fetch.asked = asked
+    return fetch
+
+
+async def test_an_ascending_list_without_an_end_is_left_at_the_first_page_past_it():
+    fetch = listing(1, 2, 3, 4, 5, 6)
+    until = DAY + dt.timedelta(days=2)
+    walk = Walk(fetch, until=until, keep=lambda w: w.date <= until)
+    assert [w.date.day for w in [w async for w in walk]] == [7, 8]
+    assert fetch.asked == [None, "2"]
+
+
+@pytest.mark.parametrize("days", [(6, 5, 4, 3, 2, 1), (5, 1, 6, 2, 4, 3), (9, 9, 1, 2), (9, 9, 9, 9)])
+async def test_a_list_not_seen_to_ascend_is_read_to_its_end(days):
+    until = DAY + dt.timedelta(days=2)
+    walk = Walk(listing(*days), until=until, keep=lambda w: w.date <= until)
+    assert len([w async for w in walk]) == sum(day <= 2 for day in days)
+
+
+@pytest.mark.parametrize(
+    ("pages", "proven", "broken"),
+    [
+        ([], False, False),
+        ([[1, 1], [1]], False, False),
+        ([[1], [2]], True, False),
+        ([[1, 1, 2]], True, False),
+        ([[2, 1]], False, True),
+        ([[1, 2], [], [1]], False, True),
+        ([[2], [1], [3]], False, True),
+    ],
+)
+def test_an_ascent_is_proven_by_one_step_up_and_broken_by_one_step_down(pages, proven, broken):
+    ascent = Ascent()
+    for page in pages:
+        ascent.see([DAY + dt.timedelta(days=day) for day in page])
+    assert (ascent.proven, ascent.broken) == (proven, broken)

@@ -1,0 +1,84 @@
+"""Servers for the tests of windows: a list of rows, and who walks it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from operator import itemgetter
+
+from tracket_async.models import Page
+from tracket_async.windows.chain import Keys
+from tracket_async.windows.plan import Plan
+
+START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+DAY = dt.timedelta(days=1)
+MICROSECOND = dt.timedelta(microseconds=1)
+KEYS = Keys(itemgetter(0), itemgetter(1))
+
+
+def rows_of(days) -> list[tuple[dt.datetime, str]]:
+    """A row for each number of days after `START`, with an id of its own."""
+    return [(START + day * DAY, f"w{number}") for number, day in enumerate(days)]
+
+
+class Server:
+    """Pages of rows, as API 2.0 (both bounds, totals) or 1.0 (the lower bound alone) lists them."""
+
+    def __init__(self, rows, *, size, v2=True, order="ascending"):
+        self.rows = list(rows)
+        self.size = size
+        self.v2 = v2
+        self.order = order
+
+    def __call__(self, since, until, cursor) -> Page:
+        rows = self.rows
+        if self.order == "ascending":
+            rows = sorted(rows, key=itemgetter(0))
+        if self.order == "descending":
+            rows = sorted(rows, key=itemgetter(0), reverse=True)
+        rows = [row for row in rows if since is None or row[0] >= since]
+        if self.v2:
+            rows = [row for row in rows if until is None or row[0] <= until]
+        begin = 0 if cursor is None else int(cursor)
+        end = begin + self.size
+        return Page(
+            items=rows[begin:end],
+            next_cursor=str(end) if end < len(rows) else None,
+            total=len(rows) if self.v2 else None,
+        )
+
+
+def simulate(server, span, *, workers=3, ordered=False, seed=0, states=(), until=None, notices=None, meanwhile=None):
+    """Walks a plan with so many pages on their way at once, which arrive in an order that ``seed`` decides.
+
+    ``until`` stops after so many pages. Returns the batches that were handed over, and the plan.
+    """
+    chance = random.Random(seed)
+    plan = Plan(
+        span,
+        KEYS,
+        workers=workers,
+        ordered=ordered,
+        states=states,
+        on_notice=None if notices is None else notices.append,
+    )
+    flying, batches, pages = [], [], 0
+    while until is None or pages < until:
+        while len(flying) < workers and (ask := plan.next()) is not None:
+            chain = ask.chain
+            flying.append((ask, server(chain.asked_since, chain.asked_until, chain.cursor)))
+        if not flying:
+            assert plan.finished
+            assert not plan.ledger.held
+            break
+        plan.arrived(*flying.pop(chance.randrange(len(flying))))
+        pages += 1
+        if meanwhile is not None:
+            meanwhile(plan, flying)
+        while plan.ledger.out:
+            batches.append(plan.ledger.out.popleft())
+    return batches, plan
+
+
+def items_of(batches):
+    return [item for batch in batches for item in batch.items]
