@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+
 from tracket_async.emulator import Emulator
 
 
@@ -65,6 +66,17 @@ class Http:
 
     async def walk_v2(self, **query):
         return await self.walk("/api/2.0/timeEntries", "items", "after", "nextCursor", **query)
+
+
+@pytest.fixture
+def until():
+    """Lets the loop turn until something is so; the test's time limit is what ends it otherwise."""
+
+    async def turn(condition):
+        while not condition():  # noqa: ASYNC110 -- there is no event for what a server has noticed
+            await asyncio.sleep(0)
+
+    return turn
 
 
 @pytest.fixture

@@ -229,19 +229,17 @@ async def test_parameters_that_mean_nothing_are_ignored_whatever_bytes_they_hold
     assert reply.status == "HTTP/1.1 400 Bad Request"
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(emulator, caplog):
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(emulator, caplog, until):
     host, port = emulator.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    _, writer = await asyncio.open_connection(host, int(port))
     writer.write(
         f"POST {V1} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.token}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
     )
     await writer.drain()
-    while not emulator.ledger.in_progress:
-        await asyncio.sleep(0)
+    await until(lambda: emulator.ledger.in_progress)
     writer.transport.abort()
-    while emulator.ledger.in_progress:
-        await asyncio.sleep(0)
+    await until(lambda: not emulator.ledger.in_progress)
     assert emulator.ledger.entries[-1].status is None
     assert emulator.count == 1
     assert not caplog.records
