@@ -13,14 +13,14 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 
 
 def write(content: Mapping[str, Any]) -> bytes:
-    """An object as JSON, in ASCII.
+    """An object as JSON, in UTF-8.
 
     Raises:
-        UsageError: it holds what JSON cannot say: infinity or NaN, an object of some class, itself.
+        UsageError: it holds what JSON cannot say: infinity, NaN, half of a surrogate pair, an object, itself.
     """
     problem: Exception
     try:
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+        return json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         problem = error
     raise UsageError(f"This cannot be written as JSON: {problem}")

@@ -28,6 +28,15 @@ def read_moment(text: str) -> dt.datetime:
         moment = msgspec.convert(text, dt.datetime)
     except msgspec.ValidationError:
         moment = dt.datetime.fromisoformat(text)
+    return in_utc(moment)
+
+
+def in_utc(moment: dt.datetime) -> dt.datetime:
+    """A datetime of any offset in UTC; one without is taken to be in UTC.
+
+    Raises:
+        ValueError: in UTC it is outside of the years 1 to 9999.
+    """
     if moment.tzinfo is None:
         return moment.replace(tzinfo=dt.UTC)
     try:

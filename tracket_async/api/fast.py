@@ -24,7 +24,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from tracket_async.api.dates import read_day
+from tracket_async.api.dates import in_utc, read_day
 from tracket_async.api.decode import FAILURES
 from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, OBJECT, STATUS, STATUSES, Kind, Layout, leaf
 from tracket_async.models import Worklog
@@ -129,17 +129,17 @@ class _Step:
     """What becomes of a decoded value of one kind, which stands for ``{0}``.
 
     Attributes:
-        unusual: a condition under which the value is left to the general path; ``""`` without one.
+        unless: a condition under which the value is the attribute's as it is; ``""`` for never.
         result: an expression for the attribute's value.
     """
 
-    unusual: str = ""
+    unless: str = ""
     result: str = "{0}"
 
 
 _AS_IT_IS: Final = _Step()
 _STEPS: Final[Mapping[Kind, _Step]] = {
-    MOMENT: _Step(unusual="{0}.tzinfo is not UTC"),  # it has another offset, or none
+    MOMENT: _Step(unless="{0} is None or {0}.tzinfo is UTC", result="in_utc({0})"),
     DAY: _Step(result="read_day({0})"),
     STATUS: _Step(result="known_status({0}, {0})"),
 }
@@ -163,13 +163,13 @@ def _generate(
         "Worklog": Worklog,
         "Unusual": _Unusual,
         "UTC": dt.UTC,
+        "in_utc": in_utc,
         "read_day": read_day,
         "known_status": STATUSES.get,
         **{f"split_{member}": split for member, split in layout.splits.items()},
     }
     values = {name: _default(attribute) for name, attribute in ATTRIBUTES.items()}
     lines: list[str] = []
-    unusual: list[str] = []
     for index, (member, attributes) in enumerate(layout.groups.items()):
         source = f"struct.m{index}"
         lines += _take_apart(layout, member, attributes, source)
@@ -177,12 +177,14 @@ def _generate(
             kind = layout.kinds[name]
             step = _STEPS.get(kind, _AS_IT_IS)
             if kind != OBJECT and len(attributes) > 1:
-                unusual.append(f"{name} is not None and type({name}) is not {kind.wire_type.__name__}")
-            elif step.unusual:
-                required = ATTRIBUTES[name].default is attrs.NOTHING
-                unusual.append(("" if required else f"{name} is not None and ") + step.unusual.format(name))
-            values[name] = step.result.format(name)
-    lines += [f"if {' or '.join(unusual)}:", "    raise Unusual", *end(values)]
+                # The Struct has not looked at what is inside an object.
+                lines.append(f"if {name} is not None and type({name}) is not {kind.wire_type.__name__}: raise Unusual")
+            if step.unless:
+                lines.append(f"if not ({step.unless}): {name} = {step.result}".format(name))
+                values[name] = name
+            else:
+                values[name] = step.result.format(name)
+    lines += end(values)
     source = "\n".join(
         [
             "def take_apart(structs):",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Final, Literal
+
+import attrs
 
 from tracket_async.api.calls import Query, RestWire
 from tracket_async.api.dates import first_millisecond, write_day
@@ -72,18 +73,23 @@ def wire(*, cursor_parameter: str = "cursor", start_date: StartDate = "moment") 
         default_origin="https://tracket.dev",
         max_page_size=None,
         path="/api/1.0/worklogs",
-        filter_query=partial(filter_query, write_start=START_DATES[start_date]),
+        filter_query=FilterQuery(START_DATES[start_date]),
         cursor_parameter=cursor_parameter,
     )
 
 
-def filter_query(wanted: WorklogFilter, *, write_start: Callable[[dt.datetime], str]) -> Query:
-    """``startDate`` is all that 1.0 can be asked for.
+@attrs.frozen
+class FilterQuery:
+    """What of a query says which worklogs: ``startDate``, which is all that 1.0 can be asked for.
 
-    Raises:
-        UnsupportedError: the filter asks for one of `NOT_OFFERED`.
+    Raises `UnsupportedError` when the filter asks for one of `NOT_OFFERED`.
     """
-    for name in NOT_OFFERED:
-        if getattr(wanted, name) != getattr(_ALL, name):
-            raise UnsupportedError(f"API 1.0 cannot list by {name}; leave it out, or use API 2.0")
-    return () if wanted.since is None else (("startDate", write_start(wanted.since)),)
+
+    write_start: Callable[[dt.datetime], str]
+
+    def __call__(self, wanted: WorklogFilter) -> Query:
+        """The query's names and values."""
+        for name in NOT_OFFERED:
+            if getattr(wanted, name) != getattr(_ALL, name):
+                raise UnsupportedError(f"API 1.0 cannot list by {name}; leave it out, or use API 2.0")
+        return () if wanted.since is None else (("startDate", self.write_start(wanted.since)),)

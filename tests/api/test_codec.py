@@ -1,0 +1,233 @@
+"""Models out and back in, and what is said of what cannot be read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import pickle
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracket_async.api.faults import json_type
+from tracket_async.api.request import Response
+from tracket_async.api.versions import WIRES
+from tracket_async.errors import MalformedResponseError, ResponseError, UnreadableResponseError
+from tracket_async.fields import UNSET
+from tracket_async.models import ApprovalStatus, NewWorklog, Worklog, WorklogChanges
+
+ONLY_2 = ("team_id", "project_id", "board_id", "parent_item_id", "custom_fields")
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+IDS = TEXT.filter(str.strip)
+MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
+DAYS = st.dates().map(lambda day: dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC))
+MINUTES = st.floats(min_value=0, allow_infinity=False) | st.integers(0, 10**15)
+OPTIONS = st.dictionaries(TEXT.filter(lambda name: name not in ("", "category", "project")), TEXT, max_size=3)
+STATUSES = st.none() | st.sampled_from(ApprovalStatus) | st.just("paid")
+
+
+def maybe(values):
+    return st.none() | values
+
+
+def worklogs(version):
+    common = {
+        "id": IDS,
+        "user_id": IDS,
+        "date": MOMENTS if version == "1.0" else DAYS,
+        "minutes": MINUTES,
+        "item_id": maybe(IDS),
+        "description": maybe(TEXT),
+        "category_id": maybe(IDS),
+        "billable_minutes": maybe(MINUTES),
+        "created_date": maybe(MOMENTS),
+        "updated_date": maybe(MOMENTS),
+        "approval_status": STATUSES,
+        "approver_user_id": maybe(IDS),
+    }
+    more = {name: maybe(IDS) for name in ONLY_2[:-1]} | {"custom_fields": OPTIONS}
+    return st.builds(Worklog, **(common if version == "1.0" else common | more))
+
+
+def new_worklogs(version):
+    more = {} if version == "1.0" else {"team_id": maybe(IDS), "project_id": maybe(IDS), "custom_fields": OPTIONS}
+    return st.builds(
+        NewWorklog,
+        item_id=IDS,
+        user_id=IDS,
+        date=MOMENTS if version == "1.0" else DAYS,
+        minutes=MINUTES,
+        description=maybe(TEXT),
+        category_id=maybe(IDS),
+        billable_minutes=maybe(MINUTES),
+        **more,
+    )
+
+
+def answer(body):
+    return Response(status=200, headers={}, body=body)
+
+
+@pytest.mark.parametrize("version", WIRES)
+@given(data=st.data())
+def test_any_worklog_goes_out_and_comes_back_equal(version, data):
+    wire = WIRES[version]()
+    worklog = data.draw(worklogs(version))
+    content = wire.converter.unstructure(worklog)
+    assert wire.converter.structure(content, Worklog) == worklog
+    text = json.dumps(content)
+    assert wire.worklog(answer(text.encode())) == worklog
+    items = wire.converter.unstructure([worklog, worklog])
+    page = json.dumps({"items": items, "worklogs": items}, ensure_ascii=False).encode()
+    assert wire.page(answer(page)).items == [worklog, worklog]
+
+
+@pytest.mark.parametrize("version", WIRES)
+@given(data=st.data())
+def test_any_new_worklog_arrives_as_it_was_meant(version, data):
+    wire = WIRES[version]()
+    new = data.draw(new_worklogs(version))
+    content = json.loads(wire.create(new).body)
+    arrived = wire.converter.structure({**content, "id": "w", "worklogId": "w"}, Worklog)
+    for name, value in attrs.asdict(new).items():
+        assert getattr(arrived, name) == value
+    assert None not in content.values()
+
+
+@pytest.mark.parametrize("version", WIRES)
+@given(data=st.data())
+def test_any_changes_send_what_is_set_and_nothing_else(version, data):
+    wire = WIRES[version]()
+    new = attrs.asdict(data.draw(new_worklogs(version)))
+    offered = [name for name in new if version == "2.0" or name not in ONLY_2]
+    chosen = {name: new[name] for name in data.draw(st.sets(st.sampled_from(offered)))}
+    chosen = {name: value for name, value in chosen.items() if value is not None or name not in REQUIRED}
+    changes = WorklogChanges(**chosen)
+    content = json.loads(wire.update("w", changes).body)
+    filler = wire.converter.unstructure(
+        Worklog(id="w", user_id="~", date=dt.datetime.min.replace(tzinfo=dt.UTC), minutes=0)
+    )
+    merged = {**filler, **content}
+    arrived = wire.converter.structure(merged, Worklog)
+    for name in offered:
+        value = getattr(changes, name)
+        if value is not UNSET:
+            assert getattr(arrived, name) == value
+    assert bool(content) is bool(chosen)
+
+
+REQUIRED = ("item_id", "user_id", "date", "minutes")
+
+
+def test_version_1_leaves_out_what_only_version_2_has():
+    worklog = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1, team_id="t")
+    content = WIRES["1.0"]().converter.unstructure(worklog)
+    assert "t" not in content.values()
+    assert "createdDate" not in content
+    assert "approvalStatus" not in content
+    assert content["itemId"] is None
+
+
+@pytest.mark.parametrize("version", WIRES)
+@given(
+    content=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    )
+)
+def test_any_json_gives_a_model_or_a_typed_error(version, content):
+    wire = WIRES[version]()
+    with pytest.raises(MalformedResponseError):
+        wire.converter.structure(content, Worklog)
+    with pytest.raises(ResponseError):
+        wire.worklog(answer(json.dumps(content).encode()))
+
+
+@pytest.mark.parametrize("version", WIRES)
+@given(body=st.binary())
+def test_any_bytes_give_a_model_or_a_typed_error(version, body):
+    wire = WIRES[version]()
+    for read in (wire.page, wire.rows, wire.worklog):
+        with pytest.raises(ResponseError):
+            read(answer(body))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "found"),
+    [
+        ("60", "a finite number", "a string"),
+        (True, "a finite number", "a boolean"),
+        (None, "a finite number", "null"),
+        ([], "a finite number", "an array"),
+        (float("nan"), "a finite number", "a number"),
+        (float("inf"), "a finite number", "a number"),
+        (10**400, "a finite number", "a number"),
+        ({}, "a finite number", "an object"),
+        ((1,), "a finite number", "tuple"),
+    ],
+)
+@pytest.mark.parametrize("version", WIRES)
+def test_a_wrong_value_is_told_with_what_was_expected_and_what_was_found(version, value, expected, found):
+    wire = WIRES[version]()
+    name = {"1.0": "worklogMinutes", "2.0": "minutes"}[version]
+    sample = Worklog(id="w-7", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1)
+    content = wire.converter.unstructure(sample)
+    with pytest.raises(MalformedResponseError) as caught:
+        wire.converter.structure({**content, name: value}, Worklog)
+    assert caught.value.message == (
+        f"The server's answer is malformed: $.{name} of worklog 'w-7' should be {expected}, and is {found}"
+    )
+    assert caught.value.worklog_id == "w-7"
+    assert caught.value.__context__ is None
+    assert pickle.loads(pickle.dumps(caught.value)).json_path == f"$.{name}"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "with nothing"),
+        (b" \n", "with nothing"),
+        (b"<!doctype html><title>Sign in</title>", "an HTML or XML page"),
+        (b'  {"worklogs": [', "JSON that is broken"),
+        (b'["x', "JSON that is broken"),
+        (b'{"worklogs": []} {}', "JSON that is broken"),
+        (b'{"worklogs": NaN}', "JSON that is broken"),
+        (b'{"worklogs":' + b"[" * 100_000, "nested too deeply"),
+        (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b"Service unavailable", "something that is no JSON"),
+        (b"\xef\xbb\xbf{}", "something that is no JSON"),
+        ('{"worklogs": []}'.encode("utf-16"), "something that is no JSON"),
+    ],
+)
+@pytest.mark.parametrize("version", WIRES)
+def test_a_body_that_is_no_json_is_unreadable(version, body, said):
+    wire = WIRES[version]()
+    for read in (wire.page, wire.rows, wire.worklog):
+        with pytest.raises(UnreadableResponseError, match=said) as caught:
+            read(answer(body))
+        assert caught.value.__context__ is None
+        assert caught.value.status == 200
+
+
+@pytest.mark.parametrize("version", WIRES)
+def test_text_that_is_not_utf_8_is_unreadable_where_it_is_read_and_nothing_where_it_is_not(version):
+    wire = WIRES[version]()
+    sample = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1, description="caf~")
+    good = json.dumps(wire.converter.unstructure(sample)).encode()
+    with pytest.raises(UnreadableResponseError):
+        wire.worklog(answer(good.replace(b"~", b"\xe9")))
+    assert wire.worklog(answer(good[:-1] + b',"unknown":"\xe9"}')) == sample
+
+
+def test_an_unreadable_answer_shows_no_secret():
+    with pytest.raises(UnreadableResponseError) as caught:
+        WIRES["2.0"]().page(answer(b'<html>{"access_token": "canary"} Bearer canary</html>'))
+    assert "canary" not in str(caught.value)
+    assert "***" in caught.value.excerpt
+
+
+def test_every_json_type_has_a_name():
+    names = [json_type(value) for value in (True, 1, 1.5, "x", [], {}, None)]
+    assert names == ["a boolean", "a number", "a number", "a string", "an array", "an object", "null"]

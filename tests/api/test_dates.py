@@ -1,0 +1,101 @@
+"""Moments as text and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracket_async.api import dates
+
+MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
+
+
+def at(*parts):
+    return dt.datetime(*parts, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-10-22T18:45:31.370Z", at(2024, 10, 22, 18, 45, 31, 370_000)),
+        ("2024-10-22T18:45:31Z", at(2024, 10, 22, 18, 45, 31)),
+        ("2024-10-22t18:45:31z", at(2024, 10, 22, 18, 45, 31)),
+        ("2024-10-22 18:45:31Z", at(2024, 10, 22, 18, 45, 31)),
+        ("2024-10-22T18:45:31.123456Z", at(2024, 10, 22, 18, 45, 31, 123_456)),
+        ("2024-10-22T18:45:31.1234564Z", at(2024, 10, 22, 18, 45, 31, 123_456)),
+        ("2024-10-22T18:45:31.1234567Z", at(2024, 10, 22, 18, 45, 31, 123_457)),
+        ("2024-10-22T18:45:31+02:00", at(2024, 10, 22, 16, 45, 31)),
+        ("2024-10-22T18:45:31-05:30", at(2024, 10, 23, 0, 15, 31)),
+        ("2024-10-22T18:45:31+00:00", at(2024, 10, 22, 18, 45, 31)),
+        ("2024-10-22T18:45:31", at(2024, 10, 22, 18, 45, 31)),
+        ("2024-10-22T18:45Z", at(2024, 10, 22, 18, 45)),
+        ("2024-10-22", at(2024, 10, 22)),
+    ],
+)
+def test_a_date_time_of_any_offset_is_read_as_utc(text, moment):
+    for read in (dates.read_moment, dates.read_day):
+        assert read(text) == moment
+        assert read(text).tzinfo is dt.UTC
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2024-13-01",
+        "2024-10-22T25:00:00Z",
+        "2023-02-29",
+        "1729622731",
+        "0001-01-01T00:00:00+02:00",
+        "9999-12-31T23:59:59-02:00",
+    ],
+)
+def test_what_is_no_moment_is_a_value_error(text):
+    for read in (dates.read_moment, dates.read_day):
+        with pytest.raises(ValueError):  # noqa: PT011 - the text is not for people
+            read(text)
+
+
+@given(MOMENTS)
+def test_a_moment_comes_back_equal(moment):
+    text = dates.write_moment(moment)
+    assert dates.read_moment(text) == moment
+    assert len(text) == (24 if moment.microsecond % 1000 == 0 else 27)
+
+
+def test_a_moment_of_another_offset_is_written_in_utc():
+    tokyo = dt.datetime(2024, 3, 1, 8, 30, tzinfo=dt.timezone(dt.timedelta(hours=9)))
+    assert dates.write_moment(tokyo) == "2024-02-29T23:30:00.000Z"
+    assert dates.write_day(tokyo) == "2024-02-29"
+    assert dates.first_day(tokyo) == "2024-03-01"
+    assert dates.write_moment(at(1, 2, 3)) == "0001-02-03T00:00:00.000Z"
+
+
+@given(MOMENTS)
+def test_the_first_day_is_the_first_that_does_not_begin_before_the_moment(moment):
+    first = dt.datetime.fromisoformat(dates.first_day(moment)).replace(tzinfo=dt.UTC)
+    if moment.date() == dt.date.max:
+        assert first.date() == dt.date.max
+    else:
+        assert moment <= first < moment + dt.timedelta(days=1)
+
+
+@given(MOMENTS)
+def test_bounds_are_rounded_outwards_to_whole_milliseconds(moment):
+    millisecond = dt.timedelta(milliseconds=1)
+    lower = dates.read_moment(dates.first_millisecond(moment))
+    assert lower.microsecond % 1000 == 0
+    assert dt.timedelta(0) <= moment - lower < millisecond
+    upper = dates.read_moment(dates.last_millisecond(moment))
+    assert upper.microsecond % 1000 == 0
+    assert dt.timedelta(0) <= upper - moment < millisecond
+
+
+def test_the_last_moment_that_there_is_is_its_own_bound():
+    last = dt.datetime.max.replace(tzinfo=dt.UTC)
+    assert dates.last_millisecond(last) == "9999-12-31T23:59:59.999999Z"
+    assert dates.first_day(last) == "9999-12-31"

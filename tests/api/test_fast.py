@@ -1,0 +1,241 @@
+"""The fast path and the general one: equal on any input, and the fast one is really taken.
+
+`FastReader` may decline anything, and `Reader` then asks `GeneralReader`. So the two can differ only where the fast
+path accepts: everything here compares what `Reader` says with what `GeneralReader` alone says.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracket_async.api import v1, v2
+from tracket_async.api.fast import FastReader
+from tracket_async.api.general import GeneralReader
+from tracket_async.api.reader import Reader
+from tracket_async.api.request import Response
+from tracket_async.errors import ResponseError
+from tracket_async.models import Worklog
+
+READERS = {
+    layout.version: (Reader(layout), GeneralReader(layout), FastReader(layout)) for layout in (v1.LAYOUT, v2.LAYOUT)
+}
+LAYOUTS = {"1.0": v1.LAYOUT, "2.0": v2.LAYOUT}
+NAMES = [attribute.name for attribute in attrs.fields(Worklog)]
+
+# Tokens of JSON text, good and bad, of which every member of a worklog and of a page gets one.
+MOMENTS = [
+    '"2024-10-22T18:45:31.370Z"',
+    '"2024-10-22T18:45:31.3701239Z"',
+    '"2024-10-22T18:45:31+02:00"',
+    '"2024-10-22T18:45:31"',
+    '"2024-10-22t18:45:31z"',
+    '"2024-10-22 18:45:31-00:00"',
+    '"2024\\u002d10-22T18:45:31Z"',
+    '"2024-10-22"',
+    '"2024-10-22T18:45Z"',
+    '"20241022"',
+    '"2024-10-22T18:45:60Z"',
+    '"9999-12-31T23:59:59.9999999Z"',
+    '"9999-12-31T23:59:59-01:00"',
+    '"0001-01-01T00:00:00+01:00"',
+]
+NUMBERS = ["0", "-0", "-0.0", "60", "7.25", "1e3", "1E-3", "1e308", "1e309", "-1e400", "18446744073709551616"]
+NUMBERS += ["0.1", "123456789012345678901234567890", "9007199254740993", "1" * 400, "2" * 5000, "01", "1.", ".5", "NaN"]
+TEXTS = ['""', '"x"', '"open"', '"APPROVED"', '"paid"', '"\\u00fc"', '"ü"', '"\\ud83d\\ude00"', '"\\ud800"', '"\\x"']
+OTHERS = ["null", "true", "false", "[]", "{}", "[1]", '{"status":"open","approver":"7"}', '{"status":1e999}']
+OTHERS += ['{"category":"c","project":"p","r":"o"}', '{"category":5}', '{"category":null}', '{"r":1e999}', "tru", ""]
+OTHERS += [
+    '{"next":{"href":"/x?after=c"}}',
+    '{"next":{"href":"/x?after=c"},"self":1e999}',
+    '{"next":{"href":"\\ud800"}}',
+]
+OTHERS += ['{"state":"open","user":{"id":7}}', '{"approver":{"id":[]}}', "[" * 50 + "]" * 50, '"' + "é" * 3 + '"']
+TOKENS = st.sampled_from(MOMENTS + NUMBERS + TEXTS + OTHERS)
+GOOD = {
+    "date": st.sampled_from(MOMENTS[:6]),
+    "number": st.sampled_from(NUMBERS[:8]),
+    "text": st.sampled_from(TEXTS[:8]),
+}
+
+
+def good(layout, name):
+    """Tokens that a well-behaved server could send for an attribute."""
+    if "date" in name:
+        return GOOD["date"] if name != "date" or layout is v1.LAYOUT else st.just('"2024-10-22"')
+    if "minutes" in name:
+        return GOOD["number"]
+    return GOOD["text"]
+
+
+def member(layout, name, attributes):
+    if name in layout.splits:
+        return st.sampled_from([*TEXTS[:6], *OTHERS[6:7], "null"])
+    if len(attributes) > 1:
+        return st.sampled_from([OTHERS[8], "{}", "null"])
+    return good(layout, attributes[0])
+
+
+@st.composite
+def objects(draw, members, *, bad):
+    """The text of an object: usual members, some missing, doubled or unknown; with ``bad``, any token anywhere."""
+    parts = []
+    for name, tokens in members.items():
+        for _ in range(draw(st.sampled_from([1] * 12 + [0, 2]))):
+            token = draw(TOKENS if bad and draw(st.integers(0, 9)) == 0 else tokens)
+            parts.append(f'"{name}":{token}')
+    unknown = draw(st.lists(st.sampled_from(["unknown", "customFields.category", "é"]), max_size=1))
+    parts.extend(f'"{name}":{draw(TOKENS)}' for name in unknown)
+    return "{" + ",".join(draw(st.permutations(parts))) + "}"
+
+
+@st.composite
+def pages(draw, layout, *, bad=True):
+    members = {name: member(layout, name, attributes) for name, attributes in layout.groups.items()}
+    worklogs = st.lists(objects(members, bad=bad), max_size=3).map(lambda texts: f"[{','.join(texts)}]")
+    envelope = {layout.items: worklogs, layout.cursor: st.sampled_from([*TEXTS[:2], "null"])}
+    if layout.total:
+        envelope[layout.total] = st.sampled_from(["0", "1354", "null", "18446744073709551616"])
+        envelope[layout.links] = TOKENS
+    return draw(objects(envelope, bad=bad)).encode()
+
+
+@st.composite
+def damaged(draw, texts):
+    """A text in which a few bytes are gone, doubled or other bytes."""
+    body = bytearray(draw(texts))
+    for _ in range(draw(st.integers(0, 2))):
+        start = draw(st.integers(0, len(body)))
+        length = draw(st.integers(0, 4))
+        body[start : start + length] = draw(st.binary(max_size=3) | st.sampled_from([b"\xff", b"{", b"]", b"e9"]))
+    return bytes(body)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+).map(lambda content: json.dumps(content).encode())
+
+
+def outcome(read, body):
+    """What came out, told so exactly that 1 and 1.0, 0.0 and -0.0, an enum and its string differ."""
+    try:
+        found = read(Response(status=200, headers={}, body=body))
+    except ResponseError as error:
+        return type(error), str(error), getattr(error, "json_path", ""), getattr(error, "worklog_id", None)
+    return repr(found)
+
+
+def assert_equal_on(version, body):
+    reader, general, _ = READERS[version]
+
+    def page(response):
+        found = reader.page(response)
+        return found.items, found.next_cursor, found.total
+
+    def rows(response):
+        found = reader.rows(response)
+        return [Worklog(**dict(zip(NAMES, row, strict=True))) for row in found.rows], found.next_cursor, found.total
+
+    def expected(response):
+        found = general.page(response)
+        return found.worklogs, found.next_cursor, found.total
+
+    assert outcome(page, body) == outcome(rows, body) == outcome(expected, body)
+    assert outcome(reader.worklog, body) == outcome(general.worklog, body)
+
+
+@pytest.mark.parametrize("version", READERS)
+@given(data=st.data())
+@settings(max_examples=400, deadline=None)
+def test_both_paths_are_equal_on_pages_good_and_bad(version, data):
+    assert_equal_on(version, data.draw(damaged(pages(LAYOUTS[version]))))
+
+
+@pytest.mark.parametrize("version", READERS)
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_both_paths_are_equal_on_one_worklog(version, data):
+    layout = LAYOUTS[version]
+    members = {name: member(layout, name, attributes) for name, attributes in layout.groups.items()}
+    assert_equal_on(version, data.draw(objects(members, bad=True)).encode())
+
+
+@pytest.mark.parametrize("version", READERS)
+@given(body=JSON | st.binary(max_size=30))
+@settings(deadline=None)
+def test_both_paths_are_equal_on_anything(version, body):
+    assert_equal_on(version, body)
+
+
+@pytest.mark.parametrize("version", READERS)
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_well_behaved_page_takes_the_fast_path(version, data):
+    layout = LAYOUTS[version]
+    members = {name: member(layout, name, attributes) for name, attributes in layout.groups.items()}
+    text = ",".join(f'"{name}":{data.draw(tokens)}' for name, tokens in members.items())
+    body = f'{{"{layout.items}":[{{{text}}}]}}'.encode()
+    _, general, fast = READERS[version]
+    answer = Response(status=200, headers={}, body=body)
+    usual = '"2024-10-22"' not in text or layout is v2.LAYOUT
+    assert (fast.models(body) is not None) or not usual
+    assert (fast.rows(body) is not None) or not usual
+    assert repr(fast.models(body).entries) == repr(general.page(answer).worklogs)
+
+
+SAMPLE = {
+    "1.0": {"worklogId": "w", "userId": "u", "worklogDate": "2024-10-22T18:45:31Z", "worklogMinutes": 1},
+    "2.0": {"id": "w", "user": "u", "date": "2024-10-22", "minutes": 1, "customFields": {"r": "o"}},
+}
+
+
+@pytest.mark.parametrize("version", READERS)
+def test_a_model_of_the_fast_path_is_a_worklog_like_any_other(version):
+    _, general, fast = READERS[version]
+    body = json.dumps(SAMPLE[version]).encode()
+    made = fast.worklog(body)
+    usual = general.worklog(Response(status=200, headers={}, body=body))
+    assert type(made) is type(usual) is Worklog
+    assert made == usual
+    assert hash(made) == hash(usual)
+    assert repr(made) == repr(usual)
+    assert pickle.loads(pickle.dumps(made)) == usual
+    assert copy.deepcopy(made) == copy.copy(made) == usual
+    assert attrs.evolve(made, minutes=2.0).minutes == 2
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        made.minutes = 2.0
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        del made.minutes
+    assert not hasattr(made, "__dict__")
+
+
+def test_making_a_worklog_has_nothing_that_the_fast_path_would_pass_over():
+    for attribute in attrs.fields(Worklog):
+        assert attribute.validator is None
+        assert attribute.converter is None
+        assert attribute.init
+    assert not hasattr(Worklog, "__attrs_post_init__")
+    assert not hasattr(Worklog, "__attrs_pre_init__")
+
+
+def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
+    for _, _, fast in READERS.values():
+        for body in (
+            b"",
+            b"<html>",
+            b"[]",
+            b'{"items":5,"worklogs":5}',
+            b"[" * 100_000,
+            b'{"items":[{}],"worklogs":[{}]}',
+        ):
+            assert fast.models(body) is None
+            assert fast.rows(body) is None
+            assert fast.worklog(body) is None

@@ -1,0 +1,201 @@
+"""What an answer's status, headers and body become."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracket_async import errors
+from tracket_async.api.status import error_for, header, parse_http_date, parse_retry_after
+
+NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
+AT_NOON = dt.datetime(1994, 11, 6, 12, tzinfo=dt.UTC)
+
+
+def answer(status, headers=None, body=b""):
+    return error_for(status, headers or {}, body, method="GET", path="/api/1.0/worklogs")
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
+def test_a_success_is_no_error(status):
+    assert answer(status) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "fault"),
+    [
+        (100, errors.StatusError, "service"),
+        (199, errors.StatusError, "service"),
+        (300, errors.RedirectError, "service"),
+        (301, errors.RedirectError, "service"),
+        (399, errors.RedirectError, "service"),
+        (400, errors.BadRequestError, "caller"),
+        (401, errors.AuthenticationError, "caller"),
+        (402, errors.StatusError, "service"),
+        (403, errors.PermissionDeniedError, "caller"),
+        (404, errors.NotFoundError, "caller"),
+        (405, errors.StatusError, "service"),
+        (408, errors.StatusError, "service"),
+        (409, errors.ConflictError, "caller"),
+        (410, errors.GoneError, "caller"),
+        (413, errors.PayloadTooLargeError, "caller"),
+        (418, errors.StatusError, "service"),
+        (422, errors.BadRequestError, "caller"),
+        (429, errors.RateLimitedError, "service"),
+        (499, errors.StatusError, "service"),
+        (500, errors.ServerError, "service"),
+        (502, errors.ServerError, "service"),
+        (503, errors.ServerError, "service"),
+        (504, errors.ServerError, "service"),
+        (599, errors.ServerError, "service"),
+        (600, errors.StatusError, "service"),
+    ],
+)
+def test_the_table_decides_about_the_class_of_the_error(status, kind, fault):
+    error = answer(status)
+    assert type(error) is kind
+    assert error.fault == fault
+    assert error.status == status
+    assert (error.method, error.path) == ("GET", "/api/1.0/worklogs")
+    assert str(status) in str(error)
+
+
+def test_an_error_carries_what_headers_and_body_say():
+    error = answer(503, {"retry-after": "120", "x-request-id": "r-1"}, b'{"message": "busy"}')
+    assert error.retry_after == 120
+    assert error.request_id == "r-1"
+    assert error.excerpt == '{"message": "busy"}'
+
+
+def test_the_first_header_in_the_table_that_says_something_is_the_request_id():
+    error = answer(500, {"Request-Id": "second", "X-Request-Id": "  ", "X-Correlation-Id": "first\x1b[31m" + "x" * 200})
+    assert error.request_id == ("first[31m" + "x" * 200)[:127]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"error": "no", "field": "worklogMinutes"}', "worklogMinutes"),
+        (b'{"errors": [{"property": "minutes", "message": "no"}]}', "minutes"),
+        (b'{"detail": [{"loc": ["body", "minutes"]}]}', "minutes"),
+        (b'{"errors": [{"source": {"pointer": "/data/minutes"}}]}', "minutes"),
+        (b'{"error": {"details": {"field": "user"}}}', "user"),
+        (b'[{"field": "user"}]', "user"),
+        (b'{"field": 5, "path": [], "errors": [1, null, "x"]}', None),
+        (b'{"field": " / "}', None),
+        (b'{"message": "worklogMinutes is wrong"}', None),
+        (b"<html>", None),
+        (b"", None),
+        (b"[" * 100_000, None),
+        (b'{"error": {"error": {"error": {"error": {"field": "too deep"}}}}}', None),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_refused_field_is_named_where_the_body_names_one(status, body, field):
+    error = answer(status, body=body)
+    assert error.field == field
+    assert (f"names the field {field!r}" in error.message) is (field is not None)
+
+
+def test_only_a_bad_request_looks_for_a_field():
+    error = answer(404, body=b'{"field": "id"}')
+    assert "names the field" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("https://elsewhere.example:8443/path?token=canary", "to https://elsewhere.example:8443"),
+        ("http://user:canary@elsewhere.example/", "to http://elsewhere.example"),
+        ("//elsewhere.example/x", "to https://elsewhere.example"),
+        ("/login?token=canary", "to another path"),
+        ("http://[broken", "redirects (302"),
+        ("https://elsewhere.example:canary/", "redirects (302"),
+        (None, "redirects (302"),
+    ],
+)
+def test_a_redirect_tells_the_origin_that_it_leads_to_and_no_more(location, said):
+    error = answer(302, {} if location is None else {"Location": location})
+    assert said in str(error)
+    assert "canary" not in str(error)
+
+
+def test_headers_are_found_whatever_their_case():
+    assert header({"retry-after": "1"}, "Retry-After") == "1"
+    assert header({"Retry-After": "1"}, "Retry-After") == "1"
+    assert header({"Other": "1"}, "Retry-After") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("1", 1),
+        (" 120 ", 120),
+        ("007", 7),
+        ("999999999", 999_999_999),
+        ("9999999999", None),
+        ("-5", None),
+        ("+5", None),
+        ("1.5", None),
+        ("1e3", None),
+        ("inf", None),
+        ("nan", None),
+        ("rubbish", None),
+        ("", None),
+        ("\u0663", None),
+        (None, None),
+        ("Sun, 06 Nov 1994 12:00:30 GMT", 30),
+        ("Sunday, 06-Nov-94 12:00:30 GMT", 30),
+        ("Sun Nov  6 12:00:30 1994", 30),
+        ("Sun, 06 Nov 1994 11:00:00 GMT", 0),
+        ("Sun, 06 Nov 99999 12:00:30 GMT", None),
+        ("Sun, 36 Nov 1994 12:00:30 GMT", None),
+    ],
+)
+def test_retry_after_is_whole_seconds_or_a_date_relative_to_the_answers_own(value, seconds):
+    assert parse_retry_after(value, NOON) == seconds
+
+
+def test_a_date_without_the_servers_date_is_relative_to_the_time_here():
+    later = "Sun, 06 Nov 1994 12:01:00 GMT"
+    assert parse_retry_after(later) is None
+    assert parse_retry_after(later, now=AT_NOON) == 60
+    assert parse_retry_after(later, "rubbish", now=AT_NOON) == 60
+    assert parse_retry_after(later, "Sun, 06 Nov 1994 12:00:59 GMT", now=AT_NOON) == 1
+    error = error_for(429, {"Retry-After": later}, b"", method="GET", path="/", now=AT_NOON)
+    assert error.retry_after == 60
+
+
+@given(st.text() | st.from_regex(r"\s*[A-Z][a-z]+,? [-+0-9A-Za-z: ]*", fullmatch=True), st.none() | st.text())
+def test_retry_after_never_raises_and_never_asks_for_a_strange_wait(value, date):
+    seconds = parse_retry_after(value, date, now=AT_NOON)
+    assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", dt.datetime(1994, 11, 6, 8, 49, 37, tzinfo=dt.UTC)),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", dt.datetime(1994, 11, 6, 8, 49, 37, tzinfo=dt.UTC)),
+        ("Sun Nov  6 08:49:37 1994", dt.datetime(1994, 11, 6, 8, 49, 37, tzinfo=dt.UTC)),
+        ("Sun, 06 Nov 1994 08:49:37 +0200", dt.datetime(1994, 11, 6, 6, 49, 37, tzinfo=dt.UTC)),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", None),
+        ("1994-11-06T08:49:37Z", None),
+        ("yesterday", None),
+        ("Sun, " + "9" * 100, None),
+    ],
+)
+def test_the_three_forms_of_an_http_date_are_read(text, moment):
+    assert parse_http_date(text) == moment
+
+
+@given(st.integers(100, 999), st.dictionaries(st.text(max_size=20), st.text(max_size=50), max_size=3), st.binary())
+def test_whatever_the_answer_there_is_an_error_with_its_status(status, headers, body):
+    error = answer(status, headers, body)
+    assert (error is None) is (200 <= status < 300)
+    assert error is None or (error.status == status and str(error))
