@@ -48,7 +48,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
 def build() -> App:
     """The application, its commands in the order of the table."""
     app = App(
-        name="tracket", help=HELP, help_format="plaintext", version=lambda: importlib.metadata.version("tracket-async")
+        name="tracket", help=HELP, help_format="markdown", version=lambda: importlib.metadata.version("tracket-async")
     )
     for place, (name, command) in enumerate(COMMANDS):
         app.command(command, name=name, sort_key=place)

@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import attrs
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
 
 from tracket_async.errors import TracketError, UsageError
 from tracket_async.export import cells
@@ -69,7 +69,7 @@ def refusals() -> Generator[None]:
         raise UsageError(str(error)) from None
 
 
-@Parameter(name="*", group="Selection")
+@Parameter(name="*", group=Group("Selection", sort_key=1))
 @attrs.frozen(kw_only=True)
 class Selection:
     """Which worklogs. Every bound is inclusive; a day means the whole day, in UTC."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from tracket_async.cli import envfile
 from tracket_async.client import TracketClient
@@ -38,7 +38,7 @@ LARGEST_FILE: Final = 1 << 20
 """Bytes of an env file or token file that are read at most: more of it is a mistake."""
 
 
-@Parameter(name="*", group="Connection")
+@Parameter(name="*", group=Group("Connection", sort_key=2))
 @attrs.frozen(kw_only=True)
 class Connection:
     """Which server, and as whom. None: the environment, then the env file, then the library's default decide."""
@@ -48,17 +48,23 @@ class Connection:
     )
     base_url: Annotated[
         str | None,
-        Parameter(help="The server's address, without /api/... (else TRACKET_BASE_URL, else Tracket's own)."),
+        Parameter(
+            metavar="URL", help="The server's address, without /api/... (else TRACKET_BASE_URL, else Tracket's own)."
+        ),
     ] = None
     env_file: Annotated[
         Path | None,
         Parameter(
-            help="File of KEY=value lines with TRACKET_* settings. What the environment sets wins over the file."
+            metavar="FILE",
+            help="File of KEY=value lines with TRACKET_* settings. What the environment sets wins over the file.",
         ),
     ] = None
     token_file: Annotated[
         str | None,
-        Parameter(help="File that holds the access token (else TRACKET_TOKEN); - reads it from standard input."),
+        Parameter(
+            metavar="FILE",
+            help="File that holds the access token (else TRACKET_TOKEN); - reads it from standard input.",
+        ),
     ] = None
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.", show_default=False)] = False
 
