@@ -65,17 +65,26 @@ def write_file(
         TargetBusyError: another process is writing the target.
     """
     named, target = columns_named(columns), Path(target)
-    if format not in _WRITERS:
-        raise UsageError(f"there is no format {format!r}; the formats are {', '.join(_WRITERS)}")
+    check_target(target, format)
     if target.exists() and target.samefile(store.path):
         raise UsageError(f"{target} is the store itself: a DuckDB file with the view worklogs")
     if store.phase == "walking":
         error = StoreError(f"{store.path} does not have all worklogs yet")
         error.hint = "Run the same export again: it goes on where it was"
         raise error
-    refuse_link(target)
     job = _Job(store=store, target=target, columns=named, raw=raw, told=on_worklogs or _nobody)
     return _WRITERS[format](job)
+
+
+def check_target(target: Path, format: str) -> None:  # noqa: A002
+    """What can be known before there is anything to write: the format exists, and a file can be there.
+
+    Raises:
+        UsageError, StorageError: as `write_file`.
+    """
+    if format not in _WRITERS:
+        raise UsageError(f"there is no format {format!r}; the formats are {', '.join(_WRITERS)}")
+    refuse_link(target)
 
 
 def metadata(store: Store) -> dict[str, Any]:

@@ -67,8 +67,9 @@ DELETE: Final = "DELETE FROM tracket.arrivals WHERE id IN (SELECT unnest(?))"
 TOMBSTONES: Final = "SELECT count(*) FROM tracket.tombstones"
 
 _BETWEEN: Final = "date BETWEEN CAST(? AS TIMESTAMPTZ) AND CAST(? AS TIMESTAMPTZ)"
-IDS: Final = f"SELECT id FROM tracket.arrivals WHERE {_BETWEEN}"
-COUNT_BETWEEN: Final = f"SELECT count(*) FROM tracket.arrivals WHERE {_BETWEEN}"
+MEETING: Final = "CREATE OR REPLACE TEMP TABLE met (id VARCHAR NOT NULL)"
+MEET: Final = "INSERT INTO met SELECT id FROM given"
+UNMET: Final = f"SELECT id FROM tracket.arrivals WHERE {_BETWEEN} AND id NOT IN (SELECT id FROM met) ORDER BY date, id"
 
 BY_DAY: Final = "SELECT CAST(date AS DATE) AS day, count(*) FROM tracket.arrivals GROUP BY day ORDER BY day"
 # Moments as microseconds: DuckDB hands over none in a time zone without a library that it does not bring along.

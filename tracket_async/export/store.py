@@ -32,10 +32,14 @@ from tracket_async.export.database import Database, Statement
 from tracket_async.export.disk import refuse_link, storage_errors
 from tracket_async.export.lock import WriterLock
 from tracket_async.export.request import ExportRequest
-from tracket_async.export.slices import bounds
 
 SCHEMA_VERSION: Final = 1
 Phase = Literal["walking", "checking", "done"]
+Day = tuple[dt.date, int]
+"""A UTC day and a number of worklogs."""
+
+_EARLIEST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+_LATEST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
 @attrs.frozen(kw_only=True)
@@ -56,9 +60,12 @@ class Revision:
         )
 
     @property
-    def worklogs(self) -> int:
+    def different(self) -> int:
         """How many worklogs are otherwise than before."""
         return self.added + self.changed + self.removed
+
+
+NOTHING: Final = Revision()
 
 
 class Store:
@@ -128,6 +135,13 @@ class Store:
             self.database.close()
         finally:
             self._lock.close()
+
+    def discard(self) -> None:
+        """Closes the store and removes its file."""
+        self.database.close()
+        with storage_errors(self.path, "remove"):
+            self.path.unlink()
+        self._lock.close()
 
     def fact(self, name: str) -> Any:
         """A fact about the store (any JSON value), None if it is not known."""
@@ -231,13 +245,24 @@ class Store:
             self.database.execute(sql.BURY, [found, list(ids)])
             return self._number(sql.DELETE, [list(ids)])
 
-    def ids(self, since: dt.date, until: dt.date) -> set[str]:
-        """The ids of the worklogs from the one UTC day to the other, both included. Only after `settle`."""
-        return {id_ for (id_,) in self.database.rows(sql.IDS, bounds(since, until))}
+    def days(self) -> list[Day]:
+        """Each UTC day that has worklogs, in ascending order, and how many it has. Only after `settle`."""
+        return [(day, count) for day, count in self.database.rows(sql.BY_DAY)]
 
-    def count_days(self, since: dt.date, until: dt.date) -> int:
-        """How many worklogs there are from the one UTC day to the other, both included. Only after `settle`."""
-        return self._number(sql.COUNT_BETWEEN, bounds(since, until))
+    def begin_meeting(self) -> None:
+        """Begins to take note of the ids that `meet` is given; forgets those of before."""
+        self.database.execute(sql.MEETING)
+
+    def meet(self, batch: Any) -> Revision:
+        """As `revise`, and takes note of the ids."""
+        with self.database.transaction(), self._given([batch]):
+            self.database.execute(sql.MEET)
+            return self._merge()
+
+    def unmet(self, since: dt.datetime | None, until: dt.datetime | None) -> list[str]:
+        """The ids of the worklogs that `meet` was not given, of the dates between (inclusive; None: unbounded)."""
+        bounds = [(bound or other).isoformat() for bound, other in ((since, _EARLIEST), (until, _LATEST))]
+        return [id_ for (id_,) in self.database.rows(sql.UNMET, bounds)]
 
 
 def _first_facts(request: ExportRequest | None) -> tuple[Statement, ...]:

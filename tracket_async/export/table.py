@@ -31,6 +31,16 @@ def row_of(worklog: Worklog) -> Row:
     return row
 
 
+def unique(rows: Iterable[Row]) -> list[Row]:
+    """Each id once: of two rows of one worklog, the later one, which is the newer one."""
+    return list({row[ID]: row for row in rows}.values())
+
+
+def worklog_of(row: Row) -> Worklog:
+    """The row as a worklog."""
+    return Worklog(**dict(zip(NAMES, row, strict=True)))
+
+
 def sql_type(name: str) -> str:
     """The column's type in DuckDB: TIMESTAMPTZ, DOUBLE or VARCHAR."""
     if name in MOMENTS:

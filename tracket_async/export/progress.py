@@ -1,0 +1,145 @@
+"""What an export or a sync says: how far it is, and in the end what it has come to."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from math import inf
+from typing import Any, Final, Literal
+
+import attrs
+
+from tracket_async.export.store import NOTHING, Revision
+from tracket_async.net.session import SessionStatistics
+
+Stage = Literal["walking", "checking", "syncing", "comparing", "writing"]
+Verdict = Literal["verified", "not verifiable", "incomplete"]
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far it is.
+
+    Attributes:
+        stage: ``"walking"``: all pages are being fetched; ``"checking"``: what changed meanwhile is fetched, and
+            counts are compared with the server's; ``"syncing"``: what changed since the last sync is fetched;
+            ``"comparing"``: some dates are being compared; ``"writing"``: files are being made of the store.
+        done: worklogs fetched in this stage (when walking, with those of earlier runs that it goes on from), or
+            written. In the last call of ``"checking"``, those in the store.
+        resumed: how many of them an earlier run had fetched.
+        total: how many there will be, None when the server does not say.
+        reached: every worklog before this date has been fetched; None while there is no such date.
+        active: pages that are being fetched at this moment.
+        single_chain: the server's order of dates leaves no choice but to fetch one page after the other.
+        seconds: since this run began.
+        retries: how many calls had to be repeated in this session.
+        paused_for: seconds until the end of a pause that the server asked for; 0 without one.
+        waiting: why the run is waiting, a sentence, None while it is not: the server has not answered for some time.
+    """
+
+    stage: Stage
+    done: int
+    resumed: int = 0
+    total: int | None = None
+    reached: dt.datetime | None = None
+    active: int = 0
+    single_chain: bool = False
+    seconds: float = 0.0
+    retries: int = 0
+    paused_for: float = 0.0
+    waiting: str | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """Worklogs a second in this run; None before there is any."""
+        return (self.done - self.resumed) / self.seconds if self.seconds > 0 else None
+
+
+OnProgress = Callable[[Progress], None]
+"""Called on the event loop, at most ten times a second; must be quick."""
+
+
+@attrs.frozen(kw_only=True)
+class ExportResult:
+    """What an export has come to.
+
+    Attributes:
+        worklogs: how many are in the store.
+        verdict: ``"verified"``: as many as the server counted, after the last change was fetched. ``"not verifiable"``:
+            API 1.0 gives no counts. ``"incomplete"``: the counts still differed after several rounds of fetching what
+            differs; running the same export again goes on with that.
+        total_at_start, total: what the server counted at the beginning of the first run and at the end of this one;
+            None on API 1.0.
+        resumed: how many worklogs earlier runs had fetched.
+        changes: what was added, changed and removed by the checks, because it changed while all was being fetched.
+        single_chain: the server's order of dates left no choice but to fetch one page after the other.
+    """
+
+    worklogs: int
+    verdict: Verdict
+    total_at_start: int | None = None
+    total: int | None = None
+    resumed: int = 0
+    changes: Revision = NOTHING
+    single_chain: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class SyncResult:
+    """What a sync has changed.
+
+    Attributes:
+        worklogs: how many are in the store now.
+        changes: what was added and changed, and what was removed because it no longer matches the store's request.
+        gone: worklogs that the server no longer has; they have become tombstones.
+        total: how many worklogs the server counts; None on API 1.0.
+        verdict: as in `ExportResult`. ``"incomplete"`` says that the counts differ: worklogs were deleted that a sync
+            alone does not notice; a reconciliation does.
+    """
+
+    worklogs: int
+    changes: Revision = NOTHING
+    gone: int = 0
+    total: int | None = None
+    verdict: Verdict = "not verifiable"
+
+
+EVERY: Final = 0.1
+"""Seconds between two calls of `OnProgress`, at least."""
+
+
+class Teller:
+    """Tells the progress of one run: what stays the same in all that it says, and not too often.
+
+    Args:
+        on_progress: is told; None: nobody is.
+        statistics: of the session.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self, on_progress: OnProgress | None, *, statistics: Callable[[], SessionStatistics], clock: Callable[[], float]
+    ) -> None:
+        self._on_progress = on_progress
+        self._statistics = statistics
+        self._clock = clock
+        self._start = clock()
+        self._last = -inf
+
+    def tell(self, stage: Stage, done: int, *, always: bool = False, **more: Any) -> None:
+        """Says how far it is: attributes of `Progress`; ``always``: even if something was said just now."""
+        now = self._clock()
+        if self._on_progress is None or (now - self._last < EVERY and not always):
+            return
+        self._last = now
+        session = self._statistics()
+        self._on_progress(
+            Progress(
+                stage=stage,
+                done=done,
+                seconds=now - self._start,
+                retries=session.retries,
+                paused_for=session.paused_for,
+                **more,
+            )
+        )

@@ -1,0 +1,190 @@
+"""What an export asks the server, as rows: patiently, because what takes hours must outlive an outage of minutes.
+
+A call that fails although it was repeated is not the end: the export waits and asks again, until nothing at all has
+arrived for `Patience.give_up_after` seconds. Before the first answer it is the end: the address may be wrong, or the
+token.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from tracket_async.api.request import Response
+from tracket_async.chains import Form
+from tracket_async.client import TracketClient
+from tracket_async.errors import (
+    BadRequestError,
+    ExportError,
+    GoneError,
+    NetworkError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RequestError,
+    ServerError,
+    UnreadableResponseError,
+)
+from tracket_async.export.table import DATE, ID, Row, row_of, worklog_of
+from tracket_async.models import WorklogFilter
+from tracket_async.net.world import World
+from tracket_async.walk import CursorGuard
+from tracket_async.windows import WindowRun, WindowState
+
+T = TypeVar("T")
+
+_PASSING: Final = (NetworkError, ServerError, RateLimitedError, UnreadableResponseError)
+
+
+@attrs.frozen(kw_only=True)
+class Patience:
+    """How long an export waits for a server that does not answer. Durations are seconds.
+
+    Attributes:
+        first_wait: before a failed call is made once more; each further wait is twice as long.
+        longest_wait: and at most this.
+        give_up_after: without any answer for so long, the export ends with an error.
+    """
+
+    first_wait: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    longest_wait: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    give_up_after: float = attrs.field(default=900.0, validator=attrs.validators.ge(0))
+
+
+@attrs.frozen(kw_only=True)
+class RowItems:
+    """A page of rows, as a concurrent walk reads it."""
+
+    items: list[Row]
+    next_cursor: str | None
+    total: int | None
+    server_date: dt.datetime | None
+
+
+class Source:
+    """The server, as an export sees it.
+
+    Attributes:
+        client: asks.
+        counts: whether the server counts what matches, filters by change and sorts: API 2.0.
+        waiting: why it waits, None while it does not.
+    """
+
+    def __init__(self, client: TracketClient, *, patience: Patience, world: World, clock: Callable[[], float]) -> None:
+        self.client = client
+        self.counts = client.api != "1.0"
+        self.waiting: str | None = None
+        self._patience = patience
+        self._clock = clock
+        self._sleep = world.sleep
+        self._rng = world.rng or random.Random()  # noqa: S311 - jitter is no secret
+        self._now = world.now
+        self._answered: float | None = None
+
+    async def windows(
+        self,
+        wanted: WorklogFilter,
+        *,
+        concurrency: int,
+        states: Iterable[WindowState] = (),
+        on_notice: Callable[[str], None] | None = None,
+    ) -> WindowRun[Row]:
+        """The concurrent walk over everything that matches."""
+        form = Form(page=self._items, date_of=_date, id_of=_id, matches=matches)
+        return await self.patiently(
+            lambda: self.client.worklogs.windows(
+                wanted, form, concurrency=concurrency, states=states, on_notice=on_notice, around=self.patiently
+            )
+        )
+
+    async def count(self, wanted: WorklogFilter) -> tuple[int | None, dt.datetime]:
+        """How many match (None: it does not say), and the server's time before it counted.
+
+        A server that does not tell its time is taken to have this machine's.
+        """
+        here = self._now()
+        page = await self._page(wanted, None, 1 if self.counts else None)
+        return page.total, page.server_date or here
+
+    async def pages(self, wanted: WorklogFilter) -> AsyncGenerator[list[Row]]:
+        """All that match, one page after the other. A worklog may come twice: when a cursor was refused."""
+        cursor, guard, began_again = None, CursorGuard(None), False
+        while True:
+            try:
+                page = await self._page(wanted, cursor, None)
+            except (BadRequestError, GoneError):
+                # An expired cursor: once more from the beginning, which is never far for what is asked here.
+                if cursor is None or began_again:
+                    raise
+                cursor, guard, began_again = None, CursorGuard(None), True
+                continue
+            yield page.items
+            guard.check(len(page.items), page.next_cursor)
+            if page.next_cursor is None:
+                return
+            cursor = page.next_cursor
+
+    async def row(self, id_: str) -> Row | None:
+        """The worklog as it is now; None: the server no longer has it, or no longer shows it."""
+        try:
+            return row_of(await self.patiently(lambda: self.client.worklogs.get(id_)))
+        except (NotFoundError, PermissionDeniedError):
+            return None
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the call returns, after as many calls as it takes.
+
+        Raises:
+            ExportError: nothing has arrived for too long; its cause is the last error.
+            RequestError: the call failed in a way that waiting does not mend, or nothing has ever been answered.
+        """
+        wait = self._patience.first_wait
+        while True:
+            try:
+                answer = await ask()
+            except _PASSING as error:
+                await self._sleep(self._pause(error, wait))
+                wait = min(2 * wait, self._patience.longest_wait)
+            else:
+                self._answered, self.waiting = self._clock(), None
+                return answer
+
+    def _pause(self, error: RequestError, wait: float) -> float:
+        """How long to wait after the error; raises it, or that it has been too long."""
+        if self._answered is None:
+            raise error
+        silent, asked = self._clock() - self._answered, error.retry_after or 0.0
+        if max(silent, asked) >= self._patience.give_up_after:
+            why = f"the server asks to wait {asked:.0f} s" if asked > silent else f"no answer for {silent:.0f} s"
+            given_up = ExportError(f"the export gives up, {why}: {error.message}")
+            given_up.fault = error.fault
+            given_up.hint = "Run the same again: it goes on where it was"
+            raise given_up from error
+        self.waiting = str(error)
+        return max(asked, wait * self._rng.uniform(0.5, 1.0))
+
+    async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowItems:
+        wire = self.client.wire
+        request = wire.list(wanted, cursor=cursor, size=size or wire.max_page_size)
+        return await self.patiently(lambda: self.client.send(request, self._items))
+
+    def _items(self, response: Response) -> RowItems:
+        page = self.client.wire.rows(response)
+        return RowItems(items=page.rows, next_cursor=page.next_cursor, total=page.total, server_date=page.server_date)
+
+
+def matches(wanted: WorklogFilter, row: Row) -> bool:
+    """Whether the row is within all bounds of the filter."""
+    return wanted.matches(worklog_of(row))
+
+
+def _date(row: Row) -> Any:
+    return row[DATE]
+
+
+def _id(row: Row) -> Any:
+    return row[ID]
