@@ -42,6 +42,7 @@ class ScriptedServer:
         self.answers = []
         self.received = []
         self.connections = 0
+        self.read_body = True
         self._tasks = set()
 
     @property
@@ -80,7 +81,7 @@ class ScriptedServer:
         exchange = Exchange(head, b"", reader, writer)
         self.received.append(exchange)
         answer = self.answers[min(len(self.received), len(self.answers)) - 1]
-        if length := int(exchange.headers.get("content-length", 0)):
+        if self.read_body and (length := int(exchange.headers.get("content-length", 0))):
             exchange.body = await reader.readexactly(length)
         if callable(answer):
             return await answer(exchange)

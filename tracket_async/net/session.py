@@ -98,7 +98,7 @@ class TracketSession:
         observers: called with each event, in this order.
         user_agent: the User-Agent header; None: ``tracket-async/<version>``.
         ssl: how to verify the server; None: as the operating system does.
-        trust_env: whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY count. Not ``~/.netrc``, in any case.
+        trust_env: whether HTTPS_PROXY and NO_PROXY count; ``~/.netrc`` never does.
         world: time and chance, for tests.
 
     Raises:

@@ -7,6 +7,7 @@ back.
 from __future__ import annotations
 
 import base64
+import io
 import ssl as ssl_module
 import urllib.request
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from tracket_async.net.secret import NO_SECRET, Secret
 from tracket_async.net.settings import Limits, Timeouts
 
 _ERROR_BODY_BYTES: Final = 16 * 1024
+_LONG_BODY_BYTES: Final = 256 * 1024
 _JSON: Final = "application/json"
 
 
@@ -98,7 +100,7 @@ class Transport:
             answer = await self._session.request(
                 request.method,
                 self._address.url(request.path, request.query),
-                data=request.body,
+                data=_data(request.body),
                 headers=_headers(request, authorization),
                 allow_redirects=False,
                 timeout=self._timeout_for(seconds),
@@ -178,20 +180,19 @@ class Transport:
 def proxy_from_env(address: Address) -> Proxy | None:
     """The proxy that the environment names for this server.
 
-    Asked here and not by aiohttp, whose ``trust_env`` would also look for credentials in ``~/.netrc``.
+    Asked here and not by aiohttp, whose ``trust_env`` would also look for credentials in ``~/.netrc``. None for
+    http, as then the server is this machine.
     """
     parts = URL(address.origin)
-    if urllib.request.proxy_bypass(parts.host or ""):
-        return None
-    text = urllib.request.getproxies().get(parts.scheme)
-    if not text:
+    text = urllib.request.getproxies().get("https")
+    if parts.scheme == "http" or not text or urllib.request.proxy_bypass(parts.host or ""):
         return None
     try:
         url = URL(text)
     except ValueError:
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigurationError(f"The environment names a proxy for {parts.scheme} that is no http URL")
+        raise ConfigurationError("The environment names a proxy for https that is no http URL")
     headers: dict[str, str] | None = None
     if url.user is not None:
         pair = f"{url.user}:{url.password or ''}".encode()
@@ -202,6 +203,11 @@ def proxy_from_env(address: Address) -> Proxy | None:
 def closed() -> ClientStateError:
     """The error for what was in progress when the session was closed."""
     return ClientStateError("The client was closed while this call was in progress")
+
+
+def _data(body: bytes | None) -> bytes | io.BytesIO | None:
+    # A long one is sent piece by piece, as writing it at once would hold up the loop.
+    return body if body is None or len(body) <= _LONG_BODY_BYTES else io.BytesIO(body)
 
 
 def _headers(request: Request, authorization: Secret) -> dict[str, str]:
