@@ -1,0 +1,195 @@
+"""The emulator as a program: what it prints, what it refuses, how it stops."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import pytest
+
+from tracket_async.emulator import __main__ as program
+from tracket_async.emulator.__main__ import main
+
+COMMAND = [sys.executable, "-m", "tracket_async.emulator"]
+
+
+def get(settings, path):
+    request = urllib.request.Request(
+        settings["TRACKET_BASE_URL"] + path, headers={"Authorization": f"Bearer {settings['TRACKET_TOKEN']}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
+
+
+@pytest.fixture
+def start():
+    """Starts emulators in processes of their own; gives the process and what it printed on its way."""
+    running = []
+
+    def run(*arguments):
+        process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        lines = []
+        while not lines or "TRACKET_TOKEN" not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], process.stderr.read()
+        settings = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
+        return process, lines, settings
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_its_settings_serves_and_stops_cleanly(start, tmp_path, number):
+    env_file = tmp_path / "env"
+    ledger = tmp_path / "ledger"
+    process, lines, settings = start("--sample", "300", "--env-file", str(env_file), "--ledger", str(ledger))
+    assert re.fullmatch(r"# Tracket emulator at http://127\.0\.0\.1:\d+ with 300 worklogs; Ctrl-C stops it\n", lines[0])
+    assert lines[-1].startswith("# export TRACKET_TOKEN=token-")
+    assert settings["TRACKET_API"] == "2.0"
+    assert env_file.stat().st_mode & 0o777 == 0o600
+    written = dict(line.split("=", 1) for line in env_file.read_text().splitlines())
+    assert {**written, "TRACKET_TOKEN": settings["TRACKET_TOKEN"]} == settings
+    assert "TRACKET_TOKEN" not in written
+    assert get(settings, "/api/2.0/timeEntries?size=1")["total"] == 300
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
+    (entry,) = map(json.loads, ledger.read_text().splitlines())
+    assert (entry["method"], entry["route"], entry["status"]) == ("GET", "/timeEntries", 200)
+
+
+def test_for_1_0_it_prints_the_fixed_token(start, tmp_path):
+    env_file = tmp_path / "env"
+    _, _, settings = start("--api", "1.0", "--env-file", str(env_file))
+    assert settings.keys() == {"TRACKET_BASE_URL", "TRACKET_API", "TRACKET_TOKEN"}
+    assert settings["TRACKET_API"] == "1.0"
+    assert dict(line.split("=", 1) for line in env_file.read_text().splitlines()) == settings
+
+
+def test_every_option_reaches_the_server(start, tmp_path, worklog):
+    seed = tmp_path / "seed.ndjson"
+    seed.write_text("\n".join(json.dumps(worklog(number)) for number in (1, 2, 3)))
+    faults = tmp_path / "faults.ndjson"
+    faults.write_text('{"fault": "odd-field", "name": "userId", "value": "odd", "nth": 2}')
+    _, _, settings = start(
+        *("--api", "1.0", "--seed", str(seed), "--db", str(tmp_path / "db"), "--page-size", "2"),
+        *("--v1-order", "descending", "--approval-shape", "string", "--latency", "1", "--token-lifetime", "60"),
+        *("--body-limit", "1000", "--faults", str(faults), "--fault-seed", "4", "--host", "localhost"),
+    )
+    page = get(settings, "/api/1.0/worklogs")
+    assert [each["worklogId"] for each in page["worklogs"]] == ["w0003", "w0002"]
+    assert get(settings, "/api/1.0/worklogs/w0001")["userId"] == "odd"
+    assert get(settings, "/api/2.0/timeEntries/w0001")["approval"] == "open"
+    assert (tmp_path / "db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--seed", "BAD"], "BAD, line 2: worklogMinutes must not be negative"),
+        (["--seed", "NOWHERE"], "cannot read NOWHERE: No such file"),
+        (["--seed", "BAD", "--sample", "1"], "not both"),
+        (["--sample", "10", "--skew-month", "1999-01"], "skew_month must lie between"),
+        (["--skew-month", "2025-01"], "give --sample N"),
+        (["--sample-seed", "1"], "give --sample N"),
+        (["--page-size", "0"], "page_size must lie between 1"),
+        (["--db", "BAD"], "cannot use BAD"),
+        (["--faults", "NOWHERE"], "No such file"),
+        (["--faults", "BAD"], "BAD, line 1: fault must be one of"),
+        (["--faults", "BINARY"], "BINARY, "),
+        (["--env-file", "NOWHERE/env"], "No such file"),
+        (["--port", "1"], "1"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys, worklog, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "BAD").write_text(json.dumps(worklog(1)) + "\n" + json.dumps(worklog(2, worklogMinutes=-1)))
+    (tmp_path / "BINARY").write_bytes(b"\xff\xfe")
+    if arguments == ["--port", "1"]:
+        monkeypatch.setattr(program.Emulator, "_listen", _refused)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert main(arguments) == 2
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("tracket emulator: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+async def _refused(self, api):
+    raise OSError("[Errno 13] error while attempting to bind on address ('127.0.0.1', 1): permission denied")
+
+
+def test_an_argument_that_is_none_is_usage(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--v1-order", "random"])
+    assert caught.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
+
+
+def _stop_soon(monkeypatch, number):
+    """The signal comes as soon as the server has said that it is there."""
+    greet = program._greeting
+
+    def greeting(*arguments):
+        signal.raise_signal(number)
+        return greet(*arguments)
+
+    monkeypatch.setattr(program, "_greeting", greeting)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_this_process_it_puts_the_signal_handlers_back(monkeypatch, capsys, number):
+    _stop_soon(monkeypatch, number)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert main([]) == 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    out, err = capsys.readouterr()
+    assert out.startswith("# Tracket emulator at http://127.0.0.1:")
+    assert err == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_is_still_filling_stops_it_too(monkeypatch, capsys, number):
+    def interrupted(sample):
+        signal.raise_signal(number)
+        yield  # the handler has raised
+
+    monkeypatch.setattr("tracket_async.emulator.server.sample_worklogs", interrupted)
+    assert main(["--sample", "5"]) == 0
+    assert capsys.readouterr().out == ""
+    assert threading.active_count() == 1
+
+
+def test_another_host_than_loopback_is_warned_about(monkeypatch, capsys):
+    _stop_soon(monkeypatch, signal.SIGTERM)
+    listen = program.Emulator._listen
+
+    async def on_loopback_all_the_same(self, api):
+        self._host = "127.0.0.1"
+        await listen(self, api)
+
+    monkeypatch.setattr(program.Emulator, "_listen", on_loopback_all_the_same)
+    assert main(["--host", "0.0.0.0"]) == 0
+    assert "warning: 0.0.0.0 lets other machines in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "::", "192.168.1.2", "example.org")),
+    ],
+)
+def test_loopback_is_known_when_it_is_seen(host, loopback):
+    assert program._is_loopback(host) is loopback

@@ -1,0 +1,147 @@
+"""The sample company: the same everywhere, of the size that was asked for, and believable."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import unicodedata
+from collections import Counter
+
+import pytest
+
+from tracket_async.emulator import Sample, v1, v2
+from tracket_async.emulator.sample import CREATION_RECORDED, FIRST_DAY, LAST_DAY, sample_categories, sample_worklogs
+from tracket_async.emulator.times import DAY
+from tracket_async.emulator.worklog import NEVER
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return list(sample_worklogs(Sample(12_000)))
+
+
+def day(worklog):
+    return dt.date(1970, 1, 1) + dt.timedelta(worklog.date // DAY)
+
+
+def digest(worklogs):
+    render = v2.renderer("object")
+    found = hashlib.sha256()
+    for each in worklogs:
+        found.update(v1.render(each) + render(each))
+    return found.hexdigest()
+
+
+def test_the_same_sample_is_the_same_bytes_in_every_process(sample):
+    # a change of this figure changes what everybody's tests and benchmarks run on
+    assert digest(sample) == "f92aad434006a890444248e19f1c80b61df644a2ae751d3ef43c309f2d144897"
+    assert (
+        digest(sample_worklogs(Sample(500, seed=7, skew_month="2025-02")))
+        == "666f11e82e7ad619835273ae4f87c71f9e63f25b02c7fd6129eb3f4ca6648aef"
+    )
+
+
+def test_another_seed_is_another_company():
+    assert digest(sample_worklogs(Sample(50))) != digest(sample_worklogs(Sample(50, seed=1)))
+    assert sample_categories(0) != sample_categories(1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 10, 1199, 5000])
+def test_the_number_is_exact_and_no_id_occurs_twice(count):
+    worklogs = list(sample_worklogs(Sample(count)))
+    assert len({each.id for each in worklogs}) == len(worklogs) == count
+
+
+async def test_it_is_what_an_emulator_serves(serve, sample):
+    emulator = await serve(sample=50)
+    assert emulator.count == 50
+    assert (await serve(sample=Sample(50))).worklogs() == emulator.worklogs()
+    known = dict(sample_categories())
+    assert {each["worklogCategory"] for each in emulator.worklogs()} - {None} <= known.keys()
+
+
+def test_it_spans_three_years_and_nothing_was_written_down_later(sample):
+    assert min(map(day, sample)) >= FIRST_DAY - dt.timedelta(1)  # offices east of Greenwich begin on the eve
+    assert max(map(day, sample)) <= LAST_DAY
+    end = ((LAST_DAY - dt.date(1970, 1, 1)).days + 1) * DAY
+    assert all(each.created < end and each.updated < end for each in sample)
+
+
+def test_hardly_anybody_works_at_weekends_and_on_holidays(sample):
+    weekend = sum(day(each).weekday() >= 5 for each in sample)
+    assert 0 < weekend < 0.05 * len(sample)
+    assert sum((day(each).month, day(each).day) == (12, 25) for each in sample) <= 3
+
+
+def test_summers_are_quiet(sample):
+    months = Counter(day(each).month for each in sample)
+    assert months[8] < 0.7 * months[9]
+    assert months[7] < 0.8 * months[10]
+
+
+def test_people_have_numbers_teams_and_projects_and_some_work_part_time(sample):
+    minutes = Counter()
+    for each in sample:
+        minutes[each.user] += each.minutes
+    assert 5 <= len(minutes) <= 20
+    assert min(minutes.values()) < 0.5 * max(minutes.values())
+    assert all(each.user.isdigit() and len(each.user) == 8 for each in sample)
+    assert len({each.team for each in sample}) > 1
+    assert len({each.project for each in sample}) > 2
+    assert all(each.board for each in sample)
+
+
+def test_minutes_are_mostly_quarters_of_an_hour_and_never_less_than_is_billed(sample):
+    quarters = sum(each.minutes % 15 == 0 for each in sample)
+    assert 0.95 * len(sample) < quarters < len(sample)
+    assert all(each.billable is None or 0 <= each.billable <= each.minutes for each in sample)
+    assert any(each.billable is None for each in sample)
+    assert any(each.billable == 0 for each in sample)
+
+
+def test_the_first_year_has_no_created_date_and_the_rest_has(sample):
+    boundary = (CREATION_RECORDED - dt.date(1970, 1, 1)).days * DAY
+    assert all(each.created == NEVER for each in sample if each.date < boundary - DAY)
+    assert all(each.created >= each.date for each in sample if each.date > boundary)
+    assert any(each.item is None for each in sample)
+
+
+def test_some_were_never_updated_and_older_ones_are_mostly_approved(sample):
+    never = sum(each.updated == NEVER for each in sample)
+    assert 0.3 * len(sample) < never < 0.5 * len(sample)
+    end = (LAST_DAY - dt.date(1970, 1, 1)).days * DAY
+    old = [each for each in sample if each.date < end - 60 * DAY]
+    new = [each for each in sample if each.date > end - 10 * DAY]
+    assert sum(each.approval == "approved" for each in old) > 0.9 * len(old)
+    assert {each.approval for each in new} == {"open", "submitted"}
+    assert {each.approval for each in sample} == {"open", "submitted", "approved", "rejected"}
+    assert all((each.approver is not None) == (each.approval in ("approved", "rejected")) for each in sample)
+
+
+def test_texts_are_in_several_scripts_and_some_would_trouble_a_spreadsheet():
+    # large enough for people in every office
+    texts = [each.description for each in sample_worklogs(Sample(45_000)) if each.description]
+    letters = set("".join(set(texts)))
+    scripts = {unicodedata.name(letter, "?").split()[0] for letter in letters if letter.isalpha()}
+    assert {"LATIN", "GREEK", "CYRILLIC", "ARABIC", "DEVANAGARI", "CJK", "KATAKANA"} <= scripts
+    for odd in ("=", "+", "-", "@", "🚀", ",", '"', "\n", "\t"):
+        assert any(odd in text for text in texts), odd
+
+
+def test_a_skewed_sample_has_half_of_its_worklogs_in_one_month():
+    worklogs = list(sample_worklogs(Sample(10_000, skew_month="2025-03")))
+    crowded = sum(f"{day(each):%Y-%m}" == "2025-03" for each in worklogs)
+    assert len(worklogs) == 10_000
+    assert 4950 < crowded < 5050
+
+
+@pytest.mark.parametrize("month", ["2025", "2025-13", "2023-10", "2026-11", "x", "2025-03-01"])
+def test_a_month_outside_the_sample_is_refused(month):
+    with pytest.raises(ValueError, match="skew_month must lie between 2023-11 and 2026-10"):
+        Sample(10, skew_month=month)
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "10"])
+def test_a_number_that_is_none_is_refused(count):
+    with pytest.raises((ValueError, TypeError)):
+        Sample(count)
