@@ -8,7 +8,7 @@ import pickle
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.api.faults import json_type
@@ -26,6 +26,8 @@ DAYS = st.dates().map(lambda day: dt.datetime(day.year, day.month, day.day, tzin
 MINUTES = st.floats(min_value=0, allow_infinity=False) | st.integers(0, 10**15)
 OPTIONS = st.dictionaries(TEXT.filter(lambda name: name not in ("", "category", "project")), TEXT, max_size=3)
 STATUSES = st.none() | st.sampled_from(ApprovalStatus) | st.just("paid")
+
+EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def maybe(values):
@@ -71,6 +73,7 @@ def answer(body):
 
 
 @pytest.mark.parametrize("version", WIRES)
+@EXAMPLES
 @given(data=st.data())
 def test_any_worklog_goes_out_and_comes_back_equal(version, data):
     wire = WIRES[version]()
@@ -85,6 +88,7 @@ def test_any_worklog_goes_out_and_comes_back_equal(version, data):
 
 
 @pytest.mark.parametrize("version", WIRES)
+@EXAMPLES
 @given(data=st.data())
 def test_any_new_worklog_arrives_as_it_was_meant(version, data):
     wire = WIRES[version]()
@@ -97,6 +101,7 @@ def test_any_new_worklog_arrives_as_it_was_meant(version, data):
 
 
 @pytest.mark.parametrize("version", WIRES)
+@EXAMPLES
 @given(data=st.data())
 def test_any_changes_send_what_is_set_and_nothing_else(version, data):
     wire = WIRES[version]()
@@ -131,6 +136,7 @@ def test_version_1_leaves_out_what_only_version_2_has():
 
 
 @pytest.mark.parametrize("version", WIRES)
+@EXAMPLES
 @given(
     content=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -146,6 +152,7 @@ def test_any_json_gives_a_model_or_a_typed_error(version, content):
 
 
 @pytest.mark.parametrize("version", WIRES)
+@EXAMPLES
 @given(body=st.binary())
 def test_any_bytes_give_a_model_or_a_typed_error(version, body):
     wire = WIRES[version]()

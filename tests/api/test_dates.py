@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.api import dates
 
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
+
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 def at(*parts):
@@ -60,6 +62,7 @@ def test_what_is_no_moment_is_a_value_error(text):
             read(text)
 
 
+@EXAMPLES
 @given(MOMENTS)
 def test_a_moment_comes_back_equal(moment):
     text = dates.write_moment(moment)
@@ -75,6 +78,7 @@ def test_a_moment_of_another_offset_is_written_in_utc():
     assert dates.write_moment(at(1, 2, 3)) == "0001-02-03T00:00:00.000Z"
 
 
+@EXAMPLES
 @given(MOMENTS)
 def test_the_first_day_is_the_first_that_does_not_begin_before_the_moment(moment):
     first = dt.datetime.fromisoformat(dates.first_day(moment)).replace(tzinfo=dt.UTC)
@@ -84,6 +88,7 @@ def test_the_first_day_is_the_first_that_does_not_begin_before_the_moment(moment
         assert moment <= first < moment + dt.timedelta(days=1)
 
 
+@EXAMPLES
 @given(MOMENTS)
 def test_bounds_are_rounded_outwards_to_whole_milliseconds(moment):
     millisecond = dt.timedelta(milliseconds=1)

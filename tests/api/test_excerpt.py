@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.api.excerpt import LONGEST, excerpt
 
 CANARY = "canary"
+
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,7 @@ def test_a_long_text_without_spaces_still_has_an_excerpt():
     assert excerpt(body).startswith('{"error":"x","rows":[{"a":1}')
 
 
+@EXAMPLES
 @given(st.binary(max_size=5000))
 def test_an_excerpt_of_anything_is_printable_and_short(body):
     shown = excerpt(body)

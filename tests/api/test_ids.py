@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import yarl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.api.ids import ALLOWED, LONGEST, path_segment
 from tracket_async.api.versions import WIRES
 from tracket_async.errors import UsageError
+
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,7 @@ def test_an_id_that_is_no_string_is_refused_by_its_type(refused):
 
 
 @pytest.mark.parametrize("version", WIRES)
+@EXAMPLES
 @given(given_id=st.text(st.characters() | st.sampled_from([*sorted(ALLOWED), *"./\\%?#"]), max_size=30))
 def test_no_id_leaves_its_segment_whoever_builds_the_url(version, given_id):
     wire = WIRES[version]()

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async import errors
@@ -14,6 +14,8 @@ from tracket_async.api.status import error_for, header, parse_http_date, parse_r
 
 NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
 AT_NOON = dt.datetime(1994, 11, 6, 12, tzinfo=dt.UTC)
+
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 def answer(status, headers=None, body=b""):
@@ -171,6 +173,7 @@ def test_a_date_without_the_servers_date_is_relative_to_the_time_here():
     assert error.retry_after == 60
 
 
+@EXAMPLES
 @given(st.text() | st.from_regex(r"\s*[A-Z][a-z]+,? [-+0-9A-Za-z: ]*", fullmatch=True), st.none() | st.text())
 def test_retry_after_never_raises_and_never_asks_for_a_strange_wait(value, date):
     seconds = parse_retry_after(value, date, now=AT_NOON)
@@ -194,6 +197,7 @@ def test_the_three_forms_of_an_http_date_are_read(text, moment):
     assert parse_http_date(text) == moment
 
 
+@EXAMPLES
 @given(st.integers(100, 999), st.dictionaries(st.text(max_size=20), st.text(max_size=50), max_size=3), st.binary())
 def test_whatever_the_answer_there_is_an_error_with_its_status(status, headers, body):
     error = answer(status, headers, body)
