@@ -213,6 +213,14 @@ def test_a_row_that_comes_again_on_the_next_page_is_left_out_and_counted():
     assert plan.statistics().duplicates == 2
 
 
+def test_rows_that_a_page_repeats_at_its_end_do_not_put_it_out_of_order():
+    first, second, third = rows_of([1, 2, 3])
+    plan, ask = first_ask([], until=0)
+    plan.arrived(ask, Page(items=[first, second, third, first, second], total=3))
+    assert items_of(plan.ledger.out) == [first, second, third]
+    assert (plan.statistics().duplicates, plan.statistics().single_chain) == (2, False)
+
+
 def test_what_lies_before_a_window_is_not_the_windows_own():
     """API 1.0 can be asked for a day only, and then begins before the moment that is meant."""
     rows = rows_of([0.25, 0.5, 0.75])

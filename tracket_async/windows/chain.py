@@ -134,10 +134,18 @@ class Chain(Generic[T]):
             OutOfOrderError: the page does not ascend, or begins before the page before ended.
             CursorLoopError: the cursors go round in a circle.
         """
-        items = page.items
+        items: Sequence[T] = page.items
         self.guard.check(len(items), page.next_cursor)
         if not items:
             return Take([])
+        ids = [keys.id_of(item) for item in items]
+        if len(set(ids)) < len(ids):
+            # A row that a page repeats at its end would pass for one out of order.
+            first_of: dict[str, T] = {}
+            for key, item in zip(ids, items, strict=True):
+                first_of.setdefault(key, item)
+            ids, items = list(first_of), list(first_of.values())
+        repeated = len(page.items) - len(items)
         dates = [keys.date_of(item) for item in items]
         before = dates[0] if self.last is None else self.last
         if dates[0] < before or not is_ascending(dates):
@@ -146,16 +154,16 @@ class Chain(Generic[T]):
         low = self.reached or self.since
         first = 0 if low is None else bisect_left(dates, low)
         end = len(dates) if self.until is None else bisect_right(dates, self.until)
-        fresh = self._unseen(items[first:end], dates[first:end], keys)
-        return Take(fresh, end - first - len(fresh), before < dates[-1], end < len(dates))
+        fresh = self._fresh(items[first:end], ids[first:end], dates[first:end])
+        return Take(fresh, end - first - len(fresh) + repeated, before < dates[-1], end < len(dates))
 
-    def _unseen(self, items: Sequence[T], dates: Sequence[dt.datetime], keys: Keys[T]) -> list[T]:
+    def _fresh(self, items: Sequence[T], ids: list[str], dates: list[dt.datetime]) -> list[T]:
+        """Those that were not taken before; the window has then reached the last of them."""
         if not items:
             return []
-        ids = [keys.id_of(item) for item in items]
         fresh = list(items)
-        if not self.edge.isdisjoint(ids) or len(set(ids)) < len(ids):
-            fresh = list({key: item for key, item in zip(ids, items, strict=True) if key not in self.edge}.values())
+        if not self.edge.isdisjoint(ids):
+            fresh = [item for item, key in zip(items, ids, strict=True) if key not in self.edge]
         if dates[-1] != self.reached:
             self.edge.clear()
         self.edge.update(ids[bisect_left(dates, dates[-1]) :])

@@ -1,0 +1,264 @@
+"""Every call, on both versions, against a server over a real socket."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from tracket_async import (
+    ApprovalStatus,
+    BadRequestError,
+    Category,
+    MalformedResponseError,
+    NewWorklog,
+    NotFoundError,
+    PermissionDeniedError,
+    TracketClient,
+    UnsupportedError,
+    UsageError,
+    WorklogChanges,
+    WorklogFilter,
+)
+from tracket_async.emulator import Emulator, faults
+from tracket_async.net.auth import BearerToken
+
+MOMENT = dt.datetime(2024, 5, 6, 14, 30, 15, 123000, tzinfo=dt.UTC)
+DAY = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
+ONLY_V2 = {"team_id": "t-9", "project_id": "p-9", "custom_fields": {"billing": "option-3"}}
+
+
+def new(api, **values):
+    fields = {
+        "item_id": "item-1",
+        "user_id": "user-1",
+        "date": MOMENT,
+        "minutes": 90.5,
+        "description": "Überstunden 😀",
+        "category_id": "c-1",
+        "billable_minutes": 30.25,
+    }
+    return NewWorklog(**(fields | (ONLY_V2 if api == "2.0" else {}) | values))
+
+
+async def test_every_field_that_is_written_comes_back(running, api):
+    async with running() as (emulator, client):
+        sent = new(api)
+        created = await client.worklogs.create(sent)
+        assert created.date == (MOMENT if api == "1.0" else DAY)
+        for name in ("item_id", "user_id", "minutes", "description", "category_id", "billable_minutes"):
+            assert getattr(created, name) == getattr(sent, name)
+        if api == "2.0":
+            for name, value in ONLY_V2.items():
+                assert getattr(created, name) == value
+        assert created.approval_status is ApprovalStatus.OPEN
+        assert created.created_date.utcoffset() == dt.timedelta(0)
+        assert (created.updated_date, created.approver_user_id) == (None, None)
+        assert await client.worklogs.get(created.id) == created
+        assert [w async for w in client.worklogs.list()] == [created]
+        assert emulator.get(created.id)["worklogMinutes"] == 90.5
+
+
+async def test_what_is_left_out_is_null(running, api):
+    async with running() as (_, client):
+        created = await client.worklogs.create(NewWorklog(item_id="i", user_id="u", date=MOMENT.date(), minutes=0))
+        assert created.date == DAY
+        assert (created.description, created.category_id, created.billable_minutes) == (None, None, None)
+
+
+async def test_an_update_changes_what_it_names_clears_what_is_none_and_leaves_the_rest(running, api):
+    async with running() as (_, client):
+        created = await client.worklogs.create(new(api))
+        changes = WorklogChanges(minutes=15, description=None, category_id=None, billable_minutes=None)
+        updated = await client.worklogs.update(created.id, changes)
+        again = await client.worklogs.get(created.id)
+        for worklog in (updated, again):
+            assert (worklog.minutes, worklog.description) == (15, None)
+            assert (worklog.category_id, worklog.billable_minutes) == (None, None)
+            assert (worklog.item_id, worklog.user_id, worklog.date) == (created.item_id, created.user_id, created.date)
+            assert worklog.updated_date is not None
+        # Where 1.0 answers an update, it says nothing about the approval.
+        assert updated.approval_status is (None if api == "1.0" else ApprovalStatus.OPEN)
+        assert again.approval_status is ApprovalStatus.OPEN
+        if api == "2.0":
+            assert (again.team_id, again.project_id) == ("t-9", "p-9")
+
+
+async def test_an_update_can_name_every_field(running, api):
+    async with running() as (_, client):
+        created = await client.worklogs.create(new(api))
+        moved = MOMENT + dt.timedelta(days=40)
+        values = {"item_id": "i2", "user_id": "u2", "date": moved, "minutes": 1, "description": "", "category_id": "c2"}
+        await client.worklogs.update(created.id, WorklogChanges(**values, billable_minutes=0))
+        again = await client.worklogs.get(created.id)
+        values["date"] = moved if api == "1.0" else DAY + dt.timedelta(days=40)
+        assert {name: getattr(again, name) for name in values} == values
+        assert again.billable_minutes == 0
+
+
+async def test_an_update_that_names_nothing_changes_nothing(running, api):
+    async with running() as (_, client):
+        created = await client.worklogs.create(new(api))
+        assert (await client.worklogs.update(created.id, WorklogChanges())).minutes == created.minutes
+
+
+async def test_a_deleted_worklog_is_gone(running, api):
+    async with running() as (emulator, client):
+        created = await client.worklogs.create(new(api))
+        assert await client.worklogs.delete(created.id) is None
+        assert emulator.count == 0
+        for operation in (
+            client.worklogs.get(created.id),
+            client.worklogs.update(created.id, WorklogChanges(minutes=1)),
+            client.worklogs.delete(created.id),
+        ):
+            with pytest.raises(NotFoundError) as caught:
+                await operation
+            assert caught.value.path.endswith(created.id)
+
+
+async def test_a_delete_whose_answer_is_lost_is_repeated_and_succeeds(running, api, route):
+    async with running() as (emulator, client):
+        created = await client.worklogs.create(new(api))
+        emulator.faults.add(faults.CommitThenCut(), method="DELETE", nth=1)
+        await client.worklogs.delete(created.id)
+        assert emulator.ledger.count(method="DELETE") == 2
+        assert emulator.count == 0
+
+
+async def test_ids_that_would_leave_the_path_are_refused_and_nothing_is_sent(running, api):
+    async with running() as (emulator, client):
+        for identifier in ("../x", "..", "", "a/b", "a?b", "a#b"):
+            with pytest.raises(UsageError):
+                await client.worklogs.get(identifier)
+        assert len(emulator.ledger) == 0
+
+
+async def test_categories_are_listed_on_2_0():
+    async with Emulator(sample=200) as emulator, TracketClient.from_env(emulator.env()) as client:
+        categories = await client.categories.list()
+        assert categories
+        assert all(isinstance(category, Category) and category.name for category in categories)
+        used = {w.category_id async for w in client.worklogs.list() if w.category_id}
+        assert used <= {category.id for category in categories}
+
+
+@pytest.mark.parametrize("api", ["2.0"])
+async def test_every_bound_and_order_of_2_0_is_asked_of_the_server(running, api):
+    async with running(sample=600) as (_, client):
+        everything = [w async for w in client.worklogs.list()]
+        middle = everything[300]
+        created = sorted(w.created_date for w in everything if w.created_date)[300]
+        for wanted in (
+            WorklogFilter(since=middle.day),
+            WorklogFilter(until=middle.day),
+            WorklogFilter(since=middle.day, until=middle.day),
+            WorklogFilter(created_since=created),
+            WorklogFilter(created_until=created),
+            WorklogFilter(created_since=created, created_until=created),
+            WorklogFilter(updated_since=created),
+        ):
+            got = [w.id async for w in client.worklogs.list(filter=wanted)]
+            expected = [w.id for w in everything if wanted.matches(w)]
+            assert sorted(got) == sorted(expected)
+            assert (await client.worklogs.list(filter=wanted)).total >= len(expected)
+        for sort_by in ("date", "created_date"):
+            for descending in (False, True):
+                wanted = WorklogFilter(sort_by=sort_by, descending=descending)
+                keys = [getattr(w, sort_by) async for w in client.worklogs.list(filter=wanted)]
+                known = [key for key in keys if key is not None]
+                assert known == sorted(known, reverse=descending)
+                assert len(keys) == len(everything)
+
+
+@pytest.mark.parametrize("api", ["2.0"])
+@pytest.mark.parametrize(("size", "pages"), [(None, 3), (100, 3), (99, 3), (7, 36), (1, 250)])
+async def test_a_page_has_the_size_that_was_asked_for(running, api, size, pages):
+    async with running(sample=250) as (_, client):
+        got = [page async for page in client.worklogs.list(size=size).pages()]
+        assert len(got) == pages
+        assert {page.total for page in got} == {250}
+        assert len({w.id for page in got for w in page.items}) == 250
+
+
+async def test_bounds_of_dates_are_exact_to_the_microsecond_on_both_versions(running, api):
+    async with running(sample=800) as (_, client):
+        everything = [w async for w in client.worklogs.list()]
+        low, high = everything[200].date, everything[500].date
+        tick = dt.timedelta(microseconds=1)
+        for since, until in [
+            (low, high),
+            (low + tick, high - tick),
+            (low, None),
+            (None, high),
+            (low.date(), high.date()),
+            (high, high),
+            (dt.date(1990, 1, 1), dt.date(1990, 1, 2)),
+            (dt.date(2190, 1, 1), None),
+        ]:
+            wanted = WorklogFilter(since=since, until=until)
+            expected = sorted(w.id for w in everything if wanted.matches(w))
+            assert sorted([w.id async for w in client.worklogs.list(since=since, until=until)]) == expected
+            assert sorted([w.id async for w in client.worklogs.export(since=since, until=until)]) == expected
+
+
+async def test_a_list_of_1_0_that_ends_early_is_not_walked_to_its_end():
+    async with Emulator(sample=2000, page_size=50) as emulator, TracketClient.from_env(emulator.env("1.0")) as client:
+        first = (await client.worklogs.list()).items[0].day
+        emulator.ledger.clear()
+        until = first + dt.timedelta(days=3)
+        got = [w async for w in client.worklogs.list(until=until)]
+        assert got
+        assert all(w.day <= until for w in got)
+        assert emulator.ledger.count(route="/worklogs") < 8
+
+
+async def test_a_token_that_may_only_read_is_told_so(running, api):
+    async with running() as (emulator, client):
+        created = await client.worklogs.create(new(api))
+        reader = type(client)(auth=BearerToken(emulator.read_only_token), api=api, base_url=emulator.url)
+        async with reader:
+            assert await reader.worklogs.get(created.id) == created
+            for operation in (
+                reader.worklogs.create(new(api)),
+                reader.worklogs.update(created.id, WorklogChanges(minutes=1)),
+                reader.worklogs.delete(created.id),
+            ):
+                with pytest.raises(PermissionDeniedError):
+                    await operation
+
+
+async def test_a_field_that_the_server_refuses_is_named(running, api, route):
+    async with running() as (emulator, client):
+        emulator.faults.add(faults.Status(400), method="POST", route=route)
+        with pytest.raises(BadRequestError):
+            await client.worklogs.create(new(api))
+        assert emulator.ledger.count(method="POST", route=route) == 1
+
+
+async def test_a_malformed_worklog_in_the_middle_of_a_page_is_named(running, api, route):
+    async with running(sample=300) as (emulator, client):
+        minutes = "worklogMinutes" if api == "1.0" else "minutes"
+        emulator.faults.add(faults.OddField(minutes, "many", row=40), route=route, cursor=True, nth=1)
+        got = []
+        with pytest.raises(MalformedResponseError) as caught:
+            await _collect(got, client.worklogs.list())
+        assert (len(got), caught.value.cursor is not None) == (100, True)
+        assert minutes in caught.value.json_path
+        assert caught.value.worklog_id
+        await _collect(got, client.worklogs.list().items(caught.value.cursor))
+        assert len({w.id for w in got}) == len(got) == 300
+
+
+async def _collect(got, worklogs):
+    async for worklog in worklogs:
+        got.append(worklog)
+
+
+async def test_what_only_2_0_offers_is_not_sent_to_1_0():
+    async with Emulator() as emulator, TracketClient.from_env(emulator.env("1.0")) as client:
+        with pytest.raises(UnsupportedError):
+            await client.worklogs.create(new("2.0"))
+        with pytest.raises(UnsupportedError):
+            await client.worklogs.update("w", WorklogChanges(team_id="t"))
+        assert len(emulator.ledger) == 0

@@ -1,0 +1,213 @@
+"""Writes that go wrong: many at once under faults, creates whose answer is lost, and what is found by reading back."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from contextlib import aclosing
+
+import pytest
+
+from tracket_async import AmbiguousWriteError, NewWorklog, WorklogChanges
+from tracket_async.emulator import faults
+from tracket_async.net.world import World
+
+MONDAY = dt.date(2024, 5, 6)
+
+
+def new(minutes, **values):
+    return NewWorklog(**({"item_id": "i", "user_id": "u", "date": MONDAY, "minutes": minutes} | values))
+
+
+@pytest.fixture
+def patient():
+    """A client that reads back without waiting."""
+
+    async def sleep(_seconds):
+        await asyncio.sleep(0)
+
+    return {"world": World(sleep=sleep)}
+
+
+async def test_many_are_created_changed_and_deleted_in_order(running, api):
+    async with running() as (emulator, client):
+        created = [o async for o in client.worklogs.create_many(new(n) for n in range(200))]
+        assert [(o.index, o.status, o.worklog.minutes) for o in created] == [(n, "ok", n) for n in range(200)]
+        changes = [(o.worklog.id, WorklogChanges(minutes=o.index + 0.5)) for o in created]
+        updated = [o async for o in client.worklogs.update_many(changes)]
+        assert [o.worklog.minutes for o in updated] == [n + 0.5 for n in range(200)]
+        assert [o.item for o in updated] == changes
+        deleted = [o async for o in client.worklogs.delete_many(o.worklog.id for o in created)]
+        assert {(o.status, o.worklog) for o in deleted} == {("ok", None)}
+        assert emulator.count == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "happens"),
+    [
+        (faults.Status(429), "ok", True),
+        (faults.Status(400), "failed", False),
+        (faults.Status(413), "failed", False),
+        (faults.Status(502), "ambiguous", False),
+        (faults.Html(status=200), "ambiguous", False),
+        (faults.Reset(), "ambiguous", False),
+        (faults.Truncate(), "ambiguous", True),
+        (faults.CommitThenCut(), "ambiguous", True),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+async def test_creates_are_never_repeated_blindly(running, api, route, fault, outcome, happens):
+    async with running() as (emulator, client):
+        emulator.faults.add(fault, method="POST", route=route, nth=3)
+        many = client.worklogs.create_many((new(n) for n in range(6)), concurrency=1, on_error="collect")
+        got = [o async for o in many]
+        assert [o.status for o in got] == ["ok", "ok", outcome, "ok", "ok", "ok"]
+        stored = [w["worklogMinutes"] for w in emulator.worklogs()]
+        assert len(stored) == len(set(stored)) == (6 if happens else 5)
+        if outcome == "ambiguous":
+            error = got[2].error
+            assert isinstance(error, AmbiguousWriteError)
+            assert (error.payload, error.method, error.attempts) == (new(2), "POST", 1)
+            assert error.sent_at.utcoffset() == dt.timedelta(0)
+
+
+async def test_under_faults_of_every_class_what_is_acknowledged_is_there_and_nothing_twice(running, api, route):
+    async with running() as (emulator, client):
+        for number, fault in enumerate(
+            (faults.Reset(), faults.Status(503), faults.Status(429), faults.CommitThenCut(), faults.Html())
+        ):
+            emulator.faults.add(fault, method="POST", route=route, every=11 + 2 * number)
+        got = [o async for o in client.worklogs.create_many((new(n) for n in range(300)), on_error="collect")]
+        stored = [w["worklogMinutes"] for w in emulator.worklogs()]
+        assert len(stored) == len(set(stored))
+        acknowledged = {o.index for o in got if o.status == "ok"}
+        ambiguous = {o.index for o in got if o.status == "ambiguous"}
+        assert acknowledged <= set(stored) <= acknowledged | ambiguous
+        assert len(got) == 300
+        assert ambiguous
+
+
+async def test_updates_and_deletes_are_repeated_until_they_work(running, api, route):
+    async with running() as (emulator, client):
+        created = [o.worklog async for o in client.worklogs.create_many(new(n) for n in range(60))]
+        for number, fault in enumerate((faults.Reset(), faults.Status(503), faults.CommitThenCut())):
+            for method in ("PUT", "DELETE"):
+                emulator.faults.add(fault, method=method, every=5 + number)
+        changes = ((w.id, WorklogChanges(minutes=w.minutes + 1000)) for w in created)
+        assert {o.status async for o in client.worklogs.update_many(changes)} == {"ok"}
+        assert {w["worklogMinutes"] for w in emulator.worklogs()} == {n + 1000 for n in range(60)}
+        assert {o.status async for o in client.worklogs.delete_many(w.id for w in created)} == {"ok"}
+        assert emulator.count == 0
+
+
+async def test_an_ambiguous_create_that_happened_is_found(running, api, route, patient):
+    async with running(settings=patient) as (emulator, client):
+        twin = await client.worklogs.create(new(30, description="met", date=MONDAY))
+        emulator.update(twin.id, {"createdDate": "2020-01-01T00:00:00.000Z"})
+        emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=1)
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await client.worklogs.create(new(30, description="met"))
+        found = await client.worklogs.reconcile(caught.value)
+        assert emulator.count == 2
+        assert (found.minutes, found.description) == (30, "met")
+        assert found.id != twin.id
+
+
+async def test_an_ambiguous_create_that_did_not_happen_stays_ambiguous(running, api, route, patient):
+    async with running(settings=patient) as (emulator, client):
+        emulator.faults.add(faults.Reset(), method="POST", route=route, nth=1)
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await client.worklogs.create(new(30))
+        with pytest.raises(AmbiguousWriteError) as again:
+            await client.worklogs.reconcile(caught.value)
+        assert again.value.candidates == ()
+        reads = [entry for entry in emulator.ledger if entry.method == "GET"]
+        assert len(reads) == 2
+
+
+async def test_two_of_the_same_cannot_be_told_apart_unless_one_is_known(running, api, route, patient):
+    async with running(settings=patient) as (emulator, client):
+        emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=2)
+        known = await client.worklogs.create(new(30))
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await client.worklogs.create(new(30))
+        # Created within the clocks' tolerance of each other.
+        with pytest.raises(AmbiguousWriteError) as again:
+            await client.worklogs.reconcile(caught.value)
+        assert len(again.value.candidates) == 2
+        found = await client.worklogs.reconcile(caught.value, exclude={known.id})
+        assert found.id != known.id
+
+
+async def test_a_request_that_lands_late_is_found_by_the_second_look(running, api, route):
+    late = []
+
+    async def sleep(_seconds):
+        if late:
+            late.pop()()
+
+    world = World(sleep=sleep)
+    async with running(settings={"world": world}) as (emulator, client):
+        emulator.faults.add(faults.Reset(), method="POST", route=route, nth=1)
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await client.worklogs.create(new(30))
+        landed = {"itemId": "i", "userId": "u", "worklogDate": "2024-05-06T00:00:00.000Z", "worklogMinutes": 30}
+        late.append(lambda: emulator.create(landed))
+        assert (await client.worklogs.reconcile(caught.value)).minutes == 30
+
+
+async def test_every_ambiguous_create_is_classified(running, api, route, patient):
+    """Half of them happened; each is found, or known not to be there."""
+    async with running(settings=patient) as (emulator, client):
+        emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, every=2)
+        emulator.faults.add(faults.Reset(), method="POST", route=route)
+        got = [o async for o in client.worklogs.create_many((new(n) for n in range(40)), on_error="collect")]
+        emulator.faults.clear()
+        assert {o.status for o in got} == {"ambiguous"}
+        answers = await asyncio.gather(
+            *(client.worklogs.reconcile(outcome.error) for outcome in got), return_exceptions=True
+        )
+        found = {answer.minutes for answer in answers if not isinstance(answer, AmbiguousWriteError)}
+        assert all(outcome.error.candidates == () for outcome in got if outcome.item.minutes not in found)
+        assert found == {w["worklogMinutes"] for w in emulator.worklogs()}
+        assert len(found) == 20
+
+
+async def test_closing_the_client_in_the_middle_leaves_nothing_untold(running, api, no_leaks):
+    async with running(latency=0.02) as (emulator, client):
+        got = []
+        async for outcome in client.worklogs.create_many((new(n) for n in range(100)), concurrency=4):
+            got.append(outcome)
+            if outcome.index == 10:
+                await client.aclose()
+        assert [o.index for o in got] == list(range(100))
+        stored = {w["worklogMinutes"] for w in emulator.worklogs()}
+        acknowledged = {o.index for o in got if o.status == "ok"}
+        ambiguous = {o.index for o in got if o.status == "ambiguous"}
+        assert acknowledged <= stored <= acknowledged | ambiguous
+        assert "not_sent" in {o.status for o in got}
+
+
+async def test_leaving_in_the_middle_tells_what_became_of_everything_that_was_taken(running, api, no_leaks):
+    taken = []
+
+    def items():
+        for n in range(1000):
+            taken.append(n)
+            yield new(n)
+
+    async with running() as (emulator, client):
+        outcomes = client.worklogs.create_many(items(), concurrency=4)
+        got = []
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                got.append(outcome)
+                if len(got) == 20:
+                    break
+        told = [o.index for o in got] + [o.index for o in outcomes.leftover]
+        assert told == taken
+        assert len(taken) < 100
+        stored = {w["worklogMinutes"] for w in emulator.worklogs()}
+        everything = [*got, *outcomes.leftover]
+        acknowledged = {o.index for o in everything if o.status == "ok"}
+        assert acknowledged <= stored <= acknowledged | {o.index for o in everything if o.status == "ambiguous"}

@@ -1,0 +1,340 @@
+"""Many writes: an outcome for each, in order, a bounded number at once, and a full account when it stops early."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import gc
+from contextlib import aclosing
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracket_async.bulk import Outcomes
+from tracket_async.errors import (
+    AmbiguousWriteError,
+    BadRequestError,
+    ConnectError,
+    ConnectionLostError,
+    RateLimitedError,
+    ServerError,
+    StatusError,
+    UsageError,
+)
+from tracket_async.models import Worklog
+
+DATE = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
+
+
+class Writer:
+    """Writes after a while, and not what it is told to fail; counts what is in progress."""
+
+    def __init__(self, fail=None, *, seconds=lambda _item: 1.0):
+        self.fail = fail or {}
+        self.seconds = seconds
+        self.now = self.most = 0
+        self.began, self.written = [], []
+
+    async def __call__(self, item):
+        self.began.append(item)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(self.seconds(item))
+        finally:
+            self.now -= 1
+        if item in self.fail:
+            raise self.fail[item]
+        self.written.append(item)
+        return Worklog(id=f"w{item}", user_id="u", date=DATE, minutes=item)
+
+
+async def all_of(outcomes):
+    return [outcome async for outcome in outcomes]
+
+
+async def collect(got, outcomes):
+    async for outcome in outcomes:
+        got.append(outcome)
+
+
+def statuses(outcomes):
+    return [outcome.status for outcome in outcomes]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 5, 16])
+def test_every_item_has_its_outcome_in_the_order_of_the_input(virtually, concurrency):
+    writer = Writer(seconds=lambda item: (item * 7) % 5)
+    got = virtually(all_of(Outcomes(range(40), writer, concurrency=concurrency)))
+    assert [(o.index, o.status, o.item, o.worklog.id, o.error) for o in got] == [
+        (n, "ok", n, f"w{n}", None) for n in range(40)
+    ]
+    assert writer.most == concurrency
+
+
+def test_an_async_iterable_is_taken_as_well(virtually):
+    async def items():
+        for number in range(5):
+            await asyncio.sleep(3)
+            yield number
+
+    assert [o.item for o in virtually(all_of(Outcomes(items(), Writer())))] == [0, 1, 2, 3, 4]
+
+
+def test_nothing_in_gives_nothing_out(virtually):
+    assert virtually(all_of(Outcomes([], Writer()))) == []
+
+
+def test_an_endless_input_is_consumed_as_it_is_needed(virtually):
+    taken = []
+
+    def items():
+        for number in count():
+            taken.append(number)
+            yield number
+
+    async def main():
+        async with aclosing(Outcomes(items(), Writer(), concurrency=3, look_ahead=5)) as outcomes:
+            assert taken == []
+            await anext(outcomes)
+            await asyncio.sleep(100)
+            assert len(taken) == 6
+            await anext(outcomes)
+            await asyncio.sleep(100)
+            assert len(taken) == 7
+
+    virtually(main())
+
+
+def test_a_slow_item_does_not_hold_up_those_behind_it_until_the_look_ahead_is_used_up(virtually):
+    async def main():
+        writer = Writer(seconds=lambda item: 1000 if item == 0 else 1)
+        async with aclosing(Outcomes(count(), writer, concurrency=4)) as outcomes:
+            first = asyncio.ensure_future(anext(outcomes))
+            await asyncio.sleep(500)
+            assert writer.written == list(range(1, 16))
+            assert (await first).index == 0
+
+    virtually(main())
+
+
+def test_bulk_writes_take_as_long_as_they_must(virtually):
+    """160 items of a second, 16 at once: 10 seconds."""
+
+    async def main():
+        await all_of(Outcomes(range(160), Writer(), concurrency=16))
+        return asyncio.get_running_loop().time()
+
+    assert virtually(main()) == pytest.approx(10, rel=0.01)
+
+
+ERRORS = {
+    "failed": [
+        BadRequestError("no", status=400),
+        RateLimitedError("slow down", status=429),
+        ConnectError("nobody there"),
+        ConnectionLostError("before it was sent", maybe_sent=False),
+        UsageError("an id of ../x"),
+        TypeError("no NewWorklog"),
+    ],
+    "ambiguous": [
+        AmbiguousWriteError("lost"),
+        ConnectionLostError("lost"),
+        ServerError("who knows", status=502),
+        StatusError("too slow", status=408),
+    ],
+}
+
+
+@pytest.mark.parametrize(("status", "error"), [(s, e) for s, errors in ERRORS.items() for e in errors])
+def test_what_a_write_raises_is_its_outcome(virtually, status, error):
+    got = virtually(all_of(Outcomes([1, 2, 3], Writer({2: error}), concurrency=1, on_error="collect")))
+    assert statuses(got) == ["ok", status, "ok"]
+    assert (got[1].error, got[1].worklog) == (error, None)
+
+
+def test_after_the_first_failure_those_in_progress_are_finished_and_no_other_is_sent(virtually):
+    writer = Writer({4: BadRequestError("no", status=400)}, seconds=lambda item: 1 if item == 4 else 2)
+    got = virtually(all_of(Outcomes(range(10), writer, concurrency=3)))
+    # 3, 4 and 5 are in progress when 4 fails.
+    assert statuses(got) == ["ok"] * 4 + ["failed", "ok"] + ["not_sent"] * 4
+    assert writer.began == [0, 1, 2, 3, 4, 5]
+    assert [o.item for o in got] == list(range(10))
+    assert [o.index for o in got] == list(range(10))
+
+
+def test_collecting_tries_everything(virtually):
+    errors = {n: BadRequestError("no", status=400) for n in (0, 3, 9)}
+    got = virtually(all_of(Outcomes(range(10), Writer(errors), concurrency=3, on_error="collect")))
+    assert [o.index for o in got if o.status == "failed"] == [0, 3, 9]
+    assert statuses(got).count("ok") == 7
+
+
+def test_stopping_finishes_what_is_in_progress_and_tells_what_was_not_sent(virtually):
+    async def main():
+        writer = Writer(seconds=lambda item: 1 + item % 2)
+        outcomes = Outcomes(range(12), writer, concurrency=4, look_ahead=4)
+        got = [await anext(outcomes)]
+        outcomes.stop()
+        got += await all_of(outcomes)
+        assert [o.index for o in got] == list(range(12))
+        assert statuses(got) == ["ok"] * len(writer.began) + ["not_sent"] * (12 - len(writer.began))
+        assert 4 <= len(writer.began) < 12
+
+    virtually(main())
+
+
+def test_stopping_before_the_first_step_sends_nothing(virtually):
+    async def main():
+        writer = Writer()
+        outcomes = Outcomes(range(3), writer)
+        outcomes.stop()
+        assert statuses(await all_of(outcomes)) == ["not_sent"] * 3
+        assert writer.began == []
+
+    virtually(main())
+
+
+def test_an_item_that_arrives_while_the_run_is_stopped_is_told_as_not_sent(virtually):
+    async def items():
+        yield 1
+        await asyncio.sleep(10)
+        yield 2
+
+    got = virtually(all_of(Outcomes(items(), Writer({1: UsageError("no")}), concurrency=2)))
+    assert [(o.item, o.status) for o in got] == [(1, "failed"), (2, "not_sent")]
+
+
+def test_leaving_early_cancels_what_is_in_progress_and_the_leftover_tells_about_it(virtually):
+    async def main():
+        writer = Writer({2: BadRequestError("no", status=400)}, seconds=lambda item: {0: 1, 1: 50, 2: 2}.get(item, 60))
+        outcomes = Outcomes(range(10), writer, concurrency=3, on_error="collect")
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                assert outcome.index == 0
+                await asyncio.sleep(10)
+                break
+        assert outcomes.leftover == tuple(outcomes.leftover)
+        assert [(o.index, o.status) for o in outcomes.leftover] == [
+            (1, "ambiguous"),
+            (2, "failed"),
+            (3, "ambiguous"),
+            (4, "ambiguous"),
+        ]
+        assert writer.now == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await outcomes.aclose()
+        assert await all_of(outcomes) == []
+
+    virtually(main())
+
+
+def test_cancelling_whoever_iterates_leaves_nothing_behind(virtually):
+    async def main():
+        writer = Writer()
+        outcomes = Outcomes(range(100), writer, concurrency=4)
+        task = asyncio.create_task(all_of(outcomes))
+        await asyncio.sleep(2.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert writer.now == 0
+        assert [(o.index, o.status) for o in outcomes.leftover] == [(n, "ambiguous") for n in range(8, 12)]
+
+    virtually(main())
+
+
+def test_a_run_that_is_dropped_is_closed_by_the_loop(virtually):
+    async def main():
+        writer = Writer()
+        outcomes = Outcomes(range(100), writer, concurrency=4)
+        await anext(outcomes)
+        await asyncio.sleep(0)
+        assert writer.now == 4
+        del outcomes
+        gc.collect()
+        await asyncio.sleep(1)
+        assert writer.now == 0
+
+    virtually(main())
+
+
+def test_an_error_of_the_input_comes_after_the_outcomes_of_all_items_before_it(virtually):
+    def items():
+        yield from range(5)
+        raise ZeroDivisionError("line 6")
+
+    async def main():
+        got = []
+        with pytest.raises(ZeroDivisionError, match="line 6"):
+            await collect(got, Outcomes(items(), Writer(), concurrency=2))
+        assert statuses(got) == ["ok"] * 5
+
+    virtually(main())
+
+
+def test_a_write_that_is_cancelled_from_elsewhere_does_not_leave_the_run_waiting(virtually):
+    async def write(_item):
+        raise asyncio.CancelledError
+
+    async def main():
+        outcomes = Outcomes([1, 2, 3], write, concurrency=2)
+        with pytest.raises(asyncio.CancelledError):
+            await anext(outcomes)
+        assert outcomes.leftover[0].status == "ambiguous"
+
+    virtually(main())
+
+
+def test_what_cannot_be_used_any_more_is_stopped_and_what_was_in_progress_is_ambiguous(virtually):
+    async def main():
+        life = ["open"]
+        closed = RuntimeError("closed")
+        writer = Writer(dict.fromkeys(range(4, 8), closed))
+        got = []
+        async for outcome in Outcomes(range(12), writer, concurrency=4, on_error="collect", usable=lambda: bool(life)):
+            got.append(outcome)
+            if outcome.index == 3:
+                life.clear()
+        assert statuses(got) == ["ok"] * 4 + ["ambiguous"] * 4 + ["not_sent"] * 4
+
+    virtually(main())
+
+
+def test_what_is_no_input_is_refused_at_once():
+    with pytest.raises(TypeError):
+        Outcomes(5, Writer())
+    with pytest.raises(ValueError, match="concurrency"):
+        Outcomes([], Writer(), concurrency=0)
+    with pytest.raises(ValueError, match="on_error"):
+        Outcomes([], Writer(), on_error="ignore")
+
+
+@given(
+    length=st.integers(0, 30),
+    bad=st.sets(st.integers(0, 29)),
+    concurrency=st.integers(1, 8),
+    on_error=st.sampled_from(["stop", "collect"]),
+    slow=st.integers(1, 7),
+)
+def test_whatever_fails_nothing_is_lost_and_nothing_told_twice(length, bad, concurrency, on_error, slow):
+    async def main():
+        errors = {n: BadRequestError("no", status=400) for n in bad}
+        writer = Writer(errors, seconds=lambda _item: 0)
+        original = writer.__call__
+
+        async def write(item):
+            for _ in range(item % slow):
+                await asyncio.sleep(0)
+            return await original(item)
+
+        got = await all_of(Outcomes(range(length), write, concurrency=concurrency, on_error=on_error))
+        assert [o.item for o in got] == [o.index for o in got] == list(range(length))
+        assert sorted(o.item for o in got if o.status == "ok") == sorted(writer.written)
+        assert [o.item for o in got if o.status == "not_sent"] == sorted(set(range(length)) - set(writer.began))
+        if on_error == "collect":
+            assert "not_sent" not in statuses(got)
+
+    asyncio.run(main())

@@ -1,0 +1,324 @@
+"""The client: how it is made, opened, closed and shared. What its operations do is in ``functional/``."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import gc
+import logging
+import warnings
+
+import pytest
+
+from tracket_async import (
+    AmbiguousWriteError,
+    BearerToken,
+    ClientCredentials,
+    ClientStateError,
+    ConfigurationError,
+    ConnectError,
+    NewWorklog,
+    RetryPolicy,
+    Timeouts,
+    TracketClient,
+    UnsupportedError,
+    UsageError,
+    WorklogFilter,
+)
+from tracket_async.api.request import Request
+from tracket_async.environment import CREDENTIALS
+from tracket_async.filters import combined, left_to_client
+from tracket_async.models import Worklog
+
+CANARY = "canary-3f9c"
+NOWHERE = "http://127.0.0.1:9"
+MONDAY = dt.date(2024, 5, 6)
+NEW = NewWorklog(item_id="i", user_id="u", date=MONDAY, minutes=30)
+ENVIRONMENT = dict(zip(CREDENTIALS, ("my-id", CANARY, "1234567"), strict=True))
+
+
+def make(**settings):
+    return TracketClient(**({"auth": BearerToken(CANARY), "base_url": NOWHERE} | settings))
+
+
+# -- made ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_default_is_the_live_version_at_the_vendors_address():
+    client = TracketClient(auth=BearerToken(CANARY))
+    assert (client.api, client.base_url) == ("2.0", "https://us.production.timesheet.avisi-apps.com")
+    client = TracketClient(auth=BearerToken(CANARY), api="1.0")
+    assert (client.api, client.base_url) == ("1.0", "https://tracket.dev")
+
+
+def test_repr_tells_version_and_address_and_no_secret():
+    client = make(base_url="https://proxy.example/tracket/")
+    assert repr(client) == "<TracketClient API 2.0 at https://proxy.example/tracket>"
+    assert CANARY not in repr(vars(client))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"api": "3.0"}, "1.0 or 2.0, not '3.0'"),
+        ({"cursor_parameter": "page"}, "cursor_parameter can be chosen on API 1.0 only"),
+        ({"start_date": "day", "cursor_parameter": "page"}, "cursor_parameter and start_date can be chosen on API 1.0"),
+        ({"api": "1.0", "start_date": "week"}, "start_date must be one of"),
+        ({"api": "1.0", "page_size": 50}, "API 1.0 has no page_size"),
+        ({"page_size": 0}, "between 1 and 100, not be 0"),
+        ({"page_size": 101}, "between 1 and 100, not be 101"),
+        ({"base_url": "http://tracket.example"}, "not https"),
+        ({"base_url": f"https://me:{CANARY}@tracket.example"}, "user name or password"),
+    ],
+)
+def test_settings_that_are_wrong_or_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        make(**settings)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_the_largest_and_the_smallest_page_size_are_accepted(size):
+    make(page_size=size)
+
+
+# -- from the environment -----------------------------------------------------------------------------------------
+
+
+async def test_the_environment_makes_a_client():
+    client = TracketClient.from_env({"TRACKET_TOKEN": CANARY, "TRACKET_API": "1.0", "TRACKET_BASE_URL": NOWHERE})
+    assert (client.api, client.base_url) == ("1.0", NOWHERE)
+    assert TracketClient.from_env(ENVIRONMENT).api == "2.0"
+
+
+def test_the_environment_is_that_of_the_process_by_default(monkeypatch):
+    monkeypatch.setenv("TRACKET_TOKEN", CANARY)
+    monkeypatch.setenv("TRACKET_BASE_URL", "https://of-the-process.example")
+    assert TracketClient.from_env().base_url == "https://of-the-process.example"
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({}, "Neither TRACKET_TOKEN nor TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID are set"),
+        ({"TRACKET_TOKEN": ""}, "Neither TRACKET_TOKEN nor"),
+        (
+            {"TRACKET_CLIENT_SECRET": CANARY},
+            "TRACKET_CLIENT_SECRET is set, but TRACKET_CLIENT_ID and TRACKET_ACCOUNT_ID are not",
+        ),
+        (
+            ENVIRONMENT | {"TRACKET_ACCOUNT_ID": ""},
+            "TRACKET_CLIENT_ID and TRACKET_CLIENT_SECRET are set, but TRACKET_ACCOUNT_ID is not",
+        ),
+        ({"TRACKET_TOKEN": CANARY, "TRACKET_API": "2"}, "1.0 or 2.0, not '2'"),
+        ({"TRACKET_TOKEN": f"{CANARY}\n"}, "white space"),
+    ],
+)
+def test_what_is_missing_or_wrong_in_the_environment_is_named_and_never_shown(environ, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        TracketClient.from_env(environ)
+    assert CANARY not in str(caught.value)
+
+
+def made_auth(environ, monkeypatch, **settings):
+    seen = {}
+    monkeypatch.setattr(TracketClient, "__init__", lambda _self, **given: seen.update(given))
+    TracketClient.from_env(environ, **settings)
+    return seen
+
+
+def test_a_token_wins_over_client_credentials(monkeypatch):
+    assert made_auth(ENVIRONMENT | {"TRACKET_TOKEN": "t"}, monkeypatch)["auth"] == BearerToken("t")
+    assert made_auth(ENVIRONMENT, monkeypatch)["auth"] == ClientCredentials("my-id", CANARY, "1234567")
+
+
+def test_what_is_given_wins_over_the_environment(monkeypatch):
+    seen = made_auth({"TRACKET_API": "1.0", "TRACKET_BASE_URL": "x"}, monkeypatch, api="2.0", auth=None)
+    assert seen == {"api": "2.0", "base_url": "x", "auth": None}
+
+
+# -- opened and closed --------------------------------------------------------------------------------------------
+
+
+async def test_outside_of_async_with_every_operation_says_so():
+    client = make()
+    operations = [
+        lambda: client.worklogs.get("w"),
+        lambda: client.worklogs.create(NEW),
+        lambda: client.worklogs.delete("w"),
+        lambda: anext(client.worklogs.export()),
+        lambda: anext(aiter(client.worklogs.list())),
+        client.categories.list,
+    ]
+    for operation in operations:
+        with pytest.raises(ClientStateError, match="async with"):
+            await operation()
+    for many in (client.worklogs.create_many, client.worklogs.update_many, client.worklogs.delete_many):
+        with pytest.raises(ClientStateError, match="async with"):
+            many([])
+    async with client:
+        pass
+    with pytest.raises(ClientStateError, match="closed"):
+        await client.worklogs.get("w")
+    with pytest.raises(ClientStateError, match="opened once"):
+        await client.__aenter__()
+
+
+async def test_left_open_it_warns():
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # aiohttp complains there, too
+    held = [await make().__aenter__()]
+
+    def drop():
+        held.clear()
+        gc.collect()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what was recorded holds the session, and aiohttp warns when that goes
+        with pytest.warns(ResourceWarning, match="Unclosed <TracketSession"):
+            drop()
+        gc.collect()
+
+
+async def test_closing_twice_does_no_harm():
+    client = await make().__aenter__()
+    await client.aclose()
+    await client.aclose()
+
+
+async def test_a_view_shares_the_session_and_neither_opens_nor_closes_it():
+    client = make()
+    view = client.with_options(deadline=5, attempts=2)
+    with pytest.raises(ClientStateError, match="view"):
+        await view.__aenter__()
+    async with client:
+        await view.aclose()
+        assert view._line.session is client._line.session
+        assert view._line.life.is_open
+        assert repr(view) == repr(client)
+    assert not view._line.life.is_open
+
+
+def test_a_view_of_a_view_keeps_what_it_does_not_change():
+    view = make().with_options(deadline=5).with_options(attempts=2)
+    assert (view._line.options.deadline, view._line.options.attempts) == (5, 2)
+    assert view.with_options(deadline=7)._line.options.deadline == 7
+
+
+@pytest.mark.parametrize("options", [{"deadline": 0}, {"attempts": 0}, {"deadline": float("nan")}])
+def test_a_view_with_a_limit_that_is_none_is_refused(options):
+    with pytest.raises(ConfigurationError):
+        make().with_options(**options)
+
+
+async def test_a_view_has_its_own_number_of_attempts():
+    policy = RetryPolicy(base=0, jitter=0)
+    async with make(retry=policy, timeouts=Timeouts(connect=1)) as client:
+        for view, attempts in ((client, 4), (client.with_options(attempts=2), 2)):
+            with pytest.raises(ConnectError) as caught:
+                await view.worklogs.get("w")
+            assert caught.value.attempts == attempts
+        assert client.statistics().attempts == 6
+
+
+async def test_a_create_that_was_provably_not_sent_is_not_ambiguous():
+    async with make(retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(ConnectError):
+            await client.worklogs.create(NEW)
+
+
+async def test_any_request_can_be_sent():
+    async with make(retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(ConnectError) as caught:
+            await client.send(Request("GET", "/api/2.0/reports", "/api/2.0/reports"), lambda response: response.body)
+        assert caught.value.path == "/api/2.0/reports"
+        assert client.wire.version == "2.0"
+
+
+class Closing:
+    """A session that is closed while a call is in progress."""
+
+    async def send(self, *_args, **_options):
+        raise ClientStateError("The client was closed while this call was in progress")
+
+
+async def test_a_create_during_which_the_client_is_closed_is_ambiguous(monkeypatch):
+    async with make() as client:
+        monkeypatch.setattr(client._line.session, "send", Closing().send)
+        with pytest.raises(AmbiguousWriteError, match="closed while this call") as caught:
+            await client.worklogs.create(NEW)
+        assert (caught.value.payload, caught.value.method) == (NEW, "POST")
+
+
+# -- what is asked of the server, and what is not -----------------------------------------------------------------
+
+
+def test_a_bound_is_given_once():
+    bounded = WorklogFilter(since=MONDAY, until=MONDAY, created_since=MONDAY)
+    assert combined(None, MONDAY, MONDAY) == WorklogFilter(since=MONDAY, until=MONDAY)
+    assert combined(bounded, None, None) == bounded
+    assert combined(WorklogFilter(created_since=MONDAY), MONDAY, MONDAY) == bounded
+    for name in ("since", "until"):
+        with pytest.raises(UsageError, match=f"{name} is given twice"):
+            combined(bounded, **({"since": None, "until": None} | {name: MONDAY}))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "v1", "v2"),
+    [
+        ({}, False, False),
+        ({"since": MONDAY}, True, False),
+        ({"until": MONDAY}, True, False),
+        ({"created_since": MONDAY}, True, True),
+        ({"updated_until": MONDAY}, True, True),
+    ],
+)
+def test_the_client_checks_what_the_server_does_not(bounds, v1, v2):
+    wanted = WorklogFilter(**bounds)
+    for filters_dates, expected in ((False, v1), (True, v2)):
+        assert (left_to_client(wanted, filters_dates=filters_dates) is not None) is expected
+
+
+def test_what_the_client_checks_is_the_whole_filter():
+    keep = left_to_client(WorklogFilter(since=MONDAY), filters_dates=False)
+    at = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
+    assert keep(Worklog(id="w", user_id="u", date=at, minutes=1))
+    assert not keep(Worklog(id="w", user_id="u", date=at - dt.timedelta(microseconds=1), minutes=1))
+
+
+def test_a_mistake_in_a_list_is_told_before_anything_is_sent():
+    client, old = make(), make(api="1.0")
+    mistakes = [
+        (UsageError, lambda: client.worklogs.list(size=101)),
+        (ValueError, lambda: client.worklogs.list(since=dt.datetime(2024, 5, 6))),  # noqa: DTZ001
+        (ValueError, lambda: client.worklogs.list(since=MONDAY, until=dt.date(2024, 5, 5))),
+        (ValueError, lambda: client.worklogs.list(read_ahead=-1)),
+        (UnsupportedError, lambda: old.worklogs.list(size=10)),
+        (UnsupportedError, lambda: old.worklogs.list(filter=WorklogFilter(updated_since=MONDAY))),
+        (UsageError, lambda: client.worklogs.export(since=MONDAY, filter=WorklogFilter(since=MONDAY))),
+        (UsageError, lambda: client.worklogs.export(filter=WorklogFilter(descending=True))),
+        (UsageError, lambda: client.worklogs.export(filter=WorklogFilter(sort_by="created_date"))),
+        (UsageError, lambda: client.worklogs.export(concurrency=0)),
+        (UnsupportedError, lambda: old.worklogs.export(filter=WorklogFilter(created_since=MONDAY))),
+    ]
+    for error, mistake in mistakes:
+        with pytest.raises(error):
+            mistake()
+
+
+async def test_categories_and_the_fields_of_the_live_version_are_not_offered_by_the_old_one():
+    async with make(api="1.0") as client:
+        with pytest.raises(UnsupportedError):
+            await client.categories.list()
+        with pytest.raises(UnsupportedError):
+            await client.worklogs.create(NewWorklog(item_id="i", user_id="u", date=MONDAY, minutes=1, team_id="t"))
+
+
+async def test_an_export_that_cannot_begin_leaves_no_task_behind():
+    async with make(retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(ConnectError):
+            await anext(client.worklogs.export())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_the_logger_of_the_package_is_quiet_unless_somebody_listens():
+    assert logging.getLogger("tracket_async").level == logging.NOTSET
