@@ -120,10 +120,10 @@ async def raw():
         lines = [
             f"{method} {path} HTTP/1.1",
             f"Host: {host}",
-            f"Authorization: Bearer {emulator.token}",
             f"Content-Length: {len(body)}",
             "Content-Type: application/json",
             *headers,
+            f"Authorization: Bearer {emulator.token}",  # the first of that name counts
         ]
         try:
             writer.write("\r\n".join([*lines, "", ""]).encode() + body)

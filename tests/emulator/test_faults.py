@@ -390,6 +390,13 @@ async def test_a_whole_chunked_body_is_read_as_the_honest_one(emulator, http, co
         await another("GET", V1)
 
 
+async def test_a_body_larger_than_every_buffer_is_written_as_the_client_reads(serve, raw, worklog):
+    emulator = await serve(seed=[worklog(number, description="x" * 500_000) for number in range(1, 25)])
+    emulator.faults.add(Truncate(-1))
+    reply = await raw(emulator, path=V1)
+    assert len(reply.body) == int(reply.headers["content-length"]) - 1 > 12_000_000
+
+
 def test_a_framing_that_is_none_is_refused():
     with pytest.raises(ValueError, match="framing"):
         Truncate(framing="tar")

@@ -87,17 +87,23 @@ async def test_tokens_can_be_expired_at_once_but_not_the_fixed_ones(emulator, ht
     assert (await http("GET", V1, token=emulator.read_only_token)).status == 200
 
 
-@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic abc", "Bearer ü"])
-async def test_no_token_and_a_wrong_one_are_401(emulator, raw, authorization):
+@pytest.mark.parametrize(
+    ("authorization", "says"),
+    [
+        ("", "Bearer <token>"),
+        ("Bearer", "wrong or has expired"),
+        ("Bearer wrong", "wrong or has expired"),
+        ("Bearer ü", "wrong or has expired"),
+        ("Basic abc", "Bearer <token>"),
+    ],
+)
+async def test_a_wrong_token_is_401_and_says_what_is_wanted(emulator, raw, authorization, says):
     for path in (V1, f"{V1}/w0001", V2, "/api/2.0/templates/timeEntry/fields/category/options"):
-        headers = ["Connection: close"]
-        if authorization is not None:
-            headers.append(f"Authorization: {authorization}")
-        emulator_without = type("", (), {"url": emulator.url, "token": "nobody"})
-        reply = await raw(emulator_without, path=path, headers=headers)
+        reply = await raw(emulator, path=path, headers=["Connection: close", f"Authorization: {authorization}"])
         assert reply.status == "HTTP/1.1 401 Unauthorized"
         assert reply.headers["www-authenticate"].startswith("Bearer")
         assert reply.headers["content-type"] == "application/json"
+        assert says.encode() in reply.body
 
 
 async def test_the_scheme_is_read_in_any_case(emulator, http):
@@ -105,7 +111,6 @@ async def test_the_scheme_is_read_in_any_case(emulator, http):
 
 
 async def test_a_missing_header_says_so(emulator, http):
-    http._session.headers.clear()
     async with http._session.get(emulator.url + V1) as response:
         assert (response.status, (await response.json())["error"]) == (401, "the Authorization header is missing")
 
@@ -175,6 +180,11 @@ async def test_a_body_that_is_no_json_object_is_400(http, method, path, body, sa
     reply = await http(method, path, raw=body)
     assert reply.status == 400
     assert says in reply.json["error"]
+
+
+async def test_a_number_that_is_too_large_for_a_float_is_refused_by_name(http):
+    reply = await http("PUT", f"{V1}/w0001", raw=b'{"worklogMinutes": 1e999}')
+    assert reply.json == {"error": "worklogMinutes must be finite", "field": "worklogMinutes"}
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "text/json", "x/y+json"])

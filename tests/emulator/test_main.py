@@ -126,7 +126,7 @@ def test_what_cannot_be_used_is_one_line_and_exit_2(tmp_path, monkeypatch, capsy
     assert says in err
 
 
-async def _refused(self, api):
+async def _refused(self, api, opened):
     raise OSError("[Errno 13] error while attempting to bind on address ('127.0.0.1', 1): permission denied")
 
 
@@ -175,9 +175,9 @@ def test_another_host_than_loopback_is_warned_about(monkeypatch, capsys):
     _stop_soon(monkeypatch, signal.SIGTERM)
     listen = program.Emulator._listen
 
-    async def on_loopback_all_the_same(self, api):
+    async def on_loopback_all_the_same(self, api, opened):
         self._host = "127.0.0.1"
-        await listen(self, api)
+        await listen(self, api, opened)
 
     monkeypatch.setattr(program.Emulator, "_listen", on_loopback_all_the_same)
     assert main(["--host", "0.0.0.0"]) == 0

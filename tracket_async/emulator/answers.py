@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 JSON: Final = "application/json"
 
@@ -32,10 +32,6 @@ class Answer:
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     committed: bool = False
-
-    def with_header(self, name: str, value: str) -> Answer:
-        """The same answer with one more header."""
-        return evolve(self, headers=(*self.headers, (name, value)))
 
 
 def json_answer(payload: Any, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:

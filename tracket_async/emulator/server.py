@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -74,7 +75,8 @@ class Emulator:
         self._clocks: dict[str, Any] = {"wall": wall, "monotonic": monotonic, "sleep": sleep}
         self._store: Store | None = None
         self._api: Api | None = None
-        self._runner: web.AppRunner | None = None
+        self._opened = AsyncExitStack()
+        self._serving = False
         self._url = ""
 
     async def __aenter__(self) -> Self:
@@ -85,16 +87,17 @@ class Emulator:
             SeedError: The seed is malformed, or the database holds worklogs already.
             OSError: The address cannot be listened on.
         """
-        if self._runner is not None:
+        if self._serving:
             raise RuntimeError("this emulator is running already")
-        self._store = Store(self._db, approval_shape=self._settings.approval_shape)
-        try:
+        async with AsyncExitStack() as opened:
+            self._store = Store(self._db, approval_shape=self._settings.approval_shape)
+            opened.callback(self._store.close)
             self._fill(self._store)
             self._api = Api(self._store, self._settings, self.faults, **self._clocks)
-            await self._listen(self._api)
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
+            await self._listen(self._api, opened)
+            opened.callback(self._api.release)
+            self._opened = opened.pop_all()
+        self._serving = True
         return self
 
     async def __aexit__(
@@ -104,13 +107,8 @@ class Emulator:
         traceback: TracebackType | None,
     ) -> None:
         """Stop listening, end every connection, and close the store."""
-        if self._api is not None:
-            self._api.release()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-        if self._store is not None:
-            self._store.close()
+        self._serving = False
+        await self._opened.aclose()
 
     def __repr__(self) -> str:
         return f"<Emulator {self._url or 'not started'}>"
@@ -284,12 +282,12 @@ class Emulator:
             store.load(sample_worklogs(sample))
             store.add_categories(sample_categories(sample.seed))
 
-    async def _listen(self, api: Api) -> None:
-        self._runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=_GRACE, handle_signals=False)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        host, port = self._runner.addresses[0][:2]
+    async def _listen(self, api: Api, opened: AsyncExitStack) -> None:
+        runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=_GRACE, handle_signals=False)
+        opened.push_async_callback(runner.cleanup)
+        await runner.setup()
+        await web.TCPSite(runner, self._host, self._port).start()
+        host, port = runner.addresses[0][:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -54,9 +54,7 @@ class Wire:
         transport.set_protocol(self._watch)
 
     async def write(self, data: bytes) -> bool:
-        """Write and wait until there is room again; False when there is nobody to write to."""
-        if self.over.is_set():
-            return False
+        """Write and wait until there is room again; False when there is nobody to write to any more."""
         self._transport.write(data)
         await self._watch.writable.wait()
         return not self.over.is_set()
@@ -92,9 +90,5 @@ class Wire:
 
 def head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
     """The bytes of an HTTP/1.1 response before its body."""
-    try:
-        reason = HTTPStatus(status).phrase
-    except ValueError:
-        reason = "Unknown"
-    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("latin-1", "replace")
