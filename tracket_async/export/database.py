@@ -54,10 +54,12 @@ class Database:
         refuse_link(path)
         refuse_link(self._log)
         with storage_errors(path, "prepare"):
+            # A process that was killed may have left it, with the store already in its place.
+            shutil.rmtree(_new_folder(path), ignore_errors=True)
             _emptied(self._spill)
+        try:
             if not path.exists():
                 self._make(making)
-        try:
             self._connection: Any = self._connect(path)
             self._lay_log()
         except BaseException:
@@ -65,12 +67,13 @@ class Database:
             raise
 
     def _make(self, making: Sequence[Statement]) -> None:
-        with replacing_database(self.path) as new:
-            connection = self._connect(new)
-            with self.errors("make"):
-                for statement, values in making:
-                    connection.execute(statement, list(values))
-                connection.close()
+        with (
+            replacing_database(self.path) as new,
+            self.errors("make"),
+            contextlib.closing(self._connect(new)) as connection,
+        ):
+            for statement, values in making:
+                connection.execute(statement, list(values))
 
     def _connect(self, path: Path) -> Any:
         with self.errors("open"):
@@ -195,7 +198,7 @@ class Database:
 @contextlib.contextmanager
 def replacing_database(target: Path) -> Generator[Path]:
     """Where to make a DuckDB file that takes the target's place at the end. For the holder of its `WriterLock`."""
-    folder = target.with_name(f".{target.name}.new")
+    folder = _new_folder(target)
     with storage_errors(target, "make"):
         _emptied(folder)
         try:
@@ -206,6 +209,10 @@ def replacing_database(target: Path) -> Generator[Path]:
             sync_folder(target.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def _emptied(folder: Path) -> None:

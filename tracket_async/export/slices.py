@@ -68,8 +68,9 @@ def days_together(days: Iterable[tuple[dt.date, int]], most: int) -> Iterator[tu
         yield group
 
 
-def slices(database: Database, most: int = WORKLOGS) -> Iterator[Slice]:
-    """The slices of a settled store, in order; together they are everything."""
+def slices(database: Database, most: int | None = None) -> Iterator[Slice]:
+    """The slices of a settled store, in order; together they are everything. ``most``: None is `WORKLOGS`."""
+    most = most or WORKLOGS
     for since, until, count in days_together(database.rows(sql.BY_DAY), most):
         first, last = bounds(since, until)
         cuts: list[Edge] = []

@@ -1,0 +1,136 @@
+"""The text of worklogs: NDJSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+
+import pytest
+
+from tracket_async.errors import UsageError
+from tracket_async.export import cells
+from tracket_async.models import ApprovalStatus, Worklog
+
+MOMENT = dt.datetime(2024, 10, 22, 18, 45, 31, 370000, tzinfo=dt.UTC)
+WORKLOG = Worklog(
+    id="wl-1",
+    user_id="u-1",
+    date=MOMENT,
+    minutes=90,
+    description='He said "ö, 日本"\nand left',
+    approval_status=ApprovalStatus.APPROVED,
+    custom_fields={"z": "1", "a": {"y": 1, "b": None}},
+)
+
+
+def ndjson(*worklogs, columns=cells.NAMES):
+    return cells.ndjson_encoder(columns)(cells.cells_of(worklogs, columns)).decode()
+
+
+def csv_rows(*worklogs, columns=cells.NAMES, raw=False):
+    written = cells.csv_encoder(columns, raw=raw)(cells.cells_of(worklogs, columns)).decode()
+    return list(csv.reader(io.StringIO(written, newline="")))
+
+
+def test_the_columns_are_the_attributes_of_a_worklog_in_their_order():
+    assert cells.NAMES[:4] == ("id", "user_id", "date", "minutes")
+    assert len(cells.NAMES) == 17
+    assert cells.NAMES[-1] == cells.JSON
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (MOMENT, "2024-10-22T18:45:31.370Z"),
+        (MOMENT.replace(microsecond=0), "2024-10-22T18:45:31.000Z"),
+        (MOMENT.replace(microsecond=370001), "2024-10-22T18:45:31.370001Z"),
+        (dt.datetime(999, 1, 2, tzinfo=dt.UTC), "0999-01-02T00:00:00.000Z"),
+        (None, None),
+    ],
+)
+def test_a_moment_has_milliseconds_or_the_microseconds_that_it_needs(moment, text):
+    assert cells.moment_text(moment) == text
+
+
+def test_a_line_of_ndjson_has_every_attribute_nulls_too():
+    line = json.loads(ndjson(WORKLOG))
+    assert tuple(line) == cells.NAMES
+    assert line["description"] == WORKLOG.description
+    assert line["minutes"] == 90.0
+    assert line["date"] == "2024-10-22T18:45:31.370Z"
+    assert line["item_id"] is None
+    assert line["approval_status"] == "approved"
+    assert line["custom_fields"] == WORKLOG.custom_fields
+
+
+def test_ndjson_is_utf_8_with_one_line_each_and_sorted_custom_fields():
+    text = ndjson(WORKLOG, WORKLOG)
+    assert text.count("\n") == 2
+    assert text.endswith("\n")
+    assert "日本" in text
+    assert '"minutes":90.0' in text
+    assert '"custom_fields":{"a":{"b":null,"y":1},"z":"1"}' in text
+
+
+def test_ndjson_of_no_worklogs_is_nothing():
+    assert ndjson() == ""
+
+
+def test_columns_can_be_chosen_in_any_order():
+    assert ndjson(WORKLOG, columns=("minutes", "id")) == '{"minutes":90.0,"id":"wl-1"}\n'
+    assert csv_rows(WORKLOG, columns=("minutes", "id")) == [["90.0", "wl-1"]]
+    assert cells.csv_header(("minutes", "id")) == b"minutes,id\r\n"
+    assert cells.columns_named(["minutes", "id"]) == ("minutes", "id")
+    assert cells.columns_named(None) == cells.NAMES
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [(["id", "hours"], "no column 'hours'"), (["id", "id"], "'id' is named twice"), ([], "no column is named")],
+)
+def test_columns_that_make_no_sense_are_refused_by_name(columns, words):
+    with pytest.raises(UsageError, match=words):
+        cells.columns_named(columns)
+
+
+def test_a_record_of_csv_reads_back_as_it_was():
+    [row] = csv_rows(WORKLOG)
+    found = dict(zip(cells.NAMES, row, strict=True))
+    assert found["description"] == WORKLOG.description
+    assert found["date"] == "2024-10-22T18:45:31.370Z"
+    assert found["minutes"] == "90.0"
+    assert found["item_id"] == ""
+    assert json.loads(found["custom_fields"]) == WORKLOG.custom_fields
+
+
+def test_no_custom_fields_are_an_empty_cell_in_csv():
+    assert csv_rows(Worklog(id="1", user_id="2", date=MOMENT, minutes=0), columns=["id", "custom_fields"]) == [
+        ["1", ""]
+    ]
+
+
+def test_csv_ends_its_records_with_crlf_and_quotes_a_lone_cr():
+    written = cells.csv_encoder(["description"])([["a\rb", "c\nd", "e"]])
+    assert written == b'"a\rb"\r\n"c\nd"\r\ne\r\n'
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "=", "=\nx"])
+def test_text_that_a_spreadsheet_would_run_is_defused_in_every_text_column(text):
+    assert cells.defused(text) == "'" + text
+    for name in set(cells.NAMES) - cells.MOMENTS - cells.NUMBERS - {cells.JSON}:
+        [cell] = list(csv.reader(io.StringIO(cells.csv_encoder([name])([[text]]).decode(), newline="")))
+        assert cell == ["'" + text], name
+
+
+def test_text_is_left_as_it_is_when_it_is_harmless_or_raw_is_asked_for():
+    assert cells.defused("a=1") == "a=1"
+    assert cells.defused("") == ""
+    assert cells.csv_encoder(["id"])([["a-1", ""]]) == b'a-1\r\n""\r\n'
+    assert cells.csv_encoder(["id"], raw=True)([["=1"]]) == b"=1\r\n"
+
+
+def test_numbers_are_not_defused():
+    odd = Worklog(id="1", user_id="2", date=MOMENT, minutes=-5.0)
+    assert csv_rows(odd, columns=["minutes"]) == [["-5.0"]]

@@ -1,0 +1,227 @@
+"""A DuckDB file that is private, made whole, and whose errors are ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from contextlib import closing
+
+import duckdb
+import pytest
+
+from tracket_async.errors import StorageError, StoreError, TargetBusyError
+from tracket_async.export import database as module
+from tracket_async.export.database import Database, replacing_database
+
+MAKING = (("CREATE TABLE numbers (n BIGINT)", ()), ("INSERT INTO numbers VALUES (?)", (1,)))
+
+
+def opened(path, making=MAKING):
+    return closing(Database(path, making=making))
+
+
+def insert(database, numbers):
+    with database.transaction():
+        database.execute("INSERT INTO numbers SELECT unnest(?)", [list(numbers)])
+
+
+def numbers(database):
+    return [n for (n,) in database.rows("SELECT n FROM numbers ORDER BY n")]
+
+
+def test_it_is_made_once_and_then_opened(tmp_path):
+    path = tmp_path / "it's.duckdb"
+    for _ in range(2):
+        with opened(path) as database:
+            assert numbers(database) == [1]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_file_is_private_whatever_the_umask(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_LOG_BYTES", 100_000)
+    before = os.umask(0)
+    try:
+        with opened(tmp_path / "d.duckdb") as database:
+            for at in range(40):  # several checkpoints, after each of which DuckDB makes its log anew
+                insert(database, range(at * 1000, at * 1000 + 1000))
+                modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+                assert modes == {"d.duckdb": 0o600, "d.duckdb.wal": 0o600, ".d.duckdb.tmp": 0o700}
+    finally:
+        os.umask(before)
+
+
+def test_the_log_is_worked_in_when_it_has_grown(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_LOG_BYTES", 100_000)
+    sizes = []
+    with opened(tmp_path / "d.duckdb") as database:
+        for at in range(40):
+            insert(database, range(at * 1000, at * 1000 + 1000))
+            sizes.append((tmp_path / "d.duckdb.wal").stat().st_size)
+    assert 0 in sizes
+    assert 50_000 < max(sizes) <= 110_000
+
+
+def test_a_transaction_that_fails_changes_nothing(tmp_path):
+    with opened(tmp_path / "d.duckdb") as database:
+        with pytest.raises(KeyError), database.transaction():
+            database.execute("INSERT INTO numbers VALUES (2)")
+            raise KeyError
+        assert numbers(database) == [1]
+        insert(database, [3])
+        assert numbers(database) == [1, 3]
+
+
+def test_what_was_committed_survives_a_kill(tmp_path):
+    path = tmp_path / "d.duckdb"
+    program = f"""
+import os, pathlib, signal
+from tracket_async.export.database import Database
+database = Database(pathlib.Path({str(path)!r}), making={MAKING!r})
+with database.transaction():
+    database.execute("INSERT INTO numbers VALUES (2)")
+database.execute("BEGIN")
+database.execute("INSERT INTO numbers VALUES (3)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == -9
+    (tmp_path / ".d.duckdb.tmp" / "left").write_text("what spilled")
+    (tmp_path / ".d.duckdb.new").mkdir()
+    with opened(path) as database:
+        assert numbers(database) == [1, 2]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_making_that_fails_leaves_nothing_behind(tmp_path):
+    with pytest.raises(StoreError, match="cannot make"):
+        Database(tmp_path / "d.duckdb", making=(("CREATE NONSENSE", ()),))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("contents", [b"", b"id,user_id\n1,2\n", b"\0" * 20_000])
+def test_a_file_that_is_no_database_is_left_alone(tmp_path, contents):
+    path = tmp_path / "d.duckdb"
+    path.write_bytes(contents)
+    with pytest.raises(StoreError, match="Name another file, or move this one away"):
+        Database(path, making=MAKING)
+    assert path.read_bytes() == contents
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["d.duckdb", "d.duckdb.wal"])
+def test_no_symbolic_link_is_followed(tmp_path, name):
+    (tmp_path / "elsewhere").write_bytes(b"keep")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="symbolic link"):
+        Database(tmp_path / "d.duckdb", making=MAKING)
+    assert (tmp_path / "elsewhere").read_bytes() == b"keep"
+
+
+def test_a_missing_folder_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match="Make the folder first"):
+        Database(tmp_path / "missing" / "d.duckdb", making=MAKING)
+
+
+def test_another_program_that_has_it_open_makes_it_busy(tmp_path):
+    path = tmp_path / "d.duckdb"
+    opened(path).thing.close()
+    program = f"import duckdb; held = duckdb.connect({str(path)!r}); print('open', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        try:
+            assert other.stdout.readline() == "open\n"
+            with pytest.raises(TargetBusyError, match="open in another program"):
+                Database(path, making=MAKING)
+        finally:
+            other.communicate("\n", timeout=60)
+    with opened(path) as database:
+        assert numbers(database) == [1]
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "words"),
+    [
+        (
+            duckdb.IOException("IO Error: Could not write file: No space left on device"),
+            StorageError,
+            "Free some space",
+        ),
+        (duckdb.IOException("IO Error: Cannot open file: Permission denied"), StorageError, "Check the folder"),
+        (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin"), StorageError, "Run the same again"),
+        (duckdb.FatalException("FATAL Error: database has been invalidated"), StorageError, "Run the same again"),
+        (duckdb.CatalogException("Catalog Error: Table does not exist"), StoreError, "move this one away"),
+    ],
+)
+def test_each_error_of_duckdb_becomes_one_of_ours(tmp_path, raised, error, words):
+    with opened(tmp_path / "d.duckdb") as database, pytest.raises(error, match=words), database.errors("use"):
+        raise raised
+
+
+def test_a_full_disk_keeps_its_number(tmp_path):
+    with opened(tmp_path / "d.duckdb") as database:
+        with pytest.raises(StorageError) as caught, database.errors("write"):
+            raise duckdb.IOException("IO Error: No space left on device")
+        assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_commit_that_fails_is_told_and_not_retried(tmp_path):
+    class Failing:
+        def __init__(self, connection):
+            self.connection = connection
+
+        def __getattr__(self, name):
+            return getattr(self.connection, name)
+
+        def execute(self, statement, *values):
+            if statement == "COMMIT":
+                self.connection.execute("ROLLBACK")
+                raise duckdb.IOException("IO Error: No space left on device")
+            return self.connection.execute(statement, *values)
+
+    with opened(tmp_path / "d.duckdb") as database:
+        real = database._connection
+        database._connection = Failing(real)
+        with pytest.raises(StorageError, match="No space left"):
+            insert(database, [2])
+        database._connection = real
+        assert numbers(database) == [1]
+
+
+def test_an_arrow_table_can_be_read_by_its_name_and_only_within(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    with opened(tmp_path / "d.duckdb") as database:
+        with database.given("given", pyarrow.table({"n": [7, 8]})):
+            assert database.rows("SELECT sum(n) FROM given") == [(15,)]
+        with pytest.raises(StoreError):
+            database.rows("SELECT * FROM given")
+        assert database.arrow("SELECT n + ? AS m FROM numbers", [5]).to_pylist() == [{"m": 6}]
+
+
+def test_a_database_that_replaces_another_does_so_at_the_end(tmp_path):
+    target = tmp_path / "out.duckdb"
+    target.write_text("old")
+    with replacing_database(target) as new:
+        duckdb.connect(str(new)).close()
+        assert target.read_text() == "old"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    duckdb.connect(str(target)).close()
+    with pytest.raises(KeyError), replacing_database(target):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_it_stays_within_its_memory_and_one_thread(tmp_path):
+    with opened(tmp_path / "d.duckdb") as database:
+        [(memory, threads, zone)] = database.rows(
+            "SELECT current_setting('memory_limit'), current_setting('threads'), current_setting('TimeZone')"
+        )
+        assert (memory, int(threads), zone) == ("64.0 MiB", 1, "UTC")
+        # Half a million rows of 100 bytes do not fit and are sorted all the same.
+        [(last,)] = database.rows(
+            "SELECT max(t) FROM (SELECT t, row_number() OVER (ORDER BY t) FROM "
+            "(SELECT repeat(md5(CAST(i AS VARCHAR)), 3) AS t FROM range(500000) r(i)))"
+        )
+        assert len(last) == 96

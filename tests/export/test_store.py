@@ -1,0 +1,264 @@
+"""The store: worklogs and progress in one transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import stat
+
+import attrs
+import duckdb
+import pytest
+
+from tracket_async.errors import StorageError, StoreError, TargetBusyError
+from tracket_async.export import sql
+from tracket_async.export.request import BOUNDS, ExportRequest
+from tracket_async.export.store import NOTHING, Revision, Store
+from tracket_async.export.table import worklog_of
+from tracket_async.models import WorklogFilter
+
+DAY = dt.date(2024, 1, 1)
+
+
+@pytest.fixture
+def worklogs_in():
+    def read(store):
+        rows = store.database.arrow("SELECT * FROM worklogs ORDER BY id").to_pylist()
+        return [worklog_of(tuple(row.values())) for row in rows]
+
+    return read
+
+
+def test_a_new_store_is_empty_walking_and_private(store, request_2024):
+    assert (store.phase, store.count(), store.windows(), store.tombstones()) == ("walking", 0, [], 0)
+    assert store.request == request_2024
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+
+def test_batch_states_and_facts_are_there_when_it_is_opened_again(
+    tmp_path, request_2024, make_worklog, batch_of, ids_in
+):
+    path = tmp_path / "s.duckdb"
+    with Store(path, request=request_2024) as store:
+        store.append([batch_of([make_worklog(1)]), batch_of([make_worklog(2)])], {0: {"a": 1}, 1: {"b": 1}}, total=5)
+        store.append([], {1: {"b": 2}, 7: {"c": None}})
+    with Store(path) as store:
+        assert ids_in(store) == ["wl-00001", "wl-00002"]
+        assert store.windows() == [{"a": 1}, {"b": 2}, {"c": None}]
+        assert store.fact("total") == 5
+        assert store.fact("unknown") is None
+        assert store.request == request_2024
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_commit_that_fails_keeps_neither_worklogs_nor_states(store, make_worklog, batch_of, monkeypatch):
+    store.append([batch_of([make_worklog(1)])], {0: {"a": 1}})
+    monkeypatch.setattr(sql, "KEEP_WINDOWS", "INSERT INTO nowhere VALUES (?, ?)")
+    with pytest.raises(StoreError):
+        store.append([batch_of([make_worklog(2)])], {0: {"a": 2}})
+    assert store.count() == 1
+    assert store.windows() == [{"a": 1}]
+
+
+def test_while_walking_a_worklog_that_came_twice_counts_and_shows_once(store, make_worklog, batch_of, worklogs_in):
+    store.append([batch_of([make_worklog(1), make_worklog(2)])], {})
+    later = make_worklog(1, minutes=7.0)
+    store.append([batch_of([later])], {})
+    assert store.count() == 2
+    assert worklogs_in(store)[0].minutes == 7.0
+
+
+EARLY, LATE = (dt.datetime(2024, 5, day, tzinfo=dt.UTC) for day in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stays"),
+    [(EARLY, LATE, 2.0), (LATE, EARLY, 1.0), (None, EARLY, 2.0), (EARLY, None, 1.0), (EARLY, EARLY, 2.0)],
+)
+def test_settling_keeps_the_row_that_was_updated_later_else_the_one_committed_later(
+    store, make_worklog, batch_of, worklogs_in, first, second, stays
+):
+    store.append([batch_of([make_worklog(1, updated_date=first, minutes=1.0), make_worklog(2)])], {0: {}})
+    store.append([batch_of([make_worklog(1, updated_date=second, minutes=2.0)])], {})
+    assert worklogs_in(store)[0].minutes == stays
+    assert store.settle(single_chain=True) == 1
+    assert [worklog.minutes for worklog in worklogs_in(store)] == [stays, 2.0]
+    assert (store.phase, store.count(), store.windows(), store.fact("single_chain")) == ("checking", 2, [], True)
+
+
+def test_what_is_stored_is_what_came(settled, make_worklog, worklogs_in):
+    full = make_worklog(
+        1,
+        date=dt.datetime(2024, 2, 29, 12, 30, 1, 123456, tzinfo=dt.UTC),
+        description="日本 'quoted' \"too\"\n",
+        billable_minutes=1e-7,
+        updated_date=dt.datetime(1, 1, 1, tzinfo=dt.UTC),
+        created_date=dt.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC),
+        team_id="",
+    )
+    [found] = worklogs_in(settled([full]))
+    assert json.loads(found.custom_fields) == full.custom_fields
+    assert attrs.evolve(found, custom_fields=full.custom_fields) == full
+
+
+def test_a_revision_adds_changes_and_removes(settled, make_worklog, batch_of, ids_in, worklogs_in):
+    store = settled([1, 2, 3, 4])
+    news = batch_of([make_worklog(1), make_worklog(2, minutes=9.0, updated_date=EARLY), make_worklog(9)])
+    revision = store.revise(news, leaving=["wl-00003", "wl-unknown"], synced="now")
+    assert revision == Revision(added=1, changed=1, unchanged=1, removed=1)
+    assert revision.different == 3
+    assert ids_in(store) == ["wl-00001", "wl-00002", "wl-00004", "wl-00009"]
+    assert worklogs_in(store)[1].minutes == 9.0
+    assert store.fact("synced") == "now"
+    assert store.revise(news) == Revision(unchanged=3)
+
+
+@pytest.mark.parametrize("name", ["description", "updated_date", "custom_fields", "billable_minutes", "date"])
+def test_a_change_of_any_attribute_is_a_change_also_to_and_from_null(settled, make_worklog, batch_of, name):
+    other = {
+        "description": None,
+        "updated_date": EARLY,
+        "custom_fields": {},
+        "billable_minutes": 0.0,
+        "date": EARLY,
+    }[name]
+    store = settled([1])
+    changed = make_worklog(1, **{name: other})
+    assert store.revise(batch_of([changed])) == Revision(changed=1)
+    assert store.revise(batch_of([changed])) == Revision(unchanged=1)
+    assert store.revise(batch_of([make_worklog(1)])) == Revision(changed=1)
+
+
+def test_revisions_add_up():
+    one = Revision(added=1, changed=2, unchanged=3, removed=4)
+    assert one + one == Revision(added=2, changed=4, unchanged=6, removed=8)
+    assert NOTHING + one == one
+    assert NOTHING.different == 0
+
+
+def test_a_revision_of_nothing_is_nothing(settled):
+    assert settled([1]).revise(None) == NOTHING
+
+
+def test_what_the_server_no_longer_has_is_removed_and_remembered(settled, make_worklog, batch_of, ids_in):
+    store = settled([1, 2])
+    assert store.bury(["wl-00001", "wl-unknown"], found="2024-06-01T00:00:00+00:00") == 1
+    assert ids_in(store) == ["wl-00002"]
+    assert store.database.rows("SELECT id, minutes, year(found) FROM tracket.tombstones") == [("wl-00001", 1.0, 2024)]
+    assert store.bury(["wl-00001"], found=None) == 0
+    assert store.tombstones() == 1
+    store.revise(batch_of([make_worklog(1)]))
+    assert store.tombstones() == 0
+
+
+def test_days_are_counted_in_utc_and_in_order(settled):
+    assert settled([50, 0, 23, 24]).days() == [
+        (dt.date(2024, 1, 1), 2),
+        (dt.date(2024, 1, 2), 1),
+        (dt.date(2024, 1, 3), 1),
+    ]
+
+
+def test_a_meeting_tells_who_was_not_there_between_two_dates(settled, make_worklog, batch_of):
+    store = settled([0, 10, 20, 30])
+    store.begin_meeting()
+    assert store.meet(batch_of([make_worklog(10), make_worklog(11)])) == Revision(added=1, unchanged=1)
+    date = make_worklog(20).date
+    assert store.unmet(None, None) == ["wl-00000", "wl-00020", "wl-00030"]
+    assert store.unmet(date, date) == ["wl-00020"]
+    assert store.unmet(date + dt.timedelta(microseconds=1), None) == ["wl-00030"]
+    assert store.unmet(None, date - dt.timedelta(microseconds=1)) == ["wl-00000"]
+    store.begin_meeting()
+    assert len(store.unmet(None, None)) == 5
+
+
+def test_a_store_that_is_discarded_is_gone(tmp_path, request_2024):
+    Store(tmp_path / "s.duckdb", request=request_2024).discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_writer_is_told_who_is_writing(store, request_2024):
+    with pytest.raises(TargetBusyError, match=f"{store.path} is being written by process"):
+        Store(store.path, request=request_2024)
+    assert store.count() == 0
+
+
+def test_the_same_request_opens_it_again_however_it_is_put(tmp_path):
+    path = tmp_path / "s.duckdb"
+    for since in (DAY, dt.datetime(2024, 1, 1, tzinfo=dt.UTC)):
+        Store(path, request=ExportRequest(api="1.0", origin="x", filter=WorklogFilter(since=since))).close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"api": "1.0"},
+        {"origin": "https://elsewhere"},
+        {"filter": WorklogFilter()},
+        *({"filter": WorklogFilter(since=DAY, **{name: DAY})} for name in BOUNDS[1:]),
+    ],
+)
+def test_another_request_is_refused_and_told_the_difference_and_how_to_start_over(store, changes):
+    store.close()
+    with pytest.raises(StoreError) as caught:
+        Store(store.path, request=attrs.evolve(store.request, **changes))
+    text = str(caught.value)
+    assert "of another request" in text
+    assert "move this one away to start over" in text
+    if "filter" in changes:
+        assert "2024-01-01T" in text
+    else:
+        assert str(next(iter(changes.values()))) in text
+
+
+def test_a_refused_store_is_free_again(store):
+    store.close()
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            Store(store.path, request=attrs.evolve(store.request, api="1.0"))
+
+
+def test_another_schema_version_is_refused(store):
+    store.remember(schema_version=2)
+    store.close()
+    with pytest.raises(StoreError, match="schema version 2, and this program reads 1"):
+        Store(store.path)
+
+
+def test_a_database_of_another_program_is_refused(tmp_path, request_2024):
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as other:
+        other.execute("CREATE TABLE worklogs (id VARCHAR)")
+    with pytest.raises(StoreError, match="of another program"):
+        Store(path, request=request_2024)
+
+
+def test_a_store_that_does_not_exist_cannot_be_opened_without_a_request(tmp_path):
+    with pytest.raises(StoreError, match=r"there is no store .* Export to it first"):
+        Store(tmp_path / "s.duckdb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_symbolic_link_is_not_followed(tmp_path, store):
+    store.close()
+    (tmp_path / "link.duckdb").symlink_to(store.path)
+    with pytest.raises(StorageError, match="symbolic link"):
+        Store(tmp_path / "link.duckdb")
+
+
+def test_anybody_can_query_the_file_with_duckdb(settled, tmp_path):
+    store = settled([1, 2, 3])
+    store.close()
+    with duckdb.connect(str(store.path), read_only=True) as other:
+        assert other.execute("SELECT count(*), sum(minutes) FROM worklogs").fetchone() == (3, 6.0)
+        columns = {name: kind for name, kind, *_ in other.execute("DESCRIBE worklogs").fetchall()}
+    assert columns["date"] == "TIMESTAMP WITH TIME ZONE"
+    assert columns["minutes"] == "DOUBLE"
+    assert columns["custom_fields"] == "VARCHAR"
+
+
+def test_a_request_survives_json():
+    wanted = WorklogFilter(since=DAY, until=dt.datetime(2024, 3, 1, 5, tzinfo=dt.UTC), created_since=DAY)
+    request = ExportRequest(api="2.0", origin="https://x", filter=wanted)
+    assert ExportRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
+    assert request.differences(request) == ""
