@@ -9,8 +9,6 @@ traceback but leaves it in ``__context__``.
 
 from __future__ import annotations
 
-import asyncio
-
 import aiohttp
 import attrs
 from aiohttp import http_exceptions
@@ -62,16 +60,14 @@ _TABLE = (
 
 
 def translate(error: BaseException, *, origin: str) -> RequestError:
-    """Our exception for a foreign one. Pure; does not raise.
+    """Our exception for a foreign one. Pure.
 
     Args:
         error: one of `FOREIGN`.
         origin: of the server, for the message.
     """
-    for row in _TABLE:
-        if isinstance(error, row.foreign):
-            return row.ours(row.message.format(origin=origin) + _detail(error))
-    return ConnectionLostError(f"The connection to {origin} broke ({type(error).__name__})")
+    row = next(row for row in _TABLE if isinstance(error, row.foreign))
+    return row.ours(row.message.format(origin=origin) + _detail(error))
 
 
 def _detail(error: BaseException) -> str:
@@ -85,8 +81,3 @@ def _detail(error: BaseException) -> str:
         return f" (status {error.status})"
     text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
     return f" ({text})" if isinstance(text, str) and text else ""
-
-
-def is_timeout(error: BaseException) -> bool:
-    """Whether a failure is one that took its time: repeating it is dear."""
-    return isinstance(error, asyncio.TimeoutError | aiohttp.ServerTimeoutError)

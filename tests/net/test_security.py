@@ -1,0 +1,184 @@
+"""A secret that is sent is seen nowhere else, whatever a server does with it; a session that is left open says so."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import pickle
+import traceback
+import warnings
+
+import pytest
+
+from tracket_async.api.request import Request
+from tracket_async.errors import RedirectError, RequestError, TracketError, UnreadableResponseError
+from tracket_async.net.auth import BearerToken, ClientCredentials
+from tracket_async.net.session import TracketSession, default_user_agent
+from tracket_async.net.settings import RetryPolicy, Timeouts
+
+TOKEN, SECRET = "canary-token-7f3a", "canary-secret-91bc"
+POST = Request("POST", "/api/2.0/things", "/api/2.0/things", (("after", "x"),), b'{"a": 1}')
+
+
+def html(response):
+    raise UnreadableResponseError("not JSON", excerpt=response.body.decode("latin-1")[:300])
+
+
+async def echo(exchange, status):
+    """A careless server: it says in its answer everything that it was told."""
+    content = (exchange.head + exchange.body.decode()).encode() * 2
+    exchange.writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(content), content))
+    return True
+
+
+def echoing(status):
+    async def answer(exchange):
+        return await echo(exchange, status)
+
+    return answer
+
+
+async def drop(exchange):
+    exchange.reset()
+
+
+async def hang(_exchange):
+    await asyncio.Event().wait()
+
+
+async def redirect(exchange):
+    secret = exchange.headers.get("authorization", exchange.body.decode())
+    head = f"HTTP/1.1 307 X\r\nLocation: https://evil.example/?{secret}\r\nContent-Length: 0\r\n\r\n"
+    exchange.writer.write(head.encode())
+    return True
+
+
+async def issue(exchange):
+    content = b'{"access_token": "%b"}' % TOKEN.encode()
+    exchange.writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
+    return True
+
+
+ANSWERS = {
+    "an echo as 200": echoing(200),
+    "an echo as 400": echoing(400),
+    "an echo as 401": echoing(401),
+    "an echo as 404": echoing(404),
+    "an echo as 500": echoing(500),
+    "a reset": drop,
+    "silence": hang,
+    "a redirect": redirect,
+    "no HTTP": b"SSH-2.0 canary\r\n\r\n",
+    "a cut body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "close"),
+}
+
+
+def everything_about(error):
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return "".join(
+        [str(error), repr(error), repr(error.args), repr(error.__dict__), *told.format(), repr(pickle.dumps(error))]
+    )
+
+
+@pytest.mark.parametrize(
+    "auth", [BearerToken(TOKEN), ClientCredentials("id", SECRET, "5")], ids=["token", "credentials"]
+)
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("at", ["api", "token call"])
+async def test_a_secret_is_seen_nowhere(no_leaks, server, caplog, answer, auth, at):
+    caplog.set_level(logging.DEBUG)
+    events, misbehave = [], ANSWERS[answer]
+
+    async def route(exchange):
+        bad = exchange.target.endswith("/oauth2/token") == (at == "token call")
+        chosen = misbehave if bad else (issue if at == "api" else echoing(200))
+        if callable(chosen):
+            return await chosen(exchange)
+        content, then = chosen if isinstance(chosen, tuple) else (chosen, "close")
+        exchange.writer.write(content)
+        return then != "close"
+
+    server.answers = [route]
+    retry = RetryPolicy(attempts=2, base=0)
+    session = TracketSession(
+        server.url, auth=auth, observers=[events.append], retry=retry, timeouts=Timeouts(between_bytes=0.05)
+    )
+    async with session:
+        with pytest.raises(RequestError) as caught:
+            await session.send(POST, html)
+        seen = [everything_about(caught.value), repr(events), caplog.text, repr(session), repr(session.statistics())]
+    for secret in (TOKEN, SECRET):
+        assert secret not in "".join(seen)
+    assert caught.value.__context__ is None or isinstance(caught.value.__context__, TracketError)
+
+
+async def test_a_redirect_is_refused_with_the_address_and_nothing_of_its_path(no_leaks, server):
+    server.answers = [redirect]
+    async with TracketSession(server.url, auth=BearerToken(TOKEN)) as session:
+        with pytest.raises(RedirectError, match=r"https://evil\.example") as caught:
+            await session.send(POST, html)
+    assert caught.value.status == 307
+    assert len(server.received) == 1
+
+
+async def test_the_token_call_follows_no_redirect(no_leaks, server):
+    """aiohttp would send the body, and with it the client secret, to another host."""
+    server.answers = [redirect]
+    async with TracketSession(server.url, auth=ClientCredentials("id", SECRET, "5")) as session:
+        with pytest.raises(RedirectError):
+            await session.send(POST, html)
+    assert [exchange.target for exchange in server.received] == ["/api/2.0/oauth2/token"]
+
+
+async def test_a_session_that_is_left_open_says_so(server, get, http):
+    server.answers = [http()]
+
+    async def careless():
+        session = await TracketSession(server.url, auth=None).__aenter__()
+        await session.send(get, lambda response: response.body)
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    texts = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        await careless()
+        for _ in range(3):  # a warning keeps what it is about, and aiohttp's parts warn one after the other
+            gc.collect()
+            texts += [str(warning.message) for warning in warned]
+            warned.clear()
+            await asyncio.sleep(0)
+    assert "Unclosed <TracketSession" in texts[0]
+    assert "aclose()" in texts[0]
+
+
+async def test_a_session_that_is_closed_or_was_never_open_says_nothing(server):
+    async with TracketSession(server.url, auth=None):
+        pass
+    TracketSession(server.url, auth=None)
+    with pytest.raises(TracketError):
+        TracketSession("nonsense", auth=None)
+    gc.collect()
+
+
+async def test_the_user_agent_names_the_version(server, get, http):
+    server.answers = [http()]
+    async with TracketSession(server.url, auth=None) as session:
+        await session.send(get, lambda response: response.body)
+    async with TracketSession(server.url, auth=None, user_agent="mine/2") as session:
+        await session.send(get, lambda response: response.body)
+    agents = [exchange.headers["user-agent"] for exchange in server.received]
+    assert agents == [default_user_agent(), "mine/2"]
+    assert agents[0].startswith("tracket-async/")
+
+
+async def test_it_works_with_aioresponses(mocked, get):
+    """What a user of this package who tests with aioresponses relies on."""
+    mocked.get("https://tracket.dev/api/2.0/things", payload={"a": 1}, headers={"X-Request-Id": "r-1"})
+    mocked.get("https://tracket.dev/api/2.0/things", status=503, repeat=True)
+    async with TracketSession("https://tracket.dev", auth=None, retry=RetryPolicy(base=0)) as session:
+        response = await session.send(get, lambda response: response)
+        assert (response.body, response.headers["x-request-id"]) == (b'{"a": 1}', "r-1")
+        with pytest.raises(RequestError) as caught:
+            await session.send(get, lambda response: response)
+    assert (caught.value.status, caught.value.attempts) == (503, 4)
