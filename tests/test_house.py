@@ -1,0 +1,181 @@
+"""The house itself: what is exported, who imports whom, and what every error and public thing owes its reader."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pickle
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tracket_async
+from tracket_async import errors
+from tracket_async.errors import RequestError, TracketError
+
+PACKAGE = Path(tracket_async.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+ERRORS = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, TracketError)]
+
+
+def name_of(file):
+    return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(file):
+    """Every module that a file imports, also inside functions and for type checkers only."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file} imports relatively"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+# -- the door -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_exported_is_what_all_says():
+    assert tracket_async.__all__ == sorted(tracket_async.__all__, key=lambda name: (not name.isupper(), name))
+    for name in tracket_async.__all__:
+        assert getattr(tracket_async, name) is not None
+    assert set(tracket_async.__all__) <= set(dir(tracket_async))
+
+
+def test_type_checkers_are_told_the_same_names():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    told = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert told | {"__version__"} == set(tracket_async.__all__)
+    for node in block.body:
+        if isinstance(node, ast.ImportFrom):
+            home = importlib.import_module(node.module)
+            for alias in node.names:
+                assert getattr(home, alias.name) is getattr(tracket_async, alias.name)
+
+
+def test_every_error_is_exported():
+    assert {cls.__name__ for cls in ERRORS} <= set(tracket_async.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Tracket'"):
+        _ = tracket_async.Tracket
+
+
+def test_importing_a_name_by_star_works():
+    code = "from tracket_async import *; print(TracketClient.__name__, repr(UNSET))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["TracketClient", "UNSET"]
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", tracket_async.__version__)
+
+
+def test_importing_the_client_imports_none_of_what_few_need():
+    heavy = (
+        *("aiolimiter", "cattrs", "cyclopts", "duckdb", "opentelemetry", "pyarrow", "rich", "uvloop"),
+        *("tracket_async.cli", "tracket_async.emulator", "tracket_async.export"),
+    )
+    code = f"import sys; from tracket_async import TracketClient; print([n for n in {heavy} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+# -- the ranks (import-linter knows them all; these hold wherever the tests run) -----------------------------------
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if "emulator" in f.parts], ids=name_of)
+def test_the_emulator_is_an_island(file):
+    ours = {name for name in imports_of(file) if name.startswith("tracket_async")}
+    assert all(name.startswith("tracket_async.emulator") for name in ours)
+
+
+def test_only_the_doors_know_the_emulator():
+    for file in FILES:
+        rank = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if rank not in {"emulator", "testing", "cli"}:
+            assert not any(name.startswith("tracket_async.emulator") for name in imports_of(file)), file
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if "api" in f.relative_to(PACKAGE).parts], ids=name_of)
+def test_the_wire_never_awaits_and_knows_no_transport(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert not any(isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor) for node in ast.walk(tree))
+    assert not {name.partition(".")[0] for name in imports_of(file)} & {"aiohttp", "asyncio", "socket", "time", "yarl"}
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if "net" in f.relative_to(PACKAGE).parts], ids=name_of)
+def test_the_net_has_never_heard_of_a_worklog(file):
+    allowed = ("tracket_async.net", "tracket_async.api.request", "tracket_async.api.status", "tracket_async.errors")
+    ours = {name for name in imports_of(file) if name.startswith("tracket_async.")}
+    assert all(name.startswith((*allowed, "tracket_async.events")) or name == "tracket_async.api" for name in ours)
+
+
+def test_aiohttp_is_known_to_the_net_and_the_emulator_alone():
+    for file in FILES:
+        if not {"net", "emulator"} & set(file.relative_to(PACKAGE).parts):
+            assert "aiohttp" not in {name.partition(".")[0] for name in imports_of(file)}, file
+
+
+@pytest.mark.parametrize("module", ["walk", "bulk", "windows"])
+def test_what_repeats_knows_no_client(module):
+    files = [f for f in FILES if f.relative_to(PACKAGE).parts[0].removesuffix(".py") == module]
+    assert files
+    for file in files:
+        known = {name.split(".")[1] for name in imports_of(file) if name.startswith("tracket_async.")}
+        assert not known & {"client", "worklogs", "chains", "line", "export", "cli", "testing", "api"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_every_file_says_its_rule_and_is_one_room(file):
+    text = file.read_text(encoding="utf-8")
+    rule = ast.get_docstring(ast.parse(text))
+    assert rule, f"{file} says nothing"
+    assert rule.splitlines()[0].endswith((".", ":")) or len(rule.splitlines()) > 1
+    assert len(text.splitlines()) <= 345, "about 300 lines: is it two rooms?"
+
+
+# -- what every error owes its reader -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", ERRORS)
+def test_every_error_is_documented_blames_somebody_and_survives_pickling(cls):
+    assert inspect.getdoc(cls) not in {None, inspect.getdoc(cls.__mro__[1])}
+    error = cls("what happened")
+    error.cursor = "c"
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.args, copy.cursor, copy.fault) == (cls, error.args, "c", error.fault)
+    assert copy.fault in {"caller", "service", "network"}
+    assert isinstance(error, RequestError) == hasattr(cls, "maybe_sent")
+
+
+def test_every_public_name_is_documented():
+    for name in tracket_async.__all__:
+        value = getattr(tracket_async, name)
+        if inspect.isclass(value) and value.__module__.startswith("tracket_async"):
+            assert inspect.getdoc(value), name
+            for member, function in inspect.getmembers(value, inspect.isfunction):
+                if not member.startswith("_") and function.__module__.startswith("tracket_async"):
+                    assert inspect.getdoc(function), f"{name}.{member}"
+
+
+def test_every_module_can_be_imported_by_itself():
+    """No cycle hides behind the order in which somebody happens to import."""
+    names = [module.name for module in pkgutil.iter_modules([str(PACKAGE)], "tracket_async.")]
+    ours = [name for name in names if not name.endswith((".cli", ".export"))]  # those have extras to do without
+    code = (
+        "import importlib, sys\n"
+        f"for name in {ours}:\n"
+        "    for old in [old for old in sys.modules if old.startswith('tracket_async')]: del sys.modules[old]\n"
+        "    importlib.import_module(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

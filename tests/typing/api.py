@@ -1,0 +1,169 @@
+"""How the public API is typed, by use: checked by mypy and pyright, both strict, and never run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import assert_type
+
+from tracket_async import (
+    UNSET,
+    AmbiguousWriteError,
+    ApprovalStatus,
+    BadRequestError,
+    BearerToken,
+    Categories,
+    Category,
+    ClientCredentials,
+    Limits,
+    MalformedResponseError,
+    NewWorklog,
+    Outcome,
+    Outcomes,
+    Page,
+    RequestError,
+    RetryPolicy,
+    Timeouts,
+    TracketClient,
+    TracketError,
+    Walk,
+    Worklog,
+    WorklogChanges,
+    WorklogFilter,
+    Worklogs,
+    __version__,
+)
+from tracket_async.api.request import Request
+from tracket_async.chains import as_worklogs
+from tracket_async.events import Event, RequestEnded
+from tracket_async.net.session import SessionStatistics
+from tracket_async.windows import Batch, ChainStatistics, WindowRun, WindowState
+
+assert_type(__version__, str)
+
+MONDAY = dt.date(2024, 5, 6)
+NOW = dt.datetime.now(dt.UTC)
+
+
+def observe(event: Event) -> None:
+    """An observer is any callable."""
+    if isinstance(event, RequestEnded):
+        assert_type(event.duration, float)
+
+
+def construct() -> None:
+    """Every setting."""
+    client = TracketClient(
+        auth=BearerToken("token", scheme="Bearer"),
+        api="1.0",
+        base_url="https://tracket.dev",
+        timeouts=Timeouts(connect=1, call=None),
+        retry=RetryPolicy(attempts=2, budget=None),
+        limits=Limits(concurrency=4, requests_per_second=2.5),
+        observers=[observe],
+        cursor_parameter="cursor",
+        start_date="day",
+        user_agent="me/1",
+        ssl=ssl.create_default_context(),
+        trust_env=True,
+    )
+    assert_type(client, TracketClient)
+    assert_type(TracketClient(auth=None, page_size=50), TracketClient)
+    assert_type(TracketClient(auth=ClientCredentials("id", "secret", 1234567)), TracketClient)
+    assert_type(TracketClient.from_env(), TracketClient)
+    assert_type(TracketClient.from_env({"TRACKET_TOKEN": "t"}, page_size=5), TracketClient)
+    assert_type(client.with_options(deadline=1.5, attempts=1), TracketClient)
+    assert_type(client.statistics(), SessionStatistics)
+    assert_type(client.api, str)
+    assert_type(client.base_url, str)
+    assert_type(client.worklogs, Worklogs)
+    assert_type(client.categories, Categories)
+    TracketClient(auth=None, api="3.0")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    TracketClient()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def operations() -> None:
+    """Every operation."""
+    async with TracketClient.from_env() as client:
+        assert_type(client, TracketClient)
+        walk = client.worklogs.list(since=MONDAY, until=NOW, size=10, read_ahead=2)
+        assert_type(walk, Walk)
+        page = await walk
+        assert_type(page, Page)
+        assert_type(page.items, list[Worklog])
+        assert_type(page.next_cursor, str | None)
+        async for worklog in walk:
+            assert_type(worklog, Worklog)
+        assert_type(walk.pages("cursor"), AsyncGenerator[Page])
+        async with aclosing(walk.items()) as worklogs:
+            assert_type(await anext(worklogs), Worklog)
+        assert_type(await client.worklogs.get("w"), Worklog)
+        new = NewWorklog(item_id="i", user_id="u", date=MONDAY, minutes=1)
+        assert_type(await client.worklogs.create(new), Worklog)
+        assert_type(await client.worklogs.update("w", WorklogChanges(minutes=2, description=None)), Worklog)
+        await client.worklogs.delete("w")
+        assert_type(await client.categories.list(), list[Category])
+        assert_type(client.worklogs.export(since=MONDAY, concurrency=4, ordered=True), AsyncGenerator[Worklog])
+        assert_type(await client.send(Request("GET", "/api/2.0/x", "/api/2.0/x"), lambda r: r.status), int)
+
+
+async def many(client: TracketClient) -> None:
+    """Bulk writes take iterables and async iterables, and keep the type of their items."""
+
+    def news() -> Iterator[NewWorklog]:
+        yield NewWorklog(item_id="i", user_id="u", date=MONDAY, minutes=1)
+
+    async def ids() -> AsyncIterator[str]:
+        yield "w"
+
+    assert_type(client.worklogs.create_many(news(), concurrency=2, on_error="collect"), Outcomes[NewWorklog])
+    assert_type(client.worklogs.delete_many(ids()), Outcomes[str])
+    updates = client.worklogs.update_many([("w", WorklogChanges(minutes=1))])
+    async for outcome in updates:
+        assert_type(outcome, Outcome[tuple[str, WorklogChanges]])
+        assert_type(outcome.worklog, Worklog | None)
+        assert_type(outcome.error, Exception | None)
+    updates.stop()
+    assert_type(updates.leftover, tuple[Outcome[tuple[str, WorklogChanges]], ...])
+    client.worklogs.create_many(["w"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+async def windows(client: TracketClient) -> None:
+    """A run of windows keeps the type of its items."""
+    run = await client.worklogs.windows(WorklogFilter(since=MONDAY), as_worklogs(client.wire), states=())
+    assert_type(run, WindowRun[Worklog])
+    async for batch in run.batches():
+        assert_type(batch, Batch[Worklog])
+        assert_type(batch.states, tuple[WindowState, ...])
+    assert_type(run.statistics(), ChainStatistics)
+
+
+async def failures(client: TracketClient) -> None:
+    """An error's data is typed."""
+    try:
+        await client.worklogs.get("w")
+    except BadRequestError as error:
+        assert_type(error.field, str | None)
+    except MalformedResponseError as error:
+        assert_type(error.json_path, str)
+    except AmbiguousWriteError as error:
+        assert_type(error.sent_at, dt.datetime | None)
+        assert_type(await client.worklogs.reconcile(error), Worklog)
+    except RequestError as error:
+        assert_type(error.retry_after, float | None)
+    except TracketError as error:
+        assert_type(error.cursor, str | None)
+
+
+def values(worklog: Worklog) -> None:
+    """Values are immutable, and say what may be missing."""
+    assert_type(worklog.date, dt.datetime)
+    assert_type(worklog.day, dt.date)
+    assert_type(worklog.item_id, str | None)
+    assert_type(worklog.approval_status, ApprovalStatus | str | None)
+    worklog.minutes = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    WorklogChanges(description=UNSET, billable_minutes=None)
+    WorklogChanges(minutes=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    WorklogFilter(sort_by="minutes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
