@@ -1,0 +1,178 @@
+"""The OpenTelemetry observer makes of each attempt what the conventions for HTTP clients ask for."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from tracket_async.errors import MissingExtraError
+from tracket_async.events import (
+    AttemptEnded,
+    AttemptStarted,
+    RequestEnded,
+    RequestStarted,
+    RetryScheduled,
+    SessionPaused,
+    TokenRefreshed,
+)
+from tracket_async.telemetry.otel import BUCKETS, OpenTelemetryObserver
+
+NAMES = {"request": 7, "method": "GET", "route": "/x/{id}"}
+
+
+class Lab:
+    def __init__(self, base_url):
+        self.exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self.reader])
+        self.observe = OpenTelemetryObserver(base_url, tracer_provider=self.tracers, meter_provider=self.meters)
+
+    @property
+    def spans(self):
+        return self.exporter.get_finished_spans()
+
+    def points(self):
+        data = self.reader.get_metrics_data()
+        (metric,) = data.resource_metrics[0].scope_metrics[0].metrics
+        assert (metric.name, metric.unit) == ("http.client.request.duration", "s")
+        return metric.data.data_points
+
+
+@pytest.fixture
+def lab():
+    made = []
+
+    def make(base_url=None):
+        made.append(Lab(base_url))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.tracers.shutdown()
+        one.meters.shutdown()
+
+
+def attempt(lab, *, number=1, status=200, error=None):
+    lab.observe(RequestStarted(**NAMES, path="/x/1"))
+    lab.observe(AttemptStarted(**NAMES, attempt=number, waited=0))
+    lab.observe(AttemptEnded(**NAMES, attempt=number, duration=0.3, status=status, error=error))
+    lab.observe(RequestEnded(**NAMES, path="/x/1", duration=0.3, attempts=number, status=status, error=error))
+
+
+def test_an_attempt_is_a_client_span(lab):
+    lab = lab("https://tracket.dev/proxy/")
+    attempt(lab)
+    (span,) = lab.spans
+    assert (span.name, span.kind, span.status.status_code) == ("GET /x/{id}", SpanKind.CLIENT, StatusCode.UNSET)
+    assert dict(span.attributes) == {
+        "http.request.method": "GET",
+        "url.template": "/x/{id}",
+        "url.full": "https://tracket.dev/proxy/x/1",
+        "server.address": "tracket.dev",
+        "server.port": 443,
+        "http.response.status_code": 200,
+    }
+
+
+@pytest.mark.parametrize(
+    ("base_url", "address", "port"),
+    [("http://127.0.0.1", "127.0.0.1", 80), ("http://[::1]:8000", "::1", 8000)],
+)
+def test_the_server_is_named(lab, base_url, address, port):
+    lab = lab(base_url)
+    attempt(lab)
+    attributes = lab.spans[0].attributes
+    assert (attributes["server.address"], attributes["server.port"]) == (address, port)
+
+
+def test_without_a_base_url_the_server_is_left_out(lab):
+    lab = lab()
+    attempt(lab)
+    assert not {"url.full", "server.address", "server.port"} & set(lab.spans[0].attributes)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [(503, "ServerError", "503"), (404, "NotFoundError", "404"), (None, "ConnectError", "ConnectError")],
+)
+def test_a_failed_attempt_has_the_type_of_its_error(lab, status, error, kind):
+    lab = lab()
+    attempt(lab, status=status, error=error)
+    (span,) = lab.spans
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == kind
+    assert span.attributes.get("http.response.status_code") == status
+    assert lab.points()[0].attributes["error.type"] == kind
+
+
+def test_a_repetition_says_which_one_it_is(lab):
+    lab = lab()
+    attempt(lab, number=1, status=503, error="ServerError")
+    attempt(lab, number=2)
+    assert [span.attributes.get("http.request.resend_count") for span in lab.spans] == [None, 1]
+
+
+def test_spans_are_children_of_the_current_one_which_gets_the_waits_as_events(lab):
+    lab = lab()
+    tracer = lab.tracers.get_tracer("test")
+    with tracer.start_as_current_span("caller"):
+        attempt(lab)
+        lab.observe(RetryScheduled(**NAMES, attempt=1, delay=0.5, error="ServerError"))
+        lab.observe(SessionPaused(seconds=10, status=429))
+        lab.observe(TokenRefreshed(duration=0.1, expires_in=None))
+    child, caller = lab.spans
+    assert child.parent.span_id == caller.context.span_id
+    assert [(event.name, dict(event.attributes)) for event in caller.events] == [
+        ("tracket.retry", {**NAMES, "attempt": 1, "delay": 0.5, "error": "ServerError"}),
+        ("tracket.pause", {"seconds": 10, "status": 429}),
+        ("tracket.token_refresh", {"duration": 0.1}),
+    ]
+
+
+def test_durations_are_measured(lab):
+    lab = lab("https://tracket.dev")
+    attempt(lab)
+    attempt(lab)
+    (point,) = lab.points()
+    assert (point.count, point.sum) == (2, pytest.approx(0.6))
+    assert tuple(point.explicit_bounds) == BUCKETS
+    assert dict(point.attributes) == {
+        "http.request.method": "GET",
+        "url.template": "/x/{id}",
+        "server.address": "tracket.dev",
+        "server.port": 443,
+        "http.response.status_code": 200,
+    }
+
+
+def test_an_end_without_a_beginning_is_measured_and_no_more(lab):
+    lab = lab()
+    lab.observe(AttemptEnded(**NAMES, attempt=1, duration=0.3, status=200, error=None))
+    assert lab.spans == ()
+    assert lab.points()[0].count == 1
+
+
+def test_nothing_is_kept_of_a_call_that_is_over(lab):
+    lab = lab()
+    attempt(lab)
+    assert (lab.observe._paths, lab.observe._spans) == ({}, {})
+
+
+def test_the_global_providers_are_the_default():
+    OpenTelemetryObserver()(SessionPaused(seconds=1, status=503))
+
+
+def test_without_the_extra_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "tracket-async\[otel\]"') as caught:
+        OpenTelemetryObserver()
+    assert caught.value.__context__ is None
