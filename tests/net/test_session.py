@@ -109,7 +109,7 @@ def onion(monkeypatch, virtually):
     def run(scenario, behave=lambda sent: 200, *, latency=0.1, auth=TOKEN, seed=1, **settings):
         transport = FakeTransport(latency)
         transport.behave = behave
-        monkeypatch.setattr(session_module, "Transport", lambda *args, **kwargs: transport)
+        monkeypatch.setattr("tracket_async.net.parts.Transport", lambda *args, **kwargs: transport)
         world = World(rng=random.Random(seed))
 
         async def main():
@@ -545,7 +545,7 @@ def test_no_time_left_after_the_queue_is_too_late(onion):
 
     async def scenario(session, transport):
         call = session.send(GET, body, options=CallOptions(deadline=1))
-        gate = session._gate
+        gate = session._state.gate
         acquire = gate.try_acquire
 
         def blocked():
@@ -617,14 +617,14 @@ def test_an_outage_with_some_successes_costs_a_hundred_repetitions_and_a_fifth_o
 
     async def scenario(session, transport):
         refunds = 0
-        deposit = session._budget.deposit
+        deposit = session._state.budget.deposit
 
         def counted(tokens):
             nonlocal refunds
             refunds += tokens >= 5
             deposit(tokens)
 
-        session._budget.deposit = counted
+        session._state.budget.deposit = counted
         succeeded = await outage(session, transport, calls=60)
         assert succeeded > 500
         assert session.statistics().retries - refunds <= 100 + 0.2 * succeeded
@@ -634,7 +634,7 @@ def test_an_outage_with_some_successes_costs_a_hundred_repetitions_and_a_fifth_o
 
 def test_a_success_brings_one_token_and_a_replay_is_not_a_repetition(onion):
     async def scenario(session, transport):
-        session._budget.withdraw(timed_out=True)
+        session._state.budget.withdraw(timed_out=True)
         await session.send(GET, body)
         assert session.statistics().retry_tokens == 491
 
@@ -849,7 +849,7 @@ def test_an_outage_of_the_api_does_not_keep_a_token_from_being_fetched(onion):
     answers = script(503, 503, token(1))
 
     async def scenario(session, transport):
-        session._budget._tokens = 0
+        session._state.budget._tokens = 0
         await session.send(GET, body)
 
     onion(scenario, lambda sent: answers(sent) if sent.is_token else 200, auth=CREDENTIALS)

@@ -67,8 +67,8 @@ class Gate:
         )
 
     def try_acquire(self) -> bool:
-        """Take a place if one is free and nobody was here before."""
-        if self._waiters or self._in_use >= self._limit or self._closed:
+        """Take a place if one is free: then nobody waits for it."""
+        if self._in_use >= self._limit or self._closed:
             return False
         self._in_use += 1
         return True

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import random
 import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Iterable
@@ -30,20 +29,16 @@ from tracket_async.api.request import Request, Response
 from tracket_async.errors import ClientStateError, RequestError
 from tracket_async.events import Observer, RequestEnded, RequestStarted, RetryScheduled
 from tracket_async.net.address import Address
-from tracket_async.net.attempt import Attempts
-from tracket_async.net.auth import Auth, Authorizer, FixedAuthorizer
+from tracket_async.net.auth import Auth
 from tracket_async.net.budget import SUCCESS, RetryBudget
 from tracket_async.net.call import Call
-from tracket_async.net.exchange import TokenExchange
 from tracket_async.net.gate import Gate, GateStatistics
 from tracket_async.net.pace import pace
+from tracket_async.net.parts import Parts, SessionSettings, SessionState, assemble
 from tracket_async.net.pause import Pause
-from tracket_async.net.retry import Repeater
-from tracket_async.net.secret import NO_SECRET, header_text
+from tracket_async.net.secret import header_text
 from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.net.telling import Telling
-from tracket_async.net.transport import Transport
-from tracket_async.net.turn import Turns
 from tracket_async.net.world import World
 
 T = TypeVar("T")
@@ -70,19 +65,6 @@ class SessionStatistics:
     attempts: int
     retries: int
     token_refreshes: int
-
-
-@attrs.frozen
-class _Open:
-    """What a session has while it is open, and the loop that this belongs to."""
-
-    loop: asyncio.AbstractEventLoop
-    clock: Callable[[], float]
-    transport: Transport
-    authorizer: Authorizer
-    exchange: TokenExchange
-    attempts: Attempts
-    repeater: Repeater
 
 
 class TracketSession:
@@ -120,28 +102,33 @@ class TracketSession:
         trust_env: bool = False,
         world: World = World(),  # noqa: B008
     ) -> None:
-        self._open: _Open | None = None
+        self._open: Parts | None = None
         self._closed = False
-        self._address = Address.parse(base_url)
-        self._auth = auth
-        self._timeouts = timeouts
-        self._retry = retry
-        self._limits = limits
-        self._telling = Telling(observers)
-        self._user_agent = header_text("The user agent", default_user_agent() if user_agent is None else user_agent)
-        self._ssl = ssl
-        self._trust_env = trust_env
-        self._world = world
-        self._pace = None if limits.requests_per_second is None else pace(limits.requests_per_second)
-        self._gate = Gate(limits.concurrency, adaptive=limits.adaptive)
-        self._pause = Pause()
-        self._budget = RetryBudget(retry.budget)
+        self._settings = SessionSettings(
+            address=Address.parse(base_url),
+            auth=auth,
+            timeouts=timeouts,
+            retry=retry,
+            limits=limits,
+            user_agent=header_text("The user agent", default_user_agent() if user_agent is None else user_agent),
+            ssl=ssl,
+            trust_env=trust_env,
+            world=world,
+        )
+        self._state = SessionState(
+            gate=Gate(limits.concurrency, adaptive=limits.adaptive),
+            pause=Pause(),
+            pace=None if limits.requests_per_second is None else pace(limits.requests_per_second),
+            budget=RetryBudget(retry.budget),
+            telling=Telling(observers),
+        )
+        self._telling = self._state.telling
         self._requests = 0
         self._retries = 0
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._open else "not open yet"
-        return f"<TracketSession {self._address} {state}>"
+        return f"<TracketSession {self.base_url} {state}>"
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # An exception in __init__ leaves neither attribute, and nothing to warn of.
@@ -151,7 +138,7 @@ class TracketSession:
     @property
     def base_url(self) -> str:
         """The base URL, without a final slash."""
-        return str(self._address)
+        return str(self._settings.address)
 
     async def __aenter__(self) -> Self:
         """Open it, on the running event loop.
@@ -161,40 +148,7 @@ class TracketSession:
         """
         if self._open is not None or self._closed:
             raise ClientStateError("A session is opened once; make a new one")
-        loop = asyncio.get_running_loop()
-        clock = self._world.clock or loop.time
-        rng = self._world.rng or random.Random()  # noqa: S311 - jitter is no secret
-        sleep = self._world.sleep
-        transport = Transport(
-            self._address,
-            timeouts=self._timeouts,
-            limits=self._limits,
-            user_agent=self._user_agent,
-            ssl=self._ssl,
-            trust_env=self._trust_env,
-        )
-        exchange = TokenExchange(
-            transport=transport,
-            repeater=Repeater(self._retry, RetryBudget(None), rng, clock, sleep),
-            deadline=self._timeouts.call,
-            telling=self._telling,
-            world=self._world,
-        )
-        authorizer = FixedAuthorizer(NO_SECRET) if self._auth is None else self._auth.authorizer(exchange, clock=clock)
-        turns = Turns(self._gate, self._pause, self._pace, jitter=self._retry.jitter, rng=rng, clock=clock, sleep=sleep)
-        attempts = Attempts(
-            transport,
-            authorizer,
-            gate=self._gate,
-            pause=self._pause,
-            turns=turns,
-            policy=self._retry,
-            telling=self._telling,
-            world=self._world,
-            clock=clock,
-        )
-        repeater = Repeater(self._retry, self._budget, rng, clock, sleep)
-        self._open = _Open(loop, clock, transport, authorizer, exchange, attempts, repeater)
+        self._open = assemble(self._settings, self._state)
         return self
 
     async def __aexit__(
@@ -207,7 +161,7 @@ class TracketSession:
         if self._closed:
             return
         self._closed = True
-        self._gate.close()
+        self._state.gate.close()
         if self._open is not None:
             try:
                 await self._open.authorizer.close()
@@ -231,13 +185,13 @@ class TracketSession:
         session = self._usable()
         self._requests += 1
         began = session.clock()
-        deadline = (options and options.deadline) or self._timeouts.call
+        deadline = (options and options.deadline) or self._settings.timeouts.call
         call = Call(
             request,
             self._requests,
             began,
             None if deadline is None else began + deadline,
-            (options and options.attempts) or self._retry.attempts,
+            (options and options.attempts) or self._settings.retry.attempts,
             request.idempotent,
         )
         if not self._telling:
@@ -248,16 +202,16 @@ class TracketSession:
         """The session as it is now."""
         session = self._open
         return SessionStatistics(
-            gate=self._gate.statistics(),
-            retry_tokens=self._budget.tokens,
-            paused_for=0.0 if session is None else self._pause.remaining(session.clock()),
+            gate=self._state.gate.statistics(),
+            retry_tokens=self._state.budget.tokens,
+            paused_for=0.0 if session is None else self._state.pause.remaining(session.clock()),
             requests=self._requests,
             attempts=0 if session is None else session.attempts.made,
             retries=self._retries,
             token_refreshes=0 if session is None else session.exchange.fetched,
         )
 
-    def _usable(self) -> _Open:
+    def _usable(self) -> Parts:
         session = self._open
         if session is None or self._closed:
             raise ClientStateError(
@@ -267,13 +221,13 @@ class TracketSession:
             raise ClientStateError("The client was opened on another event loop; make one for each loop")
         return session
 
-    async def _perform(self, session: _Open, call: Call, parse: Callable[[Response], T]) -> T:
+    async def _perform(self, session: Parts, call: Call, parse: Callable[[Response], T]) -> T:
         try:
             result = await session.attempts.make(call, parse)
         except RequestError as error:
             first = error
         else:
-            self._budget.deposit(SUCCESS)
+            self._state.budget.deposit(SUCCESS)
             return result
         try:
             return await session.repeater.go_on(
@@ -300,7 +254,7 @@ class TracketSession:
                 )
             )
 
-    async def _observed(self, session: _Open, call: Call, parse: Callable[[Response], T]) -> T:
+    async def _observed(self, session: Parts, call: Call, parse: Callable[[Response], T]) -> T:
         request = call.request
         names: dict[str, Any] = {
             "request": call.number,
