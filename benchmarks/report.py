@@ -134,12 +134,17 @@ def _cells(line: Line, *, judge: bool) -> tuple[str, ...]:
         row.unit,
         _short(line.ours),
         f"{_short(line.other)} {row.other.label}",
-        f"{line.ratio:.2f}",
-        f"{min(line.ratios):.2f}",
-        f"{max(line.ratios):.2f}",
+        _ratio(line.ratio),
+        _ratio(min(line.ratios)),
+        _ratio(max(line.ratios)),
         str(row.budget),
         met,
     )
+
+
+def _ratio(number: float) -> str:
+    """Shown finely enough that a budget of 0.9 or 1.25 is not missed by what the eye takes for it."""
+    return f"{number:.3f}" if number < 10 else f"{number:.1f}"
 
 
 def _short(number: float) -> str:

@@ -11,7 +11,7 @@ def subject(sizes: Sizes) -> Subject:
     serve = Serve("2.0", sizes.store_worklogs)
     cases = {
         "parquet": Case(
-            work="command.parquet",
+            work="store.parquet",
             label="export through the store",
             serve=serve,
             expects=serve.worklogs,

@@ -11,8 +11,8 @@ def subject(sizes: Sizes) -> Subject:
     few, many = Serve("2.0", sizes.store_worklogs), Serve("2.0", sizes.store_worklogs * 10)
     cases: dict[str, Case] = {}
     for key, work, serve, needs in (
-        ("store", "command.parquet", few, ("duckdb", "pyarrow")),
-        ("store x10", "command.parquet", many, ("duckdb", "pyarrow")),
+        ("store", "store.parquet", few, ("duckdb", "pyarrow")),
+        ("store x10", "store.parquet", many, ("duckdb", "pyarrow")),
         ("stream", "command.ndjson", few, ()),
         ("stream x10", "command.ndjson", many, ()),
     ):

@@ -5,7 +5,9 @@ No model, no check of anything, no retry. Nothing that uses aiohttp can take les
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiohttp
@@ -84,3 +86,39 @@ async def get(meter: Meter, *, url: str, api: str, calls: int, warm_up: int) -> 
             for number in range(calls):
                 found += MINUTES[api] in await one(number)
     return found
+
+
+async def create(meter: Meter, *, url: str, api: str, creates: int, workers: int, warm_up: int) -> int:
+    """Create worklogs from a generator of dicts, by workers that take the next as they become free."""
+    made = 0
+    async with _session(url) as session:
+
+        async def work(entries: Iterator[dict[str, Any]]) -> None:
+            nonlocal made
+            for entry in entries:
+                headers = {"Content-Type": "application/json"}
+                async with session.post(PATHS[api], data=orjson.dumps(entry), headers=headers) as response:
+                    made += MINUTES[api] in orjson.loads(await response.read())
+
+        async def run(count: int) -> None:
+            entries = _new(api, count)
+            await asyncio.gather(*(work(entries) for _ in range(workers)))
+
+        await run(warm_up)
+        made = 0
+        with meter:
+            await run(creates)
+    return made
+
+
+def _new(api: str, count: int) -> Iterator[dict[str, Any]]:
+    item, user, date = ("itemId", "userId", "worklogDate") if api == "1.0" else ("item", "user", "date")
+    for number in range(count):
+        day = (dt.date(2026, 1, 1) + dt.timedelta(days=number % 300)).isoformat()
+        yield {
+            item: f"{5_273_000_000 + number % 5000}",
+            user: "35851565",
+            date: f"{day}T00:00:00.000Z" if api == "1.0" else day,
+            MINUTES[api]: 15 + number % 32 * 15,
+            "description": "Imported from the old system",
+        }

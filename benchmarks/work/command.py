@@ -6,12 +6,10 @@ asyncio's own event loop.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks.child import Meter
 from tracket_async.cli import main
@@ -24,16 +22,6 @@ def ndjson(meter: Meter, *, url: str, api: str, workers: int) -> int:
         _export(meter, path, url=url, api=api, workers=workers)
         with path.open("rb") as file:
             return sum(1 for _ in file)
-
-
-def parquet(meter: Meter, *, url: str, api: str, workers: int) -> int:
-    """Through the store into a Parquet file; its rows."""
-    reader: Any = importlib.import_module("pyarrow.parquet")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "worklogs.parquet")
-        _export(meter, path, url=url, api=api, workers=workers)
-        rows: int = reader.read_metadata(path).num_rows
-        return rows
 
 
 def _export(meter: Meter, path: Path, *, url: str, api: str, workers: int) -> None:

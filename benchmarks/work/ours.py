@@ -9,19 +9,20 @@ from benchmarks.child import Meter
 from tracket_async import BearerToken, Limits, NewWorklog, TracketClient
 
 
-def _client(url: str, api: str, **limits: int) -> TracketClient:
+def client_of(url: str, api: str, *, concurrency: int = 16) -> TracketClient:
+    """A client, not yet open."""
     return TracketClient(
         auth=BearerToken("benchmark"),
         api=api,  # type: ignore[arg-type]  # it comes from JSON
         base_url=url,
-        limits=Limits(**limits),
+        limits=Limits(concurrency=concurrency),
     )
 
 
 async def walk(meter: Meter, *, url: str, api: str, warm_up: int) -> int:
     """Add up the minutes of every worklog, one page after the other."""
     count, minutes = 0, 0.0
-    async with _client(url, api) as client:
+    async with client_of(url, api) as client:
         for _ in range(warm_up):
             await client.worklogs.list()
         with meter:
@@ -34,7 +35,7 @@ async def walk(meter: Meter, *, url: str, api: str, warm_up: int) -> int:
 async def get(meter: Meter, *, url: str, api: str, calls: int, warm_up: int) -> int:
     """Read single worklogs, one after the other."""
     found = 0
-    async with _client(url, api) as client:
+    async with client_of(url, api) as client:
         for number in range(warm_up):
             await client.worklogs.get(f"wl-{number:08d}")
         with meter:
@@ -46,7 +47,7 @@ async def get(meter: Meter, *, url: str, api: str, calls: int, warm_up: int) -> 
 async def export(meter: Meter, *, url: str, api: str, workers: int, warm_up: int) -> int:
     """Every worklog, over many cursors at once. Counts distinct ids: nothing twice, nothing missed."""
     ids: list[str] = []
-    async with _client(url, api, concurrency=workers) as client:
+    async with client_of(url, api, concurrency=workers) as client:
         for _ in range(warm_up):
             await client.worklogs.list()
         with meter:
@@ -58,7 +59,7 @@ async def export(meter: Meter, *, url: str, api: str, workers: int, warm_up: int
 async def create_many(meter: Meter, *, url: str, api: str, creates: int, workers: int, warm_up: int) -> int:
     """Create worklogs from a generator; those that the server has made."""
     made = 0
-    async with _client(url, api, concurrency=workers) as client:
+    async with client_of(url, api, concurrency=workers) as client:
         async for _ in client.worklogs.create_many(_new(warm_up), concurrency=workers):
             pass  # opens the connections
         with meter:

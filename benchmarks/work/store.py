@@ -1,0 +1,33 @@
+"""tracket-async's export through its store, called from Python."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from pathlib import Path
+
+import pyarrow.parquet
+
+from benchmarks.child import Meter
+from benchmarks.work.ours import client_of
+from tracket_async.export.desk import Settings
+from tracket_async.export.files import export_to_files
+from tracket_async.export.run import request_of
+
+_LONG_AGO = dt.date(1999, 1, 1)
+
+
+async def parquet(meter: Meter, *, url: str, api: str, workers: int) -> int:
+    """Every worklog into a Parquet file, compared with what the server counts; the file's rows."""
+    settings = Settings(concurrency=workers)
+    with tempfile.TemporaryDirectory() as folder:
+        path, nothing = Path(folder, "worklogs.parquet"), Path(folder, "nothing.parquet")
+        async with client_of(url, api, concurrency=workers) as client:
+            # loads DuckDB and what else there is to load
+            await export_to_files(
+                client, {nothing: "parquet"}, request_of(client, since=_LONG_AGO, until=_LONG_AGO), settings
+            )
+            with meter:
+                result = await export_to_files(client, {path: "parquet"}, request_of(client), settings)
+        rows: int = pyarrow.parquet.read_metadata(path).num_rows
+    return rows if result.verdict == "verified" else -1
