@@ -181,6 +181,20 @@ class TestCursors:
             assert seen == seen[:2] * 3
             assert len(set(seen)) == 2
 
+    async def test_a_new_walk_goes_round_in_its_own_cursors(self, serve, connect, worklog, path, ask, give):
+        emulator = await serve(seed=[worklog(number) for number in range(1, 10)], page_size=1)
+        http = await connect(emulator)
+        emulator.faults.add(CyclingCursor())
+        rounds = []
+        for start in ("2024-03-01", "2024-03-05"):
+            query = {"size": 1, "sortType": "asc", "startDate": start, "fields.date.gte": start}
+            rounds.append(set())
+            for _ in range(4):
+                query[ask] = (await http("GET", path, **query)).json[give]
+                rounds[-1].add(query[ask])
+        assert len(rounds[0]) == len(rounds[1]) == 2
+        assert not rounds[0] & rounds[1]
+
     async def test_an_empty_page_leads_back_to_what_it_kept(self, emulator, http, path, ask, give):
         rows = "worklogs" if path == V1 else "items"
         honest = await http.walk(path, rows, ask, give, size=2)
@@ -435,18 +449,56 @@ async def test_a_hang_lasts_until_the_client_goes(emulator, http, new_v1, fault,
     assert (first.status, first.committed) == (status, fault != Hang())
 
 
-async def test_a_stalled_upload_is_not_read_any_further(emulator, clock, until):
+async def _at_rest(value):
+    """The value, once it has not changed for many turns of the loop."""
+    last, turns = value(), 0
+    while turns < 200:
+        await asyncio.sleep(0)
+        turns = turns + 1 if value() == last else 0
+        last = value()
+    return last
+
+
+async def test_a_stalled_upload_is_not_read_any_further_and_reset_after_its_time(serve, until):
+    time_is_up = asyncio.Event()
+    asked = []
+
+    async def sleep(seconds):
+        asked.append(seconds)
+        await time_is_up.wait()
+
+    emulator = await serve(sleep=sleep)
     emulator.faults.add(Stall(seconds=30))
     host, port = emulator.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"POST {V1} HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n"
     writer.write(head.encode() + b" " * 50_000_000)
+    await until(lambda: asked)
+    assert await _at_rest(writer.transport.get_write_buffer_size) > 20_000_000
+    time_is_up.set()
     with pytest.raises(ConnectionError):
         await _drain_and_read(reader, writer)
     writer.close()
     await until(lambda: not emulator.ledger.in_progress)
-    assert clock.slept == [30]
+    assert asked == [30]
     assert (emulator.ledger.entries[0].body, emulator.ledger.entries[0].status) == (b"", None)
+
+
+async def test_a_drip_waits_for_a_client_that_does_not_read(serve, worklog, clock):
+    emulator = await serve(
+        seed=[worklog(number, description="x" * 500_000) for number in range(1, 41)], sleep=clock.sleep
+    )
+    emulator.faults.add(Drip(size=100_000, interval=1))
+    host, port = emulator.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"GET {V1} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.token}\r\n\r\n"
+    writer.write(head.encode())
+    pieces = await _at_rest(lambda: len(clock.slept))
+    (wire,) = emulator._running._wires
+    assert 1 <= pieces < 190
+    assert wire._transport.get_write_buffer_size() < 1_000_000
+    assert len(await reader.read()) > 20_000_000
+    writer.close()
 
 
 @pytest.mark.parametrize("fault", [Hang(), Hang("headers"), Stall(), Drip(interval=3600)], ids=str)

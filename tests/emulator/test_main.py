@@ -43,8 +43,8 @@ def start():
 
     yield run
     for process in running:
-        process.kill()
-        process.communicate()
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
