@@ -580,6 +580,18 @@ def test_the_transport_is_told_what_is_left(onion, call, seconds):
     onion(scenario, timeouts=Timeouts(call=call))
 
 
+@pytest.mark.parametrize("statuses", [[500], [502], [503], [504], [500, 502, 503, 504]], ids=str)
+def test_a_burst_of_failures_of_the_server_is_survived_by_everybody(onion, statuses):
+    chance = random.Random(2)
+
+    async def scenario(session, transport):
+        results = await asyncio.gather(*[session.send(GET, body) for _ in range(50)])
+        assert results == [b"{}"] * 50
+        assert session.statistics().retries == len(transport.sent) - 50 > 0
+
+    onion(scenario, lambda sent: chance.choice(statuses) if sent.at < 0.5 else 200, retry=RetryPolicy(attempts=10))
+
+
 # --- the budget -----------------------------------------------------------------------------------------------------
 
 
