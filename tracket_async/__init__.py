@@ -7,7 +7,6 @@ that merely prints its help, should not have to wait for aiohttp.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -144,7 +143,9 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "__version__":
-        value: Any = importlib.metadata.version("tracket-async")
+        from importlib.metadata import version  # noqa: PLC0415 - slow, and rarely asked for
+
+        value: Any = version("tracket-async")
     else:
         home = importlib.import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}")
         value = getattr(home, name)

@@ -13,8 +13,7 @@ import attrs
 
 from tracket_async.api.request import Response
 from tracket_async.api.wire import Wire
-from tracket_async.errors import UsageError
-from tracket_async.filters import has_timestamps
+from tracket_async.filters import check_export, has_timestamps
 from tracket_async.line import Line
 from tracket_async.models import Page, Worklog, WorklogFilter
 from tracket_async.windows import DAY, PageLike, Span, WindowRun, WindowState
@@ -47,20 +46,6 @@ def as_worklogs(wire: Wire) -> Form[Worklog]:
     return Form(page=wire.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches)
 
 
-def check(line: Line, wanted: WorklogFilter, *, concurrency: int) -> None:
-    """Whether the filter can be walked in windows.
-
-    Raises:
-        UsageError: the filter asks for an order, or the concurrency is below 1.
-        UnsupportedError: this version of the API has no such filter.
-    """
-    if wanted.sort_by != "date" or wanted.descending:
-        raise UsageError("An export walks by ascending date: leave sort_by and descending out of the filter")
-    if concurrency < 1:
-        raise UsageError(f"concurrency must be at least 1, not {concurrency}")
-    line.wire.list(wanted, cursor=None, size=line.page_size)
-
-
 async def windows(
     line: Line,
     wanted: WorklogFilter,
@@ -73,7 +58,7 @@ async def windows(
     around: Callable[[Callable[[], Awaitable[PageLike[T]]]], Awaitable[PageLike[T]]] | None = None,
 ) -> WindowRun[T]:
     """The run that walks what the filter wants; the arguments are those of ``client.worklogs.windows``."""
-    check(line, wanted, concurrency=concurrency)
+    check_export(wanted, concurrency=concurrency)
 
     def fetch(since: dt.datetime | None, until: dt.datetime | None, cursor: str | None) -> Awaitable[PageLike[T]]:
         bounded = attrs.evolve(wanted, since=since, until=until)

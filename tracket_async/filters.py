@@ -44,3 +44,15 @@ def left_to_client(wanted: WorklogFilter, *, filters_dates: bool) -> Callable[[W
     """
     has_dates = wanted.since is not None or wanted.until is not None
     return wanted.matches if has_timestamps(wanted) or (has_dates and not filters_dates) else None
+
+
+def check_export(wanted: WorklogFilter, *, concurrency: int) -> None:
+    """Whether the filter can be walked in windows of dates, by so many chains at once.
+
+    Raises:
+        UsageError: the filter asks for an order, or the concurrency is below 1.
+    """
+    if wanted.sort_by != "date" or wanted.descending:
+        raise UsageError("An export walks by ascending date: leave sort_by and descending out of the filter")
+    if concurrency < 1:
+        raise UsageError(f"concurrency must be at least 1, not {concurrency}")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tracket_async import chains, reconcile
+from tracket_async import reconcile
 from tracket_async.bulk import OnError, Outcomes
-from tracket_async.chains import Form
 from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
-from tracket_async.filters import combined, left_to_client
+from tracket_async.filters import check_export, combined, left_to_client
 from tracket_async.line import Line
 from tracket_async.models import Category, NewWorklog, Worklog, WorklogChanges, WorklogFilter
 from tracket_async.net.retry import is_ambiguous
 from tracket_async.walk import Walk
-from tracket_async.windows import PageLike, WindowRun, WindowState
+
+if TYPE_CHECKING:  # at run time only an export needs them, and they are slow to import
+    from tracket_async.chains import Form
+    from tracket_async.windows import PageLike, WindowRun, WindowState
 
 T = TypeVar("T")
 CategoryList = list[Category]
@@ -232,7 +234,8 @@ class Worklogs:
                 server's order is not ascending.
         """
         wanted = combined(filter, since, until)
-        chains.check(self._line, wanted, concurrency=concurrency)
+        check_export(wanted, concurrency=concurrency)
+        self._line.wire.list(wanted, cursor=None, size=self._line.page_size)
         return self._export(wanted, concurrency=concurrency, ordered=ordered, on_notice=on_notice)
 
     async def windows(
@@ -262,6 +265,8 @@ class Worklogs:
             UsageError: as in `export`.
             ValueError: there are ``states``, and ``ordered``.
         """
+        from tracket_async import chains  # noqa: PLC0415 - see above
+
         return await chains.windows(
             self._line,
             filter,
@@ -274,7 +279,9 @@ class Worklogs:
         )
 
     async def _export(self, wanted: WorklogFilter, **settings: Any) -> AsyncGenerator[Worklog]:
-        run = await self.windows(wanted, chains.as_worklogs(self._line.wire), **settings)
+        from tracket_async import chains  # noqa: PLC0415 - see above
+
+        run = await chains.windows(self._line, wanted, chains.as_worklogs(self._line.wire), **settings)
         async with aclosing(run.batches()) as batches:
             async for batch in batches:
                 for worklog in batch.items:
