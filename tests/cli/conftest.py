@@ -35,7 +35,8 @@ def surroundings(monkeypatch):
     """No setting of whoever runs the tests, and a width that is always the same."""
     for name in ("API", "BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "ACCOUNT_ID"):
         monkeypatch.delenv(f"TRACKET_{name}", raising=False)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "JUPYTER_COLUMNS"):
+    # Output that is not buffered fails at other places than output that is, which is what users have.
+    for name in ("PYTHONUNBUFFERED", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "JUPYTER_COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "40")

@@ -10,6 +10,7 @@ import stat
 import pytest
 
 from tracket_async.cli.export import batches
+from tracket_async.client import TracketClient
 from tracket_async.emulator.faults import MissingField, Status
 from tracket_async.models import Worklog
 
@@ -176,3 +177,17 @@ def test_what_the_version_cannot_filter_is_told_as_such(tracket, serve):
     assert result.code == 2
     assert "updated" in result.err
     assert len(served.emulator.ledger) == 0
+
+
+def test_the_concurrency_is_that_of_the_client_too(tracket, serve, monkeypatch):
+    limits = []
+    real = TracketClient.from_env
+
+    def from_env(environ, **settings):
+        limits.append(settings["limits"])
+        return real(environ, **settings)
+
+    monkeypatch.setattr(TracketClient, "from_env", from_env)
+    serve(seed=[])
+    assert tracket("export", "--concurrency=40").code == 0
+    assert limits[0].concurrency == 40

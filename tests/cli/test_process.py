@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def test_an_interrupted_demo_ends_its_emulator_and_leaves_no_half_file(tmp_path,
         process.stderr.readline()
         assert b"It listens on" in process.stderr.readline()
         (emulator,) = children(process.pid)
+        assert os.getsid(emulator) == emulator  # or Ctrl-C would reach it before us
         process.send_signal(number)
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == code
@@ -127,12 +129,15 @@ def at_a_terminal():
         os.close(theirs)
         shown, answers = b"", list(typed)
         with contextlib.suppress(OSError):  # which is how the end of a terminal is told on Linux
-            while piece := os.read(ours, 65536):
+            while select.select([ours], [], [], LIMIT)[0] and (piece := os.read(ours, 65536)):
                 shown += piece
                 if answers and shown.rstrip().endswith(b"[y/N]"):
                     os.write(ours, answers.pop(0))
         os.close(ours)
-        return process.wait(LIMIT), shown.decode()
+        try:
+            return process.wait(LIMIT), shown.decode()
+        finally:
+            process.kill()  # nothing, to a process that has ended
 
     return run
 
