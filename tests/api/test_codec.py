@@ -238,3 +238,17 @@ def test_an_unreadable_answer_shows_no_secret():
 def test_every_json_type_has_a_name():
     names = [json_type(value) for value in (True, 1, 1.5, "x", [], {}, None)]
     assert names == ["a boolean", "a number", "a number", "a string", "an array", "an object", "null"]
+
+
+@pytest.mark.parametrize("version", WIRES)
+def test_a_number_that_is_too_large_is_malformed_where_it_is_read_and_nothing_where_it_is_not(version):
+    wire = WIRES[version]()
+    name = {"1.0": "worklogMinutes", "2.0": "minutes"}[version]
+    sample = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=123)
+    good = json.dumps(wire.converter.unstructure(sample)).encode()
+    page = b'{"items":[%b],"worklogs":[%b]}'
+    bad = good.replace(b"123", b"1e999")
+    with pytest.raises(MalformedResponseError, match="a number that a computer can hold, and is larger") as caught:
+        wire.page(answer(page % (bad, bad)))
+    assert caught.value.json_path == {"1.0": f"$.worklogs[0].{name}", "2.0": f"$.items[0].{name}"}[version]
+    assert wire.worklog(answer(good[:-1] + b',"unknown":1e999}')) == sample

@@ -62,6 +62,14 @@ def test_what_is_no_moment_is_a_value_error(text):
             read(text)
 
 
+@pytest.mark.parametrize(
+    ("microsecond", "fraction"),
+    [(0, "000"), (1, "000001"), (500, "000500"), (999, "000999"), (1000, "001"), (1001, "001001"), (999_000, "999")],
+)
+def test_six_digits_are_written_where_three_would_lose_something(microsecond, fraction):
+    assert dates.write_moment(at(2024, 1, 1, 0, 0, 0, microsecond)) == f"2024-01-01T00:00:00.{fraction}Z"
+
+
 @EXAMPLES
 @given(MOMENTS)
 def test_a_moment_comes_back_equal(moment):

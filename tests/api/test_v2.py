@@ -140,9 +140,20 @@ def test_what_json_cannot_say_is_refused_before_it_is_sent(custom_fields):
         WIRE.create(NewWorklog(**NEW, custom_fields=custom_fields))
 
 
-def test_large_minutes_are_written_as_they_are():
-    body = WIRE.create(NewWorklog(**{**NEW, "minutes": 2.0**60})).body
-    assert json.loads(body)["minutes"] == 2.0**60
+@pytest.mark.parametrize(
+    ("minutes", "text"),
+    [
+        (90.0, b"90"),
+        (90, b"90"),
+        (0.5, b"0.5"),
+        (2.0**53 - 1, b"9007199254740991"),
+        (2.0**53, b"9007199254740992.0"),
+        (1e300, b"1e+300"),
+    ],
+)
+def test_whole_minutes_are_written_without_a_fraction_while_that_is_exact(minutes, text):
+    body = WIRE.create(NewWorklog(**{**NEW, "minutes": minutes})).body
+    assert body.endswith(b'"minutes":' + text + b"}")
 
 
 @pytest.mark.parametrize(
