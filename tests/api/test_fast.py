@@ -248,3 +248,19 @@ def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
             assert fast.models(body) is None
             assert fast.rows(body) is None
             assert fast.worklog(body) is None
+
+
+@pytest.mark.parametrize("version", READERS)
+def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
+    layout = LAYOUTS[version]
+    reader, _, fast = READERS[version]
+    sample = {**SAMPLE[version], layout.names["id"]: 7, layout.names["created_date"]: "2024-10-22"}
+    body = json.dumps({layout.items: [sample, SAMPLE[version]], layout.cursor: "c"}).encode()
+    assert fast.models(body) is None
+    assert fast.rows(body) is None
+    answer = Response(status=200, headers={}, body=body)
+    page, rows = reader.page(answer), reader.rows(answer)
+    assert [worklog.id for worklog in page.items] == ["7", "w"]
+    assert page.next_cursor == rows.next_cursor == "c"
+    assert rows.rows == [attrs.astuple(worklog, recurse=False) for worklog in page.items]
+    assert_equal_on(version, body)
