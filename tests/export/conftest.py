@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import asynccontextmanager
 
 import pytest
 
+from tracket_async.client import TracketClient
+from tracket_async.emulator import Emulator
+from tracket_async.export import cells
+from tracket_async.export.formats import write_file
 from tracket_async.export.request import ExportRequest
+from tracket_async.export.run import request_of
 from tracket_async.export.store import Store
 from tracket_async.export.table import arrow_batch, rows_of
 from tracket_async.models import ApprovalStatus, Worklog, WorklogFilter
+from tracket_async.net.auth import BearerToken
+from tracket_async.net.settings import RetryPolicy
 
 FIRST = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
@@ -74,3 +82,99 @@ def settled(store, make_worklog, batch_of):
 def ids_in():
     """The ids in a store, sorted."""
     return lambda store: [id_ for (id_,) in store.database.rows("SELECT id FROM worklogs ORDER BY id")]
+
+
+# Waits that take no time; faults that come in turns can meet one call several times in a row.
+HASTE = RetryPolicy(attempts=3, base=0, base_when_limited=0, jitter=0)
+
+
+@pytest.fixture(params=["1.0", "2.0"])
+def api(request):
+    return request.param
+
+
+@pytest.fixture
+def launch():
+    """``async with launch(version=..., sample=...) as (emulator, client)``; ``client``: more settings of the client."""
+
+    @asynccontextmanager
+    async def run(*, version, client=None, **emulator_settings):
+        async with Emulator(**emulator_settings) as emulator:
+            settings = {"auth": BearerToken(emulator.token), "api": version, "base_url": emulator.url, "retry": HASTE}
+            async with TracketClient(**settings | (client or {})) as opened:
+                yield emulator, opened
+
+    return run
+
+
+@pytest.fixture
+def running(launch, api):
+    """`launch`, on each version in turn."""
+    return lambda **settings: launch(**{"version": api} | settings)
+
+
+@pytest.fixture
+def on_1(launch):
+    """`launch` on API 1.0."""
+    return lambda **settings: launch(version="1.0", **settings)
+
+
+@pytest.fixture
+def on_2(launch):
+    """`launch` on API 2.0."""
+    return lambda **settings: launch(version="2.0", **settings)
+
+
+@pytest.fixture
+def route(api):
+    return "/worklogs" if api == "1.0" else "/timeEntries"
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """``with stored(client, since=...) as store``: the store of an export of that client."""
+
+    def open_store(client, name="export.duckdb", **bounds):
+        return Store(tmp_path / name, request=request_of(client, **bounds))
+
+    return open_store
+
+
+@pytest.fixture
+def texts_in(tmp_path):
+    """What is in a store, worklog by worklog, as the streaming export writes it, sorted."""
+
+    def read(store):
+        write_file(store, tmp_path / "texts", "ndjson")
+        return sorted((tmp_path / "texts").read_text().splitlines())
+
+    return read
+
+
+@pytest.fixture
+def texts_on():
+    """The same of what a server has."""
+
+    async def read(client, **bounds):
+        worklogs = [worklog async for worklog in client.worklogs.list(**bounds)]
+        return sorted(cells.ndjson_encoder()(cells.cells_of(worklogs)).decode().splitlines())
+
+    return read
+
+
+@pytest.fixture
+def some_worklog():
+    """The 1.0 shape of a worklog by its number; its date is that many hours after 2024 began."""
+
+    def make(number, **changes):
+        date = FIRST + dt.timedelta(hours=number)
+        return {
+            "worklogId": f"wl-{number:05}",
+            "itemId": f"item-{number % 7}",
+            "userId": "u-1",
+            "worklogDate": f"{date:%Y-%m-%dT%H:%M:%S}.000Z",
+            "worklogMinutes": number % 480,
+            "createdDate": "2024-01-01T00:00:00.000Z",
+        } | changes
+
+    return make

@@ -66,9 +66,10 @@ def test_the_log_is_worked_in_when_it_has_grown(tmp_path, monkeypatch):
 
 def test_a_transaction_that_fails_changes_nothing(tmp_path):
     with opened(tmp_path / "d.duckdb") as database:
-        with pytest.raises(KeyError), database.transaction():
-            database.execute("INSERT INTO numbers VALUES (2)")
-            raise KeyError
+        with pytest.raises(ZeroDivisionError), database.transaction():
+            database.execute(
+                "INSERT INTO numbers VALUES (?)", [1 / (database.rows("INSERT INTO numbers VALUES (2)")[0][0] - 1)]
+            )
         assert numbers(database) == [1]
         insert(database, [3])
         assert numbers(database) == [1, 3]

@@ -32,9 +32,8 @@ def test_a_file_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path):
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "out"
     target.write_text("old")
-    with pytest.raises(KeyError), disk.replacing(target) as file:
-        file.write(b"new")
-        raise KeyError
+    with pytest.raises(TypeError), disk.replacing(target) as file:
+        file.writelines([b"new", None])
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -135,11 +134,11 @@ def test_an_error_of_the_system_says_what_to_do_and_whose_file_it_is(tmp_path):
 
 
 def test_an_error_of_ours_that_is_an_oserror_as_well_passes(tmp_path):
-    class Timeout(NetworkError, TimeoutError):
+    class SlowError(NetworkError, TimeoutError):
         pass
 
-    with pytest.raises(Timeout), disk.storage_errors(tmp_path, "write"):
-        raise Timeout("too slow")
+    with pytest.raises(SlowError), disk.storage_errors(tmp_path, "write"):
+        raise SlowError("too slow")
 
 
 def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(tmp_path, monkeypatch):

@@ -72,7 +72,8 @@ def test_a_note_that_cannot_be_written_gives_the_lock_up(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "s.duckdb"
-    with monkeypatch.context() as patch, pytest.raises(StorageError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", pwrite)
-        WriterLock(path)
+        with pytest.raises(StorageError, match="No space left"):
+            WriterLock(path)
     WriterLock(path).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -42,7 +43,7 @@ def test_days_are_put_together_up_to_the_limit(counts, groups):
     days = [(DAY + dt.timedelta(days=at), count) for at, count in enumerate(counts)]
     found = list(days_together(days, 5))
     assert [count for _, _, count in found] == groups
-    for (_, last, _), (first, _, _) in zip(found, found[1:], strict=False):
+    for (_, last, _), (first, _, _) in pairwise(found):
         assert first > last
 
 
@@ -52,7 +53,7 @@ def test_a_day_that_is_too_large_is_cut_between_worklogs_also_of_one_moment(sett
     store = settled([make_worklog(number, date=moment) for number in (3, 1, 4, 2)])
     parts = read(store, most)
     assert [len(part) for part in parts] == {1: [1] * 4, 2: [2, 2], 3: [3, 1], 4: [4], 5: [4]}[most]
-    assert sum(parts, []) == ["wl-00001", "wl-00002", "wl-00003", "wl-00004"]
+    assert list(chain(*parts)) == ["wl-00001", "wl-00002", "wl-00003", "wl-00004"]
 
 
 HOURS = st.lists(st.integers(0, 100) | st.integers(0, 3), max_size=40)
@@ -71,5 +72,5 @@ def test_slices_are_everything_in_order_of_date_and_id_and_no_larger_than_allowe
         store.append([batch_of(worklogs)], {})
     parts = read(store, most)
     expected = sorted(worklogs, key=lambda worklog: (worklog.date, worklog.id))
-    assert sum(parts, []) == [worklog.id for worklog in expected]
+    assert list(chain(*parts)) == [worklog.id for worklog in expected]
     assert max(map(len, parts), default=0) <= most

@@ -1,0 +1,40 @@
+"""What is said about how far it is."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from tracket_async.export.progress import EVERY, Progress, Teller
+
+
+def teller(heard, times):
+    session = SimpleNamespace(retries=3, paused_for=1.5)
+    return Teller(heard.append, statistics=lambda: session, clock=lambda: times[0])
+
+
+def test_it_is_said_at_most_ten_times_a_second_unless_it_must_be():
+    heard, times = [], [100.0]
+    one = teller(heard, times)
+    one.tell("walking", 1)
+    times[0] += EVERY * 0.99
+    one.tell("walking", 2)
+    assert [event.done for event in heard] == [1]
+    one.tell("walking", 3, always=True)
+    times[0] += EVERY * 0.99
+    one.tell("walking", 4)
+    times[0] += EVERY * 0.02
+    one.tell("walking", 5, total=9)
+    assert [event.done for event in heard] == [1, 3, 5]
+    assert heard[-1].total == 9
+    assert heard[-1].retries == 3
+    assert heard[-1].paused_for == 1.5
+    assert 0.19 < heard[-1].seconds < 0.21
+
+
+def test_nobody_needs_to_listen():
+    Teller(None, statistics=lambda: None, clock=lambda: 0.0).tell("walking", 1)
+
+
+def test_the_rate_counts_what_this_run_has_fetched():
+    assert Progress(stage="walking", done=300, resumed=100, seconds=4.0).rate == 50.0
+    assert Progress(stage="walking", done=300).rate is None

@@ -1,0 +1,190 @@
+"""A whole export into a store."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from tracket_async.emulator import faults
+from tracket_async.errors import PermissionDeniedError, StoreError, UsageError
+from tracket_async.export.desk import Settings
+from tracket_async.export.run import export_to_store, request_of
+from tracket_async.models import WorklogFilter
+
+
+def verdict_of(client):
+    return "verified" if client.api == "2.0" else "not verifiable"
+
+
+async def test_an_export_has_everything_and_says_how_sure_it_is(running, stored, texts_in, texts_on):
+    async with running(sample=1000) as (_, client):
+        with stored(client) as store:
+            result = await export_to_store(client, store)
+            assert (result.worklogs, result.verdict, result.resumed) == (1000, verdict_of(client), 0)
+            total = 1000 if client.api == "2.0" else None
+            assert (result.total_at_start, result.total) == (total, total)
+            assert not result.single_chain
+            assert result.changes.different == 0
+            assert store.phase == "done"
+            assert texts_in(store) == await texts_on(client)
+
+
+async def test_an_empty_account_is_exported_as_well(running, stored):
+    async with running() as (_, client):
+        with stored(client) as store:
+            result = await export_to_store(client, store)
+            assert (result.worklogs, result.verdict) == (0, verdict_of(client))
+
+
+async def test_bounds_are_kept_to_on_both_versions(running, stored, some_worklog, ids_in):
+    async with running(seed=[some_worklog(number) for number in range(24 * 9)]) as (_, client):
+        with stored(client, since=dt.date(2024, 1, 3), until=dt.date(2024, 1, 4)) as store:
+            result = await export_to_store(client, store)
+            assert result.worklogs == 48
+            assert ids_in(store) == [f"wl-{number:05}" for number in range(48, 96)]
+
+
+async def test_bounds_of_created_dates_are_kept_to(on_2, stored, some_worklog, ids_in):
+    seed = [some_worklog(number, createdDate=f"2024-02-{number + 1:02}T00:00:00.000Z") for number in range(9)]
+    async with on_2(seed=seed) as (_, client):
+        wanted = WorklogFilter(created_since=dt.date(2024, 2, 3), created_until=dt.datetime(2024, 2, 5, tzinfo=dt.UTC))
+        with stored(client, filter=wanted) as store:
+            result = await export_to_store(client, store)
+            assert ids_in(store) == ["wl-00002", "wl-00003", "wl-00004"]
+            assert result.verdict == "verified"
+
+
+async def test_an_export_that_is_done_is_not_repeated(running, stored):
+    async with running(sample=200) as (emulator, client):
+        with stored(client) as store:
+            first = await export_to_store(client, store)
+            emulator.ledger.clear()
+            assert await export_to_store(client, store) == first
+            assert len(emulator.ledger.entries) == 0
+
+
+async def test_an_interrupted_export_goes_on_where_it_was(running, stored, route, texts_in, texts_on):
+    heard = []
+    async with running(sample=1000) as (emulator, client):
+        emulator.faults.add(faults.Status(403), route=route, cursor=True, nth=4)
+        with stored(client) as store:
+            with pytest.raises(PermissionDeniedError):
+                await export_to_store(client, store, Settings(concurrency=1))
+            had = store.count()
+            assert had > 0
+        with stored(client) as store:
+            result = await export_to_store(client, store, Settings(concurrency=3, on_progress=heard.append))
+            assert (result.worklogs, result.resumed) == (1000, had)
+            assert texts_in(store) == await texts_on(client)
+    assert (heard[0].stage, heard[0].done, heard[0].resumed) == ("walking", had, had)
+
+
+async def test_worklogs_that_change_before_an_interruption_are_found_by_the_run_after_it(
+    on_2, stored, some_worklog, texts_in, texts_on
+):
+    time = [1_750_000_000.0]
+    async with on_2(seed=[some_worklog(number) for number in range(500)], wall=lambda: time[0]) as (emulator, client):
+        emulator.faults.add(faults.Status(403), route="/timeEntries", cursor=True, nth=3)
+        with stored(client) as store:
+            with pytest.raises(PermissionDeniedError):
+                await export_to_store(client, store, Settings(concurrency=1))
+            time[0] += 60
+            emulator.update("wl-00000", {"worklogMinutes": 99})
+            time[0] += 7 * 86400
+            result = await export_to_store(client, store)
+            assert result.changes.changed == 1
+            assert result.verdict == "verified"
+            assert texts_in(store) == await texts_on(client)
+
+
+async def test_an_interrupted_check_is_made_again_and_the_walk_is_not(on_2, stored):
+    async with on_2(sample=500) as (emulator, client):
+        with stored(client) as store:
+            real = store.settle
+
+            def settle(**facts):
+                emulator.faults.add(faults.Status(403), route="/timeEntries", times=1)
+                return real(**facts)
+
+            store.settle = settle
+            with pytest.raises(PermissionDeniedError):
+                await export_to_store(client, store)
+            assert store.phase == "checking"
+            emulator.ledger.clear()
+            result = await export_to_store(client, store)
+            assert (result.worklogs, result.verdict) == (500, "verified")
+            assert len(emulator.ledger.entries) == 4
+
+
+async def test_a_server_that_changes_all_the_time_makes_it_incomplete_and_the_next_run_compares_again(
+    on_2, stored, some_worklog, texts_in, texts_on
+):
+    async with on_2(seed=[some_worklog(number) for number in range(300)]) as (emulator, client):
+        numbers = iter(range(100_000))
+
+        def create(_):
+            emulator.create(some_worklog(0, worklogId=f"new-{next(numbers)}", createdDate="2024-01-01T00:00:00Z"))
+
+        script = emulator.faults
+        script.add(faults.Call(create), route="/timeEntries")
+        with stored(client) as store:
+            result = await export_to_store(client, store)
+            assert result.verdict == "incomplete"
+            assert result.worklogs < result.total
+            assert store.phase == "checking"
+            script.clear()
+            result = await export_to_store(client, store)
+            assert result.verdict == "verified"
+            assert texts_in(store) == await texts_on(client)
+
+
+@pytest.mark.parametrize("order", ["descending", "unsorted"])
+async def test_a_server_in_another_order_is_exported_over_one_chain(on_1, stored, order, texts_in, texts_on):
+    notices = []
+    async with on_1(sample=700, v1_order=order) as (_, client):
+        with stored(client) as store:
+            result = await export_to_store(client, store, Settings(on_notice=notices.append))
+            assert result.single_chain
+            assert result.worklogs == 700
+            assert len(notices) == 1
+            assert texts_in(store) == await texts_on(client)
+
+
+async def test_the_server_changing_under_the_export_ends_equal(on_2, stored, some_worklog, texts_in, texts_on):
+    """Creations, changes, moves to other dates and deletions, before every second page."""
+    async with on_2(seed=[some_worklog(number) for number in range(2000)]) as (emulator, client):
+        numbers = iter(range(2000))
+
+        def stir(_):
+            at = next(numbers)
+            emulator.create(some_worklog(at * 17, worklogId=f"new-{at:05}", createdDate=None) | {"createdDate": _now()})
+            emulator.update(f"wl-{at * 29 % 900:05}", {"worklogMinutes": 1000 + at})
+            emulator.update(f"wl-{900 + at:05}", {"worklogDate": f"2024-0{1 + at % 3}-1{at % 10}T00:00:00.000Z"})
+            emulator.delete(f"wl-{1999 - at:05}")
+
+        emulator.faults.add(faults.Call(stir), route="/timeEntries", cursor=True, every=2, times=8)
+        with stored(client) as store:
+            result = await export_to_store(client, store, Settings(concurrency=4))
+            assert next(numbers) == 8
+            assert result.verdict == "verified"
+            assert texts_in(store) == await texts_on(client)
+
+
+def _now():
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+async def test_a_store_of_another_server_is_refused(running, stored):
+    async with running(sample=5) as (_, client), running(sample=5) as (_, other):
+        with stored(client) as store, pytest.raises(StoreError, match="of another server: its origin is http"):
+            await export_to_store(other, store)
+
+
+async def test_a_request_takes_its_bounds_once(running):
+    async with running() as (_, client):
+        request = request_of(client, since=dt.date(2024, 1, 1), filter=WorklogFilter(until=dt.date(2024, 2, 1)))
+        assert request.filter == WorklogFilter(since=dt.date(2024, 1, 1), until=dt.date(2024, 2, 1))
+        assert (request.api, request.origin) == (client.api, client.base_url)
+        with pytest.raises(UsageError, match="since is given twice"):
+            request_of(client, since=dt.date(2024, 1, 1), filter=WorklogFilter(since=dt.date(2024, 1, 1)))

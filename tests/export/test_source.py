@@ -1,0 +1,203 @@
+"""What an export asks the server, patiently."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from contextlib import aclosing
+
+import pytest
+
+from tracket_async.emulator import faults
+from tracket_async.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ExportError,
+    GoneError,
+    RateLimitedError,
+    ServerError,
+    UnreadableResponseError,
+)
+from tracket_async.export.source import Patience, Source
+from tracket_async.models import WorklogFilter
+from tracket_async.net.world import World
+
+EVERYTHING = WorklogFilter()
+
+
+class Clock:
+    """A clock that moves only when somebody sleeps."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.sleeps = []
+
+    def __call__(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.sleeps.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def source_of(clock):
+    def make(client, **patience):
+        world = World(sleep=clock.sleep, rng=random.Random(1), now=lambda: dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
+        return Source(client, patience=Patience(**patience), world=world, clock=clock)
+
+    return make
+
+
+def failing(*errors):
+    """A call that raises the errors one after the other, then returns."""
+    left = list(errors)
+
+    async def call():
+        if left:
+            raise left.pop(0)
+        return "answer"
+
+    return call
+
+
+@pytest.fixture
+def source(source_of):
+    class Client:
+        api = "2.0"
+
+    return source_of(Client())
+
+
+async def test_before_the_first_answer_an_error_is_final(source, clock):
+    with pytest.raises(ServerError):
+        await source.patiently(failing(ServerError("down")))
+    assert clock.sleeps == []
+
+
+async def test_after_it_the_call_is_made_until_it_is_answered_at_growing_intervals(source, clock):
+    await source.patiently(failing())
+    errors = [ServerError("down"), UnreadableResponseError("page"), RateLimitedError("slow", retry_after=50.0)] * 3
+    assert await source.patiently(failing(*errors)) == "answer"
+    waits = [1, 2, 50, 8, 16, 50, 30, 30, 50]
+    assert all(wait / 2 <= slept <= wait for wait, slept in zip(waits, clock.sleeps, strict=True))
+    assert [slept for wait, slept in zip(waits, clock.sleeps, strict=True) if wait == 50] == [50] * 3
+
+
+async def test_it_says_that_it_waits_and_why_while_it_does(source, clock):
+    await source.patiently(failing())
+    said = []
+
+    async def sleep(seconds):
+        said.append(source.waiting)
+
+    source._sleep = sleep
+    await source.patiently(failing(ServerError("down", status=503)))
+    assert "down" in said[0]
+    assert source.waiting is None
+
+
+async def test_it_gives_up_when_nothing_has_arrived_for_too_long(source, clock):
+    await source.patiently(failing())
+    begun = clock.now
+    down = ServerError("down")
+    with pytest.raises(ExportError, match=r"gives up, no answer for \d+ s: down.*Run the same again") as caught:
+        await source.patiently(failing(*[down] * 100))
+    assert caught.value.__cause__ is down
+    assert caught.value.fault == "service"
+    assert 900 <= clock.now - begun < 931
+
+
+async def test_any_answer_renews_the_patience(source, clock):
+    await source.patiently(failing())
+    for _ in range(3):
+        clock.now += 899
+        assert await source.patiently(failing(ServerError("down"))) == "answer"
+
+
+async def test_a_wait_that_is_longer_than_the_patience_is_not_begun(source, clock):
+    await source.patiently(failing())
+    with pytest.raises(ExportError, match="the server asks to wait 3600 s"):
+        await source.patiently(failing(RateLimitedError("slow", retry_after=3600.0)))
+    assert clock.sleeps == []
+
+
+async def test_what_waiting_does_not_mend_is_raised_at_once(source, clock):
+    await source.patiently(failing())
+    with pytest.raises(AuthenticationError):
+        await source.patiently(failing(AuthenticationError("no")))
+    assert clock.sleeps == []
+
+
+async def test_a_walk_outlives_an_outage(running, source_of, clock, route):
+    async with running(sample=500, client={"page_size": None}) as (emulator, client):
+        source = source_of(client)
+        await source.count(EVERYTHING)
+        emulator.faults.add(faults.Status(503), route=route, cursor=True, times=9)
+        run = await source.windows(EVERYTHING, concurrency=1)
+        async with aclosing(run.batches()) as batches:
+            rows = [row async for batch in batches for row in batch.items]
+        assert len({row[0] for row in rows}) == len(rows) == 500
+    assert len(clock.sleeps) == 3  # three calls of three attempts each
+
+
+async def test_a_count_tells_the_total_where_there_is_one_and_the_servers_time(running, source_of, api):
+    async with running(sample=120, wall=lambda: 1_700_000_000.0) as (_, client):
+        total, now = await source_of(client).count(EVERYTHING)
+    assert total == (120 if api == "2.0" else None)
+    assert now == dt.datetime.fromtimestamp(1_700_000_000, dt.UTC)
+
+
+async def test_without_a_date_header_this_machines_time_is_taken(source, monkeypatch):
+    async def no_date(wanted, cursor, size):
+        class Page:
+            total = 5
+            server_date = None
+
+        return Page
+
+    monkeypatch.setattr(source, "_page", no_date)
+    assert await source.count(EVERYTHING) == (5, dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
+
+
+async def test_pages_are_everything(running, source_of):
+    async with running(sample=250) as (emulator, client):
+        lists = [len(rows) async for rows in source_of(client).pages(EVERYTHING)]
+        assert sum(lists) == emulator.count
+        assert len(lists) == 3
+
+
+@pytest.mark.parametrize(("status", "error"), [(400, BadRequestError), (410, GoneError)])
+async def test_a_refused_cursor_begins_again_once(running, source_of, route, status, error):
+    async with running(sample=250) as (emulator, client):
+        emulator.faults.add(faults.RefusedCursor(status), route=route, cursor=True, nth=2)
+        rows = [row async for rows in source_of(client).pages(EVERYTHING) for row in rows]
+        assert len({row[0] for row in rows}) == 250
+        assert len(rows) == 450
+        emulator.faults.add(faults.RefusedCursor(status), route=route, cursor=True)
+        with pytest.raises(error):
+            [rows async for rows in source_of(client).pages(EVERYTHING)]
+
+
+async def test_a_first_page_that_is_refused_is_an_error(running, source_of, route):
+    async with running(sample=10) as (emulator, client):
+        emulator.faults.add(faults.Status(400), route=route)
+        with pytest.raises(BadRequestError):
+            [rows async for rows in source_of(client).pages(EVERYTHING)]
+
+
+async def test_a_single_worklog_is_a_row_or_none_when_it_is_gone_or_out_of_sight(running, source_of, api):
+    async with running(seed=None, sample=3) as (emulator, client):
+        source = source_of(client)
+        ids = [worklog["worklogId"] for worklog in emulator.worklogs()]
+        row = await source.row(ids[0])
+        assert row[0] == ids[0]
+        emulator.delete(ids[0])
+        assert await source.row(ids[0]) is None
+        emulator.faults.add(faults.Status(403), method="GET")
+        assert await source.row(ids[1]) is None

@@ -1,0 +1,227 @@
+"""A store that is kept up to date."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tracket_async.emulator import faults
+from tracket_async.errors import PermissionDeniedError
+from tracket_async.export.desk import Settings
+from tracket_async.export.progress import SyncResult
+from tracket_async.export.run import export_to_store
+from tracket_async.export.store import NOTHING, Revision
+from tracket_async.export.sync import OVERLAP, Window, sync_store
+
+HOUR = 3600
+
+
+class Server:
+    """An emulator whose clock is set, and the store of a client of it."""
+
+    def __init__(self, emulator, client, store, time):
+        self.emulator, self.client, self.store, self.time = emulator, client, store, time
+
+    def stir(self, name):
+        """A creation, two changes, a move."""
+        self.emulator.create(
+            {"itemId": name, "userId": "u", "worklogDate": "2024-01-02T00:00:00.000Z", "worklogMinutes": 5}
+        )
+        self.emulator.update("wl-00001", {"worklogMinutes": 111})
+        self.emulator.update("wl-00002", {"description": name})
+        self.emulator.update("wl-00003", {"worklogDate": "2024-01-09T00:00:00.000Z"})
+
+    async def sync(self, **settings):
+        return await sync_store(self.client, self.store, **settings)
+
+
+@pytest.fixture
+def serve(launch, stored, some_worklog):
+    """``async with serve(version=...) as it``, exported; its time is the 2024-01-10, after all worklogs."""
+
+    @asynccontextmanager
+    async def run(count=200, *, version, bounds=None):
+        time = [dt.datetime(2024, 1, 10, tzinfo=dt.UTC).timestamp()]
+        seed = [some_worklog(number) for number in range(count)]
+        async with launch(version=version, seed=seed, wall=lambda: time[0]) as (emulator, client):
+            with stored(client, **bounds or {}) as store:
+                await export_to_store(client, store)
+                time[0] += HOUR
+                yield Server(emulator, client, store, time)
+
+    return run
+
+
+@pytest.fixture
+def server(serve, api):
+    """`serve`, on each version in turn."""
+    return lambda *args, **settings: serve(*args, version=api, **settings)
+
+
+async def test_a_sync_makes_the_store_equal_to_the_server_and_the_next_changes_nothing(server, texts_in, texts_on):
+    async with server() as it:
+        for name in ("first", "second"):
+            it.stir(name)
+            result = await it.sync()
+            assert (result.changes.added, result.changes.changed) == (1, 3)
+            assert texts_in(it.store) == await texts_on(it.client)
+            again = await it.sync()
+            assert (again.changes.different, again.gone) == (0, 0)
+            it.time[0] += HOUR
+    assert result.worklogs == 202
+
+
+async def test_running_it_twice_leaves_every_row_where_it_was(server):
+    async with server() as it:
+        it.stir("x")
+        await it.sync()
+        rows = it.store.database.rows("SELECT rowid, id FROM tracket.arrivals ORDER BY rowid")
+        await it.sync()
+        await it.sync()
+        assert it.store.database.rows("SELECT rowid, id FROM tracket.arrivals ORDER BY rowid") == rows
+
+
+async def test_a_sync_on_2_asks_for_what_changed_since_the_last_one_by_the_servers_clock(serve):
+    async with serve(version="2.0") as it:
+        await it.sync()
+        last = dt.datetime.fromtimestamp(it.time[0], dt.UTC)
+        it.time[0] += 30 * 86400
+        it.emulator.ledger.clear()
+        result = await it.sync()
+        assert result == SyncResult(worklogs=200, total=200, verdict="verified")
+        asked = [entry.query for entry in it.emulator.ledger if "fields.updatedDate.gte" in entry.query]
+        assert len(asked) == 1
+        bound = dt.datetime.fromisoformat(asked[0]["fields.updatedDate.gte"])
+        assert bound == last - OVERLAP
+        assert len(it.emulator.ledger.entries) == 4
+
+
+async def test_a_change_within_the_overlap_is_still_met(serve):
+    async with serve(version="2.0") as it:
+        await it.sync()
+        synced = it.time[0]
+        it.time[0] = synced - OVERLAP.total_seconds()
+        it.emulator.update("wl-00001", {"worklogMinutes": 333})  # a write that took its time to be seen
+        it.time[0] = synced + HOUR
+        assert (await it.sync()).changes == Revision(changed=1)
+
+
+async def test_a_sync_that_failed_is_made_up_for_by_the_next(server, route, texts_in, texts_on):
+    async with server() as it:
+        it.stir("x")
+        it.emulator.faults.add(faults.Status(403), route=route, nth=3)
+        with pytest.raises(PermissionDeniedError):
+            await it.sync()
+        it.time[0] += 30 * HOUR
+        await it.sync(lookback=dt.timedelta(days=20))
+        assert texts_in(it.store) == await texts_on(it.client)
+
+
+async def test_deletions_are_noticed_by_the_numbers_on_2_and_found_by_a_reconciliation(serve, texts_in, texts_on):
+    async with serve(version="2.0") as it:
+        for id_ in ("wl-00005", "wl-00150"):
+            it.emulator.delete(id_)
+        result = await it.sync()
+        assert (result.verdict, result.worklogs, result.total, result.gone) == ("incomplete", 200, 198, 0)
+        result = await it.sync(reconcile=Window(since=dt.date(2024, 1, 5)))
+        assert (result.verdict, result.gone) == ("incomplete", 1)
+        result = await it.sync(reconcile=Window())
+        assert (result.verdict, result.gone, result.changes.different) == ("verified", 1, 0)
+        assert it.store.tombstones() == 2
+        assert texts_in(it.store) == await texts_on(it.client)
+        [(found,)] = it.store.database.rows("SELECT max(epoch(found)) FROM tracket.tombstones")
+        assert found == it.time[0]
+        assert (await it.sync(reconcile=Window())).gone == 0
+
+
+async def test_a_reconciliation_of_dates_that_the_store_does_not_ask_for_does_nothing(server):
+    async with server(bounds={"until": dt.date(2024, 1, 5)}) as it:
+        it.emulator.delete("wl-00180")
+        result = await it.sync(reconcile=Window(since=dt.date(2024, 1, 6)), lookback=dt.timedelta(0))
+        assert result.gone == 0
+        assert result.changes == NOTHING
+
+
+async def test_on_1_worklogs_of_the_last_days_are_compared_and_older_ones_are_left(serve, ids_in):
+    async with serve(version="1.0") as it:
+        it.emulator.update("wl-00001", {"worklogMinutes": 111})  # the 1st of January
+        it.emulator.update("wl-00190", {"worklogMinutes": 222})  # the 8th
+        it.emulator.delete("wl-00002")
+        it.emulator.delete("wl-00191")
+        result = await it.sync(lookback=dt.timedelta(days=3))
+        assert (result.changes.changed, result.gone, result.verdict) == (1, 1, "not verifiable")
+        result = await it.sync(lookback=dt.timedelta(days=30))
+        assert (result.changes.changed, result.gone) == (1, 1)
+        assert "wl-00002" not in ids_in(it.store)
+        assert it.store.tombstones() == 2
+
+
+async def test_a_worklog_that_moved_out_of_the_lookback_is_not_taken_for_deleted(serve, texts_in, texts_on):
+    async with serve(version="1.0") as it:
+        it.emulator.update("wl-00199", {"worklogDate": "2023-05-05T00:00:00.000Z"})
+        result = await it.sync(lookback=dt.timedelta(days=3))
+        assert (result.changes.changed, result.gone) == (1, 0)
+        assert texts_in(it.store) == await texts_on(it.client)
+
+
+async def test_a_worklog_that_moves_out_of_the_request_leaves_the_store_and_one_that_moves_in_comes(
+    serve, texts_in, texts_on
+):
+    bounds = {"since": dt.date(2024, 1, 2), "until": dt.date(2024, 1, 8)}
+    async with serve(version="2.0", bounds=bounds) as it:
+        it.emulator.update("wl-00100", {"worklogDate": "2024-02-01T00:00:00.000Z"})
+        it.emulator.update("wl-00001", {"worklogDate": "2024-01-03T00:00:00.000Z"})
+        result = await it.sync()
+        assert result.changes == Revision(added=1, removed=1)
+        assert result.verdict == "verified"
+        assert it.store.tombstones() == 0
+        assert texts_in(it.store) == await texts_on(it.client, **bounds)
+
+
+async def test_an_export_that_was_interrupted_is_brought_to_its_end_first(
+    running, stored, some_worklog, route, texts_in, texts_on
+):
+    async with running(seed=[some_worklog(number) for number in range(500)]) as (emulator, client):
+        emulator.faults.add(faults.Status(403), route=route, cursor=True, nth=3)
+        with stored(client) as store:
+            with pytest.raises(PermissionDeniedError):
+                await export_to_store(client, store, Settings(concurrency=1))
+            assert store.phase == "walking"
+            result = await sync_store(client, store)
+            assert result.worklogs == 500
+            assert texts_in(store) == await texts_on(client)
+
+
+async def test_a_check_that_never_agreed_is_taken_up_by_the_sync(on_2, stored, some_worklog, texts_in, texts_on):
+    async with on_2(seed=[some_worklog(number) for number in range(100)]) as (emulator, client):
+        numbers = iter(range(100_000))
+
+        def create(_):
+            emulator.create(some_worklog(0, worklogId=f"new-{next(numbers)}", createdDate="2024-01-01T00:00:00Z"))
+
+        emulator.faults.add(faults.Call(create), route="/timeEntries")
+        with stored(client) as store:
+            await export_to_store(client, store)
+            result = await sync_store(client, store)
+            assert result.verdict == "incomplete"
+            emulator.faults.clear()
+            result = await sync_store(client, store)
+            assert result.verdict == "verified"
+            assert texts_in(store) == await texts_on(client)
+
+
+async def test_progress_is_told(server):
+    heard = []
+    async with server() as it:
+        it.stir("x")
+        await sync_store(it.client, it.store, Settings(on_progress=heard.append))
+    assert {event.stage for event in heard} <= {"syncing", "comparing"}
+
+
+@pytest.mark.parametrize("name", ["lookback", "overlap"])
+async def test_negative_durations_are_refused(server, name):
+    async with server(count=1) as it:
+        with pytest.raises(ValueError, match="must not be negative"):
+            await it.sync(**{name: dt.timedelta(seconds=-1)})
