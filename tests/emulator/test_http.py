@@ -134,10 +134,14 @@ async def test_the_token_that_only_reads_may_not_write(emulator, http, new_v1, n
 # ---- paths, methods and bodies
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/1.0", V1 + "/", V2 + "//x", "/api/1.0/timeEntries", "/openapi"])
-async def test_a_path_that_is_none_is_404(http, emulator, path):
-    reply = await http("GET", path)
-    assert (reply.status, reply.json) == (404, {"error": "there is nothing at this path"})
+@pytest.mark.parametrize(
+    "path", ["/", "/api", "/api/1.0", V1 + "/", V2 + "//x", "/api/1.0/timeEntries", "/api/1.0%2Fworklogs", "/openapi"]
+)
+async def test_a_path_that_is_none_is_404(emulator, raw, path):
+    reply = await raw(emulator, path=path, headers=["Connection: close"])
+    assert reply.status == "HTTP/1.1 404 Not Found"
+    assert reply.body == b'{"error":"there is nothing at this path"}'
+    assert emulator.ledger.entries[-1].path == path
     assert emulator.ledger.entries[-1].route == ""
 
 

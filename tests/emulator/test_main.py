@@ -92,6 +92,12 @@ def test_every_option_reaches_the_server(start, tmp_path, worklog):
     assert (tmp_path / "db").exists()
 
 
+def test_latency_is_given_in_milliseconds_and_lifetimes_in_seconds():
+    options = program._parser().parse_args(["--latency", "50", "--token-lifetime", "60"])
+    settings = program._emulator(options).settings
+    assert (settings.latency, settings.token_lifetime) == (0.05, 60)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 import pytest
 
@@ -42,6 +43,10 @@ async def test_nothing_is_left_when_it_has_stopped(no_leaks, connect, worklog):
         assert await reader.read() == b""
         writer.close()
     assert emulator.ledger.count(status=200) == 1  # it can still be read
+    with pytest.raises(RuntimeError, match="does not run"):
+        emulator.worklogs()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        emulator._store.rendered("v1", "w0001")
 
 
 async def test_it_can_be_started_once_at_a_time(serve):

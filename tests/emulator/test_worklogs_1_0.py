@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tracket_async.emulator.answers import Refusal
@@ -40,6 +42,25 @@ async def test_a_created_worklog_keeps_the_optional_fields(serve, connect, new_v
     given = {"description": 'ü "q" \n 🚀', "worklogCategory": "a/b", "worklogBillableMinutes": 12.25}
     made = await http("POST", LIST, body={**new_v1, **given, "unknown": [1]})
     assert {name: made.json[name] for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("minutes", "written"),
+    [
+        (b"90", b"90"),
+        (b"90.0", b"90"),
+        (b"0.1", b"0.1"),
+        (b"-0.0", b"0"),
+        (b"999999999999999", b"999999999999999"),
+        (b"1000000000000000", b"1000000000000000.0"),
+        (b"1e300", b"1e+300"),
+    ],
+)
+async def test_numbers_are_written_as_short_as_they_are(serve, connect, new_v1, minutes, written):
+    http = await connect(await serve())
+    body = json.dumps({**new_v1, "worklogMinutes": 0}).encode().replace(b": 0}", b": " + minutes + b"}")
+    reply = await http("POST", LIST, raw=body)
+    assert b'"worklogMinutes":' + written + b"," in reply.body
 
 
 async def test_ids_are_the_same_for_the_same_seed_number(serve, connect, new_v1):

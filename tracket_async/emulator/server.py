@@ -256,8 +256,8 @@ class Emulator:
 
     @property
     def _filled(self) -> Store:
-        if self._store is None:
-            raise RuntimeError("the emulator has not been started: use it in an `async with`")
+        if self._store is None or not self._serving:
+            raise RuntimeError("the emulator does not run: its worklogs are there inside its `async with`")
         return self._store
 
     def _shown(self, ident: str) -> dict[str, Any]:
