@@ -83,6 +83,11 @@ def test_what_follows_its_end_is_refused(encoding, rest):
         collect(encoding, PACKED[encoding], rest)
 
 
+def test_deflate_has_no_members():
+    with pytest.raises(UnreadableResponseError):
+        collect("deflate", zlib.compress(b"ab") + zlib.compress(b"c"))
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_what_is_not_compressed_is_refused(encoding):
     with pytest.raises(UnreadableResponseError, match=f"not valid {encoding}") as caught:

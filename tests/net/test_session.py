@@ -828,6 +828,15 @@ def test_a_token_that_cannot_be_had_fails_the_call_without_further_attempts(onio
     onion(scenario, lambda sent: 503, auth=CREDENTIALS)
 
 
+def test_a_token_call_that_is_too_slow_is_not_blamed_on_the_callers_deadline(onion):
+    async def scenario(session, transport):
+        error = await failing(session)
+        assert type(error) is AttemptTimeoutError
+        assert (error.path, error.stopped_by) == ("/api/2.0/oauth2/token", "attempts")
+
+    onion(scenario, lambda sent: AttemptTimeoutError("x"), auth=CREDENTIALS)
+
+
 def test_refused_credentials_are_not_tried_again(onion):
     async def scenario(session, transport):
         error = await failing(session)

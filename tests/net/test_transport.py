@@ -263,6 +263,14 @@ async def test_of_an_errors_body_the_beginning_is_kept(server, transport, get, h
     assert (await transport.send(get, TOKEN)).body == b"packed"
 
 
+async def test_of_an_endless_error_no_more_than_the_beginning_is_read(server, transport, get, http):
+    server.answers = [b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 20_000, http()]
+    assert (await transport.send(get, TOKEN)).body == b"x" * 16_384
+    assert transport._session.connector._acquired == set()
+    await transport.send(get, TOKEN)
+    assert server.connections == 2
+
+
 @pytest.mark.parametrize(
     ("head", "body", "kept"),
     [
