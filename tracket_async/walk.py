@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import operator
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing
-from itertools import pairwise
 from typing import Final
 
 import attrs
@@ -91,7 +91,7 @@ class Ascent:
 
 def is_ascending(dates: Sequence[dt.datetime]) -> bool:
     """Whether no date is before the one in front of it."""
-    return all(earlier <= later for earlier, later in pairwise(dates))
+    return all(map(operator.le, dates, dates[1:]))
 
 
 class Walk:

@@ -38,12 +38,14 @@ class Take(Generic[T]):
 
     Attributes:
         fresh: the items that belong to its window and were not taken before.
+        ids: theirs.
         duplicates: how many belong to it and were.
         ascends: a date of this chain is after an earlier one.
         past: the page goes on beyond the window's end.
     """
 
-    fresh: list[T]
+    fresh: list[T] = attrs.field(factory=list[Any])
+    ids: list[str] = attrs.field(factory=list[str])
     duplicates: int = 0
     ascends: bool = False
     past: bool = False
@@ -137,8 +139,8 @@ class Chain(Generic[T]):
         items: Sequence[T] = page.items
         self.guard.check(len(items), page.next_cursor)
         if not items:
-            return Take([])
-        ids = [keys.id_of(item) for item in items]
+            return Take()
+        ids = list(map(keys.id_of, items))
         if len(set(ids)) < len(ids):
             # A row that a page repeats at its end would pass for one out of order.
             first_of: dict[str, T] = {}
@@ -146,7 +148,7 @@ class Chain(Generic[T]):
                 first_of.setdefault(key, item)
             ids, items = list(first_of), list(first_of.values())
         repeated = len(page.items) - len(items)
-        dates = [keys.date_of(item) for item in items]
+        dates = list(map(keys.date_of, items))
         before = dates[0] if self.last is None else self.last
         if dates[0] < before or not is_ascending(dates):
             raise OutOfOrderError
@@ -154,22 +156,23 @@ class Chain(Generic[T]):
         low = self.reached or self.since
         first = 0 if low is None else bisect_left(dates, low)
         end = len(dates) if self.until is None else bisect_right(dates, self.until)
-        fresh = self._fresh(items[first:end], ids[first:end], dates[first:end])
-        return Take(fresh, end - first - len(fresh) + repeated, before < dates[-1], end < len(dates))
+        fresh, ids = self._fresh(items[first:end], ids[first:end], dates[first:end])
+        return Take(fresh, ids, end - first - len(fresh) + repeated, before < dates[-1], end < len(dates))
 
-    def _fresh(self, items: Sequence[T], ids: list[str], dates: list[dt.datetime]) -> list[T]:
-        """Those that were not taken before; the window has then reached the last of them."""
+    def _fresh(self, items: Sequence[T], ids: list[str], dates: list[dt.datetime]) -> tuple[list[T], list[str]]:
+        """Those that were not taken before, and their ids; the window has then reached the last of them."""
         if not items:
-            return []
-        fresh = list(items)
+            return [], []
+        fresh, their_ids = list(items), ids
         if not self.edge.isdisjoint(ids):
             fresh = [item for item, key in zip(items, ids, strict=True) if key not in self.edge]
+            their_ids = [key for key in ids if key not in self.edge]
         if dates[-1] != self.reached:
             self.edge.clear()
         self.edge.update(ids[bisect_left(dates, dates[-1]) :])
         self.reached = dates[-1]
         self.taken += len(fresh)
-        return fresh
+        return fresh, their_ids
 
     def begin_again(self) -> bool:
         """Drops the cursor and asks anew from the date reached.

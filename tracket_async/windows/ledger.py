@@ -51,7 +51,7 @@ class Ledger(Generic[T]):
         self._done = [state for state in states if state.done]
         self._changed: dict[int, Chain[T]] = {}
         self._next_id = max((state.id for state in states), default=-1) + 1
-        self._given = array("q")  # hashes of the ids handed over: 8 bytes each, however long the run
+        self._given = array("q")  # hashes of the ids taken: 8 bytes each, however long the run
         self._known: set[int] = set()  # the same, from when a single chain has to leave them out
 
     @property
@@ -101,7 +101,7 @@ class Ledger(Generic[T]):
         """Makes the batch of a page."""
         items = take.fresh if self._keep is None else [item for item in take.fresh if self._keep(item)]
         if not self.single:
-            self._given.extend([hash(self._keys.id_of(item)) for item in items])
+            self._given.extend(map(hash, take.ids))
         chain.seen += len(items)
         self.worklogs += len(items)
         self.duplicates += take.duplicates

@@ -250,7 +250,7 @@ class Plan(Generic[T]):
         within = [item for item in page.items if self._ruler.within(self._keys.date_of(item))]
         fresh = self.ledger.unknown(within)
         chain.taken += len(fresh)
-        return Take(fresh, len(within) - len(fresh))
+        return Take(fresh, duplicates=len(within) - len(fresh))
 
     def _fall_back(self, page: PageLike[T]) -> None:
         if self._ordered:
@@ -259,7 +259,7 @@ class Plan(Generic[T]):
                 "order: leave out ordered=True, or export to a store, whose files are sorted"
             )
         whole = self.ledger.fall_back(self._span.since, self._span.until)
-        self.ledger.deliver(whole, Take([]), page)
+        self.ledger.deliver(whole, Take(), page)
         if self._on_notice is not None:
             self._on_notice(OUT_OF_ORDER)
 
