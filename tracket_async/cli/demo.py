@@ -67,13 +67,14 @@ async def demo(
 
 async def _export(client: TracketClient, folder: Path, concurrency: int) -> Summary:
     started = time.monotonic()
+    summary = Summary()
     with contextlib.ExitStack() as stack:
         sinks = [
             (stack.enter_context(target.File(folder / f"worklogs.{format}")), rendering(format))
             for format in ("ndjson", "csv")  # noqa: A001 - the word that people use
         ]
         shown = stack.enter_context(meter("auto", "Exporting"))
-        summary = await copy(client, WorklogFilter(), sinks, concurrency=concurrency, meter=shown)
+        await copy(client, WorklogFilter(), sinks, summary, concurrency=concurrency, meter=shown)
     tell(summary, str(folder), time.monotonic() - started)
     return summary
 

@@ -18,7 +18,7 @@ from tracket_async.cli import output, target
 from tracket_async.cli.arguments import EVERYTHING, Selection, named_columns
 from tracket_async.cli.progress import Meter, Mode, meter
 from tracket_async.cli.settings import DEFAULT, Connection
-from tracket_async.cli.summary import Summary
+from tracket_async.cli.summary import Tally
 from tracket_async.client import TracketClient
 from tracket_async.errors import UnsupportedError, UsageError
 from tracket_async.export import cells
@@ -90,6 +90,7 @@ async def export(
     named = cells.NAMES if columns is None else named_columns(columns)
     started = time.monotonic()
     filter = selection.filter()  # noqa: A001 - as the library names it
+    tally = Tally()
     async with contextlib.AsyncExitStack() as stack:
         place = stack.enter_context(target.opened(output))
         client = await stack.enter_async_context(connection.client(limits=Limits(concurrency=concurrency)))
@@ -97,41 +98,39 @@ async def export(
         sinks = [(place, rendering(chosen, named, raw=raw))]
         client.worklogs.list(filter=filter)  # what this version of the API cannot filter is told here
         try:
-            summary = await copy(client, filter, sinks, concurrency=concurrency, ordered=not unordered, meter=shown)
+            await copy(client, filter, sinks, tally, concurrency=concurrency, ordered=not unordered, meter=shown)
         except UnsupportedError:
             raise UnsupportedError(
                 "This server does not list in ascending order of date. Give --unordered to take worklogs as they come"
             ) from None
     if progress != "off":
-        tell(summary, output, time.monotonic() - started)
+        tell(tally, output, time.monotonic() - started)
 
 
 async def copy(
     client: TracketClient,
     filter: WorklogFilter,  # noqa: A002 - as the library names it
     sinks: Sequence[tuple[target.Target, Rendering]],
+    tally: Tally,
     *,
     concurrency: int,
     meter: Meter,
     ordered: bool = True,
-) -> Summary:
+) -> None:
     """Write every worklog of the filter into every sink.
 
     Args:
         client: an open client.
         filter: which worklogs.
         sinks: where to, and as what.
+        tally: counts what was written.
         concurrency: requests at once, at most.
         meter: is told how far it is.
         ordered: whether in ascending order of date, or as they come.
 
     Raises:
         UnsupportedError: the API cannot filter so; or ``ordered``, and the server turns out to list in no such order.
-
-    Returns:
-        What was written.
     """
-    summary = Summary()
     for place, how in sinks:
         await place.write(how.header)
     if meter.wants_total:
@@ -142,8 +141,7 @@ async def copy(
             for place, how in sinks:
                 await place.write(how.render(piece))
             meter.advance(len(piece), piece[-1].day)
-            summary.add(piece)
-    return summary
+            tally.add(piece)
 
 
 async def _total(client: TracketClient, filter: WorklogFilter) -> int | None:  # noqa: A002 - as the library names it
@@ -165,8 +163,8 @@ async def batches(worklogs: AsyncIterator[Worklog], size: int = BATCH) -> AsyncG
         yield batch
 
 
-def tell(summary: Summary, place: str, seconds: float) -> None:
+def tell(tally: Tally, place: str, seconds: float) -> None:
     """One line on standard error about a finished export."""
     where = "" if place == target.STANDARD_OUTPUT else f" to {place}"
-    rate = f", {summary.worklogs / seconds:,.0f}/s" if seconds > 0 else ""
-    output.note(f"Exported {summary.worklogs:,} worklogs ({summary.hours:,.1f} h){where} in {seconds:.1f} s{rate}.")
+    rate = f", {tally.worklogs / seconds:,.0f}/s" if seconds > 0 else ""
+    output.note(f"Exported {tally.worklogs:,} worklogs ({tally.hours:,.1f} h){where} in {seconds:.1f} s{rate}.")

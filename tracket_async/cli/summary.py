@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from tracket_async.cli import output
@@ -18,33 +18,44 @@ NUMBER: Final = 12
 NARROWEST: Final = 10
 
 
-class Summary:
-    """Counts of all worklogs that were added. Memory grows with people, months and categories, not with worklogs."""
+class Tally:
+    """How many worklogs were added, and their minutes."""
 
     def __init__(self) -> None:
         self.worklogs = 0
         self.minutes = 0.0
-        self.people: set[str] = set()
-        self.months: collections.Counter[str] = collections.Counter()
-        self.categories: collections.Counter[str | None] = collections.Counter()
 
-    def add(self, worklogs: Iterable[Worklog]) -> None:
+    def add(self, worklogs: Sequence[Worklog]) -> None:
         """Count the worklogs."""
-        together: dict[tuple[str, str | None], list[float]] = collections.defaultdict(list)
-        for worklog in worklogs:
-            self.worklogs += 1
-            self.people.add(worklog.user_id)
-            together[f"{worklog.date:%Y-%m}", worklog.category_id].append(worklog.minutes)
-        for (month, category), minutes in together.items():
-            total = math.fsum(minutes)
-            self.minutes += total
-            self.months[month] += total  # type: ignore[assignment]
-            self.categories[category] += total  # type: ignore[assignment]
+        self.worklogs += len(worklogs)
+        self.minutes += math.fsum([worklog.minutes for worklog in worklogs])
 
     @property
     def hours(self) -> float:
         """All minutes, in hours."""
         return self.minutes / 60
+
+
+class Summary(Tally):
+    """The same, by person, month and category. Memory grows with these, not with worklogs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.people: set[str] = set()
+        self.months: collections.Counter[str] = collections.Counter()
+        self.categories: collections.Counter[str | None] = collections.Counter()
+
+    def add(self, worklogs: Sequence[Worklog]) -> None:
+        """Count the worklogs."""
+        super().add(worklogs)
+        together: dict[tuple[int, int, str | None], list[float]] = collections.defaultdict(list)
+        for worklog in worklogs:
+            self.people.add(worklog.user_id)
+            together[worklog.date.year, worklog.date.month, worklog.category_id].append(worklog.minutes)
+        for (year, month, category), minutes in together.items():
+            total = math.fsum(minutes)
+            self.months[f"{year:04}-{month:02}"] += total  # type: ignore[assignment]
+            self.categories[category] += total  # type: ignore[assignment]
 
     def lines(self, names: Mapping[str, str | None], *, width: int, mark: str) -> Iterator[str]:
         """The summary for people.
