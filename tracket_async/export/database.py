@@ -74,6 +74,8 @@ class Database:
         ):
             for statement, values in making:
                 connection.execute(statement, list(values))
+            # Closing would do it, and keep to itself that the disk is full.
+            connection.execute("CHECKPOINT")
 
     def _connect(self, path: Path) -> Any:
         with self.errors("open"):
@@ -153,6 +155,8 @@ class Database:
         self.execute(f"ATTACH '{quoted}' AS {name}")
         try:
             yield
+            # As in `_make`: detaching would keep an error to itself.
+            self.execute(f"CHECKPOINT {name}")
         finally:
             self.execute(f"DETACH {name}")
 
@@ -189,6 +193,7 @@ class Database:
             with self.errors("close"):
                 self._connection.close()
         finally:
+            self._connection = None  # nothing that still knows this object shall keep DuckDB alive
             shutil.rmtree(self._spill, ignore_errors=True)
             with contextlib.suppress(OSError):
                 if not self._log_size():
