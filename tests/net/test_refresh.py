@@ -113,6 +113,7 @@ async def test_a_failure_that_nobody_waits_for_is_no_complaint(desk, caplog):
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert desk.current() is None
+    del tasks
     gc.collect()  # asyncio complains when the task goes
     assert caplog.text == ""
 
