@@ -191,6 +191,23 @@ def test_a_commit_that_fails_is_told_and_not_retried(tmp_path):
         assert numbers(database) == [1]
 
 
+def test_a_log_that_closing_could_not_work_in_stays(tmp_path):
+    path = tmp_path / "d.duckdb"
+    database = Database(path, making=MAKING)
+    real = database._connection
+    log = tmp_path / "d.duckdb.wal"
+
+    class FullDisk:
+        def close(self):
+            real.close()
+            log.write_bytes(b"what was committed")
+
+    database._connection = FullDisk()
+    database.close()
+    database.close()
+    assert log.read_bytes() == b"what was committed"
+
+
 def test_an_arrow_table_can_be_read_by_its_name_and_only_within(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     with opened(tmp_path / "d.duckdb") as database:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import errno
 import hashlib
 import io
 import json
+import os
 import stat
 
 import duckdb
@@ -146,6 +148,14 @@ def test_the_same_worklogs_give_the_same_bytes_however_they_came(
     assert len(contents(tmp_path / "0.out", name)) == 60
 
 
+def test_a_day_that_is_cut_without_a_rest_has_no_empty_row_group(settled, make_worklog, tmp_path, monkeypatch):
+    monkeypatch.setattr(slices, "WORKLOGS", 5)
+    noon = make_worklog(12).date
+    write_file(settled([make_worklog(number, date=noon) for number in range(10)]), tmp_path / "out", "parquet")
+    metadata = pq.ParquetFile(tmp_path / "out").metadata
+    assert [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)] == [5, 5]
+
+
 def test_a_row_group_is_a_slice(settled, tmp_path, monkeypatch):
     monkeypatch.setattr(slices, "WORKLOGS", 7)
     write_file(settled(range(20)), tmp_path / "out", "parquet")
@@ -201,6 +211,20 @@ def test_a_store_that_is_not_at_its_end_gives_no_file(store, tmp_path):
     with pytest.raises(StoreError, match="does not have all worklogs yet"):
         write_file(store, tmp_path / "out", "csv")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["parquet", "csv", "ndjson"])
+def test_a_full_disk_leaves_the_old_file(settled, tmp_path, monkeypatch, name):
+    def fsync(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target, store = tmp_path / "out", settled([1])
+    target.write_text("old")
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match="Free some space"):
+        write_file(store, target, name)
+    assert target.read_text() == "old"
+    assert not part_of(target).exists()
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)

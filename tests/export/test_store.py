@@ -233,6 +233,14 @@ def test_a_database_of_another_program_is_refused(tmp_path, request_2024):
         Store(path, request=request_2024)
 
 
+def test_a_file_that_is_no_database_is_left_alone_and_free(tmp_path, request_2024):
+    (tmp_path / "s.duckdb").write_text("id,user_id")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="cannot open"):
+            Store(tmp_path / "s.duckdb", request=request_2024)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.duckdb"]
+
+
 def test_a_store_that_does_not_exist_cannot_be_opened_without_a_request(tmp_path):
     with pytest.raises(StoreError, match=r"there is no store .* Export to it first"):
         Store(tmp_path / "s.duckdb")

@@ -188,7 +188,9 @@ class Database:
         self._lay_log()
 
     def close(self) -> None:
-        """Closes the file; DuckDB works the log into it first."""
+        """Closes the file; DuckDB works the log into it first. Twice is harmless."""
+        if self._connection is None:
+            return
         try:
             with self.errors("close"):
                 self._connection.close()

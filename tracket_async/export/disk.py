@@ -19,7 +19,7 @@ from tracket_async.errors import StorageError, TargetBusyError, TracketError, Un
 
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:  # pragma: no cover - on Windows
     fcntl = None  # type: ignore[assignment]
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -104,15 +104,12 @@ async def differing(desk: Desk, wanted: WorklogFilter, days: Sequence[Day]) -> l
     cut = _middle(days)
     if cut is None or max(here, there or 0) <= FEW:
         return [wanted]
-    found: list[WorklogFilter] = []
-    for part, since, until in (
-        ([day for day in days if day[0] <= cut], None, cut),
-        ([day for day in days if day[0] > cut], cut + _ONE_DAY, None),
-    ):
-        narrower = narrowed(wanted, since, until)
-        if narrower is not None:
-            found += await differing(desk, narrower, part)
-    return found
+    earlier = attrs.evolve(wanted, until=cut)
+    later = attrs.evolve(wanted, since=cut + _ONE_DAY)
+    return [
+        *await differing(desk, earlier, [day for day in days if day[0] <= cut]),
+        *await differing(desk, later, [day for day in days if day[0] > cut]),
+    ]
 
 
 def _middle(days: Sequence[Day]) -> dt.date | None:

@@ -40,7 +40,6 @@ class WorkThread:
             while not future.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([future])
-            if not future.cancelled():
-                # Its error, if any, is of no interest to whoever has been cancelled.
-                future.exception()
+            # Its error, if any, is of no interest to whoever has been cancelled.
+            future.exception()
             raise
