@@ -9,7 +9,7 @@ from contextlib import aclosing
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.bulk import Outcomes
@@ -26,6 +26,7 @@ from tracket_async.errors import (
 from tracket_async.models import Worklog
 
 DATE = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 class Writer:
@@ -319,6 +320,7 @@ def test_what_is_no_input_is_refused_at_once():
     on_error=st.sampled_from(["stop", "collect"]),
     slow=st.integers(1, 7),
 )
+@EXAMPLES
 def test_whatever_fails_nothing_is_lost_and_nothing_told_twice(length, bad, concurrency, on_error, slow):
     async def main():
         errors = {n: BadRequestError("no", status=400) for n in bad}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.windows.cuts import EARLIEST, EPOCH, LATEST, Ruler
@@ -14,9 +14,11 @@ from tracket_async.windows.state import DAY, MICROSECOND, Span
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
 GRAINS = st.sampled_from([DAY, dt.timedelta(minutes=1), MICROSECOND, dt.timedelta(days=7)])
 NOON = dt.datetime(2024, 5, 6, 12, tzinfo=dt.UTC)
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 @given(low=MOMENTS, high=MOMENTS, kept=st.floats(0, 1), grain=GRAINS)
+@EXAMPLES
 def test_a_cut_lies_behind_what_is_kept_and_is_a_multiple_of_the_grain(low, high, kept, grain):
     cut = Ruler(Span(grain=grain)).cut(low, high, kept)
     if cut is not None:
@@ -25,6 +27,7 @@ def test_a_cut_lies_behind_what_is_kept_and_is_a_multiple_of_the_grain(low, high
 
 
 @given(low=MOMENTS, high=MOMENTS, parts=st.integers(1, 20), grain=GRAINS)
+@EXAMPLES
 def test_cuts_ascend_and_are_fewer_than_the_parts(low, high, parts, grain):
     low, high = sorted((low, high))
     cuts = Ruler(Span(since=low, until=high, grain=grain)).cuts(parts)

@@ -35,6 +35,8 @@ DAYS = st.lists(st.one_of(st.integers(0, 12), st.integers(0, 48).map(lambda n: n
 PAGE_SIZES = st.integers(1, 7)
 WORKERS = st.integers(1, 6)
 SEEDS = st.integers(0, 2**16)
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
+SOAK = settings(max_examples=5_000, deadline=None)
 
 
 def span_of(rows, *, bounded, v2, known=True):
@@ -55,6 +57,7 @@ def span_of(rows, *, bounded, v2, known=True):
     bounded=st.booleans(),
     known=st.booleans(),
 )
+@EXAMPLES
 def test_each_worklog_comes_exactly_once(days, size, workers, seed, v2, bounded, known):
     rows = rows_of(int(day) if v2 else day for day in days)
     batches, plan = simulate(
@@ -66,6 +69,7 @@ def test_each_worklog_comes_exactly_once(days, size, workers, seed, v2, bounded,
 
 
 @given(days=DAYS, size=PAGE_SIZES, workers=WORKERS, seed=SEEDS, v2=st.booleans(), bounded=st.booleans())
+@EXAMPLES
 def test_in_order_each_comes_exactly_once_and_the_dates_ascend(days, size, workers, seed, v2, bounded):
     rows = rows_of(int(day) if v2 else day for day in days)
     batches, plan = simulate(
@@ -78,7 +82,29 @@ def test_in_order_each_comes_exactly_once_and_the_dates_ascend(days, size, worke
     assert plan.ledger.held == 0
 
 
+@pytest.mark.soak
+@given(
+    days=DAYS,
+    size=PAGE_SIZES,
+    workers=WORKERS,
+    seed=SEEDS,
+    v2=st.booleans(),
+    bounded=st.booleans(),
+    ordered=st.booleans(),
+)
+@SOAK
+def test_at_length_each_worklog_comes_exactly_once(days, size, workers, seed, v2, bounded, ordered):
+    rows = rows_of(int(day) if v2 else day for day in days)
+    server, span = Server(rows, size=size, v2=v2), span_of(rows, bounded=bounded, v2=v2)
+    batches, _ = simulate(server, span, workers=workers, seed=seed, ordered=ordered)
+    got = items_of(batches)
+    assert sorted(got) == sorted(rows)
+    if ordered:
+        assert [date for date, _ in got] == sorted(date for date, _ in got)
+
+
 @given(days=DAYS, size=PAGE_SIZES, seed=SEEDS, v2=st.booleans(), low=st.integers(0, 48), wide=st.integers(0, 48))
+@EXAMPLES
 def test_both_bounds_are_kept_to_the_microsecond(days, size, seed, v2, low, wide):
     rows = rows_of(int(day) if v2 else day for day in days)
     since, until = START + low * DAY / 4, START + (low + wide) * DAY / 4
@@ -88,6 +114,7 @@ def test_both_bounds_are_kept_to_the_microsecond(days, size, seed, v2, low, wide
 
 
 @given(days=DAYS, size=PAGE_SIZES, workers=WORKERS, seed=SEEDS, v2=st.booleans(), kill=st.integers(0, 30), again=SEEDS)
+@EXAMPLES
 def test_what_was_kept_of_a_run_that_was_killed_is_enough_to_go_on(days, size, workers, seed, v2, kill, again):
     """The states are kept with each batch, as JSON; pages that were on their way are lost."""
     rows = rows_of(int(day) if v2 else day for day in days)
@@ -109,6 +136,7 @@ def test_what_was_kept_of_a_run_that_was_killed_is_enough_to_go_on(days, size, w
     seed=SEEDS,
     bounded=st.booleans(),
 )
+@EXAMPLES
 def test_a_server_that_lists_backwards_is_noticed_and_nothing_is_lost_or_comes_twice(
     days, size, workers, seed, bounded
 ):
@@ -157,7 +185,7 @@ def test_an_order_that_the_server_does_not_have_cannot_be_promised():
 
 
 @given(days=DAYS, size=PAGE_SIZES, workers=WORKERS, seed=SEEDS, v2=st.booleans(), every=st.integers(2, 5))
-@settings(max_examples=60)
+@EXAMPLES
 def test_a_refused_cursor_begins_its_window_again_without_a_worklog_twice(days, size, workers, seed, v2, every):
     rows = rows_of(int(day) if v2 else day for day in days)
     count = 0
