@@ -13,6 +13,7 @@ from tracket_async.windows.plan import Plan
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
 MICROSECOND = dt.timedelta(microseconds=1)
+MANY = 5_000  # pages; no walk of these tests comes near it
 KEYS = Keys(itemgetter(0), itemgetter(1))
 
 
@@ -73,6 +74,7 @@ def simulate(server, span, *, workers=3, ordered=False, seed=0, states=(), until
             break
         plan.arrived(*flying.pop(chance.randrange(len(flying))))
         pages += 1
+        assert pages <= MANY, "it goes on for ever"
         if meanwhile is not None:
             meanwhile(plan, flying)
         while plan.ledger.out:

@@ -428,6 +428,17 @@ def test_in_order_pieces_are_cut_from_the_front():
     assert all(piece <= 3 * CARVE_PAGES * 10 / 100 * DAY for piece in pieces)
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_worklogs_behind_the_last_date_that_is_expected_do_not_make_it_look_further_for_ever(ordered, workers):
+    """API 1.0 does not say where its list ends; somebody has booked holidays until the end of next year."""
+    rows = rows_of([day / 2 for day in range(40)] + [400, 401.25, 700])
+    span = Span(last=START + 10 * DAY, grain=DAY / 24)
+    batches, plan = simulate(Server(rows, size=2, v2=False), span, workers=workers, ordered=ordered)
+    assert sorted(items_of(batches)) == sorted(rows)
+    assert plan.statistics().pages <= 120
+
+
 def test_an_idle_worker_takes_the_later_half_of_the_busiest_chain():
     rows = rows_of(range(100))
     server = Server(rows, size=10)

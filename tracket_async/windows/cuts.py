@@ -49,6 +49,13 @@ class Ruler:
         high = until or self._end(low)
         return None if low is None or high is None else self._cut(low, high, kept)
 
+    def is_charted(self, since: dt.datetime | None, until: dt.datetime | None) -> bool:
+        """Whether a window that nobody has asked yet lies where worklogs are expected, and so can be cut by guess.
+
+        Behind the last date that is expected every guess would find room for another cut, for ever.
+        """
+        return until is not None or (self._span.last is not None and (since or EARLIEST) < self._span.last)
+
     def ahead(self, reached: dt.datetime, until: dt.datetime | None) -> float:
         """Seconds from ``reached`` to ``until``, or to where the range probably ends."""
         end = until or self._end(reached)

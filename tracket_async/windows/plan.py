@@ -143,6 +143,8 @@ class Plan(Generic[T]):
         return self._steal(0.0)
 
     def _carve(self, chain: Chain[T]) -> Chain[T]:
+        if chain.reached is None and not self._ruler.is_charted(chain.since, chain.until):
+            return chain
         piece = CARVE_PAGES * self._page_size
         if self._paced.items and chain.reached is None and chain.since is not None:
             # Nobody has asked it, and since it was cut off more has been learnt.
