@@ -69,6 +69,8 @@ BAD_VALUES = [
     ("minutes", -1, ValueError),
     ("minutes", float("nan"), ValueError),
     ("minutes", float("inf"), ValueError),
+    ("minutes", 10**400, ValueError),
+    ("minutes", -(10**400), ValueError),
     ("minutes", True, TypeError),
     ("minutes", "30", TypeError),
     ("description", 7, TypeError),

@@ -112,7 +112,7 @@ class RequestError(TracketError):
         retry_after: seconds that the server asked to wait, None when it did not say.
         request_id: the server's id of the (last) request, None when it gave none.
         excerpt: the beginning of the answer's body, shortened and redacted; ``""`` without one.
-        maybe_sent: False when the server provably never saw the request.
+        maybe_sent: False when the request provably had no effect: it was never sent, or refused.
         stopped_by: why no further attempt was made: ``"attempts"`` (all used up), ``"deadline"``, ``"budget"``
             (too many calls of this session are failing), ``"retry_after"`` (the server asked for a longer wait
             than is allowed), or None: this failure is not one that repeating could mend.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import math
+import reprlib
+import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -52,8 +53,9 @@ def is_minutes(_instance: object, attribute: Attribute, value: object) -> None:
     """A finite number, at least 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{attribute.name} must be a number of minutes, not {type(value).__name__}")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{attribute.name} must be a finite number of minutes, at least 0, not {value!r}")
+    if not 0 <= value <= sys.float_info.max:  # no nan, and no int that a float cannot hold
+        shown = reprlib.repr(value)  # which cuts an int of a thousand digits short
+        raise ValueError(f"{attribute.name} must be a finite number of minutes, at least 0, not {shown}")
 
 
 def is_moment(_instance: object, attribute: Attribute, value: object) -> None:
