@@ -36,8 +36,8 @@ class Meter(Protocol):
         """How many there will be; None: nobody knows."""
         ...
 
-    def advance(self, count: int, reached: dt.date) -> None:
-        """That many more, of which the last is of that day."""
+    def advance(self, count: int, reached: dt.date | None) -> None:
+        """That many more, of which the last is of that day; None: they have none."""
         ...
 
 
@@ -49,7 +49,7 @@ class Silent:
     def expect(self, total: int | None) -> None:
         """Not listened to."""
 
-    def advance(self, count: int, reached: dt.date) -> None:
+    def advance(self, count: int, reached: dt.date | None) -> None:
         """Not listened to."""
 
 
@@ -74,7 +74,7 @@ class JsonLines:
         self._total = total
         self._say("progress")
 
-    def advance(self, count: int, reached: dt.date) -> None:
+    def advance(self, count: int, reached: dt.date | None) -> None:
         """Count, and say so unless it was said just now."""
         self._done += count
         self._reached = reached
@@ -99,14 +99,20 @@ class JsonLines:
         output.note(msgspec.json.encode(said).decode())
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
+    """Worklogs a second."""
+
     def render(self, task: Task) -> Text:
+        """The rate, empty while nobody knows it."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
 
 
-class _Count(ProgressColumn):
+class Count(ProgressColumn):
+    """Worklogs, and of how many."""
+
     def render(self, task: Task) -> Text:
+        """The count; without a total, the count alone."""
         total = f" of {task.total:,.0f}" if task.total is not None else ""
         return Text(f"{task.completed:,.0f}{total} worklogs", style="progress.download")
 
@@ -124,9 +130,9 @@ class Bar:
         """Give the bar its end."""
         self._progress.update(self._task, total=total)
 
-    def advance(self, count: int, reached: dt.date) -> None:
+    def advance(self, count: int, reached: dt.date | None) -> None:
         """Move the bar."""
-        self._progress.update(self._task, advance=count, reached=f"{reached:%Y-%m-%d}")
+        self._progress.update(self._task, advance=count, reached="" if reached is None else f"{reached:%Y-%m-%d}")
 
 
 @contextlib.contextmanager
@@ -148,8 +154,8 @@ def meter(mode: Mode, what: str, *, clock: Clock = time.monotonic) -> Generator[
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            _Count(),
-            _Rate(),
+            Count(),
+            Rate(),
             TextColumn("{task.fields[reached]}"),
             TimeElapsedColumn(),
         )

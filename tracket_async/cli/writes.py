@@ -1,13 +1,13 @@
-"""``tracket create``, ``update`` and ``delete``: the commands that change something, one worklog at a time."""
+"""``tracket create``, ``update`` and ``delete``: the commands that change worklogs which their arguments name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from tracket_async.cli import ask, output
+from tracket_async.cli import ask, changing, output
 from tracket_async.cli.arguments import Id, Json, Moment, refusals
 from tracket_async.cli.exits import ExitCode
 from tracket_async.cli.settings import DEFAULT, Connection
@@ -80,8 +80,8 @@ async def create(
         output.worklog(await client.worklogs.create(new), as_json=json)
 
 
-async def update(
-    id: Id,  # noqa: A002 - as the API names it
+def update(
+    id: Id | None = None,  # noqa: A002 - as the API names it
     /,
     *,
     item: OptionalId = None,
@@ -95,10 +95,15 @@ async def update(
     project: OptionalId = None,
     field: CustomFields = None,
     clear: Annotated[list[Clearable] | None, Parameter(negative=(), show_default=False)] = None,
+    many: changing.Many = changing.NONE,
+    yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
     json: Json = False,
     connection: Connection = DEFAULT,
-) -> None:
+) -> Coroutine[Any, Any, ExitCode]:
     """Change a worklog, and show it. What is not given stays as it is.
+
+    With --from-file, change every worklog that a file names: NDJSON (null sets to nothing, what is not there stays as
+    it is) or CSV (an empty cell stays as it is), with an id and the columns of tracket export. Asks once.
 
     Args:
         id: The worklog's id.
@@ -113,7 +118,9 @@ async def update(
         project: The Tracket project (API 2.0).
         field: A custom field and its option, nothing after the = to clear it (API 2.0); may be repeated.
         clear: Set this to nothing; may be repeated.
-        json: Print the worklog as one line of JSON.
+        many: the worklogs of a file.
+        yes: With --from-file, do not ask. Needed where nobody can be asked, because there is no terminal.
+        json: Print the worklog, or with --from-file what was done, as one line of JSON.
         connection: which server.
     """
     given: dict[str, Any] = {
@@ -134,30 +141,58 @@ async def update(
         given[CLEARED[name]] = None
     if field:
         given["custom_fields"] = _custom_fields(field, clearing=True)
+    if many.from_file is not None:
+        if id is not None or given:
+            raise UsageError("--from-file names the worklogs and their changes. Give nothing beside it")
+        return changing.run(changing.UPDATE, many, yes=yes, json=json, connection=connection)
+    changing.refuse_without_file(many)
+    if id is None:
+        raise UsageError("There is no worklog to change. Give its id, or --from-file")
     if not given:
         raise UsageError("There is nothing to change. Give an option such as --minutes 90; see tracket update --help")
     with refusals():
         changes = WorklogChanges(**given)
+    return _update(id, changes, json=json, connection=connection)
+
+
+async def _update(id: str, changes: WorklogChanges, *, json: bool, connection: Connection) -> ExitCode:  # noqa: A002
     async with connection.client() as client:
         output.worklog(await client.worklogs.update(id, changes), as_json=json)
+    return ExitCode.DONE
 
 
-async def delete(
+def delete(
     *ids: Id,
+    many: changing.Many = changing.NONE,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
+    json: Json = False,
     connection: Connection = DEFAULT,
-) -> ExitCode:
+) -> Coroutine[Any, Any, ExitCode]:
     """Delete worklogs. Asks before each one, unless told not to.
+
+    With --from-file, delete every worklog that a file names: an id a line, or NDJSON or CSV with a column id. Asks
+    once.
 
     Args:
         ids: The worklogs' ids.
+        many: the worklogs of a file.
         yes: Do not ask. Needed where nobody can be asked, because there is no terminal.
+        json: With --from-file, print what was done as one line of JSON.
         connection: which server.
     """
+    if many.from_file is not None:
+        if ids:
+            raise UsageError("--from-file names the worklogs. Give no ids beside it")
+        return changing.run(changing.DELETE, many, yes=yes, json=json, connection=connection)
+    changing.refuse_without_file(many)
     if not ids:
-        raise UsageError("There is nothing to delete. Give the id of a worklog")
+        raise UsageError("There is nothing to delete. Give the id of a worklog, or --from-file")
     if not yes and not ask.possible():
         raise UsageError("Nobody can be asked here. Give --yes to delete without asking")
+    return _delete(ids, yes=yes, connection=connection)
+
+
+async def _delete(ids: Iterable[str], *, yes: bool, connection: Connection) -> ExitCode:
     code = ExitCode.DONE
     async with connection.client() as client:
         for id in ids:  # noqa: A001 - as the API names it

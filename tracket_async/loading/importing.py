@@ -1,0 +1,222 @@
+"""An import: every row of a file is created exactly once, or is reported as one of which nobody can tell.
+
+    reconcile what an earlier run left in doubt -> send what is left, each after its entry in the journal
+                                                -> reconcile what this run left in doubt
+
+A row in doubt is never sent again unless the caller says so, and then only where nothing was found that it could be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from tracket_async.bulk import OnError
+from tracket_async.client import TracketClient
+from tracket_async.errors import AmbiguousWriteError, RequestError, TracketError
+from tracket_async.loading.checking import MOST, Reading
+from tracket_async.loading.doubt import Doubt, Verdict, judge
+from tracket_async.loading.history import IN_DOUBT, State
+from tracket_async.loading.journal import Journal
+from tracket_async.loading.looking import WAIT, Observatory, clock_of
+from tracket_async.loading.report import Report, Trouble, Troubles
+from tracket_async.loading.rows import Row
+from tracket_async.loading.sending import PATIENCE, Sending
+from tracket_async.models import NewWorklog, Worklog
+from tracket_async.net.world import World
+
+UNANSWERED: Final = "It was sent, and its answer did not arrive before the end"
+OnRow = Callable[[NewWorklog], None]
+
+
+@attrs.frozen(kw_only=True)
+class Choices:
+    """How an import is done.
+
+    Attributes:
+        concurrency: rows that are sent at once, at least 1.
+        on_error: ``"collect"``: try every row; ``"stop"``: begin no other after the first that fails.
+        resend_ambiguous: send again the rows in doubt of which nothing is found on the server. One that arrives late
+            after all is then there twice.
+        wait: seconds between two looks for the rows in doubt.
+        patience: the run ends after so many failures in a row that are not the data's fault.
+    """
+
+    concurrency: int = 16
+    on_error: OnError = "collect"
+    resend_ambiguous: bool = False
+    wait: float = WAIT
+    patience: int = PATIENCE
+
+
+@attrs.frozen
+class _Known:
+    """What is known about a row in doubt."""
+
+    reason: str
+    candidates: tuple[str, ...] = ()
+
+
+class Import:
+    """One run of an import.
+
+    Args:
+        client: open.
+        rows: the file, checked.
+        journal: of the file, open.
+        total: how many rows the file has.
+        choices: how.
+        on_row: told of each row that is done with, whether it went well or not.
+        world: this machine's time, and waiting.
+
+    Raises:
+        UsageError: a choice is out of range.
+    """
+
+    def __init__(
+        self,
+        client: TracketClient,
+        rows: Reading[NewWorklog],
+        journal: Journal,
+        *,
+        total: int,
+        choices: Choices = Choices(),
+        on_row: OnRow = lambda _new: None,
+        world: World = World(),  # noqa: B008 - frozen
+    ) -> None:
+        self._client = client
+        self._rows = rows
+        self._journal = journal
+        self._history = journal.history
+        self._total = total
+        self._already = journal.history.counts[State.OK]
+        self._choices = choices
+        self._on_row = on_row
+        self._world = world
+        self._clock: float | None = None
+        self._found = 0
+        self._again: set[int] = set()
+        self._known: dict[int, _Known] = {}
+        self._failures = Troubles()
+        self._observatory = Observatory(client=client, concurrency=choices.concurrency, wait=choices.wait, world=world)
+        self._sending: Sending[Row[NewWorklog]] = Sending(
+            self._create, concurrency=choices.concurrency, on_error=choices.on_error, patience=choices.patience
+        )
+
+    async def run(self) -> None:
+        """Do it; `report` has what came of it, also after an exception. The next run on the same journal goes on.
+
+        Raises:
+            RequestError: the server cannot even be asked for a page of worklogs: nothing was sent.
+            StoreError: the file changed meanwhile.
+            CancelledError: it was interrupted; the answers that were on their way have had some time to arrive.
+        """
+        if self._already == self._total:
+            return
+        # Whoever may not even read is told so before the first row fails; and the answer says what time it is there.
+        page = await self._client.worklogs.list(size=None if self._client.api == "1.0" else 1)
+        self._clock = clock_of(page, self._world.now())
+        await self._reconcile(resend=self._choices.resend_ambiguous)
+        await self._sending.run(self._rows.rows(self._is_to_be_sent))
+        if self._sending.stopped is None:
+            await self._reconcile(resend=False)
+
+    def report(self) -> Report:
+        """How the rows stand now."""
+        counts = self._history.counts
+        troubles = Troubles()
+        for line in sorted(self._history.doubts)[:MOST]:
+            known = self._known.get(line, _Known(UNANSWERED))
+            troubles.add(Trouble(line=line, kind="ambiguous", reason=known.reason, candidates=known.candidates))
+        for failure in self._failures.first:
+            troubles.add(failure)
+        return Report(
+            rows=self._total,
+            done=counts[State.OK] - self._already,
+            found=self._found,
+            already=self._already,
+            failed=counts[State.FAILED],
+            ambiguous=sum(counts[state] for state in IN_DOUBT),
+            troubles=troubles.first,
+            stopped=self._sending.stopped,
+        )
+
+    def _is_to_be_sent(self, line: int) -> bool:
+        return self._history.of(line) in (State.NOTHING, State.FAILED) or line in self._again
+
+    async def _create(self, row: Row[NewWorklog]) -> Worklog:
+        await self._journal.intend(row.line, self._world.now(), self._clock)
+        try:
+            worklog = await self._client.worklogs.create(row.item)
+        except AmbiguousWriteError as error:
+            self._known[row.line] = _Known(error.message)
+            self._journal.ambiguous(row.line, error.message)
+            raise
+        except TracketError as error:
+            self._failures.add(Trouble(line=row.line, kind="failed", reason=str(error)))
+            self._journal.failed(row.line, str(error))
+            self._on_row(row.item)
+            raise
+        self._journal.ok(row.line, worklog.id)
+        self._on_row(row.item)
+        return worklog
+
+    async def _reconcile(self, *, resend: bool) -> None:
+        """Look for the rows in doubt.
+
+        Args:
+            resend: whether those of which nothing is found are to be sent again.
+        """
+        doubts = self._doubts()
+        if not doubts:
+            return
+        try:
+            looks = await self._observatory.looks([*doubts.values()])
+        except RequestError as error:
+            self._known.update({line: _Known(f"Looking for it failed: {error}") for line in doubts})
+            return
+        ids = {worklog.id for look in looks for worklogs in look.sure.values() for worklog in worklogs}
+        ids |= {worklog.id for look in looks for worklogs in look.unsure.values() for worklog in worklogs}
+        claimed = await asyncio.to_thread(self._journal.claimed, ids)
+        for verdict in judge(doubts.values(), looks, claimed=claimed):
+            if verdict.created is not None:
+                self._found += 1
+                self._journal.ok(verdict.line, verdict.created.id)
+            elif resend and not verdict.candidates:
+                self._again.add(verdict.line)
+                continue
+            else:
+                known = _known(verdict)
+                self._known[verdict.line] = known
+                self._journal.ambiguous(verdict.line, known.reason, known.candidates)
+            self._on_row(doubts[verdict.line].new)
+
+    def _doubts(self) -> dict[int, Doubt]:
+        sent = self._history.doubts
+        if not sent:
+            return {}
+        last = max(sent)
+        found: dict[int, Doubt] = {}
+        for row in self._rows.rows(sent.__contains__):
+            found[row.line] = Doubt(row.line, row.item, sent[row.line].at, sent[row.line].clock)
+            if row.line == last:
+                break
+        return found
+
+
+def _known(verdict: Verdict) -> _Known:
+    """What the looks have left in doubt, for people."""
+    if verdict.candidates:
+        return _Known(
+            "It may be one of several worklogs of the same content that were created since it was sent",
+            tuple(worklog.id for worklog in verdict.candidates),
+        )
+    if verdict.older:
+        return _Known(
+            "Nothing was created since it was sent, as far as can be told; these are alike and of an unknown age",
+            tuple(worklog.id for worklog in verdict.older),
+        )
+    return _Known("It was sent and its answer was lost; it is not there, but may still arrive")

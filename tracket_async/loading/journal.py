@@ -1,0 +1,228 @@
+"""The journal of an import: what was sent and what became of it, one JSON object a line, in the order of the events.
+
+The first line says what the journal is of (`Header`); every other one is an `Entry`. All else rests on one rule: that
+a row is about to be sent is on the disk before the row leaves this process. So whatever ends the process, a row without
+an entry was not sent, and one whose outcome is not there is known to be in doubt.
+
+Only one process has a journal open; a line that a killed one has left unfinished is cut off.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from tracket_async.errors import StoreError
+from tracket_async.export.disk import refuse_link, storage_errors, sync_folder
+from tracket_async.export.lock import WriterLock
+from tracket_async.loading.durable import Durable
+from tracket_async.loading.history import Entry, History
+
+SUFFIX: Final = ".tracket-journal"
+SCHEMA: Final = 1
+
+_PRIVATE: Final = 0o600
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What a journal is of; another import than that cannot go on with it.
+
+    Attributes:
+        size, sha256: of the file, as in `Fingerprint`.
+        format, raw: how it is read.
+        api, base_url: where its rows go.
+        schema: of the journal itself.
+    """
+
+    size: int
+    sha256: str
+    format: str
+    raw: bool
+    api: str
+    base_url: str
+    schema: int = SCHEMA
+    journal: str = "tracket import"
+
+
+_FACTS: Final = (
+    (("size", "sha256"), "the file was changed since"),
+    (("format", "raw"), "the file was read in another way (--format, --raw)"),
+    (("api",), "it went to another version of the API"),
+    (("base_url",), "it went to another server"),
+    (("schema", "journal"), "it was written by another version of this program"),
+)
+
+_encode: Final = msgspec.json.Encoder().encode
+_read_header: Final = msgspec.json.Decoder(Header).decode
+_read_entry: Final = msgspec.json.Decoder(Entry).decode
+
+
+def beside(path: Path) -> Path:
+    """Where the journal of a file is."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def past(path: Path, header: Header) -> History:
+    """What the journal at the path says; nothing when there is none. It is neither locked nor changed.
+
+    Raises:
+        StoreError: it is of something else, or damaged.
+        StorageError: it cannot be read.
+    """
+    refuse_link(path)
+    with storage_errors(path, "read"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        except FileNotFoundError:
+            return History()
+        try:
+            return _history(path, descriptor, header)[0]
+        finally:
+            os.close(descriptor)
+
+
+class Journal:
+    """A journal that is open for writing, from its construction to `close`.
+
+    Args:
+        path: the journal; made if it is not there, with mode 0600.
+        header: what it is, or has to be, of.
+
+    Attributes:
+        history: the states of the rows, kept up to date.
+
+    Raises:
+        TargetBusyError: another process has it open; the message says which.
+        StoreError: it is of something else, or damaged.
+        StorageError: it cannot be written, or is a symbolic link.
+    """
+
+    history: History
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self._lock = WriterLock(path)
+        with ExitStack() as failing:
+            failing.callback(self._lock.close)
+            refuse_link(path)
+            with storage_errors(path, "write"):
+                self._descriptor = os.open(path, _FLAGS, _PRIVATE)
+                failing.callback(os.close, self._descriptor)
+                self.history, size = _history(path, self._descriptor, header)
+                os.ftruncate(self._descriptor, size)
+                os.fchmod(self._descriptor, _PRIVATE)
+                self._file = Durable(path, self._descriptor, size)
+                if not size:
+                    self._file.append(_encode(header) + b"\n")
+                    sync_folder(path.parent)
+            failing.pop_all()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Bring it to the disk, close it, and let others have it.
+
+        Raises:
+            StorageError: it could not be brought to the disk.
+        """
+        try:
+            await self._file.close()
+        finally:
+            self._lock.close()
+
+    async def intend(self, line: int, at: dt.datetime, clock: float | None) -> None:
+        """Take down that a row is about to be sent; returns when that is on the disk. See `Entry`.
+
+        Raises:
+            StorageError: it cannot be: the row must not be sent.
+        """
+        self._append(Entry(line=line, sent=at, clock=clock))
+        await self._file.synced()
+
+    def ok(self, line: int, created: str) -> None:
+        """Take down the id of the worklog that was created for a row."""
+        self._append(Entry(line=line, ok=created))
+
+    def failed(self, line: int, reason: str) -> None:
+        """Take down that a row was certainly not created."""
+        self._append(Entry(line=line, failed=reason))
+
+    def ambiguous(self, line: int, reason: str, candidates: Iterable[str] = ()) -> None:
+        """Take down that nobody knows whether a row was created."""
+        self._append(Entry(line=line, ambiguous=reason, candidates=tuple(candidates)))
+
+    def claimed(self, ids: Iterable[str]) -> set[str]:
+        """Those of the ids that were created for a row of this journal. Reads it from the beginning."""
+        wanted = set(ids)
+        if not wanted:
+            return set()
+        with storage_errors(self.path, "read"):
+            entries = (_entry(line) for _, line, _ in _lines(self._descriptor) if line.startswith(b'{"line":'))
+            return {entry.ok for entry in entries if entry.ok is not None and entry.ok in wanted}
+
+    def _append(self, entry: Entry) -> None:
+        self._file.append(_encode(entry) + b"\n")
+        self.history.take(entry)
+
+
+def _history(path: Path, descriptor: int, header: Header) -> tuple[History, int]:
+    """The states, and the length of what is whole of the file."""
+    history = History()
+    whole = 0
+    for number, line, end in _lines(descriptor):
+        if not line.endswith(b"\n"):
+            if number == 1 and not _encode(header).startswith(line):
+                raise _unusable(path, number)  # anybody's file, and not what a killed import had begun to write
+            break
+        try:
+            if number == 1:
+                _compare(path, _read_header(line), header)
+            else:
+                history.take(_entry(line))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise _unusable(path, number) from None
+        whole = end
+    return history, whole
+
+
+def _lines(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
+    """Number, line and where it ends, of each line."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        end = 0
+        for number, line in enumerate(file, start=1):
+            end += len(line)
+            yield number, line, end
+
+
+def _entry(line: bytes) -> Entry:
+    return _read_entry(line)
+
+
+def _compare(path: Path, found: Header, wanted: Header) -> None:
+    for names, what in _FACTS:
+        if any(getattr(found, name) != getattr(wanted, name) for name in names):
+            error = StoreError(f"{path} is the journal of another import: {what}")
+            error.hint = "Go on as it was begun, or give this import a journal of its own with --journal"
+            raise error
+
+
+def _unusable(path: Path, number: int) -> StoreError:
+    if number == 1:
+        error = StoreError(f"{path} is not a journal of tracket import")
+        error.hint = "Give another place with --journal"
+        return error
+    error = StoreError(f"{path} is damaged at line {number}, so nobody knows which rows were sent")
+    error.hint = "Compare the file with what the server has before you import what is missing from a file of its own"
+    return error
