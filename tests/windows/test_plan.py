@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tracket_async.errors import CursorLoopError, UnsupportedError
 from tracket_async.models import Page
+from tracket_async.windows.chain import Pace
 from tracket_async.windows.plan import CARVE_PAGES, HELD_PAGES, OUT_OF_ORDER
 from tracket_async.windows.state import Span, WindowState
 
@@ -357,6 +358,39 @@ def test_many_workers_need_hardly_more_rounds_than_the_pages_demand(v2, skewed, 
     rounds, pages = in_rounds(server, span, workers=16, ordered=ordered)
     assert count / 50 / 16 / rounds >= share
     assert pages <= count / 50 * (1.35 if ordered else 1.15)
+
+
+def test_nights_and_a_crowded_month_do_not_deceive_workers_that_are_given_no_totals():
+    """Nothing says how much there is, nor where it begins: in 1,000 pages, half of them of one month, 16 workers idle
+    for less than a tenth of the time."""
+    per_day = [9] * 500 + [333] * 30 + [9] * 580
+    days = [day + 1 / 3 + number / here / 2.4 for day, here in enumerate(per_day) for number in range(here)]
+    server = Lists(rows_of(days), size=20, v2=False)
+    rounds, pages = in_rounds(server, Span(last=START + 1130 * DAY, grain=DAY / 24 / 60), workers=16)
+    assert len(days) / 20 / 16 / rounds >= 0.9
+    assert pages <= len(days) / 20 * 1.1
+
+
+def test_a_pace_is_averaged_over_dates_and_not_over_pages():
+    day = 86_400.0
+    assert Pace().after(48, day, 7 * day).per_second == 48 / day
+    assert Pace().after(48, 0.0, day).per_second == 48 / day
+    night_and_day = Pace(48 / day)
+    for _ in range(10):
+        night_and_day = night_and_day.after(10, day / 24, day)
+    alone = Pace(48 / day).after(100, 10 * day / 24, day)
+    assert night_and_day.per_second == pytest.approx(alone.per_second)
+    assert 48 / day < alone.per_second < 240 / day
+
+
+@pytest.mark.parametrize(("v2", "left", "halved"), [(True, 10, True), (True, 9, False), (False, 6, True)])
+def test_the_last_chain_is_halved_for_whoever_has_nothing_else_to_do(v2, left, halved):
+    """From a page on, and where its length is only an estimate, from half a page on."""
+    rows = rows_of(range(10 + left))
+    span = Span(since=START, until=START + (10 + left) * DAY - MICROSECOND)
+    plan = simulate(Server(rows, size=10, v2=v2), span, workers=1, until=1)[1]
+    assert plan.next() is not None
+    assert (plan.next() is not None) is halved
 
 
 class Lists:

@@ -8,6 +8,7 @@ again, a row that moved between pages) is left out: of all those at the date rea
 from __future__ import annotations
 
 import datetime as dt
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -57,19 +58,22 @@ def _no_ids() -> set[str]:
 
 @attrs.frozen
 class Pace:
-    """How many items came, and in how many seconds of dates; what came earlier counts less."""
+    """How dense items lately were: an average over dates, in which a date counts less the farther it lies behind."""
 
-    items: float = 0.0
-    seconds: float = 0.0
+    per_second: float = 0.0
 
-    @property
-    def per_second(self) -> float:
-        """The density. One moment tells nothing about the dates to come; there, a day is a fair guess."""
-        return self.items / (self.seconds or DAY.total_seconds())
+    def after(self, items: int, seconds: float, memory: float) -> Pace:
+        """The pace after another page, which has so many items in so many seconds.
 
-    def after(self, items: int, seconds: float, kept: float) -> Pace:
-        """The pace after another page; ``kept`` (0 to 1) is what this one counts against it."""
-        return Pace(self.items * kept + items, self.seconds * kept + seconds)
+        Args:
+            items: what the page has.
+            seconds: the dates that it spans. Of one moment nothing can be told about the dates to come; there, a day is
+                a fair guess.
+            memory: so many seconds behind, a date counts 1/e of what it counted.
+        """
+        seconds = seconds or DAY.total_seconds()
+        old = math.exp(-seconds / memory) if self.per_second else 0.0
+        return Pace(self.per_second * old + items / seconds * (1 - old))
 
 
 @attrs.define(eq=False, kw_only=True)

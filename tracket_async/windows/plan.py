@@ -4,7 +4,7 @@ How it decides. Every page is a decision of its own: a worker does not keep a wi
 chain with most left to take, so that no long chain is left over for the end (longest processing time first). If the
 chain with most left is already being fetched and half of it is more than any other chain has, its later half becomes a
 chain of its own. That needs estimates, and they need only be fair: where the server gives totals, they come from the
-first page of each chain; elsewhere from the dates that the last page spans.
+first page of each chain; elsewhere from how dense the dates lately were, averaged over a day, as people sleep at night.
 
 With ``ordered``, what counts is the beginning: pieces of `CARVE_PAGES` pages are cut from the front of what is left,
 and batches wait until all windows before theirs are done. How many wait is bounded by `HELD_PAGES` a worker.
@@ -36,10 +36,17 @@ CARVE_PAGES: Final = 12
 """With ``ordered``: about so many pages make one window."""
 HELD_PAGES: Final = 24
 """With ``ordered``: so many pages a worker may be fetched ahead of those before them."""
-PACE_KEPT: Final = 0.8
-"""Where the server gives no totals: what a page says about those to come, against the page after it."""
-RUN_PACE_KEPT: Final = 0.98
+PACE_MEMORY: Final = 86_400.0
+"""Where the server gives no totals: seconds of dates over which a chain's pace is averaged. People sleep at night."""
+RUN_PACE_MEMORY: Final = 7 * 86_400.0
 """The same for all chains together."""
+
+WORTH_BUSY: Final = 2.0
+"""A chain that has less than so many pages left, the one on its way included, is not halved for a free worker."""
+WORTH: Final = 1.0
+"""The same when nothing else is left for that worker to fetch."""
+WORTH_ROUGHLY: Final = 0.5
+"""The same, where the server gives no totals: a request in vain costs less time than a chain of unexpected length."""
 
 OUT_OF_ORDER: Final = (
     "The server does not list worklogs in ascending order of date, so they cannot be walked in windows: "
@@ -146,7 +153,7 @@ class Plan(Generic[T]):
         if chain.reached is None and not self._ruler.is_charted(chain.since, chain.until):
             return chain
         piece = CARVE_PAGES * self._page_size
-        if self._paced.items and chain.reached is None and chain.since is not None:
+        if self._paced.per_second and chain.reached is None and chain.since is not None:
             # Nobody has asked it, and since it was cut off more has been learnt.
             chain.remaining = self._paced.per_second * self._ruler.ahead(chain.since, chain.until)
         if chain.remaining is not None and chain.remaining > 1.5 * piece and not chain.doubtful:
@@ -155,7 +162,8 @@ class Plan(Generic[T]):
 
     def _steal(self, weight: float) -> Chain[T] | None:
         """Half of the busiest chain, if that is more than ``weight`` and worth a request."""
-        least = max(2 * weight, 2.0 * self._page_size)
+        pages = WORTH_BUSY if weight else WORTH_ROUGHLY if self._paced.per_second else WORTH
+        least = max(2 * weight, pages * self._page_size)
         for chain in sorted((chain for chain in self.ledger.open if chain.busy), key=_weight, reverse=True):
             if chain.remaining is None or chain.doubtful:
                 continue
@@ -279,8 +287,8 @@ class Plan(Generic[T]):
         else:
             begin = since or self._keys.date_of(page.items[0])
             seconds = (chain.reached - begin).total_seconds()
-            chain.paced = chain.paced.after(len(page.items), seconds, PACE_KEPT)
-            self._paced = self._paced.after(len(page.items), seconds, RUN_PACE_KEPT)
+            chain.paced = chain.paced.after(len(page.items), seconds, PACE_MEMORY)
+            self._paced = self._paced.after(len(page.items), seconds, RUN_PACE_MEMORY)
             chain.remaining = chain.paced.per_second * self._ruler.ahead(chain.reached, chain.until)
 
     def _begin(self) -> None:
