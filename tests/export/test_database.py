@@ -8,13 +8,14 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, TargetBusyError
 from tracket_async.export import database as module
-from tracket_async.export.database import Database, replacing_database
+from tracket_async.export.database import Database, remove, replacing_database
 
 MAKING = (("CREATE TABLE numbers (n BIGINT)", ()), ("INSERT INTO numbers VALUES (?)", (1,)))
 
@@ -206,6 +207,32 @@ def test_a_log_that_closing_could_not_work_in_stays(tmp_path):
     database.close()
     database.close()
     assert log.read_bytes() == b"what was committed"
+
+
+def test_a_database_is_removed_with_its_log_and_the_log_first(tmp_path, monkeypatch):
+    path, log = tmp_path / "d.duckdb", tmp_path / "d.duckdb.wal"
+    opened(path).thing.close()
+    log.write_bytes(b"left")
+
+    def unlink(self, *, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(StorageError, match="cannot remove"):
+            remove(path)
+    order, real = [], Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda self, **settings: (order.append(self), real(self, **settings)))
+    remove(path)
+    assert order == [log, path]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_is_left_of_a_removed_database_is_not_taken_for_that_of_a_new_one(tmp_path):
+    path = tmp_path / "d.duckdb"
+    (tmp_path / "d.duckdb.wal").write_bytes(b"left of something else")
+    with opened(path) as database:
+        assert numbers(database) == [1]
 
 
 def test_an_arrow_table_can_be_read_by_its_name_and_only_within(tmp_path):

@@ -42,6 +42,18 @@ def test_afterwards_it_is_free_and_the_lock_file_gone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_lock_file_is_removed_while_it_is_still_locked(tmp_path, monkeypatch):
+    lock, there, real = WriterLock(tmp_path / "s.duckdb"), [], os.close
+
+    def close(descriptor):
+        there.append(lock.path.exists())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "close", close)
+    lock.close()
+    assert there == [False]
+
+
 def test_a_killed_holder_holds_nothing(tmp_path):
     program = (
         "import os, signal, pathlib; from tracket_async.export.lock import WriterLock; "

@@ -173,8 +173,21 @@ def test_a_meeting_tells_who_was_not_there_between_two_dates(settled, make_workl
 
 
 def test_a_store_that_is_discarded_is_gone(tmp_path, request_2024):
-    Store(tmp_path / "s.duckdb", request=request_2024).discard()
+    store = Store(tmp_path / "s.duckdb", request=request_2024)
+    store.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_discarded_is_free_again(tmp_path, request_2024, monkeypatch):
+    def refuse(_path):
+        raise StorageError("no")
+
+    store = Store(tmp_path / "s.duckdb", request=request_2024)
+    with monkeypatch.context() as patch:
+        patch.setattr("tracket_async.export.store.remove", refuse)
+        with pytest.raises(StorageError):
+            store.discard()
+    Store(tmp_path / "s.duckdb").close()
 
 
 def test_a_second_writer_is_told_who_is_writing(store, request_2024):

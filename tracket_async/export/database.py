@@ -59,6 +59,8 @@ class Database:
             _emptied(self._spill)
         try:
             if not path.exists():
+                # A log without its file is what is left of a database that was being removed.
+                self._log.unlink(missing_ok=True)
                 self._make(making)
             self._connection: Any = self._connect(path)
             self._lay_log()
@@ -216,6 +218,18 @@ def replacing_database(target: Path) -> Generator[Path]:
             sync_folder(target.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Removes a DuckDB file that is closed, and its log, which may be left: closing hides that the disk is full.
+
+    Raises:
+        StorageError: the operating system refuses.
+    """
+    with storage_errors(path, "remove"):
+        # In this order: a file without its log is an older state of it, a log without its file is in the way.
+        path.with_name(path.name + ".wal").unlink(missing_ok=True)
+        path.unlink()
 
 
 def _new_folder(path: Path) -> Path:

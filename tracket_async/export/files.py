@@ -18,10 +18,10 @@ from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export.cells import columns_named
 from tracket_async.export.desk import Desk, Settings, desk
 from tracket_async.export.formats import Format, check_target, write_file
+from tracket_async.export.opening import open_store
 from tracket_async.export.progress import ExportResult
 from tracket_async.export.request import ExportRequest
 from tracket_async.export.run import export
-from tracket_async.export.store import Store
 
 
 def _named(columns: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -79,7 +79,7 @@ async def export_to_files(
         check_target(target, name)
     first = next(iter(files))
     path = first.with_name(first.name + ".resume") if store is None else Path(store)
-    opened = await asyncio.to_thread(Store, path, request=request)
+    opened = await open_store(path, request=request)
     discard = False
     try:
         async with desk(client, opened, settings) as its:

@@ -28,7 +28,7 @@ import attrs
 
 from tracket_async.errors import StoreError
 from tracket_async.export import extras, sql
-from tracket_async.export.database import Database, Statement
+from tracket_async.export.database import Database, Statement, remove
 from tracket_async.export.disk import refuse_link, storage_errors
 from tracket_async.export.lock import WriterLock
 from tracket_async.export.request import ExportRequest
@@ -138,10 +138,11 @@ class Store:
 
     def discard(self) -> None:
         """Closes the store and removes its file."""
-        self.database.close()
-        with storage_errors(self.path, "remove"):
-            self.path.unlink()
-        self._lock.close()
+        try:
+            self.database.close()
+            remove(self.path)
+        finally:
+            self._lock.close()
 
     def fact(self, name: str) -> Any:
         """A fact about the store (any JSON value), None if it is not known."""
