@@ -7,6 +7,8 @@ path accepts: everything here compares what `Reader` says with what `GeneralRead
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import itertools
 import json
 import pickle
 
@@ -16,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.api import v1, v2
-from tracket_async.api.fast import FastReader
+from tracket_async.api.fast import _MANY_DAYS, FastReader, _Days
 from tracket_async.api.general import GeneralReader
 from tracket_async.api.reader import Reader
 from tracket_async.api.request import Response
@@ -264,3 +266,36 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
     assert page.next_cursor == rows.next_cursor == "c"
     assert rows.rows == [attrs.astuple(worklog, recurse=False) for worklog in page.items]
     assert_equal_on(version, body)
+
+
+@pytest.mark.parametrize(
+    "approval",
+    [
+        {"status": "open", "approver": "7"},
+        {"approver": None, "status": "paid"},
+        {"status": "open"},
+        {"status": "open", "approver": {"id": "7"}},
+        {"status": "open", "approver": "7", "note": "later"},
+        "approved",
+        None,
+    ],
+)
+def test_an_approval_in_any_form_takes_the_fast_path_the_likeliest_or_not(approval):
+    _, general, fast = READERS["2.0"]
+    body = json.dumps({"items": [{**SAMPLE["2.0"], "approval": approval}, SAMPLE["2.0"]]}).encode()
+    assert repr(fast.models(body).entries) == repr(general.page(Response(status=200, headers={}, body=body)).worklogs)
+    assert len(fast.rows(body).entries) == 2
+    assert_equal_on("2.0", body)
+
+
+def test_days_are_remembered_and_not_for_ever():
+    days = _Days()
+    texts = [str(day) for day in itertools.islice(map(dt.date.fromordinal, itertools.count(700_000)), _MANY_DAYS + 1)]
+    for text in texts[:-1]:
+        assert days[text] == dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+    assert len(days) == _MANY_DAYS
+    assert days[texts[0]] is days[texts[0]]
+    assert days[texts[-1]].date() == dt.date.fromisoformat(texts[-1])
+    assert len(days) == 1
+    with pytest.raises(ValueError, match="tomorrow"):
+        days["tomorrow"]

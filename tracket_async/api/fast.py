@@ -29,9 +29,21 @@ from tracket_async.api.decode import FAILURES
 from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, OBJECT, STATUS, STATUSES, Kind, Layout, leaf
 from tracket_async.models import Worklog
 
+_MANY_DAYS: Final = 4096
+
 
 class _Unusual(ValueError):  # noqa: N818 - it never leaves this file
     """Well-formed, and for the general path to judge."""
+
+
+class _Days(dict[str, dt.datetime]):
+    """The moments of days that were met lately; to ask a dict costs half of what to call a function does."""
+
+    def __missing__(self, text: str) -> dt.datetime:
+        if len(self) >= _MANY_DAYS:
+            self.clear()
+        moment = self[text] = read_day(text)
+        return moment
 
 
 class _Thawed:
@@ -61,44 +73,62 @@ class FastReader:
     """Reads the bodies of one layout; every method gives None of a body that it declines."""
 
     def __init__(self, layout: Layout) -> None:
-        worklog = _worklog_struct(layout)
-        self._worklog = msgspec.json.Decoder(worklog)
-        self._page: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_page_struct(layout, worklog))
-        self._to_models = _generate(layout, _end_with_model)
-        self._to_rows = _generate(layout, _end_with_row)
+        # What has another form than the likeliest is declined at its first worklog, so that asking twice costs little.
+        self._forms = [
+            _Form(layout, likeliest=likeliest) for likeliest in ((True, False) if layout.splits else (False,))
+        ]
 
     def models(self, body: bytes) -> FastPage | None:
         """A page as models."""
-        return self._read(body, self._to_models)
+        return next(filter(None, (form.page(body, form.to_models) for form in self._forms)), None)
 
     def rows(self, body: bytes) -> FastPage | None:
         """A page as tuples in the order of `Worklog`'s attributes."""
-        return self._read(body, self._to_rows)
+        return next(filter(None, (form.page(body, form.to_rows) for form in self._forms)), None)
 
     def worklog(self, body: bytes) -> Worklog | None:
         """One worklog."""
-        try:
-            made: list[Worklog] = self._to_models([self._worklog.decode(body)])
-        except FAILURES:
-            return None
-        return made[0]
+        return next(filter(None, (form.worklog(body) for form in self._forms)), None)
 
-    def _read(self, body: bytes, convert: Callable[[list[Any]], list[Any]]) -> FastPage | None:
+
+class _Form:
+    """One form of the bodies of a layout; every method gives None of a body that has another.
+
+    Args:
+        layout: the layout.
+        likeliest: the objects that the layout splits have exactly the members that its names say. False: any.
+    """
+
+    def __init__(self, layout: Layout, *, likeliest: bool) -> None:
+        worklog = _worklog_struct(layout, likeliest=likeliest)
+        self._worklog = msgspec.json.Decoder(worklog)
+        self._page: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_page_struct(layout, worklog))
+        self.to_models = _generate(layout, _end_with_model, likeliest=likeliest)
+        self.to_rows = _generate(layout, _end_with_row, likeliest=likeliest)
+
+    def page(self, body: bytes, convert: Callable[[list[Any]], list[Any]]) -> FastPage | None:
         try:
             page = self._page.decode(body)
             return FastPage(convert(page.items), page.cursor, page.links, page.total)
         except FAILURES:
             return None
 
+    def worklog(self, body: bytes) -> Worklog | None:
+        try:
+            made: list[Worklog] = self.to_models([self._worklog.decode(body)])
+        except FAILURES:
+            return None
+        return made[0]
 
-def _worklog_struct(layout: Layout) -> type[msgspec.Struct]:
+
+def _worklog_struct(layout: Layout, *, likeliest: bool) -> type[msgspec.Struct]:
     """The Struct of a worklog: a field for each of its members, m0, m1... in the layout's order."""
     fields: list[Any] = []
     for index, (member, attributes) in enumerate(layout.groups.items()):
         attribute = ATTRIBUTES[attributes[0]]
         kind = OBJECT if len(attributes) > 1 else layout.kinds[attribute.name]
         if member in layout.splits:
-            fields.append((f"m{index}", Any, None))
+            fields.append((f"m{index}", _part_struct(layout, attributes) | None if likeliest else Any, None))
         elif kind is not OBJECT and attribute.default is attrs.NOTHING:
             fields.append((f"m{index}", kind.wire_type))
         else:
@@ -106,6 +136,13 @@ def _worklog_struct(layout: Layout) -> type[msgspec.Struct]:
     names = {f"m{index}": member for index, member in enumerate(layout.groups)}
     # Nothing that comes out of JSON can hold itself, so the garbage collector need not follow these.
     return msgspec.defstruct("WireWorklog", fields, rename=names, gc=False)
+
+
+def _part_struct(layout: Layout, attributes: tuple[str, ...]) -> Any:
+    """The Struct of an object inside a worklog: a field for each of these attributes, by its name, and nothing else."""
+    fields: list[Any] = [(name, layout.kinds[name].wire_type | None) for name in attributes]
+    names = {name: leaf(layout.names[name]) for name in attributes}
+    return msgspec.defstruct("WirePart", fields, rename=names, forbid_unknown_fields=True, gc=False)
 
 
 def _page_struct(layout: Layout, worklog: type[msgspec.Struct]) -> type[msgspec.Struct]:
@@ -140,7 +177,7 @@ class _Step:
 _AS_IT_IS: Final = _Step()
 _STEPS: Final[Mapping[Kind, _Step]] = {
     MOMENT: _Step(unless="{0} is None or {0}.tzinfo is UTC", result="in_utc({0})"),
-    DAY: _Step(result="read_day({0})"),
+    DAY: _Step(result="days[{0}]"),
     STATUS: _Step(result="known_status({0}, {0})"),
 }
 
@@ -155,7 +192,7 @@ def _end_with_row(values: Mapping[str, str]) -> list[str]:
 
 
 def _generate(
-    layout: Layout, end: Callable[[Mapping[str, str]], list[str]]
+    layout: Layout, end: Callable[[Mapping[str, str]], list[str]], *, likeliest: bool
 ) -> Callable[[list[msgspec.Struct]], list[Any]]:
     """A function from the Structs of a page's worklogs to what ``end`` makes of each."""
     scope: dict[str, Any] = {
@@ -164,7 +201,7 @@ def _generate(
         "Unusual": _Unusual,
         "UTC": dt.UTC,
         "in_utc": in_utc,
-        "read_day": read_day,
+        "days": _Days(),
         "known_status": STATUSES.get,
         **{f"split_{member}": split for member, split in layout.splits.items()},
     }
@@ -172,11 +209,12 @@ def _generate(
     lines: list[str] = []
     for index, (member, attributes) in enumerate(layout.groups.items()):
         source = f"struct.m{index}"
-        lines += _take_apart(layout, member, attributes, source)
+        known = likeliest and member in layout.splits
+        lines += _read_part(member, attributes, source) if known else _take_apart(layout, member, attributes, source)
         for name in attributes:
             kind = layout.kinds[name]
             step = _STEPS.get(kind, _AS_IT_IS)
-            if kind != OBJECT and len(attributes) > 1:
+            if kind != OBJECT and len(attributes) > 1 and not known:
                 # The Struct has not looked at what is inside an object.
                 lines.append(f"if {name} is not None and type({name}) is not {kind.wire_type.__name__}: raise Unusual")
             if step.unless:
@@ -197,6 +235,16 @@ def _generate(
     )
     exec(compile(source, f"<tracket_async: fast path of API {layout.version}>", "exec"), scope)  # noqa: S102 - made of this package's own names; attrs and cattrs do the same
     return scope["take_apart"]  # type: ignore[no-any-return]
+
+
+def _read_part(member: str, attributes: tuple[str, ...], source: str) -> list[str]:
+    """Statements that give each attribute of a Struct inside a Struct its name."""
+    return [
+        f"part = {source}",
+        f"if part is None: {', '.join(attributes)} = split_{member}(None)",
+        "else:",
+        *(f"    {name} = part.{name}" for name in attributes),
+    ]
 
 
 def _take_apart(layout: Layout, member: str, attributes: tuple[str, ...], source: str) -> list[str]:
