@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import io
 import sys
@@ -153,6 +154,20 @@ def impatient(monkeypatch):
     """Commands repeat what fails as often as always, but at once."""
     at_once = RetryPolicy(base=0, base_when_limited=0, jitter=0)
     monkeypatch.setattr(TracketClient, "from_env", functools.partial(TracketClient.from_env, retry=at_once))
+
+
+@pytest.fixture
+def no_extra(monkeypatch):
+    """``with no_extra(): ...``: DuckDB and pyarrow are not installed."""
+
+    @contextlib.contextmanager
+    def without():
+        with monkeypatch.context() as patched:
+            for name in ("duckdb", "pyarrow", "pyarrow.parquet"):
+                patched.setitem(sys.modules, name, None)
+            yield
+
+    return without
 
 
 @pytest.fixture

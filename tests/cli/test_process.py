@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -42,18 +43,79 @@ def slow(serve):
 )
 @pytest.mark.parametrize("debug", [(), ("--debug",)])
 @pytest.mark.usefixtures("slow")
-def test_an_interrupted_export_says_so_in_one_line_and_leaves_nothing(tmp_path, number, code, line, debug):
-    path = tmp_path / "out.ndjson"
-    with started("export", "-o", str(path), "--concurrency=1", "--progress=json", *debug) as process:
+def test_an_interrupted_export_says_so_and_how_to_go_on(tmp_path, number, code, line, debug):
+    path = tmp_path / "it's out.ndjson"
+    arguments = ("export", "-o", str(path), "--concurrency=1", "--progress=json", *debug)
+    with started(*arguments) as process:
         process.stderr.readline()  # the first line of progress: it is at work
         process.send_signal(number)
         out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == code
     assert out == b""
-    assert err.decode().endswith(line)
-    if not debug:
-        assert err.count(b"\n") == 2  # the end of the progress, and the line
-    assert list(tmp_path.iterdir()) == []
+    *_, said, how = err.decode().splitlines(keepends=True)
+    assert said == line
+    kept, _, command = how.partition(". To go on: ")
+    assert kept == f"What was fetched is kept in {path}.resume"
+    assert shlex.split(command) == ["tracket", *arguments]
+    assert [one.name for one in tmp_path.iterdir()] == [f"{path.name}.resume"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+def test_an_export_that_was_ended_goes_on_and_makes_the_same_files(serve, tmp_path, api, number):
+    serve(api, sample=1200, latency=0.05)
+    folders = [tmp_path / "whole", tmp_path / "ended"]
+    for folder in folders:
+        folder.mkdir()
+    made = [[argument for name in NAMES for argument in ("-o", str(folder / name))] for folder in folders]
+    with started("export", *made[0]) as process:
+        _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, err
+    command = ("export", *made[1], "--concurrency=2", "--progress=json")
+    with started(*command) as process:
+        process.stderr.readline()
+        process.stderr.readline()  # a second later, worklogs have come
+        process.send_signal(number)
+        process.communicate(timeout=LIMIT)
+    assert process.returncode not in {0, 1}
+    assert not {path.name for path in folders[1].iterdir()} & set(NAMES)
+    with started(*command) as process:
+        _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, err
+    if number != signal.SIGKILL:  # it had no time to keep what had come since it last did
+        assert b" of them were there from before; " in err
+    assert {path.name for path in folders[1].iterdir()} == set(NAMES)
+    for name in NAMES:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+NAMES = ("out.ndjson", "out.csv", "out.parquet")
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_second_export_to_the_same_file_ends_at_once_and_says_who_is_at_it(tmp_path):
+    command = ("export", "-o", str(tmp_path / "out.csv"), "--concurrency=1", "--progress=json")
+    with started(*command) as first:
+        first.stderr.readline()
+        with started(*command) as second:
+            _, err = second.communicate(timeout=LIMIT)
+        assert second.returncode == 1
+        assert f"is being written by process {first.pid} on ".encode() in err
+        assert err.count(b"\n") == 1  # and no word of how to go on: it would meet the same
+        assert first.poll() is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells who is whose child")
+def test_the_emulator_of_a_demo_that_is_killed_ends_by_itself(tmp_path):
+    with started("demo", "--worklogs=20000", "--concurrency=1", "--folder", str(tmp_path)) as process:
+        process.stderr.readline()
+        assert b"It listens on" in process.stderr.readline()
+        (emulator,) = children(process.pid)
+        watched = os.pidfd_open(emulator)
+        process.kill()
+        ended, _, _ = select.select([watched], [], [], LIMIT)
+        os.close(watched)
+    assert ended
 
 
 def children(pid):

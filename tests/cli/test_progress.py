@@ -63,9 +63,9 @@ def test_a_bar_shows_its_rate_per_second(terminal):
     terminal("stderr")
     with progress.meter("auto", "Exporting") as meter:
         task = meter._progress.tasks[0]
-        assert progress._Rate().render(task).plain == ""
+        assert progress.Rate().render(task).plain == ""
         task.finished_speed = 1234.5
-        assert progress._Rate().render(task).plain == "1,234/s"
+        assert progress.Rate().render(task).plain == "1,234/s"
 
 
 def said(capsys):

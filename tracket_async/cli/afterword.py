@@ -54,6 +54,6 @@ def keeping(store: Path) -> Generator[None]:
 
 def words(invocation: Invocation) -> str | None:
     """The line that says how to go on, None when nothing was left."""
-    if invocation.kept is None:
+    if invocation.kept is None or not invocation.kept.exists():
         return None
     return f"What was fetched is kept in {invocation.kept}. To go on: {shlex.join(('tracket', *invocation.arguments))}"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
-from tracket_async.cli import demo, export, importing, reads, writes
+from tracket_async.cli import demo, export, importing, reads, sync, writes
 
 HELP: Final = """Tracket, the time tracking of monday.com teams, from the command line.
 
@@ -36,6 +36,7 @@ def emulator(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, met
 COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     ("demo", demo.demo),
     ("export", export.export),
+    ("sync", sync.sync),
     ("import", importing.import_worklogs),
     ("list", reads.list_worklogs),
     ("get", reads.get),

@@ -6,8 +6,11 @@ Nothing leaves the machine, and nothing is needed beforehand: no account, no tok
 from __future__ import annotations
 
 import contextlib
+import json
+import shlex
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,17 +18,28 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from tracket_async.cli import output, target
-from tracket_async.cli.export import CONCURRENCY, copy, rendering, tell
-from tracket_async.cli.progress import meter
+from tracket_async.cli import outcome, output, storing, target
+from tracket_async.cli.choosing import STREAMED, Format
+from tracket_async.cli.export import CONCURRENCY
 from tracket_async.cli.server import emulator
+from tracket_async.cli.streaming import copy, rendering
 from tracket_async.cli.summary import Summary
+from tracket_async.cli.watching import Watch, watching
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, UsageError
+from tracket_async.export.files import Layout
+from tracket_async.export.progress import ExportResult
+from tracket_async.export.run import request_of
+from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
 
 WORKLOGS: Final = 20_000
 FOLDER: Final = Path("tracket-demo")
+FORMATS: Final[tuple[Format, ...]] = ("parquet", "csv", "ndjson")
+SUMS: Final = """
+SELECT strftime(date, '%Y-%m') AS month, category_id, list(DISTINCT user_id), count(*), sum(minutes)
+FROM worklogs GROUP BY month, category_id ORDER BY month, category_id"""
+HOURS: Final = "user_id, sum(minutes) / 60 AS hours"
 WIDEST: Final = 100
 """Columns of the summary at most: longer bars say nothing more."""
 
@@ -66,16 +80,55 @@ async def demo(
 
 
 async def _export(client: TracketClient, folder: Path, concurrency: int) -> Summary:
-    started = time.monotonic()
+    without, started = storing.hindrance(), time.monotonic()
+    files: dict[Path, Format] = {folder / f"worklogs.{name}": name for name in FORMATS}
+    if without is not None:
+        output.note(f"There will be no Parquet file, because {without}")
+        files = {path: named for path, named in files.items() if named in STREAMED}
+    async with watching("auto", client.statistics) as watch:
+        if without is None:
+            summary, result = await _through_store(client, files, watch, concurrency)
+        else:
+            summary, result = await _streamed(client, files, watch, concurrency), None
+    seconds = time.monotonic() - started
+    output.note(outcome.exported(summary.worklogs, summary.hours, seconds, files=files, result=result))
+    return summary
+
+
+async def _through_store(
+    client: TracketClient, files: Mapping[Path, Format], watch: Watch, concurrency: int
+) -> tuple[Summary, ExportResult]:
+    # Not beside the files: the next demo has another emulator, so it could not go on with what is left of this one.
+    with tempfile.TemporaryDirectory(prefix="tracket-") as elsewhere:
+        done = await storing.export_files(
+            client,
+            files,
+            request_of(client),
+            watch,
+            store=Path(elsewhere, "store.duckdb"),
+            layout=Layout(),
+            concurrency=concurrency,
+            read=summary_of,
+        )
+    return done.read, done.result
+
+
+async def _streamed(client: TracketClient, files: Mapping[Path, Format], watch: Watch, concurrency: int) -> Summary:
     summary = Summary()
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(target.File(folder / f"worklogs.{format}")), rendering(format))
-            for format in ("ndjson", "csv")  # noqa: A001 - the word that people use
+            (stack.enter_context(target.File(path)), rendering(STREAMED[named], Layout()))
+            for path, named in files.items()
         ]
-        shown = stack.enter_context(meter("auto", "Exporting"))
-        await copy(client, WorklogFilter(), sinks, summary, concurrency=concurrency, meter=shown)
-    tell(summary, str(folder), time.monotonic() - started)
+        await copy(client, WorklogFilter(), sinks, summary, watch, concurrency=concurrency)
+    return summary
+
+
+def summary_of(store: Store) -> Summary:
+    """What the worklogs in a store say about the people who wrote them."""
+    summary = Summary()
+    for row in store.database.rows(SUMS):
+        summary.add_group(*row)
     return summary
 
 
@@ -96,8 +149,11 @@ def _mark() -> str:
 
 def _next(folder: Path, worklogs: int) -> Iterable[str]:
     settings = folder / "emulator.env"
-    yield f"Written: {folder / 'worklogs.ndjson'}, {folder / 'worklogs.csv'}"
-    yield ""
+    if (parquet := folder / "worklogs.parquet").exists():
+        question = f"duckdb.read_parquet({json.dumps(str(parquet))}).aggregate({json.dumps(HOURS)})"
+        yield "To ask the Parquet file who worked how long:"
+        yield f"  python -c {shlex.quote(f'import duckdb; print({question})')}"
+        yield ""
     yield "To go on, start the emulator yourself, and leave it running:"
     yield f"  tracket emulator --sample {worklogs} --env-file {settings}"
     yield "and in another terminal:"
@@ -105,4 +161,5 @@ def _next(folder: Path, worklogs: int) -> Iterable[str]:
     yield f"  tracket categories --env-file {settings}"
     yield f"  tracket create --env-file {settings} --item 1 --user 1 --date 2024-05-20 --minutes 90"
     yield f"  tracket export --env-file {settings} --since 2024-01-01 --output since.csv"
+    yield f"  tracket sync {folder / 'company.duckdb'} --env-file {settings}"
     yield "With the client id, client secret and account id of your own Tracket in such a file, they read that instead."

@@ -1,6 +1,7 @@
 """From arguments to an exit code: the one place of the command line that catches everything.
 
-Whatever goes wrong is one line on standard error that says what to do (with ``--debug`` the traceback comes before it).
+Whatever goes wrong is one line on standard error that says what to do (with ``--debug`` the traceback comes before it),
+and a second one where there is something to go on with.
 A reader of our output that has gone away (``tracket list | head``) is no error worth a word.
 """
 
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Container, Sequence
 from typing import Final
 
+from tracket_async.cli import afterword
 from tracket_async.cli.exits import ExitCode, describe, exit_code, one_line
 from tracket_async.errors import UsageError
 
@@ -34,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code; ``tracket_async.cli.exits`` has the table.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    invocation = afterword.begin(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A description in any script must not become a UnicodeEncodeError in a locale without it.
@@ -43,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
-            return _failed(error, arguments)
+            return _failed(error, invocation)
         sys.stderr.write(f"{NOT_INSTALLED}\n")
         return ExitCode.USAGE
     # A program's outermost frame: whatever arrives here would otherwise be a traceback on the user's terminal.
     except BaseException as error:  # noqa: BLE001
-        return _failed(error, arguments)
+        return _failed(error, invocation)
     return code
 
 
@@ -81,16 +84,18 @@ def _hint(arguments: list[str], commands: Container[str]) -> str:
     return f"See tracket {arguments[0]} --help" if arguments[0] in commands else "See tracket --help"
 
 
-def _failed(error: BaseException, arguments: list[str]) -> int:
+def _failed(error: BaseException, invocation: afterword.Invocation) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.INCOMPLETE
     _let_go_of_output()
     if type(error) is BrokenPipeError:
         return ExitCode.INCOMPLETE
-    if "--debug" in arguments:
+    if "--debug" in invocation.arguments:
         traceback.print_exception(error, file=sys.stderr)
     with contextlib.suppress(OSError):
         sys.stderr.write(f"tracket: {describe(error)}\n")
+        if (words := afterword.words(invocation)) is not None:
+            sys.stderr.write(f"{words}\n")
         sys.stderr.flush()
     return exit_code(error)
 

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from tracket_async.cli import output
 from tracket_async.cli.arguments import EVERYTHING, Id, Json, Selection, named_columns
-from tracket_async.cli.export import batches
 from tracket_async.cli.settings import DEFAULT, Connection
+from tracket_async.cli.streaming import batches
 from tracket_async.client import TracketClient
 from tracket_async.errors import UsageError
 from tracket_async.export import cells

@@ -1,6 +1,7 @@
 """An emulator in a process of its own, for as long as a ``with`` lasts.
 
-The process has its own session, so that Ctrl-C reaches only us, and we end it whatever happens to us.
+The process has its own session, so that Ctrl-C reaches only us, and we end it whatever happens to us. If we are killed,
+it notices that its standard input has ended (`emulating`).
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ async def emulator(*arguments: str) -> AsyncGenerator[dict[str, str]]:
         settings = Path(folder, "emulator.env")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "tracket_async.emulator", "--port", "0", "--env-file", str(settings), *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
+            *("-m", "tracket_async.cli.emulating", "--port", "0", "--env-file", str(settings), *arguments),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=complaints,
             start_new_session=True,

@@ -53,9 +53,18 @@ class Summary(Tally):
             self.people.add(worklog.user_id)
             together[worklog.date.year, worklog.date.month, worklog.category_id].append(worklog.minutes)
         for (year, month, category), minutes in together.items():
-            total = math.fsum(minutes)
-            self.months[f"{year:04}-{month:02}"] += total  # type: ignore[assignment]
-            self.categories[category] += total  # type: ignore[assignment]
+            self._spread(f"{year:04}-{month:02}", category, math.fsum(minutes))
+
+    def add_group(self, month: str, category: str | None, people: Iterable[str], worklogs: int, minutes: float) -> None:
+        """Count worklogs of one month (``YYYY-MM``) and category that somebody else has added up."""
+        self.worklogs += worklogs
+        self.minutes += minutes
+        self.people.update(people)
+        self._spread(month, category, minutes)
+
+    def _spread(self, month: str, category: str | None, minutes: float) -> None:
+        self.months[month] += minutes  # type: ignore[assignment]
+        self.categories[category] += minutes  # type: ignore[assignment]
 
     def lines(self, names: Mapping[str, str | None], *, width: int, mark: str) -> Iterator[str]:
         """The summary for people.

@@ -72,7 +72,7 @@ class Watch:
             self.report(attrs.evolve(self.last, retries=now.retries, paused_for=now.paused_for))
 
     def finish(self, done: int) -> None:
-        """All of it: so many worklogs. (The last of the others may have been too quick to be told.)"""
+        """All of it: so many worklogs; the last reports may have been too quick to be told."""
         if self.last is not None:
             self.report(attrs.evolve(self.last, done=done, active=0, waiting=None))
 
@@ -81,8 +81,8 @@ class JsonLines:
     """One JSON object a line, at most one a second and one for each new stage, and one at the end.
 
     ``event`` is ``"progress"`` or ``"end"``; ``stage``, ``done``, ``resumed``, ``total`` (null: unknown), ``reached``,
-    ``active``, ``retries``, ``paused_for``, ``waiting`` and ``single_chain`` are those of `Progress`; ``seconds`` is the
-    time since the start, ``rate`` the worklogs a second of this stage (null before there is any).
+    ``active``, ``retries``, ``paused_for``, ``waiting`` and ``single_chain`` are those of `Progress`; ``seconds`` is
+    the time since the start, ``rate`` the worklogs a second of this stage (null before there is any).
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -129,7 +129,7 @@ class Bar:
 
     def show(self, progress: Progress) -> None:
         """Move the bar; a new stage begins a new bar in its place."""
-        fields = {
+        fields: dict[str, Any] = {
             "reached": "" if progress.reached is None else f"{progress.reached:%Y-%m-%d}",
             "details": details(progress),
         }
