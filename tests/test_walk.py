@@ -110,6 +110,20 @@ async def test_exactly_so_many_pages_are_read_ahead_of_the_one_in_use(read_ahead
         assert len(server.asked) == asked + 1
 
 
+async def test_the_next_page_is_asked_for_before_a_loop_body_that_never_awaits():
+    """Whoever waits for a page and then keeps the event loop busy has the page after it on its way meanwhile."""
+    server = Server(4)
+
+    async def fetch(cursor):
+        page = await server(cursor)
+        await asyncio.sleep(0)
+        return page
+
+    async with aclosing(Walk(fetch).pages()) as pages:
+        asked = [(page.next_cursor, server.asked[-1]) async for page in pages]
+    assert asked == [("1", "1"), ("2", "2"), ("3", "3"), (None, "3")]
+
+
 async def test_a_negative_read_ahead_is_refused():
     with pytest.raises(ValueError, match="read_ahead"):
         Walk(Server(1), read_ahead=-1)

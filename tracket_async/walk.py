@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import operator
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -94,6 +95,45 @@ def is_ascending(dates: Sequence[dt.datetime]) -> bool:
     return all(map(operator.le, dates, dates[1:]))
 
 
+class _Handover:
+    """Between the reader and whoever iterates: pages, in their order, and then how the reading ended.
+
+    A page that is already being waited for is in use the moment it comes. So the next one is asked for before its loop
+    body runs, which may well keep the event loop to itself.
+
+    Args:
+        capacity: so many pages may lie here; with them, there is no `room`.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._lying: deque[Page | BaseException | None] = deque()
+        self._taker: asyncio.Future[Page | BaseException | None] | None = None
+        self._giver: asyncio.Future[None] | None = None
+
+    def give(self, came: Page | BaseException | None) -> None:
+        """A page, or the error or None that there is no other."""
+        if self._taker is None or self._taker.done():
+            self._lying.append(came)
+        else:
+            self._taker.set_result(came)
+
+    async def room(self) -> None:
+        """Until another page may be asked for."""
+        if len(self._lying) >= self._capacity:
+            self._giver = asyncio.get_running_loop().create_future()
+            await self._giver
+
+    async def take(self) -> Page | BaseException | None:
+        """What comes next."""
+        if not self._lying:
+            self._taker = asyncio.get_running_loop().create_future()
+            return await self._taker
+        if self._giver is not None and not self._giver.done():
+            self._giver.set_result(None)
+        return self._lying.popleft()
+
+
 class Walk:
     """A list of worklogs, page by page: await it for its first page, iterate it for every worklog.
 
@@ -154,12 +194,10 @@ class Walk:
                 async for page in read:
                     yield page
             return
-        room = asyncio.Semaphore(self._read_ahead)
-        ready: asyncio.Queue[Page | BaseException | None] = asyncio.Queue()
-        reader = asyncio.create_task(self._read_into(ready, room, cursor))
+        handover = _Handover(self._read_ahead)
+        reader = asyncio.create_task(self._read_into(handover, cursor))
         try:
-            while (came := await ready.get()) is not None:
-                room.release()
+            while (came := await handover.take()) is not None:
                 if isinstance(came, BaseException):
                     raise came
                 yield came
@@ -170,23 +208,20 @@ class Walk:
     async def _first(self) -> Page:
         return self._kept(await self._fetch(None))
 
-    async def _read_into(
-        self, ready: asyncio.Queue[Page | BaseException | None], room: asyncio.Semaphore, cursor: str | None
-    ) -> None:
-        """The reader task: its pages, then how it ended, go into the queue."""
+    async def _read_into(self, handover: _Handover, cursor: str | None) -> None:
+        """The reader task: its pages, then how it ended, are handed over."""
         try:
-            await room.acquire()
             async with aclosing(self._read(cursor)) as read:
                 async for page in read:
-                    ready.put_nowait(page)
-                    await room.acquire()
+                    handover.give(page)
+                    await handover.room()
         except BaseException as error:
-            # Whoever iterates waits for the queue alone, so even a cancellation has to reach it there.
-            ready.put_nowait(error)
+            # Whoever iterates waits for the handover alone, so even a cancellation has to reach it there.
+            handover.give(error)
             if not isinstance(error, Exception):
                 raise
         else:
-            ready.put_nowait(None)
+            handover.give(None)
 
     async def _read(self, cursor: str | None) -> AsyncGenerator[Page]:
         guard = CursorGuard(cursor)

@@ -63,7 +63,7 @@ class Address:
         """The URL of a request: a path that is already quoted, a query that is not."""
         text = f"{self.origin}{self.prefix}{path}"
         if query:
-            text += "?" + "&".join([f"{_name(name)}={quote_plus(value)}" for name, value in query])
+            text += "?" + "&".join(map(_quoted, query))
         return URL(text, encoded=True)
 
 
@@ -77,9 +77,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-@functools.lru_cache(maxsize=64)
-def _name(name: str) -> str:
-    return quote_plus(name)
+@functools.lru_cache(maxsize=64)  # of a walk's pages, only the cursors differ
+def _quoted(pair: tuple[str, str]) -> str:
+    return "=".join(map(quote_plus, pair))
 
 
 def _origin(scheme: str, host: str, port: int | None) -> str:
