@@ -20,6 +20,7 @@ Format = Literal["ndjson", "csv", "ids"]
 
 SUFFIXES: Final[Mapping[str, Format]] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
 
+NOT_TEXT: Final = "it is not UTF-8 text"
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -88,6 +89,8 @@ def _ndjson(lines: Iterable[bytes], layout: Layout) -> Iterator[Record | BadLine
             yield _record(number, zip(names, found.values(), strict=True), FROM_JSON)
         except RecursionError:
             yield BadLine(number, "it is nested too deeply")
+        except UnicodeDecodeError:
+            yield BadLine(number, NOT_TEXT)
         except msgspec.DecodeError as error:
             yield BadLine(number, f"it is not JSON: {error}")
         except ValueError as error:
@@ -106,7 +109,7 @@ def _ids(lines: Iterable[bytes], _layout: Layout) -> Iterator[Record | BadLine]:
         try:
             text = line.decode().strip()
         except UnicodeDecodeError:
-            yield BadLine(number, "it is not UTF-8 text")
+            yield BadLine(number, NOT_TEXT)
             continue
         if text:
             yield Record(number, {"id": text})
@@ -128,7 +131,7 @@ class _Texts:
         try:
             return line.decode()
         except UnicodeDecodeError:
-            raise ValueError("it is not UTF-8 text") from None
+            raise ValueError(NOT_TEXT) from None
 
 
 def _csv(lines: Iterable[bytes], layout: Layout) -> Iterator[Record | BadLine]:

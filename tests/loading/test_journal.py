@@ -1,0 +1,217 @@
+"""The journal of an import."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import stat
+
+import msgspec
+import pytest
+
+from tracket_async.errors import StorageError, StoreError, TargetBusyError
+from tracket_async.loading.history import Sending, State
+from tracket_async.loading.journal import Header, Journal, beside, past
+
+NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
+HEADER = Header(size=3, sha256="abc", format="csv", raw=False, api="2.0", base_url="https://tracket.example/prefix")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "file.csv.tracket-journal"
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+async def filled(path):
+    async with Journal(path, HEADER) as journal:
+        for line in (1, 2, 3, 4):
+            await journal.intend(line, NOON, -0.25)
+        journal.ok(1, "w1")
+        journal.failed(2, "no")
+        journal.ambiguous(3, "who knows", ["w8", "w9"])
+    return path.read_bytes()
+
+
+def test_it_lies_beside_the_file(tmp_path):
+    assert beside(tmp_path / "file.csv") == tmp_path / "file.csv.tracket-journal"
+
+
+async def test_it_is_lines_of_json_that_people_can_read(path):
+    await filled(path)
+    header, *entries = lines(path)
+    assert header == {
+        "journal": "tracket import",
+        "schema": 1,
+        "size": 3,
+        "sha256": "abc",
+        "format": "csv",
+        "raw": False,
+        "api": "2.0",
+        "base_url": "https://tracket.example/prefix",
+    }
+    assert entries == [
+        {"line": 1, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
+        {"line": 2, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
+        {"line": 3, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
+        {"line": 4, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
+        {"line": 1, "ok": "w1"},
+        {"line": 2, "failed": "no"},
+        {"line": 3, "ambiguous": "who knows", "candidates": ["w8", "w9"]},
+    ]
+
+
+async def test_the_next_one_goes_on(path):
+    before = await filled(path)
+    async with Journal(path, HEADER) as journal:
+        assert [journal.history.of(line) for line in range(1, 6)] == [
+            State.OK,
+            State.FAILED,
+            State.AMBIGUOUS,
+            State.SENT,
+            State.NOTHING,
+        ]
+        assert journal.history.doubts == {3: Sending(NOON, -0.25), 4: Sending(NOON, -0.25)}
+        journal.ok(4, "w4")
+        assert journal.history.of(4) is State.OK
+    assert path.read_bytes() == before + b'{"line":4,"ok":"w4"}\n'
+
+
+async def test_an_intention_is_on_the_disk_when_it_returns(path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(path.read_bytes()), fsync(descriptor)))
+    async with Journal(path, HEADER) as journal:
+        await journal.intend(1, NOON, None)
+        assert synced[-1].endswith(b'{"line":1,"sent":"2024-06-01T12:00:00Z"}\n')
+        journal.ok(1, "w1")
+        assert not synced[-1].endswith(b'"w1"}\n')
+    assert synced[-1].endswith(b'"w1"}\n')
+
+
+async def test_it_is_private_whatever_it_was_before(path):
+    await filled(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o666)
+    async with Journal(path, HEADER):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+async def test_a_second_process_is_told_who_has_it(path):
+    async with Journal(path, HEADER):
+        with pytest.raises(TargetBusyError, match=rf"is being written by process {os.getpid()} on "):
+            Journal(path, HEADER)
+    async with Journal(path, HEADER):
+        pass
+
+
+async def test_a_link_is_not_followed(path, tmp_path):
+    (tmp_path / "elsewhere").write_bytes(b"mine")
+    path.symlink_to(tmp_path / "elsewhere")
+    for make in (Journal, past):
+        with pytest.raises(StorageError, match="is a symbolic link, which is not followed"):
+            make(path, HEADER)
+    assert (tmp_path / "elsewhere").read_bytes() == b"mine"
+
+
+async def test_a_link_that_comes_at_the_last_moment_is_not_followed_either(path, tmp_path, monkeypatch):
+    path.symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr("tracket_async.loading.journal.refuse_link", lambda _path: None)
+    for make in (Journal, past):
+        with pytest.raises(StorageError, match="symbolic link"):
+            make(path, HEADER)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+async def test_a_line_that_was_not_finished_is_cut_off_wherever_it_was_cut(path):
+    whole = await filled(path)
+    header = whole.index(b"\n") + 1
+    last = whole[:-1].rindex(b"\n") + 1
+    for end in [*range(0, header, 9), header - 1, *range(last, len(whole))]:
+        path.write_bytes(whole[:end])
+        kept = 0 if end < header else last
+        assert past(path, HEADER).counts[State.OK] == (1 if kept else 0)
+        assert path.read_bytes() == whole[:end]  # a look changes nothing
+        async with Journal(path, HEADER) as journal:
+            journal.ok(9, "w9")
+        assert path.read_bytes() == (whole[:kept] or whole[:header]) + b'{"line":9,"ok":"w9"}\n'
+
+
+@pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b'{"size": 3}\n', b"\0" * 5, b"{}"])
+async def test_a_file_that_is_no_journal_is_left_alone(path, content):
+    path.write_bytes(content)
+    for make in (Journal, past):
+        with pytest.raises(StoreError, match=r"is not a journal of tracket import. Give another place with --journal"):
+            make(path, HEADER)
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]  # nor is the lock left
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\0\0\0\n", b"{}\n", b'{"line":1,"who":"x"}\n', b"\xff\n", b'{"line":"1","ok":"x"}\n']
+)
+async def test_damage_in_the_middle_is_told_with_its_line(path, damage):
+    whole = await filled(path)
+    path.write_bytes(whole + damage + b'{"line":4,"ok":"w4"}\n')
+    for make in (Journal, past):
+        with pytest.raises(StoreError, match=r"is damaged at line 9, so nobody knows which rows were sent"):
+            make(path, HEADER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"size": 4}, "the file was changed since"),
+        ({"sha256": "abd"}, "the file was changed since"),
+        ({"format": "ndjson"}, "the file was read in another way"),
+        ({"raw": True}, "the file was read in another way"),
+        ({"api": "1.0"}, "it went to another version of the API"),
+        ({"base_url": "https://other.example"}, "it went to another server"),
+        ({"schema": 2}, "it was written by another version of this program"),
+    ],
+)
+async def test_another_import_does_not_go_on_with_it(path, changes, what):
+    before = await filled(path)
+    other = msgspec.structs.replace(HEADER, **changes)
+    for make in (Journal, past):
+        with pytest.raises(StoreError, match=rf"is the journal of another import: {what}.*--journal"):
+            make(path, other)
+    assert path.read_bytes() == before
+
+
+async def test_the_ids_of_its_rows_can_be_told_from_others(path):
+    await filled(path)
+    async with Journal(path, HEADER) as journal:
+        journal.ok(4, "w4")
+        assert journal.claimed([]) == set()
+        assert journal.claimed(iter(["w1", "w4", "w8", "x"])) == {"w1", "w4"}
+
+
+def test_without_a_journal_nothing_has_happened(path):
+    assert past(path, HEADER).counts == {}
+    assert not path.exists()
+
+
+def test_where_there_is_no_folder_it_says_so(tmp_path):
+    with pytest.raises(StorageError, match="Make the folder first"):
+        Journal(tmp_path / "none" / "journal", HEADER)
+    assert past(tmp_path / "none" / "journal", HEADER).counts == {}
+
+
+async def test_a_full_disk_at_its_end_does_not_keep_others_from_it(path, monkeypatch):
+    journal = Journal(path, HEADER)
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        await journal.close()
+    monkeypatch.undo()
+    async with Journal(path, HEADER):
+        pass
