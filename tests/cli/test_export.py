@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import stat
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from tracket_async.cli.streaming import batches
 from tracket_async.client import TracketClient
 from tracket_async.emulator.faults import MissingField, Status
+from tracket_async.errors import StorageError
 from tracket_async.models import Worklog
 
 BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
@@ -193,3 +197,111 @@ def test_the_concurrency_is_that_of_the_client_too(tracket, serve, monkeypatch):
     serve(seed=[])
     assert tracket("export", "--concurrency=40").code == 0
     assert limits[0].concurrency == 40
+
+
+FORMATS = ("ndjson", "csv", "parquet", "duckdb")
+
+
+@BOTH
+def test_every_format_has_every_worklog_and_nothing_is_left_beside_them(tracket, serve, tmp_path, api):
+    serve(api, sample=321)
+    files = {name: tmp_path / f"out.{name}" for name in FORMATS}
+    result = tracket("export", *(argument for path in files.values() for argument in ("-o", path)))
+    assert result.code == 0, result.err
+    ids = [json.loads(line)["id"] for line in files["ndjson"].read_text(encoding="utf-8").splitlines()]
+    assert len(set(ids)) == 321
+    with files["csv"].open(encoding="utf-8", newline="") as file:
+        assert [one["id"] for one in csv.DictReader(file)] == ids
+    assert pq.read_table(files["parquet"]).column("id").to_pylist() == ids
+    with duckdb.connect(str(files["duckdb"]), read_only=True) as database:
+        assert database.sql("SELECT id FROM worklogs ORDER BY date, id").fetchall() == [(one,) for one in ids]
+    assert sorted(tmp_path.iterdir()) == sorted(files.values())
+    words = {"1.0": "not verifiable: API 1.0 gives no counts", "2.0": "verified: as many as the server counts"}
+    assert result.err.endswith(f"; {words[api]}.\n")
+
+
+def test_a_server_without_order_is_exported_to_a_file_in_order_all_the_same(tracket, serve, tmp_path):
+    serve("1.0", sample=300, v1_order="unsorted")
+    result = tracket("export", "-o", tmp_path / "out.ndjson")
+    assert result.code == 0
+    found = [json.loads(line) for line in (tmp_path / "out.ndjson").read_text(encoding="utf-8").splitlines()]
+    assert [one["id"] for one in sorted(found, key=lambda one: (one["date"], one["id"]))] == [
+        one["id"] for one in found
+    ]
+    assert len(found) == 300
+    assert len(result.err.splitlines()) == 2  # that it takes one chain, and the summary
+
+
+@pytest.mark.parametrize("name", ["out.ndjson", "out.csv"])
+def test_without_the_extra_text_is_streamed_and_the_note_says_what_is_missing(
+    tracket, serve, tmp_path, no_extra, name, monkeypatch
+):
+    serve(sample=250)
+    with no_extra():
+        result = tracket("export", "-o", tmp_path / name, "--columns=id")
+    assert result.code == 0
+    note, summary = result.err.splitlines()
+    assert note.startswith("If it is interrupted, this export has to begin again, because ")
+    assert note.endswith('Run: pip install "tracket-async[export]"')
+    assert summary.startswith("Exported 250 worklogs (")
+    assert f" to {tmp_path / name} in " in summary
+    streamed = (tmp_path / name).read_bytes()
+    assert len(streamed.splitlines()) == 250 + name.endswith("csv")
+    assert tracket("export", "-o", tmp_path / f"stored.{name}", "--columns=id").code == 0
+    assert sorted((tmp_path / f"stored.{name}").read_bytes().splitlines()) == sorted(streamed.splitlines())
+
+
+@pytest.mark.parametrize("arguments", [("-o", "o.parquet"), ("-o", "o.duckdb"), ("-o", "o.csv", "--store", "s.duckdb")])
+def test_what_needs_the_extra_says_how_to_install_it(tracket, serve, tmp_path, no_extra, monkeypatch, arguments):
+    served = serve(seed=[])
+    monkeypatch.chdir(tmp_path)
+    with no_extra():
+        result = tracket("export", *arguments)
+    assert result.code == 2
+    assert 'pip install "tracket-async[export]"' in result.err
+    assert result.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert len(served.emulator.ledger) == 0
+
+
+def test_a_system_without_file_locks_streams_as_well(tracket, serve, tmp_path, monkeypatch):
+    serve(sample=50)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    result = tracket("export", "-o", tmp_path / "out.csv")
+    assert result.code == 0
+    assert "a store needs the file locks of a POSIX system" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--store", "s.duckdb"), "--store is for an export to files. Give --output FILE"),
+        (("--format", "parquet"), "--format parquet needs a file. Give --output FILE"),
+        (("-o", "a.csv", "-o", "-"), "Standard output (-) goes with no other --output"),
+        (("-o", "a.duckdb", "--store", "a.duckdb"), "a.duckdb cannot be the store and an --output"),
+        (("-o", "a.xlsx"), "The ending of a.xlsx says no format"),
+    ],
+)
+def test_a_mistake_makes_nothing_and_asks_nothing(tracket, serve, tmp_path, monkeypatch, arguments, line):
+    served = serve(seed=[])
+    monkeypatch.chdir(tmp_path)
+    result = tracket("export", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert line in result.err
+    assert list(tmp_path.iterdir()) == []
+    assert len(served.emulator.ledger) == 0
+
+
+def test_a_store_that_cannot_be_read_in_the_end_is_closed_and_kept(tracket, serve, tmp_path, monkeypatch):
+    serve(sample=50)
+
+    def fail(_store):
+        raise StorageError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tracket_async.cli.storing.hours", fail)
+        result = tracket("export", "-o", tmp_path / "out.csv")
+    assert result.code == 1
+    assert f"To go on: tracket export -o {tmp_path / 'out.csv'}" in result.err
+    assert tracket("export", "-o", tmp_path / "out.csv").code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]

@@ -13,28 +13,44 @@ from tracket_async.export.opening import open_store
 from tracket_async.export.store import Store
 
 
-async def test_it_opens_a_store_or_says_why_not(tmp_path, request_2024):
-    store = await open_store(tmp_path / "s.duckdb", request=request_2024)
-    store.close()
-    with pytest.raises(StoreError, match="there is no store"):
-        await open_store(tmp_path / "t.duckdb", request=None)
+@pytest.fixture
+def slow(monkeypatch):
+    """Stores that take until ``go`` to open; ``begun`` says that one has begun."""
+    begun, go = threading.Event(), threading.Event()
 
-
-@pytest.mark.parametrize("fails", [False, True])
-async def test_a_cancellation_leaves_no_store_that_is_open(tmp_path, request_2024, monkeypatch, fails):
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slowly(path, *, request):
+    def make(*args, **kwargs):
         begun.set()
-        go_on.wait(30)
-        return Store(path, request=None if fails else request)
+        go.wait(30)
+        return Store(*args, **kwargs)
 
-    monkeypatch.setattr(opening, "Store", slowly)
-    task = asyncio.create_task(open_store(tmp_path / "s.duckdb", request=request_2024))
+    monkeypatch.setattr(opening, "Store", make)
+    return begun, go
+
+
+async def cancelled_while_it_opens(slow, path, request):
+    begun, go = slow
+    task = asyncio.create_task(open_store(path, request=request))
     await asyncio.to_thread(begun.wait, 30)
     task.cancel()
     await asyncio.sleep(0)
-    go_on.set()
+    go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    Store(tmp_path / "s.duckdb", request=request_2024).close()
+
+
+async def test_it_is_opened_or_the_reason_is_told(tmp_path, request_2024):
+    with pytest.raises(StoreError, match="there is no store"):
+        await open_store(tmp_path / "s", request=None)
+    (await open_store(tmp_path / "s", request=request_2024)).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+async def test_whoever_is_cancelled_meanwhile_leaves_nothing_open(slow, tmp_path, request_2024):
+    await cancelled_while_it_opens(slow, tmp_path / "s", request_2024)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    Store(tmp_path / "s", request=request_2024).close()
+
+
+async def test_a_refusal_that_nobody_waits_for_any_more_is_not_told(slow, tmp_path):
+    await cancelled_while_it_opens(slow, tmp_path / "s", None)
+    assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,11 @@ from tracket_async.errors import UsageError
 Format = Literal["ndjson", "csv", "parquet", "duckdb"]
 Streamed = Literal["ndjson", "csv"]
 
-Outputs = Annotated[list[str] | None, Parameter(alias="-o", metavar="FILE", negative=(), show_default=False)]
+Outputs = Annotated[
+    list[str] | None,
+    # "-" begins with a hyphen, too; what else does is refused in `files`.
+    Parameter(alias="-o", metavar="FILE", negative=(), show_default=False, allow_leading_hyphen=True),
+]
 ChosenFormat = Annotated[Format | None, Parameter(show_default=False)]
 
 ENDINGS: Final[dict[str, Format]] = {
@@ -65,6 +69,8 @@ def files(outputs: Iterable[str], format: Format | None) -> dict[Path, Format]: 
     """
     found: dict[Path, Format] = {}
     for name in outputs:
+        if name.startswith("-"):
+            raise UsageError(f"--output needs a file, and {name} is an option. A file of that name is ./{name}")
         path = Path(name)
         target.check(path)
         if path in found:

@@ -1,0 +1,171 @@
+"""``tracket sync``, against an emulator over a real socket."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from tracket_async.cli import sync
+from tracket_async.emulator.faults import Status
+from tracket_async.export.sync import Window
+
+
+@pytest.fixture(params=["1.0", "2.0"])
+def served(request, serve, seed):
+    return serve(request.param, seed=[seed(number) for number in range(30)])
+
+
+def said(result):
+    (line,) = result.lines
+    return json.loads(line)
+
+
+ALL_DAYS = ("--lookback", 36_500)
+
+
+def test_a_store_is_made_and_kept_up_to_date_and_the_second_sync_changes_nothing(tracket, served, seed, tmp_path):
+    store = tmp_path / "s.duckdb"
+    first = tracket("sync", store, *ALL_DAYS)
+    assert first.code == 0, first.err
+    assert first.lines[0] == f"Exported 30 worklogs into {store}."
+    assert first.lines[-1].startswith(f"{store} has 30 worklogs; ")
+    again = tracket("sync", store, *ALL_DAYS)
+    assert again.code == 0
+    assert again.lines[0] == "Nothing has changed."
+
+    served.ask(served.emulator.create, {name: part for name, part in seed(99).items() if name != "createdDate"})
+    served.ask(served.emulator.update, "wl-003", {"worklogMinutes": 1})
+    changed = tracket("sync", store, *ALL_DAYS)
+    assert changed.lines[0] == "1 added, 1 changed, 0 removed, 0 gone from the server."
+    assert tracket("sync", store, *ALL_DAYS).lines[0] == "Nothing has changed."
+    assert [path.name for path in tmp_path.iterdir()] == ["s.duckdb"]
+
+
+def test_what_was_deleted_is_found_by_a_reconciliation_and_counted(tracket, served, tmp_path):
+    store = tmp_path / "s.duckdb"
+    assert tracket("sync", store).code == 0
+    served.ask(served.emulator.delete, "wl-004")
+    found = tracket("sync", store, "--lookback=0", "--reconcile=2024-05-01..2024-05-28", "--json")
+    assert found.code == 0
+    report = said(found)
+    assert (report["worklogs"], report["gone"], report["tombstones"], report["exported"]) == (29, 1, 1, 0)
+    result = tracket("sync", store, "--lookback=0")
+    assert result.lines[0] == "Nothing has changed."
+    assert " has 29 worklogs, and tombstones of 1; " in result.lines[1]
+
+
+def test_a_deletion_that_a_sync_does_not_notice_is_no_success_and_the_error_says_what_finds_it(
+    tracket, serve, seed, tmp_path
+):
+    served, store, out = serve(seed=[seed(number) for number in range(30)]), tmp_path / "a b.duckdb", tmp_path / "o.csv"
+    assert tracket("sync", store).code == 0
+    served.ask(served.emulator.delete, "wl-004")
+    result = tracket("sync", store, "-o", out)
+    assert result.code == 1
+    assert "incomplete: the server counts 29" in result.lines[-1]
+    line = result.err.splitlines()[0]
+    assert "has 30 worklogs and the server counts 29" in line
+    assert not out.exists()
+    program, *arguments = shlex.split(line.partition("Run: ")[2])
+    assert program == "tracket"
+    assert tracket(*arguments, "-o", out).code == 0
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 30
+
+
+def test_a_sync_writes_files_of_the_store(tracket, served, tmp_path):
+    store, files = tmp_path / "s.duckdb", [tmp_path / "o.ndjson", tmp_path / "o.parquet"]
+    result = tracket("sync", store, "--since=2024-05-02", "-o", files[0], "-o", files[1], "--columns=id")
+    assert result.code == 0, result.err
+    assert result.lines[-1] == f"Written: {files[0]}, {files[1]}"
+    assert len(files[0].read_text(encoding="utf-8").splitlines()) == 28
+    # Afterwards the store itself says what it is a selection of.
+    assert tracket("sync", store).lines[0] == "Nothing has changed."
+    refused = tracket("sync", store, "--since=2024-05-03")
+    assert refused.code == 1
+    assert "is of another request: its since is 2024-05-02" in refused.err
+    assert "To go on" not in refused.err
+
+
+def test_a_store_that_an_export_keeps_can_be_synced(tracket, served, tmp_path):
+    store = tmp_path / "s.duckdb"
+    export = ("export", "--store", store, "-o", tmp_path / "o.csv")
+    assert tracket(*export).code == 0
+    assert tracket("sync", store, *ALL_DAYS).lines[0] == "Nothing has changed."
+    again = tracket(*export)
+    assert again.code == 0
+    assert again.err.splitlines()[0] == f"{store} was complete already, so the files show what was exported then."
+
+
+def test_a_sync_that_fails_says_how_to_go_on_and_goes_on(tracket, serve, tmp_path):
+    served, store = serve(sample=700), tmp_path / "s.duckdb"
+    served.emulator.faults.add(Status(403), cursor=True, nth=4)
+    command = ("sync", str(store), "--concurrency=1")
+    failed = tracket(*command)
+    assert failed.code == 7
+    assert shlex.split(failed.err.splitlines()[1].partition("To go on: ")[2]) == ["tracket", *command]
+    report = said(tracket(*command, "--json"))
+    assert (report["worklogs"], report["exported"], report["verdict"]) == (700, 300, "verified")
+
+
+def test_no_secret_is_in_the_store_or_in_what_is_said(tracket, serve, tmp_path, monkeypatch):
+    served, store = serve(sample=200), tmp_path / "s.duckdb"
+    monkeypatch.delenv("TRACKET_TOKEN")
+    token = tmp_path / "token"
+    token.write_text(served.emulator.token, encoding="utf-8")
+    served.emulator.faults.add(Status(403), cursor=True, nth=1)
+    command = ("sync", store, "--token-file", token, "-o", tmp_path / "o.csv", "--debug")
+    for code in (7, 0):
+        result = tracket(*command)
+        assert result.code == code, result.err
+        assert served.emulator.token not in result.out + result.err
+        for path in set(tmp_path.iterdir()) - {token}:
+            assert served.emulator.token.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "since", "until"),
+    [
+        ("all", None, None),
+        ("2024-05-01..", "2024-05-01", None),
+        ("..2024-05-02", None, "2024-05-02"),
+        ("2024-05-01..2024-05-02", "2024-05-01", "2024-05-02"),
+    ],
+)
+def test_a_range_of_dates_has_one_end_or_two(text, since, until):
+    found = sync.window(text)
+    assert [bound and bound.isoformat() for bound in (found.since, found.until)] == [since, until]
+    assert isinstance(found, Window)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--reconcile", ".."), "'..' is no range of dates. Give SINCE..UNTIL, SINCE.., ..UNTIL, or all"),
+        (("--reconcile", "2024-05-01"), "'2024-05-01' is no range of dates"),
+        (("--reconcile", "2024-05-02..2024-05-01"), "is after until"),
+        (("--lookback", "-1"), "--lookback must be a number of days from 0 to 36500, not -1"),
+        (("--lookback", "36501"), "--lookback must be a number of days from 0 to 36500, not 36501"),
+        (("--output", "-"), "--output of a sync has to be a file"),
+        (("--output", "s.duckdb"), "s.duckdb cannot be the store and an --output"),
+        (("--concurrency", "0"), "--concurrency must be at least 1, not 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_makes_nothing(tracket, serve, tmp_path, monkeypatch, arguments, line):
+    served = serve(seed=[])
+    monkeypatch.chdir(tmp_path)
+    result = tracket("sync", "s.duckdb", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert line in result.err
+    assert result.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert len(served.emulator.ledger) == 0
+
+
+def test_without_the_extra_one_line_says_how_to_install_it(tracket, serve, tmp_path, no_extra):
+    serve(seed=[])
+    with no_extra():
+        result = tracket("sync", tmp_path / "s.duckdb")
+    assert result.code == 2
+    assert 'pip install "tracket-async[export]"' in result.err
