@@ -22,7 +22,7 @@ def test_what_can_be_set_is_what_the_models_take_and_the_rest_is_the_server_s():
     assert set(SETTABLE) == {each.name for each in attrs.fields(NewWorklog)}
     assert set(SETTABLE) == {each.name for each in attrs.fields(WorklogChanges)}
     assert set(SETTABLE) | SERVER_SET == {each.name for each in attrs.fields(Worklog)}
-    assert SERVER_SET == {
+    assert {
         "id",
         "created_date",
         "updated_date",
@@ -30,7 +30,7 @@ def test_what_can_be_set_is_what_the_models_take_and_the_rest_is_the_server_s():
         "approver_user_id",
         "board_id",
         "parent_item_id",
-    }
+    } == SERVER_SET
 
 
 @pytest.mark.parametrize("readers", [FROM_JSON, FROM_CELLS, FROM_RAW_CELLS])

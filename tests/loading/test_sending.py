@@ -48,7 +48,7 @@ async def test_every_row_is_written_once():
 
 
 async def test_collecting_tries_all_whatever_fails():
-    server = Server({n: CALLERS for n in range(0, 400, 2)})
+    server = Server(dict.fromkeys(range(0, 400, 2), CALLERS))
     work = sending(server)
     await work.run(range(400))
     assert len(server.written) == 400
@@ -85,7 +85,7 @@ async def test_patience_ends_after_so_many_failures_in_a_row(error):
 
 @pytest.mark.parametrize("between", [None, CALLERS])
 async def test_an_answer_of_any_kind_restores_patience(between):
-    failures = {n: SERVICE for n in range(1000) if n % 7 != 6} | {n: between for n in range(6, 1000, 7)}
+    failures = {n: SERVICE for n in range(1000) if n % 7 != 6} | dict.fromkeys(range(6, 1000, 7), between)
     server = Server(failures)
     work = sending(server, patience=7)
     await work.run(range(1000))

@@ -52,7 +52,7 @@ def test_a_file_that_changes_is_read_no_further(path, change):
         before = path.stat()
         path.write_bytes(change)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-        with pytest.raises(StoreError, match="was changed while it was being read. Run the same again once nobody"):
+        with pytest.raises(StoreError, match=r"was changed while it was being read\. Run the same again once nobody"):
             next(lines)
         with pytest.raises(StoreError):
             source.fingerprint()

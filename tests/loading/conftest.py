@@ -1,0 +1,143 @@
+"""A file of worklogs, an emulator, and imports of the one into the other."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import json
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+
+from tracket_async import RetryPolicy, TracketClient
+from tracket_async.emulator import Emulator
+from tracket_async.loading.checking import Reading
+from tracket_async.loading.importing import Choices, Import
+from tracket_async.loading.journal import Header, Journal, beside
+from tracket_async.loading.lines import Layout
+from tracket_async.loading.rows import new_worklog
+from tracket_async.loading.source import Source
+from tracket_async.net.world import World
+
+HASTE = RetryPolicy(attempts=6, base=0, base_when_limited=0, jitter=0)
+
+
+async def at_once(_seconds):
+    """No time passes, and everybody else has a turn."""
+    await asyncio.sleep(0)
+
+
+@pytest.fixture(params=["1.0", "2.0"])
+def api(request):
+    return request.param
+
+
+@pytest.fixture
+def route(api):
+    """The route of the collection of worklogs."""
+    return "/worklogs" if api == "1.0" else "/timeEntries"
+
+
+@pytest.fixture
+def rows():
+    """Makes rows that differ from each other."""
+
+    def make(number, **values):
+        return [
+            {"item_id": "i", "user_id": "u", "date": f"2024-05-{1 + n % 28:02}", "minutes": n + 0.5, **values}
+            for n in range(number)
+        ]
+
+    return make
+
+
+@attrs.frozen
+class File:
+    """What is imported, again and again."""
+
+    path: object
+    api: str
+
+    @property
+    def journal(self):
+        return beside(self.path)
+
+    @property
+    def entries(self):
+        return [json.loads(line) for line in self.journal.read_bytes().splitlines()[1:]]
+
+    @asynccontextmanager
+    async def opened(self, emulator, *, choices=None, client=None, **settings):
+        """An import that is ready to run."""
+        chosen = {"retry": HASTE} | (client or {})
+        async with TracketClient.from_env(emulator.env(self.api), **chosen) as opened:
+            with Source(str(self.path)) as source:
+                reading = Reading(source=source, layout=Layout(format="ndjson"), make=new_worklog, wire=opened.wire)
+                found, content = reading.check(), source.fingerprint()
+                assert found.bad == []
+                header = Header(
+                    size=content.size,
+                    sha256=content.sha256,
+                    format="ndjson",
+                    raw=False,
+                    api=self.api,
+                    base_url=opened.base_url,
+                )
+                async with Journal(self.journal, header) as journal:
+                    yield Import(
+                        opened,
+                        reading,
+                        journal,
+                        total=found.rows,
+                        choices=Choices(**{"concurrency": 4, **(choices or {})}),
+                        **{"world": World(sleep=at_once), **settings},
+                    )
+
+    async def load(self, emulator, *, client=None, on_row=lambda _new: None, world=None, **choices):
+        """One run, and what came of it."""
+        world = world or World(sleep=at_once)
+        async with self.opened(emulator, choices=choices, client=client, on_row=on_row, world=world) as work:
+            await work.run()
+            return work.report()
+
+
+@pytest.fixture
+def file(tmp_path, api):
+    """Makes a file of these rows."""
+
+    def make(rows):
+        path = tmp_path / "rows.ndjson"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return File(path, api)
+
+    return make
+
+
+@pytest.fixture
+def contents():
+    """What of the server's worklogs, or of rows, says which they are, and how often each is there."""
+
+    def count(worklogs):
+        return collections.Counter(
+            (
+                one.get("worklogDate", one.get("date"))[:10],
+                float(one.get("worklogMinutes", one.get("minutes"))),
+                one.get("description"),
+            )
+            for one in worklogs
+        )
+
+    return count
+
+
+@pytest.fixture
+async def emulator():
+    async with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def posts(route):
+    """How many creates a server has received."""
+    return lambda emulator: emulator.ledger.count(method="POST", route=route)
