@@ -1,0 +1,68 @@
+"""The README does what it says: its code runs, its commands are the ones that CI runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+
+import pytest
+
+from tracket_async import NewWorklog
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def namespace_of(word: str) -> dict:
+    (code,) = [code for language, code in BLOCKS if language == "python" and word in code]
+    namespace: dict = {}
+    exec(compile(code, "README.md", "exec"), namespace)
+    return namespace
+
+
+async def test_the_code_for_the_three_uses_runs(tracket_emulator, monkeypatch):
+    for name, value in tracket_emulator.env().items():
+        monkeypatch.setenv(name, value)
+    kept = tracket_emulator.create(
+        {"itemId": "1", "userId": "2", "worklogDate": "2026-03-02T00:00:00.000Z", "worklogMinutes": 15}
+    )
+    new = [NewWorklog(item_id="1", user_id="2", date=dt.date(2026, 3, 2), minutes=n) for n in (10, 20)]
+    main = namespace_of("create_many")["main"]
+    assert await main(kept["worklogId"], new) == 90
+    assert sorted(each["worklogMinutes"] for each in tracket_emulator.worklogs()) == [10, 20, 90]
+
+
+@pytest.mark.tracket(sample=500)
+async def test_the_test_that_the_readme_shows_passes(tracket_client, tracket_emulator):
+    await namespace_of("faults.Reset")["test_a_failing_server_is_survived"](tracket_client, tracket_emulator)
+
+
+def test_ci_runs_the_second_command_of_the_readme():
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    commands = [code.strip() for language, code in BLOCKS if language == "sh"]
+    assert commands[1] in ci
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_to_one(document):
+    text = document.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if "://" not in link:
+            assert (document.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_that_is_shown_exists(document):
+    app = pytest.importorskip("tracket_async.cli.app")
+    known = {name for name in app.app if not name.startswith("-")}
+    shown = set(re.findall(r"^(?:\S+/)?tracket (\w+)", document.read_text(encoding="utf-8"), re.MULTILINE))
+    assert shown <= known
+
+
+def test_every_exit_code_is_documented():
+    exits = pytest.importorskip("tracket_async.cli.exits")
+    documented = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert [code for code in exits.ExitCode if f"| {code:d} |" not in documented] == []
