@@ -110,12 +110,12 @@ def test_a_sync_that_fails_says_how_to_go_on_and_goes_on(tracket, serve, tmp_pat
 
 
 def test_no_secret_is_in_the_store_or_in_what_is_said(tracket, serve, tmp_path, monkeypatch):
-    served, store = serve(sample=200), tmp_path / "s.duckdb"
+    served, store = serve(sample=700), tmp_path / "s.duckdb"
     monkeypatch.delenv("TRACKET_TOKEN")
     token = tmp_path / "token"
     token.write_text(served.emulator.token, encoding="utf-8")
-    served.emulator.faults.add(Status(403), cursor=True, nth=1)
-    command = ("sync", store, "--token-file", token, "-o", tmp_path / "o.csv", "--debug")
+    served.emulator.faults.add(Status(403), cursor=True, nth=4)
+    command = ("sync", store, "--token-file", token, "-o", tmp_path / "o.csv", "--concurrency=1", "--debug")
     for code in (7, 0):
         result = tracket(*command)
         assert result.code == code, result.err
