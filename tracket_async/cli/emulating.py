@@ -13,12 +13,13 @@ import threading
 from tracket_async.emulator.__main__ import main
 
 
-def _outlive_nobody() -> None:
-    while os.read(sys.stdin.fileno(), 1024):
+def end_with(descriptor: int) -> None:
+    """Reads to the end of the input, then asks this process to end as SIGTERM does."""
+    while os.read(descriptor, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     sys.exit(main())

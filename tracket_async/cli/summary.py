@@ -22,8 +22,8 @@ class Tally:
     """How many worklogs were added, and their minutes."""
 
     def __init__(self) -> None:
-        self.worklogs = 0
-        self.minutes = 0.0
+        self.worklogs: int = 0
+        self.minutes: float = 0.0
 
     def add(self, worklogs: Sequence[Worklog]) -> None:
         """Count the worklogs."""
