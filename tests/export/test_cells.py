@@ -7,7 +7,10 @@ import datetime as dt
 import io
 import json
 
+import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tracket_async.errors import UsageError
 from tracket_async.export import cells
@@ -134,3 +137,32 @@ def test_text_is_left_as_it_is_when_it_is_harmless_or_raw_is_asked_for():
 def test_numbers_are_not_defused():
     odd = Worklog(id="1", user_id="2", date=MOMENT, minutes=-5.0)
     assert csv_rows(odd, columns=["minutes"]) == [["-5.0"]]
+
+
+MOMENTS = st.datetimes(timezones=st.sampled_from([dt.UTC, dt.timezone(dt.timedelta(hours=2))])) | st.none()
+
+
+@given(moments=st.lists(MOMENTS | MOMENTS.map(lambda moment: moment and moment.replace(microsecond=370_000))))
+@settings(deadline=None, derandomize=True)
+def test_a_column_of_moments_is_the_text_of_each(moments):
+    worklogs = [Worklog(id="w", user_id="u", date=moment, minutes=1) for moment in moments]
+    assert cells.cells_of(worklogs, ["date"]) == [[cells.moment_text(moment) for moment in moments]]
+
+
+def test_rows_have_the_cells_of_their_worklogs():
+    worklogs = [
+        Worklog(
+            id=str(number),
+            user_id="u",
+            date=dt.datetime(2024, 10, 22, 18, 45, 31, number * 370_001, tzinfo=dt.UTC),
+            minutes=number,
+            billable_minutes=None,
+            custom_fields={"r": "o"} if number else {},
+        )
+        for number in range(3)
+    ]
+    rows = [attrs.astuple(worklog, recurse=False) for worklog in worklogs]
+    assert cells.cells_of_rows(rows) == cells.cells_of(worklogs)
+    columns = ["minutes", "custom_fields", "date"]
+    assert cells.cells_of_rows(rows, columns) == cells.cells_of(worklogs, columns)
+    assert cells.cells_of_rows([], columns) == [[], [], []]

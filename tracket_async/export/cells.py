@@ -20,7 +20,7 @@ import csv
 import datetime as dt
 import io
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import attrs
@@ -37,7 +37,11 @@ JSON: Final = "custom_fields"
 
 _FORMULA: Final = tuple("=+-@\t\r")
 _json: Final = msgspec.json.Encoder(order="sorted")
+_read_texts: Final = msgspec.json.Decoder(list[str | None]).decode
+_NO_FIELDS: Final = msgspec.Raw(b"{}")
 _MILLISECOND: Final = 1000
+_WHOLE_SECOND: Final = len("2024-10-22T18:45:31Z")
+_WITH_FRACTION: Final = len("2024-10-22T18:45:31.370000Z")
 
 Columns = Sequence[Sequence[Any]]
 """The cells of many worklogs, column by column: moments as text, ``custom_fields`` as JSON text, None for null."""
@@ -86,21 +90,43 @@ def columns_named(columns: Iterable[str] | None) -> tuple[str, ...]:
 def cells_of(worklogs: Iterable[Worklog], columns: Sequence[str] = NAMES) -> Columns:
     """The cells of the worklogs: a list for each of ``columns``."""
     kept = list(worklogs)
-    return [[_TEXT.get(name, _as_it_is)(cell) for cell in map(attrgetter(name), kept)] for name in columns]
+    return [_TEXT.get(name, list)(map(attrgetter(name), kept)) for name in columns]
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+def cells_of_rows(rows: Sequence[Sequence[Any]], columns: Sequence[str] = NAMES) -> Columns:
+    """As `cells_of`, of worklogs that are rows: their values in the order of `NAMES`."""
+    return [_TEXT.get(name, list)(map(itemgetter(NAMES.index(name)), rows)) for name in columns]
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
+def _moments(part: Iterable[dt.datetime | None]) -> list[str | None]:
+    """Each as `moment_text`, which takes ten times as long as msgspec for what is nearly the same."""
+    moments = list(part)
+    return list(map(_finished, moments, _read_texts(_json.encode(moments))))
 
 
-_TEXT: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(MOMENTS, moment_text),
-    **dict.fromkeys(NUMBERS, _number),
-    JSON: json_text,
+def _finished(moment: dt.datetime | None, text: str | None) -> str | None:
+    """What `moment_text` says, made of what msgspec writes: no fraction, or six digits of it."""
+    if text is None:
+        return None
+    if len(text) == _WHOLE_SECOND and text[-1] == "Z":
+        return text[:-1] + ".000Z"
+    if len(text) == _WITH_FRACTION and text[-1] == "Z":
+        return text[:-4] + "Z" if text[-4:-1] == "000" else text
+    return moment_text(moment)
+
+
+def _numbers(part: Iterable[float | None]) -> list[float | None]:
+    return [None if value is None else float(value) for value in part]
+
+
+def _json_texts(part: Iterable[Any]) -> list[str]:
+    return [json_text(value) if value else "{}" for value in part]
+
+
+_TEXT: dict[str, Callable[[Iterable[Any]], list[Any]]] = {
+    **dict.fromkeys(MOMENTS, _moments),
+    **dict.fromkeys(NUMBERS, _numbers),
+    JSON: _json_texts,
 }
 
 
@@ -118,7 +144,7 @@ def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
 
 
 def _raw(text: str) -> msgspec.Raw:
-    return msgspec.Raw(text.encode())
+    return _NO_FIELDS if text == "{}" else msgspec.Raw(text.encode())
 
 
 def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder:
@@ -143,6 +169,10 @@ def _csv_cells(name: str, *, raw: bool) -> Callable[[Sequence[Any]], Sequence[An
 
 def _no_empty_objects(part: Sequence[Any]) -> Sequence[Any]:
     return [None if cell == "{}" else cell for cell in part]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _all_defused(part: Sequence[Any]) -> Sequence[Any]:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from tracket_async.api.request import Response
+from tracket_async.api.wire import Wire
 from tracket_async.chains import Form
 from tracket_async.client import TracketClient
 from tracket_async.errors import (
@@ -94,7 +95,7 @@ class Source:
         on_notice: Callable[[str], None] | None = None,
     ) -> WindowRun[Row]:
         """The concurrent walk over everything that matches."""
-        form = Form(page=self._items, date_of=_date, id_of=_id, matches=matches)
+        form = as_rows(self.client.wire)
         return await self.patiently(
             lambda: self.client.worklogs.windows(
                 wanted, form, concurrency=concurrency, states=states, on_notice=on_notice, around=self.patiently
@@ -170,11 +171,17 @@ class Source:
     async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowItems:
         wire = self.client.wire
         request = wire.list(wanted, cursor=cursor, size=size or wire.max_page_size)
-        return await self.patiently(lambda: self.client.send(request, self._items))
+        return await self.patiently(lambda: self.client.send(request, lambda answer: _items(wire, answer)))
 
-    def _items(self, response: Response) -> RowItems:
-        page = self.client.wire.rows(response)
-        return RowItems(items=page.rows, next_cursor=page.next_cursor, total=page.total, server_date=page.server_date)
+
+def as_rows(wire: Wire) -> Form[Row]:
+    """The form of a concurrent walk in which every item is a `Row`."""
+    return Form(page=lambda answer: _items(wire, answer), date_of=_date, id_of=_id, matches=matches)
+
+
+def _items(wire: Wire, answer: Response) -> RowItems:
+    page = wire.rows(answer)
+    return RowItems(items=page.rows, next_cursor=page.next_cursor, total=page.total, server_date=page.server_date)
 
 
 def matches(wanted: WorklogFilter, row: Row) -> bool:
