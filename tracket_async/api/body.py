@@ -11,6 +11,8 @@ from tracket_async.errors import UsageError
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """What JSON can say."""
 
+_encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
 
 def write(content: Mapping[str, Any]) -> bytes:
     """An object as JSON, in UTF-8.
@@ -20,7 +22,7 @@ def write(content: Mapping[str, Any]) -> bytes:
     """
     problem: Exception
     try:
-        return json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        return _encoder.encode(content).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         problem = error
     raise UsageError(f"This cannot be written as JSON: {problem}")

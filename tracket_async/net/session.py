@@ -16,7 +16,6 @@ What is inside ``retry`` stands in ``attempt.py``.
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Iterable
@@ -283,4 +282,6 @@ class TracketSession:
 
 def default_user_agent() -> str:
     """``tracket-async/`` and the version that is installed."""
-    return f"tracket-async/{importlib.metadata.version('tracket-async')}"
+    from importlib.metadata import version  # noqa: PLC0415 - slow to import, and not for whoever only imports
+
+    return f"tracket-async/{version('tracket-async')}"
