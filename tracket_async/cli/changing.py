@@ -39,7 +39,9 @@ CONCURRENCY: Final = 16
 class Many:
     """Worklogs that a file names."""
 
-    from_file: Annotated[str | None, Parameter(metavar="FILE", help="File of worklogs; - is standard input.")] = None
+    from_file: Annotated[
+        str | None, Parameter(metavar="FILE", allow_leading_hyphen=True, help="File of worklogs; - is standard input.")
+    ] = None
     format: Annotated[
         Format | None,
         Parameter(help="How the file is written; else the ending of its name decides.", show_default=False),

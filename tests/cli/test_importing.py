@@ -1,0 +1,417 @@
+"""``tracket import``, against an emulator over a real socket."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tracket_async.cli import importing
+from tracket_async.emulator import faults
+
+TRACKET = (sys.executable, "-m", "tracket_async.cli")
+BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
+ROUTES = {"1.0": "/worklogs", "2.0": "/timeEntries"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Everything happens in a folder of its own, and nobody waits between two looks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importing, "Choices", functools.partial(importing.Choices, wait=0.0))
+    return tmp_path
+
+
+@pytest.fixture
+def ndjson(folder, seed):
+    """Writes the file with so many worklogs of the 1.0 shape."""
+
+    def write(number, name="in.ndjson"):
+        (folder / name).write_text("".join(json.dumps(seed(n)) + "\n" for n in range(number)), encoding="utf-8")
+        return name
+
+    return write
+
+
+def posts(served, api="2.0"):
+    return served.ask(served.emulator.ledger.count, method="POST", route=ROUTES[api])
+
+
+def journal(name="in.ndjson"):
+    return Path(f"{name}.tracket-journal")
+
+
+@BOTH
+def test_a_file_is_imported_once_however_often_it_is_asked_for(tracket, serve, ndjson, api):
+    served = serve(api)
+    name = ndjson(30)
+    first = tracket("import", name)
+    assert (first.code, first.out) == (0, "")
+    assert re.fullmatch(
+        r"Ignored, since only the server sets it: approval_status, created_date\.\n"
+        r"in\.ndjson: 30 created in \d+\.\d s\.\n",
+        first.err,
+    )
+    assert stat.S_IMODE(journal().stat().st_mode) == 0o600
+    second = tracket("import", name)
+    assert second.code == 0
+    assert second.err.splitlines()[-1] == (
+        f"An earlier run has created all 30 worklogs of in.ndjson, so nothing was sent."
+        f" Its journal is {journal().resolve()}"
+    )
+    assert served.count == posts(served, api) == 30
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["out.csv", "out.ndjson"])
+def test_an_export_is_imported_equal(tracket, serve, api, name):
+    serve(api, sample=300)
+    assert tracket("export", "-o", name).code == 0
+    other = serve(api)
+    assert tracket("import", name).code == 0
+    assert other.count == 300
+    assert tracket("export", "-o", f"again-{name}").code == 0
+    assert contents(f"again-{name}") == contents(name)
+
+
+def contents(name):
+    """The worklogs of an exported file, without what the server sets, in an order of their own."""
+    text = Path(name).read_text(encoding="utf-8")
+    if name.endswith(".csv"):
+        found = list(csv.DictReader(io.StringIO(text, newline="")))
+    else:
+        found = [json.loads(line) for line in text.splitlines()]
+    kept = ("item_id", "user_id", "date", "minutes", "description", "category_id", "billable_minutes", "team_id")
+    return sorted([str(one[column]) for column in (*kept, "project_id", "custom_fields")] for one in found)
+
+
+def test_formulas_survive_the_way_out_and_in(tracket, serve, seed):
+    texts = ["=1+1", "+49", "-", "@x", "'quoted", 'plain, "with" quotes\nand lines', "\ttab"]
+    serve(seed=[seed(n, description=text) for n, text in enumerate(texts)])
+    assert tracket("export", "-o", "out.csv").code == 0
+    assert tracket("export", "-o", "raw.csv", "--raw").code == 0
+    for name, flags in (("out.csv", ()), ("raw.csv", ("--raw",))):
+        served = serve()
+        assert tracket("import", name, *flags).code == 0
+        found = served.ask(served.emulator.worklogs)
+        assert sorted(worklog["description"] for worklog in found) == sorted(texts)
+
+
+def test_every_bad_line_is_named_and_nothing_is_sent(tracket, serve, seed, folder):
+    served = serve()
+    lines = [json.dumps(seed(1)), "{", json.dumps(seed(2, worklogMinutes=-1)), *["[]"] * 30]
+    (folder / "in.ndjson").write_text("\n".join(lines), encoding="utf-8")
+    result = tracket("import", "in.ndjson")
+    assert (result.code, result.out) == (2, "")
+    told = result.err.splitlines()
+    assert told[0].startswith("  line 2: it is not JSON: ")
+    assert told[1] == "  line 3: minutes must be a finite number of minutes, at least 0, not -1"
+    assert told[2] == "  line 4: it must be a JSON object"
+    assert len(told) == 22
+    assert told[20] == "  and 12 more"
+    assert told[21] == (
+        "tracket: 32 lines of in.ndjson cannot be used. Nothing was sent. Correct them and run the same again"
+    )
+    assert len(served.emulator.ledger) == 0
+    assert not journal().exists()
+
+
+def test_bad_lines_are_json_for_programs(tracket, serve, folder):
+    serve()
+    (folder / "in.csv").write_text("minutes\n5\n", encoding="utf-8")
+    result = tracket("import", "in.csv", "--json")
+    assert result.code == 2
+    assert json.loads(result.out) == {
+        "file": "in.csv",
+        "rows": 0,
+        "bad_lines": 1,
+        "bad": [{"line": 2, "reason": "item_id and user_id and date must be given"}],
+    }
+    assert "tracket: 1 line of in.csv cannot be used." in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nothing.csv",), "nothing.csv cannot be read: No such file or directory"),
+        (("in.txt",), "The name in.txt does not say how it is written. Give --format ndjson or --format csv"),
+        (("-",), "The name - does not say how it is written."),
+        (("empty.csv",), "There is not one worklog in empty.csv. Give a file with worklogs"),
+        (("in.ndjson", "--concurrency", "0"), "--concurrency must be at least 1, not 0"),
+        (("-", "--format=csv", "--token-file=-"), "Standard input cannot be the token and the worklogs."),
+        ((), "requires an argument"),
+    ],
+)
+def test_what_cannot_be_imported_is_one_line(tracket, serve, ndjson, folder, arguments, told):
+    served = serve()
+    ndjson(1)
+    (folder / "in.txt").write_text("x", encoding="utf-8")
+    (folder / "empty.csv").write_text("", encoding="utf-8")
+    result = tracket("import", *arguments)
+    assert result.code == 2
+    assert told in result.err
+    assert result.err.count("\n") == 1
+    assert len(served.emulator.ledger) == 0
+
+
+def test_a_dry_run_checks_and_says_what_would_be_done(tracket, serve, ndjson):
+    served = serve()
+    name = ndjson(10)
+    result = tracket("import", name, "--dry-run")
+    assert result.code == 0
+    assert result.err.splitlines()[-1] == (
+        "in.ndjson: 10 worklogs, and nothing wrong with them. An import would create 10. Nothing was sent."
+    )
+    assert not journal().exists()
+    served.emulator.faults.add(faults.Status(400), method="POST", route="/timeEntries", nth={1, 2})
+    served.emulator.faults.add(faults.Status(500), method="POST", route="/timeEntries", nth=3)
+    tracket("import", name)
+    before = (journal().read_bytes(), len(served.emulator.ledger))
+    result = tracket("import", name, "--dry-run", "--json")
+    assert result.err.splitlines()[-1] == (
+        "in.ndjson: 10 worklogs, and nothing wrong with them. An import would create 2, leave out 7 that are already"
+        " there, and look for 1 of which nobody knows. Nothing was sent."
+    )
+    assert json.loads(result.out) == {
+        "file": "in.ndjson",
+        "rows": 10,
+        "dry_run": True,
+        "create": 2,
+        "already_there": 7,
+        "look_for": 1,
+    }
+    assert (journal().read_bytes(), len(served.emulator.ledger)) == before
+
+
+def test_what_did_not_go_well_is_listed_with_the_command_to_go_on(tracket, serve, ndjson):
+    served = serve()
+    served.emulator.faults.add(faults.Status(400), method="POST", route="/timeEntries", nth=2)
+    served.emulator.faults.add(faults.Status(502), method="POST", route="/timeEntries", nth=4)
+    name = ndjson(6, "in put.ndjson")
+    result = tracket("import", name, "--concurrency", 1, "--json")
+    assert result.code == 1
+    _, said, bad, lost, go_on, resend = result.err.splitlines()
+    assert re.fullmatch(r"in put\.ndjson: 4 created, 1 failed, 1 ambiguous in \d+\.\d s\.", said)
+    assert bad.startswith("  line 2: failed: ")
+    assert lost.startswith("  line 4: ambiguous: It was sent and its answer was lost")
+    again = "tracket import 'in put.ndjson' --concurrency 1"
+    assert go_on == f"To go on: {again}"
+    assert resend == (
+        "What is ambiguous is looked for again, but not sent again before you say so. If you are sure that it is not"
+        f" there: {again} --resend-ambiguous"
+    )
+    report = json.loads(result.out)
+    troubles = report.pop("troubles")
+    assert report == {
+        "file": "in put.ndjson",
+        "journal": str(journal(name).resolve()),
+        "rows": 6,
+        "done": 4,
+        "found": 0,
+        "already": 0,
+        "failed": 1,
+        "ambiguous": 1,
+        "not_sent": 0,
+        "complete": False,
+    }
+    assert [(each["line"], each["kind"], each["candidates"]) for each in troubles] == [
+        (2, "failed", []),
+        (4, "ambiguous", []),
+    ]
+    assert tracket("import", name, "--concurrency", 1, "--resend-ambiguous").code == 0
+    assert served.count == 6
+
+
+def test_what_was_found_by_reading_back_is_told(tracket, serve, ndjson):
+    served = serve()
+    served.emulator.faults.add(faults.CommitThenCut(), method="POST", route="/timeEntries", nth={1, 3})
+    result = tracket("import", ndjson(5))
+    assert result.code == 0
+    assert "in.ndjson: 5 created (2 of them found by reading back) in " in result.err
+
+
+def test_only_the_first_of_many_failures_are_listed(tracket, serve, ndjson):
+    served = serve()
+    served.emulator.faults.add(faults.Status(400), method="POST", route="/timeEntries")
+    result = tracket("import", ndjson(40))
+    assert result.code == 1
+    assert f"  and 20 more; all are in {journal().resolve()}\n" in result.err
+    assert result.err.count(": failed: ") == 20
+
+
+def test_it_stops_at_the_first_failure_if_that_is_wanted(tracket, serve, ndjson):
+    served = serve()
+    served.emulator.faults.add(faults.Status(400), method="POST", route="/timeEntries", nth=2)
+    result = tracket("import", ndjson(40), "--on-error", "stop", "--concurrency", 1)
+    assert result.code == 1
+    assert "1 created, 1 failed, 38 not sent in " in result.err
+    assert "To go on: tracket import in.ndjson --concurrency 1 --on-error stop\n" in result.err
+    assert posts(served) == 2
+
+
+def test_who_is_refused_is_told_and_sends_nothing(tracket, serve, ndjson, monkeypatch):
+    served = serve()
+    monkeypatch.setenv("TRACKET_TOKEN", "wrong")
+    result = tracket("import", ndjson(3))
+    assert result.code == 7
+    assert result.err.count("\n") == 2
+    assert posts(served) == 0
+
+
+def test_who_is_refused_in_the_middle_gets_the_summary_first(tracket, serve, ndjson):
+    served = serve()
+    served.emulator.faults.add(faults.Status(401), method="POST", route="/timeEntries", nth=range(3, 100))
+    result = tracket("import", ndjson(40), "--concurrency", 1)
+    assert result.code == 7
+    assert "2 created, 1 failed, 37 not sent in " in result.err
+    assert "To go on: tracket import in.ndjson --concurrency 1\n" in result.err
+    assert result.err.splitlines()[-1].startswith("tracket: ")
+
+
+def test_another_content_is_refused_before_anything_is_sent(tracket, serve, ndjson):
+    served = serve()
+    tracket("import", ndjson(3))
+    result = tracket("import", ndjson(4))
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == (
+        f"tracket: {journal().resolve()} is the journal of another import: the file was changed since."
+        " Go on as it was begun, or give this import a journal of its own with --journal"
+    )
+    assert served.count == 3
+    assert tracket("import", "in.ndjson", "--journal", "other").code == 0
+    assert served.count == 7
+    assert Path("other").exists()
+
+
+def test_another_server_is_refused_too(tracket, serve, ndjson):
+    serve()
+    name = ndjson(3)
+    tracket("import", name)
+    other = serve()
+    result = tracket("import", name)
+    assert result.code == 1
+    assert "it went to another server" in result.err
+    assert other.count == 0
+
+
+def test_the_command_to_go_on_has_what_was_chosen(tracket, serve, ndjson, folder):
+    served = serve()
+    served.emulator.faults.add(faults.Status(400), method="POST", route="/timeEntries", nth=1)
+    (folder / "token").write_text(served.emulator.token, encoding="utf-8")
+    result = tracket(
+        "import", ndjson(3), "--journal", "j", "--token-file", "token", "--api", "2.0", "--format", "ndjson"
+    )
+    assert result.err.splitlines()[-1] == (
+        "To go on: tracket import in.ndjson --format ndjson --journal j --api 2.0 --token-file token"
+    )
+
+
+class Input:
+    def __init__(self, content):
+        self.buffer = io.BytesIO(content)
+
+
+def test_standard_input_has_a_journal_that_is_named_after_its_content(tracket, serve, ndjson, monkeypatch, folder):
+    served = serve()
+    content = Path(ndjson(5)).read_bytes()
+    for number in range(2):
+        monkeypatch.setattr(sys, "stdin", Input(content))
+        result = tracket("import", "-", "--format", "ndjson")
+        assert result.code == 0
+        said = (
+            "standard input: 5 created in " if number == 0 else "all 5 worklogs of standard input, so nothing was sent"
+        )
+        assert said in result.err
+    assert served.count == 5
+    (made,) = folder.glob("*.tracket-journal")
+    assert re.fullmatch(r"standard-input-[0-9a-f]{12}\.tracket-journal", made.name)
+
+
+def test_a_second_import_of_the_same_file_is_told_who_is_at_it(tracket, serve, ndjson):
+    serve(latency=0.3)
+    name = ndjson(50)
+    with started("import", name, "--concurrency=1", "--progress=json") as process:
+        process.stderr.readline()
+        process.stderr.readline()  # the first line of progress: it has the journal
+        result = tracket("import", name)
+    assert result.code == 1
+    assert f"{journal().resolve()} is being written by process {process.pid} on " in result.err
+
+
+def started(*arguments):
+    return Process([*TRACKET, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+
+
+class Process(subprocess.Popen):
+    def __exit__(self, *error):
+        self.kill()
+        super().__exit__(*error)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_import_says_what_is_done_and_leaves_nothing_in_doubt(tracket, serve, ndjson, number, code):
+    served = serve(latency=0.1)
+    name = ndjson(40)
+    with started("import", name, "--concurrency=2", "--progress=json") as process:
+        while posts(served) < 4:
+            pass
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    *_, said, go_on, line = err.decode().splitlines()
+    assert re.fullmatch(r"in\.ndjson: \d+ created, \d+ not sent in \d+\.\d s\.", said)
+    assert go_on == "To go on: tracket import in.ndjson --concurrency 2"
+    assert line == ("tracket: interrupted" if code == 130 else "tracket: terminated")
+    assert tracket("import", name).code == 0
+    assert served.count == posts(served) == 40
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells which files a process has open")
+def test_ctrl_c_ends_the_reading_of_standard_input_at_once(serve):
+    serve()
+    process = subprocess.Popen(
+        [*TRACKET, "import", "-", "--format=csv"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        while not any(link.endswith(" (deleted)") for link in links(process.pid)):  # the copy is open: it reads
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def links(pid):
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(link))  # noqa: PTH115 - not a path
+        except OSError:
+            continue
+    return found
+
+
+def test_a_bar_shows_how_far_it_is_on_a_terminal(tracket, serve, ndjson, terminal):
+    serve()
+    name = ndjson(20)
+    shown = terminal("stderr")
+    assert tracket("import", name).code == 0
+    assert "20 of 20 worklogs" in shown.text
+
+
+def test_programs_get_lines_of_json(tracket, serve, ndjson):
+    serve()
+    result = tracket("import", ndjson(20), "--progress", "json")
+    end = json.loads(next(line for line in result.err.splitlines() if '"end"' in line))
+    assert (end["done"], end["total"]) == (20, 20)
