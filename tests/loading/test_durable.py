@@ -127,6 +127,22 @@ async def test_closing_waits_for_the_fsync_that_runs(opened, fsync):
         os.fstat(file._descriptor)
 
 
+async def test_closing_that_is_interrupted_still_waits_for_the_fsync_that_runs(opened, fsync):
+    file = opened()
+    file.append(b"a")
+    closing = asyncio.create_task(file.close())
+    await fsync.begun()
+    closing.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    os.fstat(file._descriptor)
+    fsync.go.release()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file._descriptor)
+
+
 async def test_an_fsync_that_fails_is_told_to_all_who_wait_and_nothing_is_written_any_more(opened, fsync, path):
     file = opened()
     file.append(b"a")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -196,15 +197,8 @@ class Import:
 
     def _doubts(self) -> dict[int, Doubt]:
         sent = self._history.doubts
-        if not sent:
-            return {}
-        last = max(sent)
-        found: dict[int, Doubt] = {}
-        for row in self._rows.rows(sent.__contains__):
-            found[row.line] = Doubt(row.line, row.item, sent[row.line].at, sent[row.line].clock)
-            if row.line == last:
-                break
-        return found
+        rows = islice(self._rows.rows(sent.__contains__), len(sent))
+        return {row.line: Doubt(row.line, row.item, sent[row.line].at, sent[row.line].clock) for row in rows}
 
 
 def _known(verdict: Verdict) -> _Known:
