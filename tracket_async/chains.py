@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from operator import attrgetter
@@ -60,9 +61,12 @@ async def windows(
     """The run that walks what the filter wants; the arguments are those of ``client.worklogs.windows``."""
     check_export(wanted, concurrency=concurrency)
 
+    @functools.lru_cache(maxsize=4 * concurrency)  # the pages of a chain differ in their cursors alone
+    def bounded(since: dt.datetime | None, until: dt.datetime | None) -> WorklogFilter:
+        return attrs.evolve(wanted, since=since, until=until)
+
     def fetch(since: dt.datetime | None, until: dt.datetime | None, cursor: str | None) -> Awaitable[PageLike[T]]:
-        bounded = attrs.evolve(wanted, since=since, until=until)
-        request = line.wire.list(bounded, cursor=cursor, size=line.page_size)
+        request = line.wire.list(bounded(since, until), cursor=cursor, size=line.page_size)
         if around is None:
             return line.send(request, form.page)
         return around(lambda: line.send(request, form.page))
