@@ -6,32 +6,40 @@ asyncio's own event loop.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
-from pathlib import Path
+from collections.abc import Generator
 
 from benchmarks.child import Meter
 from tracket_async.cli import main
 
 
 def ndjson(meter: Meter, *, url: str, api: str, workers: int) -> int:
-    """Streamed NDJSON into a file; its lines."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "worklogs.ndjson")
-        _export(meter, path, url=url, api=api, workers=workers)
-        with path.open("rb") as file:
-            return sum(1 for _ in file)
-
-
-def _export(meter: Meter, path: Path, *, url: str, api: str, workers: int) -> None:
+    """NDJSON streamed to standard output, which is a file here; its lines."""
     sys.modules["uvloop"] = None  # type: ignore[assignment]  # how Python is told that there is none
     os.environ |= {"TRACKET_API": api, "TRACKET_BASE_URL": url, "TRACKET_TOKEN": "benchmark"}
-    command = ["export", "--progress", "off", "--concurrency", str(workers), "--output"]
-    nothing = path.with_name(f"nothing{path.suffix}")
-    _run([*command, str(nothing), "--since", "1999-01-01", "--until", "1999-01-01"])  # imports what it needs
-    with meter:
-        _run([*command, str(path)])
+    command = ["export", "--progress", "off", "--concurrency", str(workers), "--output", "-"]
+    with tempfile.TemporaryFile() as file, _standard_output(file.fileno()):
+        _run([*command, "--since", "1999-01-01", "--until", "1999-01-01"])  # imports what it needs
+        with meter:
+            _run(command)
+        sys.stdout.flush()
+        file.seek(0)
+        return sum(1 for _ in file)
+
+
+@contextlib.contextmanager
+def _standard_output(descriptor: int) -> Generator[None]:
+    """What the process writes to standard output goes to the descriptor."""
+    kept = os.dup(1)
+    os.dup2(descriptor, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _run(arguments: list[str]) -> None:
