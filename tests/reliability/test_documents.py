@@ -1,0 +1,34 @@
+"""What the document on reliability names exists: every test, and a row for every case of the table of faults."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "reliability.md"
+NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text())
+
+
+def tree(path):
+    return ast.parse((ROOT / path).read_text())
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_every_test_that_is_named_exists(path, name):
+    parsed = tree(path)
+    assert name in {node.name for node in ast.walk(parsed) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_every_case_of_the_table_of_faults_is_in_the_document():
+    table = next(
+        node.value
+        for node in tree("tests/reliability/test_faults.py").body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CASES"
+    )
+    cases = {key.value for key in table.keys}
+    text = DOCUMENT.read_text()
+    assert {case for case in cases if f'"{case}"' not in text} == set()
