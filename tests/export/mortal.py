@@ -29,7 +29,7 @@ STORAGE = 3
 
 # Where a child can die: at the n-th call of one of these, before it or after it.
 POINTS = {
-    "page": (source.Source, "_items"),
+    "page": (source, "_items"),
     "append": (store.Store, "append"),
     "statement": (database.Database, "execute"),
     "checkpoint": (database.Database, "checkpoint"),
