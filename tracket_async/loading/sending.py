@@ -110,10 +110,15 @@ class Sending(Generic[T]):
     def _is_enough(self, error: TracketError) -> bool:
         """Whether to begin no other row after this failure; says so in `stopped`, unless the caller asked for it."""
         self._in_a_row = 0 if error.fault == "caller" else self._in_a_row + 1
-        if isinstance(error, AuthenticationError | ExportError) or self._in_a_row >= self._patience:
-            self.stopped = self.stopped or error
-            return True
-        return self._on_error == "stop"
+        if self._in_a_row >= self._patience:
+            error.hint = (
+                f"That was the last of {self._in_a_row} failures in a row that are not the data's fault, so the other"
+                " rows were not tried. Run the same again once the server is well"
+            )
+        elif not isinstance(error, AuthenticationError | ExportError):
+            return self._on_error == "stop"
+        self.stopped = self.stopped or error
+        return True
 
 
 async def _consumed(outcomes: Outcomes[T]) -> None:
