@@ -74,7 +74,7 @@ FAULTS = [
     faults.Html(status=502, commit=True),
     faults.MalformedJson(commit=True),
     faults.ContentType(),
-    faults.DeepJson(depth=2_000),
+    faults.DeepJson(depth=50_000),
     faults.DuplicateRows(),
     faults.EmptyPage(),
     faults.RepeatedCursor(),
@@ -502,7 +502,7 @@ def machine(made, **chosen):
 
 @pytest.mark.parametrize("made", [OldMachine, Machine], ids=["1.0", "2.0"])
 def test_whatever_happens_nothing_is_lost_and_nothing_twice(made):
-    machine(made, derandomize=True, phases=[Phase.generate], max_examples=10, stateful_step_count=30)(
+    machine(made, derandomize=True, phases=[Phase.generate], max_examples=8, stateful_step_count=30)(
         "runTest"
     ).runTest()
 
