@@ -290,7 +290,7 @@ def test_a_token_file_is_enough(tracket, serve, monkeypatch, tmp_path, seed):
     path.write_text(served.emulator.token, encoding="utf-8")
     assert tracket("get", "wl-001", "--token-file", path).code == 0
     monkeypatch.setattr(sys, "stdin", io.StringIO(served.emulator.token + "\n"))
-    assert tracket("get", "wl-001", "--token-file=-").code == 0
+    assert tracket("get", "wl-001", "--token-file", "-").code == 0
 
 
 def test_a_server_that_asks_for_a_longer_wait_than_allowed_ends_with_5(tracket, serve):

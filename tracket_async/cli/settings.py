@@ -63,6 +63,7 @@ class Connection:
         str | None,
         Parameter(
             metavar="FILE",
+            allow_leading_hyphen=True,  # - is standard input
             help="File that holds the access token (else TRACKET_TOKEN); - reads it from standard input.",
         ),
     ] = None
