@@ -22,6 +22,7 @@ DETAILS = {
     "request_id": "r-1",
     "excerpt": "no <b>",
     "maybe_sent": False,
+    "maybe_done": True,
     "stopped_by": "budget",
 }
 

@@ -32,6 +32,7 @@ _DETAILS: Final = (
     "request_id",
     "excerpt",
     "maybe_sent",
+    "maybe_done",
     "stopped_by",
 )
 

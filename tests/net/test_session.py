@@ -225,6 +225,16 @@ def test_a_create_is_sent_again_only_if_it_was_provably_not_done(onion, failure,
     onion(scenario, script(failure, 200))
 
 
+@pytest.mark.parametrize(("first", "ambiguous"), [(503, True), (ConnectionLostError("x"), True), (429, False)], ids=str)
+def test_what_an_earlier_attempt_may_have_done_is_not_forgotten_when_the_last_is_refused(onion, first, ambiguous):
+    async def scenario(session, transport):
+        error = await failing(session, PUT)
+        assert (error.status, error.maybe_done, is_ambiguous(error)) == (403, ambiguous, ambiguous)
+        assert len(transport.sent) == 2
+
+    onion(scenario, script(reply(first) if isinstance(first, int) else first, 403))
+
+
 def test_an_unreadable_answer_to_a_create_is_ambiguous(onion):
     def unreadable(response):
         raise UnreadableResponseError("html")

@@ -472,8 +472,8 @@ def outcome_of(task):
 
 
 def may_have_happened(error):
-    """Of an update or a delete: what the server refuses at last it may have done at an earlier attempt."""
-    return isinstance(error, asyncio.CancelledError) or is_ambiguous(error) or error.attempts > 1
+    """Of any write: whether it may have taken effect."""
+    return isinstance(error, asyncio.CancelledError) or is_ambiguous(error)
 
 
 class OldMachine(Machine):

@@ -58,7 +58,7 @@ class Call:
 
     def explain(self, error: RequestError) -> None:
         """Fill into the error that ends the call what is known here and is not in it yet."""
-        error.add(maybe_sent=error.maybe_sent or self.maybe_done)
+        error.add(maybe_sent=error.maybe_sent or self.maybe_done, maybe_done=self.maybe_done)
         if not error.method:
             error.add(method=self.request.method, path=self.request.path)
         if not error.attempts:

@@ -47,8 +47,11 @@ def is_ambiguous(error: RequestError) -> bool:
     """Whether what was asked may have happened although the call failed.
 
     Of a call that is not idempotent this is what a caller must know before sending it again. A 4xx is the server's own
-    word that it did nothing, except 408, which a proxy may say of a request that it has already passed on.
+    word that it did nothing, except 408, which a proxy may say of a request that it has already passed on. What it did
+    at an earlier attempt of the same call is another matter: ``maybe_done``.
     """
+    if error.maybe_done:
+        return True
     if isinstance(error, StatusError):
         refused = 400 <= (error.status or 0) < 500 and error.status != REQUEST_TIMEOUT  # noqa: PLR2004
         return error.maybe_sent and not refused
