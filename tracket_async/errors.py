@@ -113,8 +113,8 @@ class RequestError(TracketError):
         request_id: the server's id of the (last) request, None when it gave none.
         excerpt: the beginning of the answer's body, shortened and redacted; ``""`` without one.
         maybe_sent: False when the request provably had no effect: it was never sent, or refused.
-        maybe_done: True when an attempt of the call, the last or an earlier one, may have taken effect: an update that is
-            refused with 429 may have happened in the attempt before, whose answer was lost.
+        maybe_done: True when an attempt of the call, the last or an earlier one, may have taken effect: an update that
+            is refused at last may have happened in the attempt before, whose answer was lost.
         stopped_by: why no further attempt was made: ``"attempts"`` (all used up), ``"deadline"``, ``"budget"``
             (too many calls of this session are failing), ``"retry_after"`` (the server asked for a longer wait
             than is allowed), or None: this failure is not one that repeating could mend.
