@@ -29,9 +29,6 @@ EVERY: Final = 1.0
 class Meter(Protocol):
     """What is told how far it is."""
 
-    wants_total: bool
-    """Whether asking the server for the total is worth a request."""
-
     def expect(self, total: int | None) -> None:
         """How many there will be; None: nobody knows."""
         ...
@@ -43,8 +40,6 @@ class Meter(Protocol):
 
 class Silent:
     """Says nothing."""
-
-    wants_total = False
 
     def expect(self, total: int | None) -> None:
         """Not listened to."""
@@ -59,8 +54,6 @@ class JsonLines:
     ``event`` is ``"progress"`` or ``"end"``; ``done`` and ``total`` count worklogs (total null: unknown), ``reached``
     is the day of the last one, ``seconds`` the time since the start, ``rate`` worklogs a second.
     """
-
-    wants_total = True
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -119,8 +112,6 @@ class Count(ProgressColumn):
 
 class Bar:
     """A bar with count, total and rate; without a total, the day reached."""
-
-    wants_total = True
 
     def __init__(self, progress: Progress, what: str) -> None:
         self._progress = progress

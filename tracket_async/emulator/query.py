@@ -11,14 +11,13 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, cast
 
 from attrs import frozen
 
 from tracket_async.emulator.worklog import NEVER
 
 Order = Literal["date", "createdDate", "updatedDate", "unsorted"]
-ORDERS: Final = get_args(Order)
 Key = tuple[Any, ...]
 
 KEY_COLUMNS: Final[dict[str, tuple[str, ...]]] = {

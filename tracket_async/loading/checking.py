@@ -29,14 +29,12 @@ class Findings:
         bad: the first `MOST` lines that cannot, in their order.
         bad_lines: how many there are of them in all.
         ignored: the attributes that the file has and that only the server sets, the id not among them.
-        last_line: the line on which the last record begins; 0 without any.
     """
 
     rows: int = 0
     bad: list[BadLine] = attrs.field(factory=list[BadLine])
     bad_lines: int = 0
     ignored: frozenset[str] = frozenset()
-    last_line: int = 0
 
     def refuse(self, bad: BadLine) -> None:
         """Take note of a line that cannot be used."""
@@ -81,7 +79,6 @@ class Reading(Generic[T]):
                 found.refuse(row)
                 continue
             found.rows += 1
-            found.last_line = row.line
             if isinstance(record, Record) and not record.ignored <= found.ignored:
                 found.ignored |= record.ignored
         return found

@@ -17,9 +17,6 @@ from tracket_async.models import NewWorklog, Worklog
 SETTABLE: Final = tuple(attribute.name for attribute in attrs.fields(NewWorklog))
 """What a caller says about a worklog."""
 
-SERVER_SET: Final = frozenset(attribute.name for attribute in attrs.fields(Worklog)) - set(SETTABLE)
-"""What only the server says, the id among it."""
-
 ATTRIBUTES: Final[Mapping[str, str]] = {
     **{wire: name for name, wire in v1.LAYOUT.names.items()},
     **{attribute.name: attribute.name for attribute in attrs.fields(Worklog)},
