@@ -126,6 +126,18 @@ class Bar:
         self._progress.update(self._task, advance=count, reached="" if reached is None else f"{reached:%Y-%m-%d}")
 
 
+def columns() -> tuple[ProgressColumn, ...]:
+    """What every bar shows; its tasks have a field ``reached``, a text."""
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        Count(),
+        Rate(),
+        TextColumn("{task.fields[reached]}"),
+        TimeElapsedColumn(),
+    )
+
+
 @contextlib.contextmanager
 def meter(mode: Mode, what: str, *, clock: Clock = time.monotonic) -> Generator[Meter]:
     """A meter for the time of the ``with``.
@@ -142,16 +154,8 @@ def meter(mode: Mode, what: str, *, clock: Clock = time.monotonic) -> Generator[
         finally:
             lines.end()
     elif mode == "auto" and sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            Count(),
-            Rate(),
-            TextColumn("{task.fields[reached]}"),
-            TimeElapsedColumn(),
-        )
         with Progress(
-            *columns, console=Console(file=sys.stderr), redirect_stdout=False, redirect_stderr=False
+            *columns(), console=Console(file=sys.stderr), redirect_stdout=False, redirect_stderr=False
         ) as progress:
             yield Bar(progress, what)
     else:

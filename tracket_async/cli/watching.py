@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol
 import attrs
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.progress import TaskID, TextColumn
 
 from tracket_async.cli import output
-from tracket_async.cli.progress import EVERY, Clock, Count, Mode, Rate
+from tracket_async.cli.progress import EVERY, Clock, Mode, columns
 from tracket_async.export.progress import Progress, Stage
 from tracket_async.net.session import SessionStatistics
 
@@ -199,17 +199,9 @@ def _display(mode: Mode, clock: Clock) -> Generator[Display | None]:
         finally:
             lines.end()
     elif mode == "auto" and sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            Count(),
-            Rate(),
-            TextColumn("{task.fields[reached]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[details]}", markup=False),
-        )
+        more = TextColumn("{task.fields[details]}", markup=False)
         console = Console(file=sys.stderr)
-        with Bars(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as bars:
+        with Bars(*columns(), more, console=console, redirect_stdout=False, redirect_stderr=False) as bars:
             yield Bar(bars)
     else:
         yield None
