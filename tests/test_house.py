@@ -82,8 +82,13 @@ def test_the_version_is_that_of_the_distribution():
 
 def test_importing_the_client_imports_none_of_what_few_need():
     heavy = (
-        *("aiolimiter", "cattrs", "cyclopts", "duckdb", "opentelemetry", "pyarrow", "rich", "uvloop"),
-        *("tracket_async.cli", "tracket_async.emulator", "tracket_async.export"),
+        *("aiolimiter", "cattrs", "cyclopts", "duckdb", "opentelemetry", "pyarrow", "rich", "tenacity", "uvloop"),
+        *(
+            "tracket_async.api.v1",
+            "tracket_async.cli",
+            "tracket_async.emulator",
+            "tracket_async.export",
+        ),
     )
     code = f"import sys; from tracket_async import TracketClient; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

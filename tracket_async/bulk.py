@@ -15,7 +15,7 @@ import attrs
 
 from tracket_async.errors import RequestError
 from tracket_async.models import Worklog
-from tracket_async.net.retry import is_ambiguous
+from tracket_async.net.repeatable import is_ambiguous
 
 T = TypeVar("T")
 

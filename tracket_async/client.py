@@ -14,9 +14,8 @@ from typing import Any, Literal, Self, TypeVar
 import attrs
 
 from tracket_async.api.request import Request, Response
-from tracket_async.api.v1 import StartDate
 from tracket_async.api.versions import WIRES
-from tracket_async.api.wire import Wire
+from tracket_async.api.wire import StartDate, Wire
 from tracket_async.environment import settings_of
 from tracket_async.errors import ClientStateError, ConfigurationError, UsageError
 from tracket_async.events import Observer

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import attrs
 
@@ -16,14 +16,14 @@ from tracket_async.net.world import World
 T = TypeVar("T")
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Life:
     """Whether a client is open; shared with all its views."""
 
     is_open: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Line:
     """One version of the API over one session, with one set of options: what every operation needs.
 
@@ -43,9 +43,9 @@ class Line:
     life: Life
     world: World
 
-    async def send(self, request: Request, parse: Callable[[Response], T]) -> T:
+    def send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         """As `TracketSession.send`."""
-        return await self.session.send(request, parse, options=self.options)
+        return self.session.send(request, parse, options=self.options)
 
     @property
     def filters_dates(self) -> bool:

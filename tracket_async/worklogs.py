@@ -7,16 +7,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tracket_async import reconcile
-from tracket_async.bulk import OnError, Outcomes
 from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
 from tracket_async.filters import check_export, combined, left_to_client
 from tracket_async.line import Line
 from tracket_async.models import Category, NewWorklog, Worklog, WorklogChanges, WorklogFilter
-from tracket_async.net.retry import is_ambiguous
+from tracket_async.net.repeatable import is_ambiguous
 from tracket_async.walk import Walk
 
-if TYPE_CHECKING:  # at run time only an export needs them, and they are slow to import
+if TYPE_CHECKING:  # at run time only an export or many writes need them, and they are slow to import
+    from tracket_async.bulk import OnError, Outcomes
     from tracket_async.chains import Form
     from tracket_async.windows import PageLike, WindowRun, WindowState
 
@@ -153,6 +152,8 @@ class Worklogs:
             AmbiguousWriteError: ``error`` itself: none was found, or several, which are its ``candidates``.
         """
         line = self._line
+        from tracket_async import reconcile  # noqa: PLC0415 - see above
+
         return await reconcile.reconcile(
             error,
             lambda wanted: self.list(filter=wanted).pages(),
@@ -295,6 +296,8 @@ class Worklogs:
         concurrency: int,
         on_error: OnError,
     ) -> Outcomes[T]:
+        from tracket_async.bulk import Outcomes  # noqa: PLC0415 - see above
+
         life = self._line.life
         if not life.is_open:
             raise ClientStateError("Open the client with `async with` first")

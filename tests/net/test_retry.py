@@ -32,7 +32,8 @@ from tracket_async.errors import (
 )
 from tracket_async.net.budget import RetryBudget
 from tracket_async.net.call import Call
-from tracket_async.net.retry import FullJitter, Repeater, failure, is_ambiguous, is_retryable
+from tracket_async.net.repeatable import is_ambiguous, is_retryable
+from tracket_async.net.retry import FullJitter, Repeater, failure
 from tracket_async.net.settings import RetryPolicy
 
 

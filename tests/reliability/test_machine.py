@@ -46,7 +46,7 @@ from tracket_async.export.desk import Settings
 from tracket_async.export.run import export_to_store, request_of
 from tracket_async.export.source import Patience
 from tracket_async.export.store import Store
-from tracket_async.net.retry import is_ambiguous
+from tracket_async.net.repeatable import is_ambiguous
 from tracket_async.net.world import World
 from tracket_async.windows import WindowState
 

@@ -88,7 +88,11 @@ class FastReader:
 
     def worklog(self, body: bytes) -> Worklog | None:
         """One worklog."""
-        return next(filter(None, (form.worklog(body) for form in self._forms)), None)
+        for form in self._forms:
+            found = form.worklog(body)
+            if found is not None:
+                return found
+        return None
 
 
 class _Form:

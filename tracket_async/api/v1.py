@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 
 from tracket_async.api.calls import Query, RestWire
 from tracket_async.api.dates import first_millisecond, write_day
 from tracket_async.api.layout import Layout
-from tracket_async.api.wire import Wire
+from tracket_async.api.wire import StartDate, Wire
 from tracket_async.errors import UnsupportedError, UsageError
 from tracket_async.models import WorklogFilter
 
@@ -39,8 +39,6 @@ LAYOUT: Final = Layout(
     cursor="next-cursor",
     omitted=frozenset({"createdDate", "approvalStatus"}),
 )
-
-StartDate = Literal["moment", "day"]
 
 START_DATES: Final[Mapping[StartDate, Callable[[dt.datetime], str]]] = {"moment": first_millisecond, "day": write_day}
 """The forms of ``startDate``. Neither begins after the moment that is meant; what comes before it is the client's to

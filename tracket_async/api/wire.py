@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Categories: TypeAlias = list[Category]
 """For annotations in classes whose own method is called ``list``."""
+StartDate: TypeAlias = Literal["moment", "day"]
+"""The forms in which API 1.0 can be sent its ``startDate``."""
 
 
 @attrs.frozen(kw_only=True)

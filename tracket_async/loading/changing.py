@@ -12,7 +12,7 @@ from tracket_async.loading.checking import Reading
 from tracket_async.loading.report import Report, Trouble, Troubles
 from tracket_async.loading.rows import Change, Row
 from tracket_async.loading.sending import PATIENCE, Sending
-from tracket_async.net.retry import is_ambiguous
+from tracket_async.net.repeatable import is_ambiguous
 
 T = TypeVar("T")
 

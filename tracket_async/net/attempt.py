@@ -9,24 +9,25 @@ budget.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tracket_async.api.request import Response
 from tracket_async.api.status import error_for
 from tracket_async.errors import RequestError
-from tracket_async.events import AttemptEnded, AttemptStarted, SessionPaused
 from tracket_async.net.auth import Authorizer
 from tracket_async.net.call import Call
 from tracket_async.net.deadline import send_in_time, within
 from tracket_async.net.gate import Gate
 from tracket_async.net.pause import Pause
-from tracket_async.net.retry import is_ambiguous
+from tracket_async.net.repeatable import is_ambiguous
 from tracket_async.net.secret import Secret
 from tracket_async.net.settings import RetryPolicy
-from tracket_async.net.telling import Telling
 from tracket_async.net.transport import Transport
 from tracket_async.net.turn import Turns
 from tracket_async.net.world import Clock, World
+
+if TYPE_CHECKING:
+    from tracket_async.net.telling import Telling
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class Attempts:
         gate, pause: of the session.
         turns: gives out turns of that gate.
         policy: which pauses are too long to be kept.
-        telling: told of each attempt.
+        telling: told of each attempt; None: nobody.
         world: the wall clock, for a Retry-After that is a date.
         clock: monotonic, seconds.
     """
@@ -58,7 +59,7 @@ class Attempts:
         pause: Pause,
         turns: Turns,
         policy: RetryPolicy,
-        telling: Telling,
+        telling: Telling | None,
         world: World,
         clock: Clock,
     ) -> None:
@@ -97,10 +98,11 @@ class Attempts:
             raise
 
     async def _exchange(self, call: Call) -> tuple[Response, RequestError | None]:
-        queued = self._clock()
-        await self._turns.take(call)
-        try:
+        queued = began = self._clock()
+        if not self._turns.at_once(queued):
+            await self._turns.take(call)
             began = self._clock()
+        try:
             authorization = self._authorizer.current(began)
             if authorization is None:
                 renewal = self._authorizer.renew()
@@ -108,16 +110,16 @@ class Attempts:
             call.authorization = authorization
             call.attempts += 1
             self.made += 1
-            if self._telling:
-                return await self._observed(call, waited=began - queued)
-            return await self._sent(call)
+            if self._telling is not None:
+                return await self._observed(call, self._telling, waited=began - queued)
+            began = self._clock()
+            response = await send_in_time(self._transport, call, authorization, clock=self._clock)
+            return self._judged(call, response, began)
         finally:
             self._turns.give_back()
 
-    async def _sent(self, call: Call) -> tuple[Response, RequestError | None]:
-        """Send, and take note of the answer while the turn lasts, so that the next one already obeys it."""
-        began = self._clock()
-        response = await send_in_time(self._transport, call, call.authorization, clock=self._clock)
+    def _judged(self, call: Call, response: Response, began: float) -> tuple[Response, RequestError | None]:
+        """What an answer is, noted while the turn lasts, so that the next one already obeys it."""
         status = call.status = response.status
         if status in OVERLOADED:
             self._gate.overloaded(began=began, now=self._clock())
@@ -141,35 +143,27 @@ class Attempts:
         if (
             seconds <= self._longest_pause
             and self._pause.begin(seconds, status=status, now=self._clock())
-            and self._telling
+            and self._telling is not None
         ):
-            self._telling.tell(SessionPaused(seconds=seconds, status=status))
+            self._telling.paused(seconds=seconds, status=status)
 
-    async def _observed(self, call: Call, *, waited: float) -> tuple[Response, RequestError | None]:
-        names: dict[str, Any] = {"request": call.number, "method": call.request.method, "route": call.request.route}
+    async def _observed(self, call: Call, telling: Telling, *, waited: float) -> tuple[Response, RequestError | None]:
         attempt = call.attempts
-        self._telling.tell(AttemptStarted(**names, attempt=attempt, waited=waited))
+        telling.attempt_started(call, waited=waited)
         began = self._clock()
         status: int | None = None
-        problem: BaseException | None = None
+        problem: str | None = None
         try:
-            response, problem = await self._sent(call)
-            status = response.status
+            response = await send_in_time(self._transport, call, call.authorization, clock=self._clock)
+            response, failure = self._judged(call, response, began)
+            status, problem = response.status, None if failure is None else type(failure).__name__
         except BaseException as error:
-            problem = error
+            problem = type(error).__name__
             raise
         else:
-            return response, problem
+            return response, failure
         finally:
-            self._telling.tell(
-                AttemptEnded(
-                    **names,
-                    attempt=attempt,
-                    duration=self._clock() - began,
-                    status=status,
-                    error=None if problem is None else type(problem).__name__,
-                )
-            )
+            telling.attempt_ended(call, attempt=attempt, duration=self._clock() - began, status=status, error=problem)
 
     def _parsed(self, response: Response, parse: Callable[[Response], T]) -> T:
         try:

@@ -9,7 +9,7 @@ from tracket_async.errors import DeadlineExceededError, RequestError
 from tracket_async.net.secret import NO_SECRET, Secret
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Call:
     """One call.
 

@@ -5,22 +5,25 @@ It is a POST that may be repeated: a token that was made and never seen harms no
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from tracket_async.api.request import Request
 from tracket_async.errors import RequestError
-from tracket_async.events import TokenRefreshed
 from tracket_async.net.call import Call
 from tracket_async.net.deadline import send_in_time
-from tracket_async.net.retry import Repeater
 from tracket_async.net.secret import NO_SECRET
-from tracket_async.net.telling import Telling
 from tracket_async.net.token import Token, read_token, token_error
 from tracket_async.net.transport import Transport
 from tracket_async.net.world import World
 
+if TYPE_CHECKING:
+    from tracket_async.net.retry import Repeater
+    from tracket_async.net.telling import Telling
 
-@attrs.define
+
+@attrs.define(eq=False)
 class TokenExchange:
     """Makes the token calls of one session.
 
@@ -29,7 +32,7 @@ class TokenExchange:
         repeater: repeats, from a budget of its own, so that an outage of the API does not keep a token from being
             fetched.
         deadline: seconds for a token call with its repetitions, None for no end; its callers have their own.
-        telling: told of each new token.
+        telling: told of each new token; None: nobody.
         world: the wall clock, for a Retry-After that is a date.
         fetched: how many tokens there were so far.
     """
@@ -37,7 +40,7 @@ class TokenExchange:
     transport: Transport
     repeater: Repeater
     deadline: float | None
-    telling: Telling
+    telling: Telling | None
     world: World
     fetched: int = 0
 
@@ -64,8 +67,8 @@ class TokenExchange:
             error.add(maybe_sent=False)
             raise
         self.fetched += 1
-        if self.telling:
-            self.telling.tell(TokenRefreshed(duration=clock() - began, expires_in=token.told))
+        if self.telling is not None:
+            self.telling.token_refreshed(duration=clock() - began, expires_in=token.told)
         return token
 
     async def _fetch(self, call: Call) -> Token:

@@ -9,8 +9,9 @@ traceback but leaves it in ``__context__``.
 
 from __future__ import annotations
 
+from typing import Final
+
 import aiohttp
-import attrs
 from aiohttp import http_exceptions
 
 from tracket_async.errors import (
@@ -27,35 +28,28 @@ FOREIGN = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, EO
 """Everything that aiohttp lets through on purpose. TimeoutError and ssl.SSLError are OSErrors."""
 
 
-@attrs.frozen
-class _Row:
-    foreign: type[BaseException]
-    ours: type[RequestError]
-    message: str  # may contain {origin}
-
-
-_TABLE = (
-    _Row(aiohttp.ClientConnectorDNSError, ConnectError, "The name of {origin} cannot be resolved"),
-    _Row(aiohttp.ClientProxyConnectionError, ConnectError, "The proxy on the way to {origin} cannot be reached"),
-    _Row(aiohttp.ClientHttpProxyError, ConnectError, "The proxy on the way to {origin} refuses"),
-    _Row(aiohttp.ClientConnectorCertificateError, ConnectError, "The certificate of {origin} is not trusted"),
-    _Row(aiohttp.ServerFingerprintMismatch, ConnectError, "The certificate of {origin} is not the expected one"),
-    _Row(aiohttp.ClientSSLError, ConnectError, "No TLS connection to {origin} can be made"),
-    _Row(aiohttp.ClientConnectorError, ConnectError, "No connection to {origin} can be made"),
-    _Row(aiohttp.ConnectionTimeoutError, ConnectError, "No connection to {origin} could be made in time"),
-    _Row(aiohttp.RedirectClientError, RedirectError, "The server redirects"),
-    _Row(aiohttp.TooManyRedirects, RedirectError, "The server redirects"),
-    _Row(aiohttp.InvalidURL, ConnectError, "No request can be sent to {origin}: the address is not valid"),
-    _Row(aiohttp.NonHttpUrlClientError, ConnectError, "No request can be sent to {origin}: it is not HTTP"),
-    _Row(aiohttp.ServerTimeoutError, AttemptTimeoutError, "{origin} was silent for too long"),
-    _Row(TimeoutError, AttemptTimeoutError, "{origin} did not answer in time"),
-    _Row(aiohttp.ClientPayloadError, TruncatedResponseError, "The answer of {origin} ended early"),
-    _Row(http_exceptions.PayloadEncodingError, TruncatedResponseError, "The answer of {origin} ended early"),
-    _Row(aiohttp.ClientResponseError, UnreadableResponseError, "The answer of {origin} is not HTTP"),
-    _Row(http_exceptions.HttpProcessingError, UnreadableResponseError, "The answer of {origin} is not HTTP"),
-    _Row(EOFError, TruncatedResponseError, "The answer of {origin} ended early"),
-    _Row(aiohttp.ClientError, ConnectionLostError, "The connection to {origin} broke"),
-    _Row(OSError, ConnectionLostError, "The connection to {origin} broke"),
+_TABLE: Final[tuple[tuple[type[BaseException], type[RequestError], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, ConnectError, "The name of {origin} cannot be resolved"),
+    (aiohttp.ClientProxyConnectionError, ConnectError, "The proxy on the way to {origin} cannot be reached"),
+    (aiohttp.ClientHttpProxyError, ConnectError, "The proxy on the way to {origin} refuses"),
+    (aiohttp.ClientConnectorCertificateError, ConnectError, "The certificate of {origin} is not trusted"),
+    (aiohttp.ServerFingerprintMismatch, ConnectError, "The certificate of {origin} is not the expected one"),
+    (aiohttp.ClientSSLError, ConnectError, "No TLS connection to {origin} can be made"),
+    (aiohttp.ClientConnectorError, ConnectError, "No connection to {origin} can be made"),
+    (aiohttp.ConnectionTimeoutError, ConnectError, "No connection to {origin} could be made in time"),
+    (aiohttp.RedirectClientError, RedirectError, "The server redirects"),
+    (aiohttp.TooManyRedirects, RedirectError, "The server redirects"),
+    (aiohttp.InvalidURL, ConnectError, "No request can be sent to {origin}: the address is not valid"),
+    (aiohttp.NonHttpUrlClientError, ConnectError, "No request can be sent to {origin}: it is not HTTP"),
+    (aiohttp.ServerTimeoutError, AttemptTimeoutError, "{origin} was silent for too long"),
+    (TimeoutError, AttemptTimeoutError, "{origin} did not answer in time"),
+    (aiohttp.ClientPayloadError, TruncatedResponseError, "The answer of {origin} ended early"),
+    (http_exceptions.PayloadEncodingError, TruncatedResponseError, "The answer of {origin} ended early"),
+    (aiohttp.ClientResponseError, UnreadableResponseError, "The answer of {origin} is not HTTP"),
+    (http_exceptions.HttpProcessingError, UnreadableResponseError, "The answer of {origin} is not HTTP"),
+    (EOFError, TruncatedResponseError, "The answer of {origin} ended early"),
+    (aiohttp.ClientError, ConnectionLostError, "The connection to {origin} broke"),
+    (OSError, ConnectionLostError, "The connection to {origin} broke"),
 )
 
 
@@ -66,8 +60,8 @@ def translate(error: BaseException, *, origin: str) -> RequestError:
         error: one of `FOREIGN`.
         origin: of the server, for the message.
     """
-    row = next(row for row in _TABLE if isinstance(error, row.foreign))
-    return row.ours(row.message.format(origin=origin) + _detail(error))
+    ours, message = next((ours, message) for foreign, ours, message in _TABLE if isinstance(error, foreign))
+    return ours(message.format(origin=origin) + _detail(error))
 
 
 def _detail(error: BaseException) -> str:

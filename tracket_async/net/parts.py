@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl as ssl_module
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -16,16 +17,18 @@ from tracket_async.net.exchange import TokenExchange
 from tracket_async.net.gate import Gate
 from tracket_async.net.pace import Pace
 from tracket_async.net.pause import Pause
-from tracket_async.net.retry import Repeater
 from tracket_async.net.secret import NO_SECRET
 from tracket_async.net.settings import Limits, RetryPolicy, Timeouts
-from tracket_async.net.telling import Telling
 from tracket_async.net.transport import Transport
 from tracket_async.net.turn import Turns
 from tracket_async.net.world import Clock, World
 
+if TYPE_CHECKING:
+    from tracket_async.net.retry import Repeater
+    from tracket_async.net.telling import Telling
 
-@attrs.frozen(kw_only=True)
+
+@attrs.frozen(kw_only=True, eq=False)
 class SessionSettings:
     """What was chosen for a session, checked; the names are those of `TracketSession`'s arguments."""
 
@@ -40,7 +43,7 @@ class SessionSettings:
     world: World
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class SessionState:
     """What a session has before it is open, and all its calls share."""
 
@@ -48,10 +51,10 @@ class SessionState:
     pause: Pause
     pace: Pace | None
     budget: RetryBudget
-    telling: Telling
+    telling: Telling | None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Parts:
     """What a session has while it is open, and the loop that this belongs to."""
 
@@ -66,6 +69,8 @@ class Parts:
 
 def assemble(settings: SessionSettings, state: SessionState) -> Parts:
     """The parts of a session, on the running event loop."""
+    from tracket_async.net.retry import Repeater  # noqa: PLC0415 - with it comes tenacity, which only an open session needs
+
     loop = asyncio.get_running_loop()
     world, policy = settings.world, settings.retry
     clock = world.clock or loop.time

@@ -1,13 +1,8 @@
-"""Whether a failed call is tried again, when, and when no more: tenacity's callables over one table.
-
-| call | is repeated after |
-|---|---|
-| GET, PUT, DELETE | a failure of the network, an unreadable answer, 408, 429, 500, 502, 503, 504 |
-| POST | what provably did not reach the server, 429 |
+"""When a failed call is tried again, and when no more: tenacity's callables over what is `repeatable`.
 
 What decides is synchronous and draws chance from the random generator that it is given: the same seed, the same waits.
 The first attempt of a call is not made here: a call that succeeds at once should not pay for machinery that it does
-not need.
+not need, and tenacity is imported when a session is opened.
 """
 
 from __future__ import annotations
@@ -21,54 +16,17 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from tracket_async.errors import (
-    AttemptTimeoutError,
-    DeadlineExceededError,
-    NetworkError,
-    RequestError,
-    StatusError,
-    UnreadableResponseError,
-)
+from tracket_async.errors import AttemptTimeoutError, RequestError
 from tracket_async.net.budget import RetryBudget
 from tracket_async.net.call import Call
+from tracket_async.net.repeatable import LIMITED, is_retryable
 from tracket_async.net.settings import RetryPolicy
 from tracket_async.net.world import Clock, Sleep
 
 T = TypeVar("T")
 Reason = Literal["attempts", "deadline", "budget", "retry_after"]
 
-RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-LIMITED: Final = 429
-REQUEST_TIMEOUT: Final = 408
 _MOST_DOUBLINGS: Final = 30  # a float has room for it, and no backoff has
-
-
-def is_ambiguous(error: RequestError) -> bool:
-    """Whether what was asked may have happened although the call failed.
-
-    Of a call that is not idempotent this is what a caller must know before sending it again. A 4xx is the server's own
-    word that it did nothing, except 408, which a proxy may say of a request that it has already passed on. What it did
-    at an earlier attempt of the same call is another matter: ``maybe_done``.
-    """
-    if error.maybe_done:
-        return True
-    if isinstance(error, StatusError):
-        refused = 400 <= (error.status or 0) < 500 and error.status != REQUEST_TIMEOUT  # noqa: PLR2004
-        return error.maybe_sent and not refused
-    return error.maybe_sent
-
-
-def is_retryable(error: BaseException, *, repeatable: bool) -> bool:
-    """Whether repeating a request could mend the failure, and does no harm. See the table above.
-
-    Args:
-        error: what it failed with.
-        repeatable: whether sending the request twice has the effect of sending it once.
-    """
-    if not isinstance(error, RequestError) or isinstance(error, DeadlineExceededError) or error.stopped_by is not None:
-        return False
-    mendable = isinstance(error, NetworkError | UnreadableResponseError) or error.status in RETRIED_STATUSES
-    return mendable and (repeatable or not error.maybe_sent or error.status == LIMITED)
 
 
 class FullJitter(wait_base):
@@ -106,7 +64,7 @@ class StopBecause(stop_base):
         return self.reason is not None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Repeater:
     """What repeats the calls of one session.
 

@@ -20,13 +20,13 @@ import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import attrs
 
 from tracket_async.api.request import Request, Response
 from tracket_async.errors import ClientStateError, RequestError
-from tracket_async.events import Observer, RequestEnded, RequestStarted, RetryScheduled
+from tracket_async.events import Observer
 from tracket_async.net.address import Address
 from tracket_async.net.auth import Auth
 from tracket_async.net.budget import SUCCESS, RetryBudget
@@ -37,8 +37,10 @@ from tracket_async.net.parts import Parts, SessionSettings, SessionState, assemb
 from tracket_async.net.pause import Pause
 from tracket_async.net.secret import header_text
 from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
-from tracket_async.net.telling import Telling
 from tracket_async.net.world import World
+
+if TYPE_CHECKING:
+    from tracket_async.net.telling import Telling
 
 T = TypeVar("T")
 
@@ -119,7 +121,7 @@ class TracketSession:
             pause=Pause(),
             pace=None if limits.requests_per_second is None else pace(limits.requests_per_second),
             budget=RetryBudget(retry.budget),
-            telling=Telling(observers),
+            telling=_telling(observers),
         )
         self._telling = self._state.telling
         self._requests = 0
@@ -178,7 +180,7 @@ class TracketSession:
 
         Raises:
             RequestError: the call failed. Whether a request that is not idempotent may have taken effect nevertheless:
-                `tracket_async.net.retry.is_ambiguous`.
+                `tracket_async.net.repeatable.is_ambiguous`.
             ClientStateError: the session is not open, is closed meanwhile, or was opened on another event loop.
         """
         session = self._usable()
@@ -193,9 +195,24 @@ class TracketSession:
             (options and options.attempts) or self._settings.retry.attempts,
             request.idempotent,
         )
-        if not self._telling:
-            return await self._perform(session, call, parse)
-        return await self._observed(session, call, parse)
+        telling, problem = self._telling, None
+        if telling is not None:
+            telling.call_started(call)
+        try:
+            try:
+                result = await session.attempts.make(call, parse)
+            except RequestError as error:
+                first = error
+            else:
+                self._state.budget.deposit(SUCCESS)
+                return result
+            return await self._repeated(session, call, parse, first)
+        except BaseException as error:
+            problem = type(error).__name__
+            raise
+        finally:
+            if telling is not None:
+                telling.call_ended(call, duration=session.clock() - began, error=problem)
 
     def statistics(self) -> SessionStatistics:
         """The session as it is now."""
@@ -220,14 +237,7 @@ class TracketSession:
             raise ClientStateError("The client was opened on another event loop; make one for each loop")
         return session
 
-    async def _perform(self, session: Parts, call: Call, parse: Callable[[Response], T]) -> T:
-        try:
-            result = await session.attempts.make(call, parse)
-        except RequestError as error:
-            first = error
-        else:
-            self._state.budget.deposit(SUCCESS)
-            return result
+    async def _repeated(self, session: Parts, call: Call, parse: Callable[[Response], T], first: RequestError) -> T:
         try:
             return await session.repeater.go_on(
                 call,
@@ -241,43 +251,17 @@ class TracketSession:
 
     def _scheduled(self, call: Call, error: RequestError, delay: float) -> None:
         self._retries += 1
-        if self._telling:
-            self._telling.tell(
-                RetryScheduled(
-                    request=call.number,
-                    method=call.request.method,
-                    route=call.request.route,
-                    attempt=call.attempts,
-                    delay=delay,
-                    error=type(error).__name__,
-                )
-            )
+        if self._telling is not None:
+            self._telling.retry_scheduled(call, delay=delay, error=type(error).__name__)
 
-    async def _observed(self, session: Parts, call: Call, parse: Callable[[Response], T]) -> T:
-        request = call.request
-        names: dict[str, Any] = {
-            "request": call.number,
-            "method": request.method,
-            "route": request.route,
-            "path": request.path,
-        }
-        self._telling.tell(RequestStarted(**names))
-        problem: str | None = None
-        try:
-            return await self._perform(session, call, parse)
-        except BaseException as error:
-            problem = type(error).__name__
-            raise
-        finally:
-            self._telling.tell(
-                RequestEnded(
-                    **names,
-                    duration=session.clock() - call.began,
-                    attempts=call.attempts,
-                    status=call.status,
-                    error=problem,
-                )
-            )
+
+def _telling(observers: Iterable[Observer]) -> Telling | None:
+    watching = tuple(observers)
+    if not watching:
+        return None
+    from tracket_async.net.telling import Telling  # noqa: PLC0415 - nobody else pays for the events
+
+    return Telling(watching)
 
 
 def default_user_agent() -> str:

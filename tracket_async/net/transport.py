@@ -108,7 +108,14 @@ class Transport:
                 proxy_headers=None if self._proxy is None else self._proxy.headers,
             )
             try:
-                return await self._read(answer)
+                status, headers = answer.status, answer.headers
+                if not 200 <= status < 300:  # noqa: PLR2004
+                    return Response(status, headers, await self._beginning(answer))
+                body = body_for(headers.get("Content-Encoding", ""), headers.get("Content-Length", ""), cap=self._cap)
+                content = answer.content
+                while chunk := await content.readany():
+                    body.feed(chunk)
+                return Response(status, headers, body.finish())
             except BaseException:
                 answer.close()
                 raise
@@ -128,22 +135,11 @@ class Transport:
     def _is_closed(self) -> bool:
         return self._session.closed
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> Response:
-        status = answer.status
-        headers = answer.headers
-        if 200 <= status < 300:  # noqa: PLR2004
-            body = body_for(headers.get("Content-Encoding", ""), headers.get("Content-Length", ""), cap=self._cap)
-            content = answer.content
-            while chunk := await content.readany():
-                body.feed(chunk)
-            return Response(status, headers, body.finish())
-        if status < 400:  # noqa: PLR2004
-            answer.close()
-            return Response(status, headers, b"")
-        return Response(status, headers, await self._read_beginning(answer))
-
-    async def _read_beginning(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _beginning(self, answer: aiohttp.ClientResponse) -> bytes:
         """Of an error the status is what counts: its body is read as far as it is useful and can be read."""
+        if answer.status < 400:  # noqa: PLR2004
+            answer.close()
+            return b""
         collected = b""
         try:
             body = body_for(answer.headers.get("Content-Encoding", ""), "", cap=_ERROR_BODY_BYTES)

@@ -46,6 +46,10 @@ class Turns:
         self._clock = clock
         self._sleep = sleep
 
+    def at_once(self, now: float) -> bool:
+        """Take a turn if there is nothing to wait for; `give_back` ends it. Returns whether there was one."""
+        return self._pace is None and not self._pause.remaining(now) and self._gate.try_acquire()
+
     async def take(self, call: Call) -> None:
         """Wait for a turn; `give_back` ends it.
 
@@ -54,8 +58,6 @@ class Turns:
             RateLimitedError, ServerError: the server has asked for a pause that is longer than the call may take.
             ClientStateError: the session was closed.
         """
-        if self._pace is None and not self._pause.remaining(self._clock()) and self._gate.try_acquire():
-            return
         await within(call, self._wait(call), clock=self._clock, doing="waiting for its turn")
 
     def give_back(self) -> None:
