@@ -9,6 +9,7 @@
     |-- RequestError                       one call failed; it says which, and how often it was tried
     |   |-- NetworkError                   network
     |   |   |-- ConnectError               no connection: the request was provably not sent
+    |   |   |   `-- CertificateError       the server's certificate is not trusted; not repeated
     |   |   |-- ConnectionLostError        the connection broke before the whole answer was there
     |   |   |-- TruncatedResponseError     the answer ended early
     |   |   |-- AttemptTimeoutError (TimeoutError)    one attempt took too long
@@ -172,6 +173,12 @@ class ConnectError(NetworkError):
 
     hint = "Check TRACKET_BASE_URL and the network"
     maybe_sent = False
+
+
+class CertificateError(ConnectError):
+    """The server's certificate is not trusted, expired or another's. Never repeated: it stays what it is."""
+
+    hint = "Check TRACKET_BASE_URL and this machine's clock; a certificate authority of your own goes into ssl="
 
 
 class ConnectionLostError(NetworkError):

@@ -17,6 +17,7 @@ from yarl import URL
 
 from tracket_async.errors import (
     AttemptTimeoutError,
+    CertificateError,
     ConnectError,
     ConnectionLostError,
     RedirectError,
@@ -69,8 +70,8 @@ OURS = {
     aiohttp.ClientConnectorDNSError: ConnectError,
     aiohttp.ClientProxyConnectionError: ConnectError,
     aiohttp.ClientHttpProxyError: ConnectError,
-    aiohttp.ClientConnectorCertificateError: ConnectError,
-    aiohttp.ServerFingerprintMismatch: ConnectError,
+    aiohttp.ClientConnectorCertificateError: CertificateError,
+    aiohttp.ServerFingerprintMismatch: CertificateError,
     aiohttp.ClientConnectorSSLError: ConnectError,
     aiohttp.ClientSSLError: ConnectError,
     aiohttp.ClientConnectorError: ConnectError,

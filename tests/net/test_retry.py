@@ -12,6 +12,7 @@ from tracket_async.errors import (
     AttemptTimeoutError,
     AuthenticationError,
     BadRequestError,
+    CertificateError,
     ClientStateError,
     ConflictError,
     ConnectError,
@@ -44,6 +45,7 @@ def of(kind, status=None, **details):
 ALWAYS, IDEMPOTENT, NEVER = "always", "if idempotent", "never"
 TABLE = [
     (of(ConnectError), ALWAYS),
+    (of(CertificateError), NEVER),
     (of(RateLimitedError, 429), ALWAYS),
     (of(ConnectionLostError), IDEMPOTENT),
     (of(TruncatedResponseError), IDEMPOTENT),
@@ -92,6 +94,7 @@ def test_the_table_of_what_is_repeated(error, when):
     ("error", "ambiguous"),
     [
         (of(ConnectError), False),
+        (of(CertificateError), False),
         (of(DeadlineExceededError, maybe_sent=False), False),
         (of(DeadlineExceededError), True),
         (of(ConnectionLostError), True),

@@ -15,6 +15,7 @@ import pytest
 from tracket_async.api.request import Request
 from tracket_async.errors import (
     AttemptTimeoutError,
+    CertificateError,
     ClientStateError,
     ConfigurationError,
     ConnectError,
@@ -400,7 +401,7 @@ async def secure_server(server):
 async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(secure_server, get, http):
     secure_server.answers = [http()]
     transport = make(secure_server.url)
-    with pytest.raises(ConnectError, match="is not trusted") as caught:
+    with pytest.raises(CertificateError, match="is not trusted") as caught:
         await transport.send(get, TOKEN)
     assert not caught.value.maybe_sent
     assert secure_server.received == []

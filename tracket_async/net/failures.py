@@ -16,6 +16,7 @@ from aiohttp import http_exceptions
 
 from tracket_async.errors import (
     AttemptTimeoutError,
+    CertificateError,
     ConnectError,
     ConnectionLostError,
     RedirectError,
@@ -32,8 +33,8 @@ _TABLE: Final[tuple[tuple[type[BaseException], type[RequestError], str], ...]] =
     (aiohttp.ClientConnectorDNSError, ConnectError, "The name of {origin} cannot be resolved"),
     (aiohttp.ClientProxyConnectionError, ConnectError, "The proxy on the way to {origin} cannot be reached"),
     (aiohttp.ClientHttpProxyError, ConnectError, "The proxy on the way to {origin} refuses"),
-    (aiohttp.ClientConnectorCertificateError, ConnectError, "The certificate of {origin} is not trusted"),
-    (aiohttp.ServerFingerprintMismatch, ConnectError, "The certificate of {origin} is not the expected one"),
+    (aiohttp.ClientConnectorCertificateError, CertificateError, "The certificate of {origin} is not trusted"),
+    (aiohttp.ServerFingerprintMismatch, CertificateError, "The certificate of {origin} is not the expected one"),
     (aiohttp.ClientSSLError, ConnectError, "No TLS connection to {origin} can be made"),
     (aiohttp.ClientConnectorError, ConnectError, "No connection to {origin} can be made"),
     (aiohttp.ConnectionTimeoutError, ConnectError, "No connection to {origin} could be made in time"),

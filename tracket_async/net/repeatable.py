@@ -4,6 +4,7 @@
 |---|---|
 | GET, PUT, DELETE | a failure of the network, an unreadable answer, 408, 429, 500, 502, 503, 504 |
 | POST | what provably did not reach the server, 429 |
+| any | never after a certificate that is not trusted: it stays what it is |
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from tracket_async.errors import (
+    CertificateError,
     DeadlineExceededError,
     NetworkError,
     RequestError,
@@ -45,7 +47,9 @@ def is_retryable(error: BaseException, *, repeatable: bool) -> bool:
         error: what it failed with.
         repeatable: whether sending the request twice has the effect of sending it once.
     """
-    if not isinstance(error, RequestError) or isinstance(error, DeadlineExceededError) or error.stopped_by is not None:
+    if not isinstance(error, RequestError) or error.stopped_by is not None:
+        return False
+    if isinstance(error, DeadlineExceededError | CertificateError):
         return False
     mendable = isinstance(error, NetworkError | UnreadableResponseError) or error.status in RETRIED_STATUSES
     return mendable and (repeatable or not error.maybe_sent or error.status == LIMITED)
