@@ -20,7 +20,7 @@ from tracket_async.environment import settings_of
 from tracket_async.errors import ClientStateError, ConfigurationError, UsageError
 from tracket_async.events import Observer
 from tracket_async.line import Life, Line
-from tracket_async.net.auth import Auth
+from tracket_async.net.auth import Auth, ClientCredentials
 from tracket_async.net.session import SessionStatistics, TracketSession
 from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.net.world import World
@@ -97,7 +97,17 @@ class TracketClient:
             world=world,
         )
         size = _page_size(wire, page_size)
-        self._set(Line(session=session, wire=wire, options=CallOptions(), page_size=size, life=Life(), world=world))
+        self._set(
+            Line(
+                session=session,
+                wire=wire,
+                options=CallOptions(),
+                page_size=size,
+                life=Life(),
+                world=world,
+                account=auth.account_id if isinstance(auth, ClientCredentials) else None,
+            )
+        )
         self._is_view = False
 
     @classmethod
@@ -135,6 +145,11 @@ class TracketClient:
     def base_url(self) -> str:
         """Where the server is. Never holds a secret: an address with a user name or a query is refused."""
         return self._line.session.base_url
+
+    @property
+    def account(self) -> str | None:
+        """The id of the monday.com account that the credentials name; None where they name none, as a token does."""
+        return self._line.account
 
     @property
     def wire(self) -> Wire:

@@ -34,6 +34,7 @@ class Line:
         page_size: worklogs that a page of a list has; None leaves it to the server.
         life: whether the client is open.
         world: time, for what is not the session's business.
+        account: the id of the account that the credentials name, None where they name none.
     """
 
     session: TracketSession
@@ -42,6 +43,7 @@ class Line:
     page_size: int | None
     life: Life
     world: World
+    account: str | None = None
 
     def send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         """As `TracketSession.send`."""

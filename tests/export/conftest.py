@@ -48,7 +48,7 @@ def make_worklog():
 @pytest.fixture
 def request_2024():
     return ExportRequest(
-        api="2.0", origin="http://127.0.0.1:1", filter=WorklogFilter(since=dt.date(2024, 1, 1), until=None)
+        api="2.0", origin="http://127.0.0.1:1", account="7", filter=WorklogFilter(since=dt.date(2024, 1, 1), until=None)
     )
 
 

@@ -6,10 +6,12 @@ import datetime as dt
 
 import pytest
 
+from tracket_async import BearerToken, ClientCredentials, TracketClient
 from tracket_async.emulator import faults
 from tracket_async.errors import PermissionDeniedError, StoreError, UsageError
 from tracket_async.export.desk import Settings
 from tracket_async.export.run import export_to_store, request_of
+from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
 
 
@@ -177,8 +179,25 @@ def _now():
 
 async def test_a_store_of_another_server_is_refused(running, stored):
     async with running(sample=5) as (_, client), running(sample=5) as (_, other):
-        with stored(client) as store, pytest.raises(StoreError, match="of another server: its origin is http"):
+        with stored(client) as store, pytest.raises(StoreError, match="not of this client: its origin is http"):
             await export_to_store(other, store)
+
+
+async def test_a_store_of_another_account_is_refused_where_both_are_known(running, tmp_path):
+    async with running(sample=5) as (emulator, client):
+
+        def of(auth):
+            return TracketClient(auth=auth, api=client.api, base_url=client.base_url)
+
+        def account(number):
+            return of(ClientCredentials(emulator.client_id, emulator.client_secret, number))
+
+        async with of(BearerToken(emulator.token)) as unnamed:
+            assert (unnamed.account, account(7).account) == (None, "7")
+            with Store(tmp_path / "s", request=request_of(account(7))) as store:
+                with pytest.raises(StoreError, match="not of this client: its account is 7, not 8"):
+                    await export_to_store(account(8), store)
+                assert (await export_to_store(unnamed, store)).worklogs == 5
 
 
 async def test_a_request_takes_its_bounds_once(running):

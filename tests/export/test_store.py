@@ -207,6 +207,7 @@ def test_the_same_request_opens_it_again_however_it_is_put(tmp_path):
     [
         {"api": "1.0"},
         {"origin": "https://elsewhere"},
+        {"account": "8"},
         {"filter": WorklogFilter()},
         *({"filter": WorklogFilter(since=DAY, **{name: DAY})} for name in BOUNDS[1:]),
     ],
@@ -280,6 +281,6 @@ def test_anybody_can_query_the_file_with_duckdb(settled, tmp_path):
 
 def test_a_request_survives_json():
     wanted = WorklogFilter(since=DAY, until=dt.datetime(2024, 3, 1, 5, tzinfo=dt.UTC), created_since=DAY)
-    request = ExportRequest(api="2.0", origin="https://x", filter=wanted)
+    request = ExportRequest(api="2.0", origin="https://x", account="7", filter=wanted)
     assert ExportRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
     assert request.differences(request) == ""

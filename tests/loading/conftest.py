@@ -83,6 +83,7 @@ class File:
                     raw=False,
                     api=self.api,
                     base_url=opened.base_url,
+                    account=opened.account,
                 )
                 async with Journal(self.journal, header) as journal:
                     yield Import(

@@ -15,7 +15,9 @@ from tracket_async.loading.history import Sending, State
 from tracket_async.loading.journal import Header, Journal, beside, past
 
 NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
-HEADER = Header(size=3, sha256="abc", format="csv", raw=False, api="2.0", base_url="https://tracket.example/prefix")
+HEADER = Header(
+    size=3, sha256="abc", format="csv", raw=False, api="2.0", base_url="https://tracket.example/prefix", account="7"
+)
 
 
 @pytest.fixture
@@ -53,6 +55,7 @@ async def test_it_is_lines_of_json_that_people_can_read(path):
         "raw": False,
         "api": "2.0",
         "base_url": "https://tracket.example/prefix",
+        "account": "7",
     }
     assert entries == [
         {"line": 1, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
@@ -172,6 +175,7 @@ async def test_damage_in_the_middle_is_told_with_its_line(path, damage):
         ({"raw": True}, "the file was read in another way"),
         ({"api": "1.0"}, "it went to another version of the API"),
         ({"base_url": "https://other.example"}, "it went to another server"),
+        ({"account": "8"}, "it went to another account"),
         ({"schema": 2}, "it was written by another version of this program"),
     ],
 )
@@ -182,6 +186,12 @@ async def test_another_import_does_not_go_on_with_it(path, changes, what):
         with pytest.raises(StoreError, match=rf"is the journal of another import: {what}.*--journal"):
             make(path, other)
     assert path.read_bytes() == before
+
+
+async def test_an_account_that_is_not_known_is_taken_to_be_the_same(path):
+    await filled(path)
+    async with Journal(path, msgspec.structs.replace(HEADER, account=None)) as journal:
+        assert journal.history.counts
 
 
 async def test_the_ids_of_its_rows_can_be_told_from_others(path):

@@ -119,6 +119,7 @@ def import_worklogs(
                 raw=raw,
                 api=client.api,
                 base_url=client.base_url,
+                account=client.account,
             ),
             choices=Choices(concurrency=concurrency, on_error=on_error, resend_ambiguous=resend_ambiguous),
             json=json,

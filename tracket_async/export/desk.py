@@ -62,12 +62,13 @@ async def desk(client: TracketClient, store: Store, settings: Settings | None) -
     """The desk for one run.
 
     Raises:
-        StoreError: the store is of another server, or version of the API, than the client.
+        StoreError: the store is of another server, account, or version of the API, than the client.
     """
     wanted = store.request
-    if differences := wanted.differences(attrs.evolve(wanted, api=client.api, origin=client.base_url)):
-        error = StoreError(f"{store.path} is of another server: its {differences}")
-        error.hint = "Use a client of the server that it was exported from, or name another file"
+    here = attrs.evolve(wanted, api=client.api, origin=client.base_url, account=client.account)
+    if differences := wanted.differences(here):
+        error = StoreError(f"{store.path} is not of this client: its {differences}")
+        error.hint = "Use a client of the server and the account that it was exported from, or name another file"
         raise error
     settings = Settings() if settings is None else settings
     clock = settings.world.clock or asyncio.get_running_loop().time

@@ -30,7 +30,7 @@ def request_of(
     """What a store is opened with to export from this client's server.
 
     Args:
-        client: tells the version of the API and the address.
+        client: tells the version of the API, the address and, where it knows, the account.
         since: as in ``client.worklogs.export``.
         until: as in ``client.worklogs.export``.
         filter: as in ``client.worklogs.export``.
@@ -39,7 +39,8 @@ def request_of(
         UsageError: a bound is given twice.
         TypeError, ValueError: a bound is no date, naive, or after its upper bound.
     """
-    return ExportRequest(api=client.api, origin=client.base_url, filter=combined(filter, since, until))
+    wanted = combined(filter, since, until)
+    return ExportRequest(api=client.api, origin=client.base_url, account=client.account, filter=wanted)
 
 
 async def export_to_store(client: TracketClient, store: Store, settings: Settings | None = None) -> ExportResult:

@@ -38,6 +38,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         size, sha256: of the file, as in `Fingerprint`.
         format, raw: how it is read.
         api, base_url: where its rows go.
+        account: whose they are; None: not known, and taken to be any.
         schema: of the journal itself.
     """
 
@@ -47,6 +48,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     raw: bool
     api: str
     base_url: str
+    account: str | None = None
     schema: int = SCHEMA
     journal: str = "tracket import"
 
@@ -56,6 +58,7 @@ _FACTS: Final = (
     (("format", "raw"), "the file was read in another way (--format, --raw)"),
     (("api",), "it went to another version of the API"),
     (("base_url",), "it went to another server"),
+    (("account",), "it went to another account"),
     (("schema", "journal"), "it was written by another version of this program"),
 )
 
@@ -211,6 +214,8 @@ def _entry(line: bytes) -> Entry:
 
 
 def _compare(path: Path, found: Header, wanted: Header) -> None:
+    if None in {found.account, wanted.account}:
+        wanted = msgspec.structs.replace(wanted, account=found.account)
     for names, what in _FACTS:
         if any(getattr(found, name) != getattr(wanted, name) for name in names):
             error = StoreError(f"{path} is the journal of another import: {what}")
