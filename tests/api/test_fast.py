@@ -18,10 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.api import v1, v2
-from tracket_async.api.fast import _MANY_DAYS, FastReader, _Days
+from tracket_async.api.fast import _MANY_DAYS, Days, FastReader
 from tracket_async.api.general import GeneralReader
+from tracket_async.api.layout import STATUSES
 from tracket_async.api.reader import Reader
 from tracket_async.api.request import Response
+from tracket_async.api.rows import RowReader, row_of
 from tracket_async.errors import ResponseError
 from tracket_async.models import Worklog
 
@@ -29,6 +31,7 @@ READERS = {
     layout.version: (Reader(layout), GeneralReader(layout), FastReader(layout)) for layout in (v1.LAYOUT, v2.LAYOUT)
 }
 LAYOUTS = {"1.0": v1.LAYOUT, "2.0": v2.LAYOUT}
+FORMS = {version: [*RowReader(layout)._forms] for version, layout in LAYOUTS.items()}
 NAMES = [attribute.name for attribute in attrs.fields(Worklog)]
 
 # Tokens of JSON text, good and bad, of which every member of a worklog and of a page gets one.
@@ -127,6 +130,21 @@ JSON = st.recursive(
 ).map(lambda content: json.dumps(content).encode())
 
 
+def worklogs_of(rows):
+    """The worklogs of rows, in which enums are their strings and custom fields that are none are shared."""
+    values = ({name: getattr(row, name) for name in NAMES} for row in rows)
+    return [
+        Worklog(
+            **value
+            | {
+                "approval_status": STATUSES.get(value["approval_status"], value["approval_status"]),
+                "custom_fields": dict(value["custom_fields"]),
+            }
+        )
+        for value in values
+    ]
+
+
 def outcome(read, body):
     """What came out, told so exactly that 1 and 1.0, 0.0 and -0.0, an enum and its string differ."""
     try:
@@ -145,13 +163,17 @@ def assert_equal_on(version, body):
 
     def rows(response):
         found = reader.rows(response)
-        return [Worklog(**dict(zip(NAMES, row, strict=True))) for row in found.rows], found.next_cursor, found.total
+        return worklogs_of(found.rows), found.next_cursor, found.total
 
     def expected(response):
         found = general.page(response)
         return found.worklogs, found.next_cursor, found.total
 
     assert outcome(page, body) == outcome(rows, body) == outcome(expected, body)
+    for form in FORMS[version]:
+        if (found := form.page(body)) is not None:
+            worklogs = expected(Response(status=200, headers={}, body=body))[0]
+            assert repr(worklogs_of(found.entries)) == repr(worklogs)
     assert outcome(reader.worklog, body) == outcome(general.worklog, body)
 
 
@@ -198,7 +220,7 @@ def test_a_well_behaved_page_takes_the_fast_path(version, data):
     answer = Response(status=200, headers={}, body=body)
     usual = '"2024-10-22"' not in text or layout is v2.LAYOUT
     assert (fast.models(body) is not None) or not usual
-    assert (fast.rows(body) is not None) or not usual
+    assert (RowReader(layout).page(body) is not None) or not usual
     assert repr(fast.models(body).entries) == repr(general.page(answer).worklogs)
 
 
@@ -238,7 +260,7 @@ def test_making_a_worklog_has_nothing_that_the_fast_path_would_pass_over():
 
 
 def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
-    for _, _, fast in READERS.values():
+    for version, (_, _, fast) in READERS.items():
         for body in (
             b"",
             b"<html>",
@@ -248,7 +270,7 @@ def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
             b'{"items":[{}],"worklogs":[{}]}',
         ):
             assert fast.models(body) is None
-            assert fast.rows(body) is None
+            assert RowReader(LAYOUTS[version]).page(body) is None
             assert fast.worklog(body) is None
 
 
@@ -259,12 +281,12 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
     sample = {**SAMPLE[version], layout.names["id"]: 7, layout.names["created_date"]: "2024-10-22"}
     body = json.dumps({layout.items: [sample, SAMPLE[version]], layout.cursor: "c"}).encode()
     assert fast.models(body) is None
-    assert fast.rows(body) is None
+    assert RowReader(layout).page(body) is None
     answer = Response(status=200, headers={}, body=body)
     page, rows = reader.page(answer), reader.rows(answer)
     assert [worklog.id for worklog in page.items] == ["7", "w"]
     assert page.next_cursor == rows.next_cursor == "c"
-    assert rows.rows == [attrs.astuple(worklog, recurse=False) for worklog in page.items]
+    assert rows.rows == [row_of(worklog) for worklog in page.items]
     assert_equal_on(version, body)
 
 
@@ -284,12 +306,12 @@ def test_an_approval_in_any_form_takes_the_fast_path_the_likeliest_or_not(approv
     _, general, fast = READERS["2.0"]
     body = json.dumps({"items": [{**SAMPLE["2.0"], "approval": approval}, SAMPLE["2.0"]]}).encode()
     assert repr(fast.models(body).entries) == repr(general.page(Response(status=200, headers={}, body=body)).worklogs)
-    assert len(fast.rows(body).entries) == 2
+    assert len(RowReader(v2.LAYOUT).page(body).entries) == 2
     assert_equal_on("2.0", body)
 
 
 def test_days_are_remembered_and_not_for_ever():
-    days = _Days()
+    days = Days()
     texts = [str(day) for day in itertools.islice(map(dt.date.fromordinal, itertools.count(700_000)), _MANY_DAYS + 1)]
     for text in texts[:-1]:
         assert days[text] == dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)

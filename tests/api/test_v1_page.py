@@ -12,6 +12,7 @@ import json
 import attrs
 import pytest
 
+from tracket_async.api.layout import STATUSES
 from tracket_async.api.request import Response
 from tracket_async.api.versions import WIRES
 from tracket_async.errors import MalformedResponseError, UnsupportedError
@@ -72,8 +73,9 @@ def ways(content):
     page = answer({"worklogs": [content]})
     yield WIRE.worklog(answer(content))
     yield WIRE.page(page).items[0]
-    names = [attribute.name for attribute in attrs.fields(Worklog)]
-    yield Worklog(**dict(zip(names, WIRE.rows(page).rows[0], strict=True)))
+    [row] = WIRE.rows(page).rows
+    found = Worklog(**{name: getattr(row, name) for name in Worklog.__slots__})
+    yield attrs.evolve(found, approval_status=STATUSES.get(row.approval_status, row.approval_status))
     yield WIRE.converter.structure(content, Worklog)
 
 

@@ -61,7 +61,8 @@ def test_every_field_is_read():
     page = answer({"items": [ENTRY], "total": 1})
     assert WIRE.worklog(answer(ENTRY)) == WORKLOG
     assert WIRE.page(page).items == [WORKLOG]
-    assert Worklog(*(), **dict(zip(Worklog.__slots__, WIRE.rows(page).rows[0], strict=True))) == WORKLOG
+    [row] = WIRE.rows(page).rows
+    assert Worklog(**{name: getattr(row, name) for name in Worklog.__slots__}) == WORKLOG
     assert WIRE.converter.structure(ENTRY, Worklog) == WORKLOG
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tracket_async.api.rows import row_of
 from tracket_async.client import TracketClient
 from tracket_async.emulator import Emulator
 from tracket_async.export import cells
@@ -14,7 +15,7 @@ from tracket_async.export.formats import write_file
 from tracket_async.export.request import ExportRequest
 from tracket_async.export.run import request_of
 from tracket_async.export.store import Store
-from tracket_async.export.table import arrow_batch, rows_of
+from tracket_async.export.table import arrow_batch
 from tracket_async.models import ApprovalStatus, Worklog, WorklogFilter
 from tracket_async.net.auth import BearerToken
 from tracket_async.net.settings import RetryPolicy
@@ -61,7 +62,7 @@ def store(tmp_path, request_2024):
 @pytest.fixture
 def batch_of():
     """Worklogs as an Arrow batch."""
-    return lambda worklogs: arrow_batch(rows_of(worklogs))
+    return lambda worklogs: arrow_batch([row_of(worklog) for worklog in worklogs])
 
 
 @pytest.fixture

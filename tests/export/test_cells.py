@@ -7,11 +7,11 @@ import datetime as dt
 import io
 import json
 
-import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tracket_async.api.rows import row_of
 from tracket_async.errors import UsageError
 from tracket_async.export import cells
 from tracket_async.models import ApprovalStatus, Worklog
@@ -155,13 +155,13 @@ def test_rows_have_the_cells_of_their_worklogs():
             id=str(number),
             user_id="u",
             date=dt.datetime(2024, 10, 22, 18, 45, 31, number * 370_001, tzinfo=dt.UTC),
-            minutes=number,
+            minutes=float(number),
             billable_minutes=None,
             custom_fields={"r": "o"} if number else {},
         )
         for number in range(3)
     ]
-    rows = [attrs.astuple(worklog, recurse=False) for worklog in worklogs]
+    rows = [row_of(worklog) for worklog in worklogs]
     assert cells.cells_of_rows(rows) == cells.cells_of(worklogs)
     columns = ["minutes", "custom_fields", "date"]
     assert cells.cells_of_rows(rows, columns) == cells.cells_of(worklogs, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,7 +38,7 @@ def wall():
 
 async def numbered(lists):
     for one in lists:
-        yield [(str(number), turn) for turn, number in enumerate(one)]
+        yield [SimpleNamespace(id=str(number), turn=turn) for turn, number in enumerate(one)]
 
 
 @pytest.mark.parametrize(
@@ -52,13 +53,13 @@ async def numbered(lists):
     ],
 )
 async def test_lots_are_of_whole_pages_and_have_an_id_once(pages, lots):
-    found = [[int(row[0]) for row in lot] async for lot in in_lots(numbered(pages), size=3)]
+    found = [[int(row.id) for row in lot] async for lot in in_lots(numbered(pages), size=3)]
     assert found == lots
 
 
 async def test_in_a_lot_the_last_row_of_an_id_stays():
     [lot] = [lot async for lot in in_lots(numbered([[7, 8], [9, 7]]), size=99)]
-    assert dict(lot)["7"] == 1
+    assert {row.id: row.turn for row in lot}["7"] == 1
 
 
 async def test_what_was_updated_or_created_since_is_brought_in(on_2, stored, wall, texts_in, texts_on, some_worklog):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tracket_async.api.rows import row_of
 from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError
 from tracket_async.export import ranges
@@ -134,16 +135,14 @@ async def test_when_one_worklog_cannot_be_asked_for_the_others_are_not_left_aski
 async def test_a_worklog_that_no_longer_matches_the_request_leaves_the_store(
     running, stored, some_worklog, make_worklog
 ):
-    from tracket_async.export.table import rows_of  # noqa: PLC0415
-
     async with running(seed=[some_worklog(number) for number in range(48)]) as (_, client):
         with stored(client, since=day(2)) as store:
             async with desk(client, store, None) as its:
                 await export(its)
                 assert store.count() == 24
-                moved = make_worklog(30, date=dt.datetime(2024, 1, 1, tzinfo=UTC))
-                assert await revise(its, rows_of([moved])) == Revision(removed=1)
-                assert await revise(its, rows_of([moved])) == NOTHING
+                moved = row_of(make_worklog(30, date=dt.datetime(2024, 1, 1, tzinfo=UTC)))
+                assert await revise(its, [moved]) == Revision(removed=1)
+                assert await revise(its, [moved]) == NOTHING
                 assert store.count() == 23
 
 

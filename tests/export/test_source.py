@@ -142,7 +142,7 @@ async def test_a_walk_outlives_an_outage(running, source_of, clock, route):
         run = await source.windows(EVERYTHING, concurrency=1)
         async with aclosing(run.batches()) as batches:
             rows = [row async for batch in batches for row in batch.items]
-        assert len({row[0] for row in rows}) == len(rows) == 500
+        assert len({row.id for row in rows}) == len(rows) == 500
     assert len(clock.sleeps) == 3  # three calls of three attempts each
 
 
@@ -177,7 +177,7 @@ async def test_a_refused_cursor_begins_again_once(running, source_of, route, sta
     async with running(sample=250) as (emulator, client):
         emulator.faults.add(faults.RefusedCursor(status), route=route, cursor=True, nth=2)
         rows = [row async for rows in source_of(client).pages(EVERYTHING) for row in rows]
-        assert len({row[0] for row in rows}) == 250
+        assert len({row.id for row in rows}) == 250
         assert len(rows) == 450
         emulator.faults.add(faults.RefusedCursor(status), route=route, cursor=True)
         with pytest.raises(error):
@@ -196,7 +196,7 @@ async def test_a_single_worklog_is_a_row_or_none_when_it_is_gone_or_out_of_sight
         source = source_of(client)
         ids = [worklog["worklogId"] for worklog in emulator.worklogs()]
         row = await source.row(ids[0])
-        assert row[0] == ids[0]
+        assert row.id == ids[0]
         emulator.delete(ids[0])
         assert await source.row(ids[0]) is None
         emulator.faults.add(faults.Status(403), method="GET")

@@ -14,8 +14,7 @@ from tracket_async.errors import StorageError, StoreError, TargetBusyError
 from tracket_async.export import sql
 from tracket_async.export.request import BOUNDS, ExportRequest
 from tracket_async.export.store import NOTHING, Revision, Store
-from tracket_async.export.table import worklog_of
-from tracket_async.models import WorklogFilter
+from tracket_async.models import Worklog, WorklogFilter
 
 DAY = dt.date(2024, 1, 1)
 
@@ -24,7 +23,7 @@ DAY = dt.date(2024, 1, 1)
 def worklogs_in():
     def read(store):
         rows = store.database.arrow("SELECT * FROM worklogs ORDER BY id").to_pylist()
-        return [worklog_of(tuple(row.values())) for row in rows]
+        return [Worklog(**row) for row in rows]
 
     return read
 

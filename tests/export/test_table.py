@@ -10,6 +10,7 @@ import attrs
 import pyarrow as pa
 import pytest
 
+from tracket_async.api.rows import row_of
 from tracket_async.export import cells, table
 from tracket_async.models import Worklog
 
@@ -39,16 +40,14 @@ def test_exactly_what_is_never_none_is_not_null():
         assert ("NOT NULL" in table.sql_definitions([field.name])) == (not optional)
 
 
-def test_a_worklog_survives_being_a_row(make_worklog):
+def test_of_a_row_the_id_and_the_date_can_be_told(make_worklog):
     worklog = make_worklog(3)
-    assert table.worklog_of(table.row_of(worklog)) == worklog
-    assert table.row_of(worklog)[table.ID] == worklog.id
-    assert table.row_of(worklog)[table.DATE] == worklog.date
+    assert (table.id_of(row_of(worklog)), table.date_of(row_of(worklog))) == (worklog.id, worklog.date)
 
 
 def test_of_two_rows_of_one_worklog_the_later_stays(make_worklog):
-    first, second, other = make_worklog(1), make_worklog(1, minutes=9.0), make_worklog(2)
-    assert table.unique(table.rows_of([first, other, second])) == table.rows_of([second, other])
+    first, second, other = map(row_of, [make_worklog(1), make_worklog(1, minutes=9.0), make_worklog(2)])
+    assert table.unique([first, other, second]) == [second, other]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,7 @@ def test_of_two_rows_of_one_worklog_the_later_stays(make_worklog):
     ],
 )
 def test_a_moment_keeps_its_microsecond(make_worklog, moment):
-    batch = table.arrow_batch([table.row_of(make_worklog(1, date=moment, updated_date=moment, created_date=None))])
+    batch = table.arrow_batch([row_of(make_worklog(1, date=moment, updated_date=moment, created_date=None))])
     assert batch.schema.field("date").type == pa.timestamp("us", tz="UTC")
     assert batch.column("date").cast(pa.int64()).to_pylist() == [
         (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
@@ -70,5 +69,5 @@ def test_a_moment_keeps_its_microsecond(make_worklog, moment):
 
 
 def test_custom_fields_are_json_with_sorted_keys(make_worklog):
-    rows = table.rows_of([make_worklog(1), make_worklog(2)])
+    rows = [row_of(make_worklog(1)), row_of(make_worklog(2))]
     assert table.arrow_batch(rows).column(cells.JSON).to_pylist() == ['{"a":"1","b":"2"}', "{}"]

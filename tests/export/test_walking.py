@@ -124,7 +124,7 @@ def intake(make_worklog):
     """An `Intake`, its store, and a function that brings it one worklog of a window."""
     from types import SimpleNamespace  # noqa: PLC0415
 
-    from tracket_async.export.table import row_of  # noqa: PLC0415
+    from tracket_async.api.rows import row_of  # noqa: PLC0415
 
     shelf = Shelf()
 

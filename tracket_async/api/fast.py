@@ -32,11 +32,11 @@ from tracket_async.models import Worklog
 _MANY_DAYS: Final = 4096
 
 
-class _Unusual(ValueError):  # noqa: N818 - it never leaves this file
+class Unusual(ValueError):  # noqa: N818 - it never leaves this package
     """Well-formed, and for the general path to judge."""
 
 
-class _Days(dict[str, dt.datetime]):
+class Days(dict[str, dt.datetime]):
     """The moments of days that were met lately; to ask a dict costs half of what to call a function does."""
 
     def __missing__(self, text: str) -> dt.datetime:
@@ -54,10 +54,10 @@ class _Thawed:
 
 @attrs.frozen
 class FastPage:
-    """A page's contents: models or rows, next to what the page says of itself.
+    """A page's contents: models or rows (``rows.py``), next to what the page says of itself.
 
     Attributes:
-        entries: the models, or one tuple for each worklog.
+        entries: the models, or the rows.
         cursor: what stands where the cursor should; None of null, UNSET of nothing.
         links: the bytes of the page's links, UNSET when it has none.
         total: how many worklogs match, None when the page does not say.
@@ -82,10 +82,6 @@ class FastReader:
         """A page as models."""
         return next(filter(None, (form.page(body, form.to_models) for form in self._forms)), None)
 
-    def rows(self, body: bytes) -> FastPage | None:
-        """A page as tuples in the order of `Worklog`'s attributes."""
-        return next(filter(None, (form.page(body, form.to_rows) for form in self._forms)), None)
-
     def worklog(self, body: bytes) -> Worklog | None:
         """One worklog."""
         for form in self._forms:
@@ -106,9 +102,8 @@ class _Form:
     def __init__(self, layout: Layout, *, likeliest: bool) -> None:
         worklog = _worklog_struct(layout, likeliest=likeliest)
         self._worklog = msgspec.json.Decoder(worklog)
-        self._page: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_page_struct(layout, worklog))
+        self._page: msgspec.json.Decoder[Any] = msgspec.json.Decoder(page_struct(layout, worklog))
         self.to_models = _generate(layout, _end_with_model, likeliest=likeliest)
-        self.to_rows = _generate(layout, _end_with_row, likeliest=likeliest)
 
     def page(self, body: bytes, convert: Callable[[list[Any]], list[Any]]) -> FastPage | None:
         try:
@@ -149,7 +144,7 @@ def _part_struct(layout: Layout, attributes: tuple[str, ...]) -> Any:
     return msgspec.defstruct("WirePart", fields, rename=names, forbid_unknown_fields=True, gc=False)
 
 
-def _page_struct(layout: Layout, worklog: type[msgspec.Struct]) -> type[msgspec.Struct]:
+def page_struct(layout: Layout, worklog: type[msgspec.Struct]) -> type[msgspec.Struct]:
     """The Struct of a page; what the layout does not have is the same on every page."""
     types: dict[str, Any] = {
         "cursor": str | msgspec.UnsetType | None,
@@ -191,10 +186,6 @@ def _end_with_model(values: Mapping[str, str]) -> list[str]:
     return ["model = Thawed()", *filled, "model.__class__ = Worklog", "add(model)"]
 
 
-def _end_with_row(values: Mapping[str, str]) -> list[str]:
-    return [f"add(({', '.join(values.values())}))"]
-
-
 def _generate(
     layout: Layout, end: Callable[[Mapping[str, str]], list[str]], *, likeliest: bool
 ) -> Callable[[list[msgspec.Struct]], list[Any]]:
@@ -202,10 +193,10 @@ def _generate(
     scope: dict[str, Any] = {
         "Thawed": _Thawed,
         "Worklog": Worklog,
-        "Unusual": _Unusual,
+        "Unusual": Unusual,
         "UTC": dt.UTC,
         "in_utc": in_utc,
-        "days": _Days(),
+        "days": Days(),
         "known_status": STATUSES.get,
         **{f"split_{member}": split for member, split in layout.splits.items()},
     }

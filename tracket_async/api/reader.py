@@ -9,8 +9,6 @@ import datetime as dt
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from tracket_async.api.cursor import next_cursor
 from tracket_async.api.decode import checked
 from tracket_async.api.fast import FastReader
@@ -22,6 +20,7 @@ from tracket_async.models import Page, Worklog
 
 if TYPE_CHECKING:
     from tracket_async.api.general import GeneralReader
+    from tracket_async.api.rows import RowReader
 
 
 class Reader:
@@ -38,6 +37,13 @@ class Reader:
 
         return GeneralReader(self._layout)
 
+    @cached_property
+    def _rows(self) -> RowReader:
+        # Only an export needs it, and to make its Structs takes a millisecond.
+        from tracket_async.api.rows import RowReader  # noqa: PLC0415
+
+        return RowReader(self._layout)
+
     def page(self, response: Response) -> Page:
         """The answer to a list."""
         found = self._fast.models(response.body)
@@ -48,10 +54,12 @@ class Reader:
 
     def rows(self, response: Response) -> RowPage:
         """The answer to a list, without models."""
-        found = self._fast.rows(response.body)
+        found = self._rows.page(response.body)
         if found is None:
+            from tracket_async.api.rows import row_of  # noqa: PLC0415 - imported already, see `_rows`
+
             contents = self._general.page(response)
-            rows = [attrs.astuple(worklog, recurse=False) for worklog in contents.worklogs]
+            rows = [row_of(worklog) for worklog in contents.worklogs]
             return RowPage(rows=rows, **_about(response, contents.next_cursor, contents.total))
         return RowPage(rows=found.entries, **_about(response, next_cursor(found.cursor, found.links), found.total))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -12,6 +12,8 @@ from tracket_async.models import Category, NewWorklog, Page, Worklog, WorklogCha
 
 if TYPE_CHECKING:
     import cattrs
+
+    from tracket_async.api.rows import Row
 
 Categories: TypeAlias = list[Category]
 """For annotations in classes whose own method is called ``list``."""
@@ -24,12 +26,11 @@ class RowPage:
     """A page without a `Worklog` for each worklog; for who puts them somewhere else at once.
 
     Attributes:
-        rows: one tuple for each worklog, its values in the order of ``attrs.fields(Worklog)``: validated, and the very
-            values that the `Worklog` would have.
+        rows: validated as worklogs are, in the server's order; see `tracket_async.api.rows.Row`.
         next_cursor, total, server_date: as in `Page`.
     """
 
-    rows: list[tuple[Any, ...]]
+    rows: list[Row]
     next_cursor: str | None = None
     total: int | None = None
     server_date: dt.datetime | None = None

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Final
 
 import attrs
 
+from tracket_async.api.rows import Row
 from tracket_async.cli import output, target
 from tracket_async.cli.choosing import Streamed
+from tracket_async.cli.outlet import Outlet
 from tracket_async.cli.summary import Tally
 from tracket_async.cli.watching import Watch
 from tracket_async.client import TracketClient
@@ -21,18 +23,20 @@ from tracket_async.errors import UnsupportedError
 from tracket_async.export import cells
 from tracket_async.export.files import Layout
 from tracket_async.export.progress import Teller
+from tracket_async.export.source import as_rows
+from tracket_async.export.table import date_of
 from tracket_async.models import Worklog, WorklogFilter
 
 BATCH: Final = 100
-"""Worklogs rendered and written at a time: a full page of API 2.0, so that nothing that has arrived waits."""
+"""Worklogs at a time: a full page of API 2.0, so that nothing that has arrived waits."""
 
 
 @attrs.frozen
 class Rendering:
-    """How worklogs become bytes: what comes first, and what each batch becomes."""
+    """How worklogs become bytes: what comes first, and what the rows of each page become."""
 
     header: bytes
-    render: Callable[[Iterable[Worklog]], bytes]
+    render: Callable[[Sequence[Row]], bytes]
 
 
 def rendering(format: Streamed, layout: Layout) -> Rendering:  # noqa: A002 - the word that people use
@@ -42,7 +46,7 @@ def rendering(format: Streamed, layout: Layout) -> Rendering:  # noqa: A002 - th
         header, encode = cells.csv_header(columns), cells.csv_encoder(columns, raw=layout.raw)
     else:
         header, encode = b"", cells.ndjson_encoder(columns)
-    return Rendering(header, lambda worklogs: encode(cells.cells_of(worklogs, columns)))
+    return Rendering(header, lambda rows: encode(cells.cells_of_rows(rows, columns)))
 
 
 Sink = tuple[target.Target, Rendering]
@@ -78,14 +82,17 @@ async def copy(
     total = await _total(client, filter) if watch.wanted else None
     teller = Teller(watch.report, statistics=client.statistics, clock=time.monotonic)
     teller.tell("walking", 0, total=total)
-    walk = client.worklogs.export(filter=filter, concurrency=concurrency, ordered=ordered, on_notice=output.note)
+    run = await client.worklogs.windows(
+        filter, as_rows(client.wire), concurrency=concurrency, ordered=ordered, on_notice=output.note
+    )
     try:
-        async with contextlib.aclosing(walk) as worklogs, contextlib.aclosing(batches(worklogs)) as pieces:
-            async for piece in pieces:
-                for place, how in sinks:
-                    await place.write(how.render(piece))
-                tally.add(piece)
-                teller.tell("walking", tally.worklogs, total=total, reached=piece[-1].date if ordered else None)
+        async with Outlet([place for place, _ in sinks]) as outlet, contextlib.aclosing(run.batches()) as pages:
+            async for page in pages:
+                if not (rows := page.items):
+                    continue
+                await outlet.put([how.render(rows) for _, how in sinks])
+                tally.add(rows)
+                teller.tell("walking", tally.worklogs, total=total, reached=date_of(rows[-1]) if ordered else None)
     except UnsupportedError:
         raise UnsupportedError(
             "This server does not list in ascending order of date. Give --unordered to take worklogs as they come"

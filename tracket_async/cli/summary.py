@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from tracket_async.api.rows import Row
 from tracket_async.cli import output
-from tracket_async.models import Worklog
 
 MOST: Final = 5
 """How many categories are named."""
@@ -25,7 +25,7 @@ class Tally:
         self.worklogs: int = 0
         self.minutes: float = 0.0
 
-    def add(self, worklogs: Sequence[Worklog]) -> None:
+    def add(self, worklogs: Sequence[Row]) -> None:
         """Count the worklogs."""
         self.worklogs += len(worklogs)
         self.minutes += math.fsum([worklog.minutes for worklog in worklogs])
@@ -45,7 +45,7 @@ class Summary(Tally):
         self.months: collections.Counter[str] = collections.Counter()
         self.categories: collections.Counter[str | None] = collections.Counter()
 
-    def add(self, worklogs: Sequence[Worklog]) -> None:
+    def add(self, worklogs: Sequence[Row]) -> None:
         """Count the worklogs."""
         super().add(worklogs)
         together: dict[tuple[int, int, str | None], list[float]] = collections.defaultdict(list)

@@ -19,13 +19,15 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Final
 
 import attrs
 import msgspec
 
+from tracket_async.api.rows import Row, columns_of
 from tracket_async.errors import UsageError
 from tracket_async.models import Worklog
 
@@ -40,8 +42,7 @@ _json: Final = msgspec.json.Encoder(order="sorted")
 _read_texts: Final = msgspec.json.Decoder(list[str | None]).decode
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
 _MILLISECOND: Final = 1000
-_WHOLE_SECOND: Final = len("2024-10-22T18:45:31Z")
-_WITH_FRACTION: Final = len("2024-10-22T18:45:31.370000Z")
+_whole_second: Final = re.compile(rb'(:[0-9]{2})Z"')
 
 Columns = Sequence[Sequence[Any]]
 """The cells of many worklogs, column by column: moments as text, ``custom_fields`` as JSON text, None for null."""
@@ -93,26 +94,27 @@ def cells_of(worklogs: Iterable[Worklog], columns: Sequence[str] = NAMES) -> Col
     return [_TEXT.get(name, list)(map(attrgetter(name), kept)) for name in columns]
 
 
-def cells_of_rows(rows: Sequence[Sequence[Any]], columns: Sequence[str] = NAMES) -> Columns:
-    """As `cells_of`, of worklogs that are rows: their values in the order of `NAMES`."""
-    return [_TEXT.get(name, list)(map(itemgetter(NAMES.index(name)), rows)) for name in columns]
+def cells_of_rows(rows: Sequence[Row], columns: Sequence[str] = NAMES) -> Columns:
+    """As `cells_of`, of worklogs that are rows."""
+    parts = zip(columns, columns_of(tuple(columns))(rows), strict=True)
+    # The numbers of a row are floats already, and a list is a list.
+    return [_TEXT[name](part) if name in _WRITTEN else part for name, part in parts]
 
 
 def _moments(part: Iterable[dt.datetime | None]) -> list[str | None]:
-    """Each as `moment_text`, which takes ten times as long as msgspec for what is nearly the same."""
+    """Each as `moment_text`, made of what msgspec writes, in a tenth of the time: no fraction, or six digits of it."""
     moments = list(part)
-    return list(map(_finished, moments, _read_texts(_json.encode(moments))))
-
-
-def _finished(moment: dt.datetime | None, text: str | None) -> str | None:
-    """What `moment_text` says, made of what msgspec writes: no fraction, or six digits of it."""
-    if text is None:
-        return None
-    if len(text) == _WHOLE_SECOND and text[-1] == "Z":
-        return text[:-1] + ".000Z"
-    if len(text) == _WITH_FRACTION and text[-1] == "Z":
-        return text[:-4] + "Z" if text[-4:-1] == "000" else text
-    return moment_text(moment)
+    different = dict.fromkeys(moments)
+    if 2 * len(different) < len(moments):  # days
+        texts = dict(zip(different, _moments(different), strict=True))
+        return [texts[moment] for moment in moments]
+    text = _json.encode(moments)
+    in_utc = text.count(b'Z"')
+    if in_utc + text.count(b"null") < len(moments):
+        return list(map(moment_text, moments))
+    whole = text.count(b".") < in_utc
+    text = text.replace(b'000Z"', b'Z"')
+    return _read_texts(_whole_second.sub(rb'\1.000Z"', text) if whole else text)
 
 
 def _numbers(part: Iterable[float | None]) -> list[float | None]:
@@ -128,23 +130,24 @@ _TEXT: dict[str, Callable[[Iterable[Any]], list[Any]]] = {
     **dict.fromkeys(NUMBERS, _numbers),
     JSON: _json_texts,
 }
+_WRITTEN: Final = MOMENTS | {JSON}
 
 
 def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
     """A function that writes cells as lines of NDJSON. ``columns`` names what it will be given, in that order."""
-    line = msgspec.defstruct("Line", [(name, Any) for name in columns])
+    line = msgspec.defstruct("Line", [(name, Any) for name in columns], gc=False)
     encode = msgspec.json.Encoder().encode_lines
 
     def lines(cells: Columns) -> bytes:
         # `Raw` is JSON that is written as it is.
-        parts = [map(_raw, part) if name == JSON else part for name, part in zip(columns, cells, strict=True)]
+        parts = [_raw(part) if name == JSON else part for name, part in zip(columns, cells, strict=True)]
         return encode(list(map(line, *parts)))
 
     return lines
 
 
-def _raw(text: str) -> msgspec.Raw:
-    return _NO_FIELDS if text == "{}" else msgspec.Raw(text.encode())
+def _raw(part: Sequence[str]) -> Sequence[msgspec.Raw]:
+    return [_NO_FIELDS if text == "{}" else msgspec.Raw(text.encode()) for text in part]
 
 
 def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder:

@@ -14,11 +14,12 @@ from typing import Final
 
 import attrs
 
+from tracket_async.api.rows import Row
 from tracket_async.export.desk import Desk
 from tracket_async.export.progress import Stage
 from tracket_async.export.ranges import LOT, compare, differing, revise
 from tracket_async.export.store import NOTHING, Revision
-from tracket_async.export.table import ID, Row
+from tracket_async.export.table import id_of
 from tracket_async.models import WorklogFilter
 
 ROUNDS: Final = 5
@@ -89,7 +90,7 @@ async def in_lots(pages: AsyncGenerator[list[Row]], size: int = LOT) -> AsyncGen
     lot: dict[str, Row] = {}
     async with aclosing(pages):
         async for rows in pages:
-            lot.update((row[ID], row) for row in rows)
+            lot.update((id_of(row), row) for row in rows)
             if len(lot) >= size:
                 yield list(lot.values())
                 lot = {}

@@ -14,10 +14,11 @@ from typing import Final, TypeVar
 
 import attrs
 
+from tracket_async.api.rows import Row
 from tracket_async.export.desk import Desk
 from tracket_async.export.source import matches
 from tracket_async.export.store import NOTHING, Day, Revision
-from tracket_async.export.table import ID, Row, arrow_batch, unique
+from tracket_async.export.table import arrow_batch, id_of, unique
 from tracket_async.fields import first_moment, last_moment
 from tracket_async.models import WorklogFilter
 
@@ -85,8 +86,8 @@ async def revise(desk: Desk, rows: Sequence[Row]) -> Revision:
     """Brings rows, each id once, into the store; those that do not match its request (any more) leave it."""
     wanted = desk.store.request.filter
     staying = [row for row in rows if matches(wanted, row)]
-    kept = {row[ID] for row in staying}
-    leaving = [row[ID] for row in rows if row[ID] not in kept]
+    kept = {id_of(row) for row in staying}
+    leaving = [id_of(row) for row in rows if id_of(row) not in kept]
     return await desk.do(desk.store.revise, arrow_batch(staying) if staying else None, leaving=leaving)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import attrs
 
 from tracket_async.api.request import Response
+from tracket_async.api.rows import Row, row_of
 from tracket_async.api.wire import Wire
 from tracket_async.chains import Form
 from tracket_async.client import TracketClient
@@ -30,8 +31,8 @@ from tracket_async.errors import (
     ServerError,
     UnreadableResponseError,
 )
-from tracket_async.export.table import DATE, ID, Row, row_of, worklog_of
-from tracket_async.models import WorklogFilter
+from tracket_async.export.table import date_of, id_of
+from tracket_async.models import Worklog, WorklogFilter
 from tracket_async.net.world import World
 from tracket_async.walk import CursorGuard
 from tracket_async.windows import WindowRun, WindowState
@@ -176,7 +177,7 @@ class Source:
 
 def as_rows(wire: Wire) -> Form[Row]:
     """The form of a concurrent walk in which every item is a `Row`."""
-    return Form(page=lambda answer: _items(wire, answer), date_of=_date, id_of=_id, matches=matches)
+    return Form(page=lambda answer: _items(wire, answer), date_of=date_of, id_of=id_of, matches=matches)
 
 
 def _items(wire: Wire, answer: Response) -> RowItems:
@@ -186,12 +187,5 @@ def _items(wire: Wire, answer: Response) -> RowItems:
 
 def matches(wanted: WorklogFilter, row: Row) -> bool:
     """Whether the row is within all bounds of the filter."""
-    return wanted.matches(worklog_of(row))
-
-
-def _date(row: Row) -> Any:
-    return row[DATE]
-
-
-def _id(row: Row) -> Any:
-    return row[ID]
+    # A row has all attributes of a worklog.
+    return wanted.matches(cast("Worklog", row))

@@ -1,44 +1,31 @@
 """The columns of a store: the attributes of `Worklog` as types of DuckDB and Arrow, and rows turned into columns.
 
-A *row* is a tuple of the attributes of a worklog in their order, as `Worklog` has them. ``custom_fields`` is stored as
-JSON text with sorted keys, so that equal worklogs have equal columns.
+What a row is: see `tracket_async.api.rows`. ``custom_fields`` is stored as JSON text with sorted keys, so that equal
+worklogs have equal columns.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
+from tracket_async.api.rows import Row, columns_of
 from tracket_async.export import extras
 from tracket_async.export.cells import JSON, MOMENTS, NAMES, NUMBERS, json_text
-from tracket_async.models import Worklog
 
-Row = tuple[Any, ...]
-
-ID: Final = NAMES.index("id")
-DATE: Final = NAMES.index("date")
+id_of: Final[Callable[[Row], str]] = attrgetter("id")
+date_of: Final[Callable[[Row], dt.datetime]] = attrgetter("date")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _REQUIRED: Final = frozenset({"id", "user_id", "date", "minutes", JSON})
-_row: Final = attrgetter(*NAMES)
-
-
-def row_of(worklog: Worklog) -> Row:
-    """The worklog as a row."""
-    row: Row = _row(worklog)
-    return row
 
 
 def unique(rows: Iterable[Row]) -> list[Row]:
     """Each id once: of two rows of one worklog, the later one, which is the newer one."""
-    return list({row[ID]: row for row in rows}.values())
-
-
-def worklog_of(row: Row) -> Worklog:
-    """The row as a worklog."""
-    return Worklog(**dict(zip(NAMES, row, strict=True)))
+    return list({id_of(row): row for row in rows}.values())
 
 
 def sql_type(name: str) -> str:
@@ -73,12 +60,16 @@ def arrow_schema(columns: Sequence[str] = NAMES) -> Any:
     )
 
 
+_whole_schema: Final = cache(arrow_schema)
+_columns: Final = columns_of(NAMES)
+
+
 def arrow_batch(rows: Sequence[Row]) -> Any:
-    """The rows, at least one, as an Arrow record batch; 1.3 us a row."""
+    """The rows, at least one, as an Arrow record batch; 1 us a row."""
     pa = extras.pyarrow()
-    schema = arrow_schema()
+    schema = _whole_schema()
     arrays: list[Any] = []
-    for field, part in zip(schema, zip(*rows, strict=True), strict=True):
+    for field, part in zip(schema, _columns(rows), strict=True):
         if field.name in MOMENTS:
             # Through durations, because pyarrow converts those five times as fast as datetimes.
             since = [None if moment is None else moment - _EPOCH for moment in part]
@@ -88,8 +79,3 @@ def arrow_batch(rows: Sequence[Row]) -> Any:
         else:
             arrays.append(pa.array(part, field.type))
     return pa.record_batch(arrays, schema=schema)
-
-
-def rows_of(worklogs: Iterable[Worklog]) -> list[Row]:
-    """The worklogs as rows."""
-    return list(map(_row, worklogs))

@@ -13,15 +13,16 @@ import contextlib
 from contextlib import aclosing
 from typing import Any, Final
 
+from tracket_async.api.rows import Row
 from tracket_async.errors import StorageError, StoreError
 from tracket_async.export.desk import Desk
-from tracket_async.export.table import Row, arrow_batch
+from tracket_async.export.table import arrow_batch
 from tracket_async.windows import Batch, WindowState
 
 COMMIT_ROWS: Final = 50_000
 COMMIT_SECONDS: Final = 5.0
-_ARROW_ROWS: Final = 2_000
-"""So many rows become columns at once: more would block the event loop for longer, fewer cost more."""
+_ARROW_ROWS: Final = 1_000
+"""So many rows become columns at once: more no longer fit into the caches of a processor, fewer cost more calls."""
 
 
 class Intake:

@@ -1,0 +1,255 @@
+"""The fast path from bytes to rows: worklogs that stay in the objects in which they were decoded.
+
+A *row* is a msgspec Struct whose fields are the attributes of `Worklog`, in their order, with values that are equal to
+those that the `Worklog` would have. It costs half of a model, and the garbage collector does not follow it.
+
+As the fast path to models (``fast.py``), it takes a body or it declines; the general path judges what it declines.
+
+How: of the attributes and a layout, a Struct is derived whose fields have the wire's names. What is an object on the
+wire stands at first, as it was decoded, in the field of one of the attributes that are read out of it; a generated
+function then spreads it over their fields.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Protocol, cast
+
+import attrs
+import msgspec
+
+from tracket_async.api.dates import in_utc
+from tracket_async.api.decode import FAILURES
+from tracket_async.api.fast import Days, FastPage, Unusual, page_struct
+from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, OBJECT, STATUS, STATUSES, Kind, Layout, leaf
+from tracket_async.models import Worklog
+
+
+class Row(Protocol):
+    """See the top; here stands what is asked of single rows. To be read only: what rows have in common, they share."""
+
+    @property
+    def id(self) -> str:
+        """As in `Worklog`, all of them."""
+        ...
+
+    @property
+    def user_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def date(self) -> dt.datetime: ...  # noqa: D102
+
+    @property
+    def minutes(self) -> float: ...  # noqa: D102
+
+    @property
+    def category_id(self) -> str | None: ...  # noqa: D102
+
+
+NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
+"""The custom fields of every row that has none."""
+
+_SPELLED: Final = {form: status.value for form, status in STATUSES.items() if form != status.value}
+
+# Nothing is such a number, so a field of this type is one that no JSON can fill.
+_NEVER: Final = Annotated[int, msgspec.Meta(gt=0, lt=0)]
+
+_PlainRow: Final = msgspec.defstruct("PlainRow", [(name, Any) for name in ATTRIBUTES], gc=False)
+
+
+def row_of(worklog: Worklog) -> Row:
+    """The worklog as a row."""
+    return cast("Row", _PlainRow(*attrs.astuple(worklog, recurse=False)))
+
+
+@cache
+def columns_of(names: tuple[str, ...]) -> Callable[[Sequence[Row]], list[list[Any]]]:
+    """A function from rows to the columns of these names, each a list of the values of all rows.
+
+    Generated, because what is written as ``row.name`` costs half of what an ``attrgetter`` costs; and column by column,
+    because a tuple for each row would keep the garbage collector busy.
+    """
+    columns = ", ".join(f"[row.{name} for row in rows]" for name in names)
+    scope: dict[str, Any] = {}
+    exec(compile(f"def columns(rows): return [{columns}]", "<tracket_async: columns of rows>", "exec"), scope)  # noqa: S102 - see `_generate`
+    return scope["columns"]  # type: ignore[no-any-return]
+
+
+class RowReader:
+    """Reads pages of one layout as rows."""
+
+    def __init__(self, layout: Layout) -> None:
+        objects = [member for member, attributes in layout.groups.items() if len(attributes) > 1]
+        whole = [member for member in objects if member not in layout.splits]
+        # From the likeliest form of the objects in a worklog to any form of them.
+        certain = dict.fromkeys((frozenset(objects), frozenset(objects) - {*whole}, frozenset[str]()))
+        self._forms = [_Form(layout, each) for each in certain]
+
+    def page(self, body: bytes) -> FastPage | None:
+        """A page as rows; None of a body that is declined.
+
+        What has another form than the likeliest is declined at its first worklog, so that asking twice costs little;
+        and what an account has once, it has again: a form that another one had to stand in for is not tried any more.
+        """
+        for number, form in enumerate(self._forms):
+            if (page := form.page(body)) is not None:
+                del self._forms[:number]
+                return page
+        return None
+
+
+class _Form:
+    """One form of the bodies of a layout.
+
+    Args:
+        layout: the layout.
+        certain: the objects in a worklog that have no other members than those that the layout's names say.
+    """
+
+    def __init__(self, layout: Layout, certain: frozenset[str]) -> None:
+        row = _row_struct(layout, certain)
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(page_struct(layout, row)).decode
+        self._spread = _generate(layout, certain)
+
+    def page(self, body: bytes) -> FastPage | None:
+        try:
+            page = self._decode(body)
+            self._spread(page.items)
+        except FAILURES:
+            return None
+        return FastPage(page.items, page.cursor, page.links, page.total)
+
+
+def _row_struct(layout: Layout, certain: frozenset[str]) -> type[msgspec.Struct]:
+    types: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for member, attributes in layout.groups.items():
+        holder = _holder(layout, attributes)
+        names[holder] = member
+        if len(attributes) == 1:
+            types[holder] = layout.kinds[holder].wire_type
+        elif member in certain:
+            types[holder] = _part_struct(layout, member, attributes)
+        else:
+            types[holder] = Any if member in layout.splits else OBJECT.wire_type
+    fields: list[Any] = []
+    for name, attribute in ATTRIBUTES.items():
+        if name not in types:
+            names[name] = f"(no member: {name})"
+            fields.append((name, _NEVER, NO_FIELDS if layout.kinds[name] is OBJECT else None))
+        elif attribute.default is attrs.NOTHING:
+            fields.append((name, types[name]))
+        else:
+            fields.append((name, types[name] | None, None))
+    # Nothing that comes out of JSON can hold itself, so the garbage collector need not follow these.
+    return msgspec.defstruct("WireRow", fields, rename=names, gc=False)
+
+
+def _holder(layout: Layout, attributes: Sequence[str]) -> str:
+    """The attribute in whose field a member of a worklog is found: the one that is the object itself, if one is."""
+    return next((name for name in attributes if not leaf(layout.names[name])), attributes[-1])
+
+
+def _part_struct(layout: Layout, member: str, attributes: Sequence[str]) -> Any:
+    """The Struct of an object inside a worklog: a field for each of these attributes, by its name, and nothing else."""
+    inner = [name for name in attributes if leaf(layout.names[name])]
+    kinds = [(name, layout.kinds[name].wire_type | None) for name in inner]
+    # What is missing in an object that is split may be there under another name.
+    fields: list[Any] = kinds if member in layout.splits else [(*each, None) for each in kinds]
+    names = {name: leaf(layout.names[name]) for name in inner}
+    return msgspec.defstruct("WirePart", fields, rename=names, forbid_unknown_fields=True, gc=False)
+
+
+@attrs.frozen
+class _Step:
+    """What becomes of a decoded value of one kind, which stands for ``{0}``.
+
+    Attributes:
+        when: the condition; ``"True"`` for always.
+        result: an expression for the attribute's value.
+    """
+
+    when: str
+    result: str
+
+
+_STEPS: Final[Mapping[Kind, _Step]] = {
+    MOMENT: _Step("{0} is not None and {0}.tzinfo is not UTC", "in_utc({0})"),
+    DAY: _Step("True", "days[{0}]"),
+    STATUS: _Step("{0} in spelled", "spelled[{0}]"),
+}
+
+
+def _generate(layout: Layout, certain: frozenset[str]) -> Callable[[list[Row]], None]:
+    """The function that makes the rows of a page out of what was decoded, in place."""
+    scope: dict[str, Any] = {
+        "Unusual": Unusual,
+        "UTC": dt.UTC,
+        "in_utc": in_utc,
+        "days": Days(),
+        "spelled": _SPELLED,
+        "no_fields": NO_FIELDS,
+        **{f"split_{member}": split for member, split in layout.splits.items()},
+    }
+    lines: list[str] = []
+    for member, attributes in layout.groups.items():
+        if len(attributes) == 1:
+            lines += _alone(layout, attributes[0])
+        elif member in layout.splits:
+            lines += _split(layout, member, attributes, certain=member in certain)
+        else:
+            lines += _object(layout, attributes, certain=member in certain)
+    source = "\n".join(["def spread(rows):", "    for row in rows:", *(f"        {line}" for line in lines)])
+    exec(compile(source, f"<tracket_async: rows of API {layout.version}>", "exec"), scope)  # noqa: S102 - made of this package's own names; attrs and cattrs do the same
+    return scope["spread"]  # type: ignore[no-any-return]
+
+
+def _alone(layout: Layout, name: str) -> list[str]:
+    """Statements for an attribute that is a member of its own."""
+    step = _STEPS.get(layout.kinds[name])
+    if step is None:
+        return []
+    return [f"value = row.{name}", f"if {step.when}: row.{name} = {step.result}".format("value")]
+
+
+def _inner(layout: Layout, name: str, value: str, *, checked: bool) -> list[str]:
+    """Statements that give a row an attribute whose value was inside an object, and was ``checked`` by its Struct."""
+    kind = layout.kinds[name]
+    lines = [f"value = {value}"]
+    if not checked:
+        lines.append(f"if value is not None and type(value) is not {kind.wire_type.__name__}: raise Unusual")
+    if (step := _STEPS.get(kind)) is not None:
+        lines.append(f"if {step.when}: value = {step.result}".format("value"))
+    return [*lines, f"row.{name} = value"]
+
+
+def _split(layout: Layout, member: str, attributes: Sequence[str], *, certain: bool) -> list[str]:
+    """Statements for an object that the layout splits."""
+    found = f"part = row.{_holder(layout, attributes)}"
+    if certain:
+        inner = [line for name in attributes for line in _inner(layout, name, f"part.{name}", checked=True)]
+        targets = ", ".join(f"row.{name}" for name in attributes)
+        return [found, f"if part is None: {targets} = split_{member}(None)", "else:", *_indented(inner)]
+    targets = ", ".join(f"value_{name}" for name in attributes)
+    inner = [line for name in attributes for line in _inner(layout, name, f"value_{name}", checked=False)]
+    return [found, f"{targets} = split_{member}(part)", *inner]
+
+
+def _object(layout: Layout, attributes: Sequence[str], *, certain: bool) -> list[str]:
+    """Statements for an object of which one attribute is whatever no other attribute is."""
+    rest = _holder(layout, attributes)
+    lines = [f"part = row.{rest}"]
+    known = [name for name in attributes if name != rest]
+    if certain:
+        inner = [line for name in known for line in _inner(layout, name, f"part.{name}", checked=True)]
+        return [*lines, "if part is not None:", *_indented(inner), f"row.{rest} = no_fields"]
+    values = {name: f"part.pop({leaf(layout.names[name])!r}, None)" for name in known}
+    inner = [line for name, value in values.items() for line in _inner(layout, name, value, checked=False)]
+    return [*lines, f"if part is None: row.{rest} = no_fields", "else:", *_indented(inner)]
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
