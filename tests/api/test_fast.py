@@ -163,7 +163,7 @@ def assert_equal_on(version, body):
 
     def rows(response):
         found = reader.rows(response)
-        return worklogs_of(found.rows), found.next_cursor, found.total
+        return worklogs_of(found.items), found.next_cursor, found.total
 
     def expected(response):
         found = general.page(response)
@@ -286,7 +286,7 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
     page, rows = reader.page(answer), reader.rows(answer)
     assert [worklog.id for worklog in page.items] == ["7", "w"]
     assert page.next_cursor == rows.next_cursor == "c"
-    assert rows.rows == [row_of(worklog) for worklog in page.items]
+    assert rows.items == [row_of(worklog) for worklog in page.items]
     assert_equal_on(version, body)
 
 

@@ -90,4 +90,4 @@ def test_a_field_that_is_no_member_of_its_own_cannot_be_filled_by_an_answer(name
             usual = RowReader(v2.LAYOUT).page(body(SAMPLE))
             assert [*map(msgspec.structs.astuple, found.entries)] == [*map(msgspec.structs.astuple, usual.entries)]
         answer = Response(status=200, headers={}, body=page)
-        assert v2.wire().rows(answer).rows[0].id == "w"
+        assert v2.wire().rows(answer).items[0].id == "w"

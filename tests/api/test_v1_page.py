@@ -73,7 +73,7 @@ def ways(content):
     page = answer({"worklogs": [content]})
     yield WIRE.worklog(answer(content))
     yield WIRE.page(page).items[0]
-    [row] = WIRE.rows(page).rows
+    [row] = WIRE.rows(page).items
     found = Worklog(**{name: getattr(row, name) for name in Worklog.__slots__})
     yield attrs.evolve(found, approval_status=STATUSES.get(row.approval_status, row.approval_status))
     yield WIRE.converter.structure(content, Worklog)

@@ -61,7 +61,7 @@ def test_every_field_is_read():
     page = answer({"items": [ENTRY], "total": 1})
     assert WIRE.worklog(answer(ENTRY)) == WORKLOG
     assert WIRE.page(page).items == [WORKLOG]
-    [row] = WIRE.rows(page).rows
+    [row] = WIRE.rows(page).items
     assert Worklog(**{name: getattr(row, name) for name in Worklog.__slots__}) == WORKLOG
     assert WIRE.converter.structure(ENTRY, Worklog) == WORKLOG
 

@@ -166,3 +166,13 @@ def test_rows_have_the_cells_of_their_worklogs():
     columns = ["minutes", "custom_fields", "date"]
     assert cells.cells_of_rows(rows, columns) == cells.cells_of(worklogs, columns)
     assert cells.cells_of_rows([], columns) == [[], [], []]
+
+
+def test_days_that_rows_share_are_each_written():
+    first, second = (dt.datetime(2024, 10, day, tzinfo=dt.UTC) for day in (22, 23))
+    late = dt.datetime(2024, 10, 23, 1, 2, 3, 4000, tzinfo=dt.UTC)
+    rows = [row_of(Worklog(id="w", user_id="u", date=date, minutes=1)) for date in (first, first, second, late, second)]
+    assert cells.cells_of_rows(rows, ["date", "created_date"]) == [
+        [cells.moment_text(row.date) for row in rows],
+        [None] * 5,
+    ]

@@ -22,7 +22,9 @@ def test_it_is_said_at_most_ten_times_a_second_unless_it_must_be():
     one.tell("walking", 3, always=True)
     times[0] += EVERY * 0.99
     one.tell("walking", 4)
+    assert not one.is_due
     times[0] += EVERY * 0.02
+    assert one.is_due
     one.tell("walking", 5, total=9)
     assert [event.done for event in heard] == [1, 3, 5]
     assert heard[-1].total == 9
@@ -32,7 +34,9 @@ def test_it_is_said_at_most_ten_times_a_second_unless_it_must_be():
 
 
 def test_nobody_needs_to_listen():
-    Teller(None, statistics=lambda: None, clock=lambda: 0.0).tell("walking", 1)
+    nobody = Teller(None, statistics=lambda: None, clock=lambda: 0.0)
+    assert not nobody.is_due
+    nobody.tell("walking", 1, always=True)
 
 
 def test_the_rate_counts_what_this_run_has_fetched():

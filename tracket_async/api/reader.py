@@ -60,8 +60,8 @@ class Reader:
 
             contents = self._general.page(response)
             rows = [row_of(worklog) for worklog in contents.worklogs]
-            return RowPage(rows=rows, **_about(response, contents.next_cursor, contents.total))
-        return RowPage(rows=found.entries, **_about(response, next_cursor(found.cursor, found.links), found.total))
+            return RowPage(items=rows, **_about(response, contents.next_cursor, contents.total))
+        return RowPage(items=found.entries, **_about(response, next_cursor(found.cursor, found.links), found.total))
 
     def worklog(self, response: Response) -> Worklog:
         """The answer to a get, a create or an update."""

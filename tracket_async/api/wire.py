@@ -26,11 +26,11 @@ class RowPage:
     """A page without a `Worklog` for each worklog; for who puts them somewhere else at once.
 
     Attributes:
-        rows: validated as worklogs are, in the server's order; see `tracket_async.api.rows.Row`.
+        items: rows, validated as worklogs are, in the server's order; see `tracket_async.api.rows.Row`.
         next_cursor, total, server_date: as in `Page`.
     """
 
-    rows: list[Row]
+    items: list[Row]
     next_cursor: str | None = None
     total: int | None = None
     server_date: dt.datetime | None = None

@@ -15,7 +15,7 @@ from typing import Final, Self
 from tracket_async.cli.target import Target
 from tracket_async.errors import StorageError
 
-PIECE: Final = 1 << 18
+PIECE: Final = 1 << 20
 """So many bytes, for all targets together, are written at once."""
 DELAY: Final = 0.05
 """So many seconds later, what has been put here is being written."""

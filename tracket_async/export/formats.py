@@ -35,6 +35,9 @@ Format = Literal["parquet", "csv", "ndjson", "duckdb"]
 _CHUNK: Final = 2_000
 """Worklogs that are Python objects at once."""
 
+_MANY_VALUES: Final = frozenset({"id", "created_date", "updated_date"})
+"""Nearly every worklog has its own, so that a dictionary of them would only be in the way."""
+
 OnWorklogs = Callable[[int], None]
 """Is told how many worklogs more have been written."""
 
@@ -132,7 +135,11 @@ def _parquet(job: _Job) -> int:
     about = json.dumps(metadata(job.store), sort_keys=True)
     schema = arrow_schema(job.columns).with_metadata({"tracket": about})
     database, statement, written = job.store.database, sql.typed_slice(job.columns), 0
-    with replacing(job.target) as file, extras.parquet().ParquetWriter(file, schema, compression="zstd") as writer:
+    few = [name for name in job.columns if name not in _MANY_VALUES]
+    with (
+        replacing(job.target) as file,
+        extras.parquet().ParquetWriter(file, schema, compression="zstd", use_dictionary=few) as writer,
+    ):
         for part in slices(database):
             table = database.arrow(statement, part.values).cast(schema)
             if table.num_rows:

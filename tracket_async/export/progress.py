@@ -126,12 +126,16 @@ class Teller:
         self._start = clock()
         self._last = -inf
 
+    @property
+    def is_due(self) -> bool:
+        """Whether somebody would be told now: for who would have to find out what to tell."""
+        return self._on_progress is not None and self._clock() - self._last >= EVERY
+
     def tell(self, stage: Stage, done: int, *, always: bool = False, **more: Any) -> None:
         """Says how far it is: attributes of `Progress`; ``always``: even if something was said just now."""
-        now = self._clock()
-        if self._on_progress is None or (now - self._last < EVERY and not always):
+        if self._on_progress is None or not (always or self.is_due):
             return
-        self._last = now
+        self._last = now = self._clock()
         session = self._statistics()
         self._on_progress(
             Progress(

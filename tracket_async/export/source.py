@@ -14,9 +14,8 @@ from typing import Final, TypeVar, cast
 
 import attrs
 
-from tracket_async.api.request import Response
 from tracket_async.api.rows import Row, row_of
-from tracket_async.api.wire import Wire
+from tracket_async.api.wire import RowPage, Wire
 from tracket_async.chains import Form
 from tracket_async.client import TracketClient
 from tracket_async.errors import (
@@ -55,16 +54,6 @@ class Patience:
     first_wait: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     longest_wait: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
     give_up_after: float = attrs.field(default=900.0, validator=attrs.validators.ge(0))
-
-
-@attrs.frozen(kw_only=True)
-class RowItems:
-    """A page of rows, as a concurrent walk reads it."""
-
-    items: list[Row]
-    next_cursor: str | None
-    total: int | None
-    server_date: dt.datetime | None
 
 
 class Source:
@@ -169,20 +158,15 @@ class Source:
         self.waiting = str(error)
         return max(asked, wait * self._rng.uniform(0.5, 1.0))
 
-    async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowItems:
+    async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowPage:
         wire = self.client.wire
         request = wire.list(wanted, cursor=cursor, size=size or wire.max_page_size)
-        return await self.patiently(lambda: self.client.send(request, lambda answer: _items(wire, answer)))
+        return await self.patiently(lambda: self.client.send(request, wire.rows))
 
 
 def as_rows(wire: Wire) -> Form[Row]:
     """The form of a concurrent walk in which every item is a `Row`."""
-    return Form(page=lambda answer: _items(wire, answer), date_of=date_of, id_of=id_of, matches=matches)
-
-
-def _items(wire: Wire, answer: Response) -> RowItems:
-    page = wire.rows(answer)
-    return RowItems(items=page.rows, next_cursor=page.next_cursor, total=page.total, server_date=page.server_date)
+    return Form(page=wire.rows, date_of=date_of, id_of=id_of, matches=matches)
 
 
 def matches(wanted: WorklogFilter, row: Row) -> bool:

@@ -107,17 +107,19 @@ async def walk(desk: Desk, resumed: int, total: int | None) -> bool:
                 intake.take(batch)
                 if intake.is_due:
                     await intake.begin_commit()
-                chains = run.statistics()
-                desk.teller.tell(
-                    "walking",
-                    resumed + chains.worklogs,
-                    resumed=resumed,
-                    total=total,
-                    reached=chains.reached,
-                    active=chains.active,
-                    single_chain=chains.single_chain,
-                    waiting=desk.source.waiting,
-                )
+                if desk.teller.is_due:
+                    chains = run.statistics()
+                    desk.teller.tell(
+                        "walking",
+                        resumed + chains.worklogs,
+                        resumed=resumed,
+                        total=total,
+                        reached=chains.reached,
+                        active=chains.active,
+                        single_chain=chains.single_chain,
+                        waiting=desk.source.waiting,
+                        always=True,
+                    )
     except BaseException:
         with contextlib.suppress(StorageError, StoreError):
             await intake.finish()
