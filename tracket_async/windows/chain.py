@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from tracket_async.walk import CursorGuard, is_ascending
+from tracket_async.walk import CursorGuard
 from tracket_async.windows.state import DAY, Batch, PageLike, WindowState
 
 T = TypeVar("T")
@@ -154,7 +154,8 @@ class Chain(Generic[T]):
         repeated = len(page.items) - len(items)
         dates = list(map(keys.date_of, items))
         before = dates[0] if self.last is None else self.last
-        if dates[0] < before or not is_ascending(dates):
+        # Sorting what is sorted already is the quickest way to see that it is.
+        if dates[0] < before or dates != sorted(dates):
             raise OutOfOrderError
         self.last = dates[-1]
         low = self.reached or self.since

@@ -101,12 +101,13 @@ class Ledger(Generic[T]):
         """Makes the batch of a page."""
         items = take.fresh if self._keep is None else [item for item in take.fresh if self._keep(item)]
         if not self.single:
-            self._given.extend(map(hash, take.ids))
+            self._given.fromlist([hash(key) for key in take.ids])
         chain.seen += len(items)
         self.worklogs += len(items)
         self.duplicates += take.duplicates
         self.note(chain)
         states = () if self._ordered else tuple(changed.state() for changed in self._changed.values())
+        some_done = any(changed.done for changed in self._changed.values())
         self._changed.clear()
         batch = Batch(window=chain.id, items=items, states=states, server_date=page.server_date)
         if self._ordered:
@@ -115,8 +116,9 @@ class Ledger(Generic[T]):
             self._release()
         else:
             self.out.append(batch)
-            self._done += [one.state() for one in self.open if one.done]
-            self.open = [one for one in self.open if not one.done]
+            if some_done:
+                self._done += [one.state() for one in self.open if one.done]
+                self.open = [one for one in self.open if not one.done]
 
     def _release(self) -> None:
         """Batches that wait for nothing any more go out."""
