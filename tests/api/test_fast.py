@@ -1,6 +1,6 @@
 """The fast path and the general one: equal on any input, and the fast one is really taken.
 
-`FastReader` may decline anything, and `Reader` then asks `GeneralReader`. So the two can differ only where the fast
+`RowReader` may decline anything, and `Reader` then asks `GeneralReader`. So the two can differ only where the fast
 path accepts: everything here compares what `Reader` says with what `GeneralReader` alone says.
 """
 
@@ -18,19 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.api import v1, v2
-from tracket_async.api.fast import _MANY_DAYS, Days, FastReader
 from tracket_async.api.general import GeneralReader
 from tracket_async.api.layout import STATUSES
 from tracket_async.api.reader import Reader
 from tracket_async.api.request import Response
-from tracket_async.api.rows import RowReader, row_of
+from tracket_async.api.rows import _MANY_DAYS, Days, RowReader, row_of
+from tracket_async.api.thaw import thawing
 from tracket_async.errors import ResponseError
 from tracket_async.models import Worklog
 
-READERS = {
-    layout.version: (Reader(layout), GeneralReader(layout), FastReader(layout)) for layout in (v1.LAYOUT, v2.LAYOUT)
-}
 LAYOUTS = {"1.0": v1.LAYOUT, "2.0": v2.LAYOUT}
+READERS = {version: (Reader(layout), GeneralReader(layout)) for version, layout in LAYOUTS.items()}
+MODELS_OF = {version: thawing(layout) for version, layout in LAYOUTS.items()}
 FORMS = {version: [*RowReader(layout)._forms] for version, layout in LAYOUTS.items()}
 NAMES = [attribute.name for attribute in attrs.fields(Worklog)]
 
@@ -155,7 +154,7 @@ def outcome(read, body):
 
 
 def assert_equal_on(version, body):
-    reader, general, _ = READERS[version]
+    reader, general = READERS[version]
 
     def page(response):
         found = reader.page(response)
@@ -173,7 +172,7 @@ def assert_equal_on(version, body):
     for form in FORMS[version]:
         if (found := form.page(body)) is not None:
             worklogs = expected(Response(status=200, headers={}, body=body))[0]
-            assert repr(worklogs_of(found.entries)) == repr(worklogs)
+            assert repr(worklogs_of(found.rows)) == repr(MODELS_OF[version](found.rows)) == repr(worklogs)
     assert outcome(reader.worklog, body) == outcome(general.worklog, body)
 
 
@@ -216,12 +215,11 @@ def test_a_well_behaved_page_takes_the_fast_path(version, data):
     members = {name: member(layout, name, attributes) for name, attributes in layout.groups.items()}
     text = ",".join(f'"{name}":{data.draw(tokens)}' for name, tokens in members.items())
     body = f'{{"{layout.items}":[{{{text}}}]}}'.encode()
-    _, general, fast = READERS[version]
-    answer = Response(status=200, headers={}, body=body)
-    usual = '"2024-10-22"' not in text or layout is v2.LAYOUT
-    assert (fast.models(body) is not None) or not usual
-    assert (RowReader(layout).page(body) is not None) or not usual
-    assert repr(fast.models(body).entries) == repr(general.page(answer).worklogs)
+    _, general = READERS[version]
+    found = RowReader(layout).page(body)
+    assert repr(MODELS_OF[version](found.rows)) == repr(
+        general.page(Response(status=200, headers={}, body=body)).worklogs
+    )
 
 
 SAMPLE = {
@@ -232,9 +230,9 @@ SAMPLE = {
 
 @pytest.mark.parametrize("version", READERS)
 def test_a_model_of_the_fast_path_is_a_worklog_like_any_other(version):
-    _, general, fast = READERS[version]
+    _, general = READERS[version]
     body = json.dumps(SAMPLE[version]).encode()
-    made = fast.worklog(body)
+    [made] = MODELS_OF[version]([RowReader(LAYOUTS[version]).worklog(body)])
     usual = general.worklog(Response(status=200, headers={}, body=body))
     assert type(made) is type(usual) is Worklog
     assert made == usual
@@ -260,7 +258,8 @@ def test_making_a_worklog_has_nothing_that_the_fast_path_would_pass_over():
 
 
 def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
-    for version, (_, _, fast) in READERS.items():
+    for layout in LAYOUTS.values():
+        fast = RowReader(layout)
         for body in (
             b"",
             b"<html>",
@@ -269,18 +268,16 @@ def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
             b"[" * 100_000,
             b'{"items":[{}],"worklogs":[{}]}',
         ):
-            assert fast.models(body) is None
-            assert RowReader(LAYOUTS[version]).page(body) is None
+            assert fast.page(body) is None
             assert fast.worklog(body) is None
 
 
 @pytest.mark.parametrize("version", READERS)
 def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
     layout = LAYOUTS[version]
-    reader, _, fast = READERS[version]
+    reader, _ = READERS[version]
     sample = {**SAMPLE[version], layout.names["id"]: 7, layout.names["created_date"]: "2024-10-22"}
     body = json.dumps({layout.items: [sample, SAMPLE[version]], layout.cursor: "c"}).encode()
-    assert fast.models(body) is None
     assert RowReader(layout).page(body) is None
     answer = Response(status=200, headers={}, body=body)
     page, rows = reader.page(answer), reader.rows(answer)
@@ -303,10 +300,8 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
     ],
 )
 def test_an_approval_in_any_form_takes_the_fast_path_the_likeliest_or_not(approval):
-    _, general, fast = READERS["2.0"]
     body = json.dumps({"items": [{**SAMPLE["2.0"], "approval": approval}, SAMPLE["2.0"]]}).encode()
-    assert repr(fast.models(body).entries) == repr(general.page(Response(status=200, headers={}, body=body)).worklogs)
-    assert len(RowReader(v2.LAYOUT).page(body).entries) == 2
+    assert len(RowReader(v2.LAYOUT).page(body).rows) == 2
     assert_equal_on("2.0", body)
 
 

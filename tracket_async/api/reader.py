@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from tracket_async.api.cursor import next_cursor
 from tracket_async.api.decode import checked
-from tracket_async.api.fast import FastReader
 from tracket_async.api.layout import Layout
 from tracket_async.api.request import Response
+from tracket_async.api.rows import Found, RowReader, row_of
 from tracket_async.api.status import header, parse_http_date
+from tracket_async.api.thaw import thawing
 from tracket_async.api.wire import RowPage
 from tracket_async.models import Page, Worklog
 
 if TYPE_CHECKING:
     from tracket_async.api.general import GeneralReader
-    from tracket_async.api.rows import RowReader
 
 
 class Reader:
@@ -28,7 +28,8 @@ class Reader:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._fast = FastReader(layout)
+        self._fast = RowReader(layout)
+        self._models_of = thawing(layout)
 
     @cached_property
     def _general(self) -> GeneralReader:
@@ -37,35 +38,27 @@ class Reader:
 
         return GeneralReader(self._layout)
 
-    @cached_property
-    def _rows(self) -> RowReader:
-        # Only an export needs it, and to make its Structs takes a millisecond.
-        from tracket_async.api.rows import RowReader  # noqa: PLC0415
-
-        return RowReader(self._layout)
-
     def page(self, response: Response) -> Page:
         """The answer to a list."""
-        found = self._fast.models(response.body)
+        found = self._fast.page(response.body)
         if found is None:
             contents = self._general.page(response)
             return Page(items=contents.worklogs, **_about(response, contents.next_cursor, contents.total))
-        return Page(items=found.entries, **_about(response, next_cursor(found.cursor, found.links), found.total))
+        return Page(items=self._models_of(found.rows), **_about(response, _next(found), found.total))
 
     def rows(self, response: Response) -> RowPage:
         """The answer to a list, without models."""
-        found = self._rows.page(response.body)
+        found = self._fast.page(response.body)
         if found is None:
-            from tracket_async.api.rows import row_of  # noqa: PLC0415 - imported already, see `_rows`
-
             contents = self._general.page(response)
             rows = [row_of(worklog) for worklog in contents.worklogs]
             return RowPage(items=rows, **_about(response, contents.next_cursor, contents.total))
-        return RowPage(items=found.entries, **_about(response, next_cursor(found.cursor, found.links), found.total))
+        return RowPage(items=found.rows, **_about(response, _next(found), found.total))
 
     def worklog(self, response: Response) -> Worklog:
         """The answer to a get, a create or an update."""
-        return self._fast.worklog(response.body) or self._general.worklog(response)
+        row = self._fast.worklog(response.body)
+        return self._general.worklog(response) if row is None else self._models_of((row,))[0]
 
     @staticmethod
     def deleted(response: Response) -> None:
@@ -78,6 +71,10 @@ class Reader:
 def reader_of(layout: Layout) -> Reader:
     """The reader of a layout, which is made once."""
     return Reader(layout)
+
+
+def _next(found: Found) -> str | None:
+    return next_cursor(found.cursor, found.links)
 
 
 def _about(response: Response, cursor: str | None, total: int | None) -> dict[str, Any]:

@@ -3,29 +3,46 @@
 A *row* is a msgspec Struct whose fields are the attributes of `Worklog`, in their order, with values that are equal to
 those that the `Worklog` would have. It costs half of a model, and the garbage collector does not follow it.
 
-As the fast path to models (``fast.py``), it takes a body or it declines; the general path judges what it declines.
+This is for what a well-behaved server sends, and only for that. It takes a body or it declines, and never says why:
+whoever asks then goes the general path (``general.py``), which reads what is merely unusual and names what is wrong.
+What it takes, the general path would read alike; a property test holds the two equal on any input.
 
-How: of the attributes and a layout, a Struct is derived whose fields have the wire's names. What is an object on the
-wire stands at first, as it was decoded, in the field of one of the attributes that are read out of it; a generated
-function then spreads it over their fields.
+How: a Struct of the wire's shape (``structs.py``) decodes and validates in C. What is an object on the wire stands at
+first, as it was decoded, in the field of one of the attributes that are read out of it; a function that is generated,
+as attrs and cattrs generate theirs, then spreads it over their fields.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from types import MappingProxyType
-from typing import Annotated, Any, Final, Protocol, cast
+from functools import cache, cached_property
+from typing import Any, Final, Protocol, cast
 
 import attrs
 import msgspec
 
-from tracket_async.api.dates import in_utc
+from tracket_async.api.dates import in_utc, read_day
 from tracket_async.api.decode import FAILURES
-from tracket_async.api.fast import Days, FastPage, Unusual, page_struct
-from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, OBJECT, STATUS, STATUSES, Kind, Layout, leaf
+from tracket_async.api.layout import ATTRIBUTES, DAY, MOMENT, STATUS, STATUSES, Kind, Layout, leaf
+from tracket_async.api.structs import NO_FIELDS, holder, page_struct, row_struct
 from tracket_async.models import Worklog
+
+_MANY_DAYS: Final = 4096
+
+
+class Unusual(ValueError):  # noqa: N818 - it never leaves this package
+    """Well-formed, and for the general path to judge."""
+
+
+class Days(dict[str, dt.datetime]):
+    """The moments of days that were met lately; to ask a dict costs half of what to call a function does."""
+
+    def __missing__(self, text: str) -> dt.datetime:
+        if len(self) >= _MANY_DAYS:
+            self.clear()
+        moment = self[text] = read_day(text)
+        return moment
 
 
 class Row(Protocol):
@@ -49,13 +66,7 @@ class Row(Protocol):
     def category_id(self) -> str | None: ...  # noqa: D102
 
 
-NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
-"""The custom fields of every row that has none."""
-
 _SPELLED: Final = {form: status.value for form, status in STATUSES.items() if form != status.value}
-
-# Nothing is such a number, so a field of this type is one that no JSON can fill.
-_NEVER: Final = Annotated[int, msgspec.Meta(gt=0, lt=0)]
 
 _PlainRow: Final = msgspec.defstruct("PlainRow", [(name, Any) for name in ATTRIBUTES], gc=False)
 
@@ -78,31 +89,56 @@ def columns_of(names: tuple[str, ...]) -> Callable[[Sequence[Row]], list[list[An
     return scope["columns"]  # type: ignore[no-any-return]
 
 
+@attrs.frozen(eq=False)
+class Found:
+    """A page's contents.
+
+    Attributes:
+        rows: the worklogs, in the server's order.
+        cursor: what stands where the cursor should; None of null, UNSET of nothing.
+        links: the bytes of the page's links, UNSET when it has none.
+        total: how many worklogs match, None when the page does not say.
+    """
+
+    rows: list[Row]
+    cursor: Any
+    links: Any
+    total: int | None
+
+
 class RowReader:
-    """Reads pages of one layout as rows."""
+    """Reads the bodies of one layout; every method gives None of a body that it declines.
+
+    What has another form than the likeliest is declined at its first worklog, so that asking twice costs little; and
+    what an account has once, it has again: a form that another one had to stand in for is not tried any more.
+    """
 
     def __init__(self, layout: Layout) -> None:
         objects = [member for member, attributes in layout.groups.items() if len(attributes) > 1]
         whole = [member for member in objects if member not in layout.splits]
         # From the likeliest form of the objects in a worklog to any form of them.
         certain = dict.fromkeys((frozenset(objects), frozenset(objects) - {*whole}, frozenset[str]()))
-        self._forms = [_Form(layout, each) for each in certain]
+        self._forms = [Form(layout, each) for each in certain]
 
-    def page(self, body: bytes) -> FastPage | None:
-        """A page as rows; None of a body that is declined.
-
-        What has another form than the likeliest is declined at its first worklog, so that asking twice costs little;
-        and what an account has once, it has again: a form that another one had to stand in for is not tried any more.
-        """
+    def page(self, body: bytes) -> Found | None:
+        """A page."""
         for number, form in enumerate(self._forms):
-            if (page := form.page(body)) is not None:
-                del self._forms[:number]
-                return page
+            if (found := form.page(body)) is not None:
+                if number:
+                    del self._forms[:number]
+                return found
+        return None
+
+    def worklog(self, body: bytes) -> Row | None:
+        """One worklog."""
+        for form in self._forms:
+            if (row := form.worklog(body)) is not None:
+                return row
         return None
 
 
-class _Form:
-    """One form of the bodies of a layout.
+class Form:
+    """One form of the bodies of a layout, made when the first of them comes.
 
     Args:
         layout: the layout.
@@ -110,57 +146,42 @@ class _Form:
     """
 
     def __init__(self, layout: Layout, certain: frozenset[str]) -> None:
-        row = _row_struct(layout, certain)
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(page_struct(layout, row)).decode
-        self._spread = _generate(layout, certain)
+        self._layout = layout
+        self._certain = certain
 
-    def page(self, body: bytes) -> FastPage | None:
+    @cached_property
+    def _row(self) -> type[msgspec.Struct]:
+        return row_struct(self._layout, self._certain)
+
+    @cached_property
+    def _decode_page(self) -> Callable[[bytes], Any]:
+        return msgspec.json.Decoder(page_struct(self._layout, self._row)).decode
+
+    @cached_property
+    def _decode_worklog(self) -> Callable[[bytes], Any]:
+        return msgspec.json.Decoder(self._row).decode
+
+    @cached_property
+    def _spread(self) -> Callable[[Sequence[Row]], None]:
+        return _generate(self._layout, self._certain)
+
+    def page(self, body: bytes) -> Found | None:
+        """A page; None of a body that has another form."""
         try:
-            page = self._decode(body)
+            page = self._decode_page(body)
             self._spread(page.items)
         except FAILURES:
             return None
-        return FastPage(page.items, page.cursor, page.links, page.total)
+        return Found(page.items, page.cursor, page.links, page.total)
 
-
-def _row_struct(layout: Layout, certain: frozenset[str]) -> type[msgspec.Struct]:
-    types: dict[str, Any] = {}
-    names: dict[str, str] = {}
-    for member, attributes in layout.groups.items():
-        holder = _holder(layout, attributes)
-        names[holder] = member
-        if len(attributes) == 1:
-            types[holder] = layout.kinds[holder].wire_type
-        elif member in certain:
-            types[holder] = _part_struct(layout, member, attributes)
-        else:
-            types[holder] = Any if member in layout.splits else OBJECT.wire_type
-    fields: list[Any] = []
-    for name, attribute in ATTRIBUTES.items():
-        if name not in types:
-            names[name] = f"(no member: {name})"
-            fields.append((name, _NEVER, NO_FIELDS if layout.kinds[name] is OBJECT else None))
-        elif attribute.default is attrs.NOTHING:
-            fields.append((name, types[name]))
-        else:
-            fields.append((name, types[name] | None, None))
-    # Nothing that comes out of JSON can hold itself, so the garbage collector need not follow these.
-    return msgspec.defstruct("WireRow", fields, rename=names, gc=False)
-
-
-def _holder(layout: Layout, attributes: Sequence[str]) -> str:
-    """The attribute in whose field a member of a worklog is found: the one that is the object itself, if one is."""
-    return next((name for name in attributes if not leaf(layout.names[name])), attributes[-1])
-
-
-def _part_struct(layout: Layout, member: str, attributes: Sequence[str]) -> Any:
-    """The Struct of an object inside a worklog: a field for each of these attributes, by its name, and nothing else."""
-    inner = [name for name in attributes if leaf(layout.names[name])]
-    kinds = [(name, layout.kinds[name].wire_type | None) for name in inner]
-    # What is missing in an object that is split may be there under another name.
-    fields: list[Any] = kinds if member in layout.splits else [(*each, None) for each in kinds]
-    names = {name: leaf(layout.names[name]) for name in inner}
-    return msgspec.defstruct("WirePart", fields, rename=names, forbid_unknown_fields=True, gc=False)
+    def worklog(self, body: bytes) -> Row | None:
+        """One worklog; None of a body that has another form."""
+        try:
+            row: Row = self._decode_worklog(body)
+            self._spread((row,))
+        except FAILURES:
+            return None
+        return row
 
 
 @attrs.frozen
@@ -183,7 +204,7 @@ _STEPS: Final[Mapping[Kind, _Step]] = {
 }
 
 
-def _generate(layout: Layout, certain: frozenset[str]) -> Callable[[list[Row]], None]:
+def _generate(layout: Layout, certain: frozenset[str]) -> Callable[[Sequence[Row]], None]:
     """The function that makes the rows of a page out of what was decoded, in place."""
     scope: dict[str, Any] = {
         "Unusual": Unusual,
@@ -228,7 +249,7 @@ def _inner(layout: Layout, name: str, value: str, *, checked: bool) -> list[str]
 
 def _split(layout: Layout, member: str, attributes: Sequence[str], *, certain: bool) -> list[str]:
     """Statements for an object that the layout splits."""
-    found = f"part = row.{_holder(layout, attributes)}"
+    found = f"part = row.{holder(layout, attributes)}"
     if certain:
         inner = [line for name in attributes for line in _inner(layout, name, f"part.{name}", checked=True)]
         targets = ", ".join(f"row.{name}" for name in attributes)
@@ -240,7 +261,7 @@ def _split(layout: Layout, member: str, attributes: Sequence[str], *, certain: b
 
 def _object(layout: Layout, attributes: Sequence[str], *, certain: bool) -> list[str]:
     """Statements for an object of which one attribute is whatever no other attribute is."""
-    rest = _holder(layout, attributes)
+    rest = holder(layout, attributes)
     lines = [f"part = row.{rest}"]
     known = [name for name in attributes if name != rest]
     if certain:
