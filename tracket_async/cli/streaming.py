@@ -42,11 +42,10 @@ class Rendering:
 def rendering(format: Streamed, layout: Layout) -> Rendering:  # noqa: A002 - the word that people use
     """The rendering of that name."""
     columns = cells.NAMES if layout.columns is None else layout.columns
-    if format == "csv":
-        header, encode = cells.csv_header(columns), cells.csv_encoder(columns, raw=layout.raw)
-    else:
-        header, encode = b"", cells.ndjson_encoder(columns)
-    return Rendering(header, lambda rows: encode(cells.cells_of_rows(rows, columns)))
+    if format == "ndjson":
+        return Rendering(b"", cells.ndjson_of_rows(columns))
+    encode = cells.csv_encoder(columns, raw=layout.raw)
+    return Rendering(cells.csv_header(columns), lambda rows: encode(cells.cells_of_rows(rows, columns)))
 
 
 Sink = tuple[target.Target, Rendering]

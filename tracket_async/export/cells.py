@@ -16,9 +16,7 @@ apostrophe in front (see `defused`), numbers and moments never do.
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
@@ -38,6 +36,9 @@ NUMBERS: Final = frozenset({"minutes", "billable_minutes"})
 JSON: Final = "custom_fields"
 
 _FORMULA: Final = tuple("=+-@\t\r")
+_FORMULA_LINES: Final = tuple(f"\n{character}" for character in _FORMULA)
+_MARKS: Final = ',"\r\n'
+_has_mark: Final = re.compile(f"[{_MARKS}]").search
 _json: Final = msgspec.json.Encoder(order="sorted")
 _read_texts: Final = msgspec.json.Decoder(list[str | None]).decode
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
@@ -139,8 +140,7 @@ _WRITTEN: Final = MOMENTS | {JSON}
 
 def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
     """A function that writes cells as lines of NDJSON. ``columns`` names what it will be given, in that order."""
-    line = msgspec.defstruct("Line", [(name, Any) for name in columns], gc=False)
-    encode = msgspec.json.Encoder().encode_lines
+    line, encode = _line(columns), msgspec.json.Encoder().encode_lines
 
     def lines(cells: Columns) -> bytes:
         # `Raw` is JSON that is written as it is.
@@ -150,40 +150,86 @@ def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
     return lines
 
 
+def ndjson_of_rows(columns: Sequence[str] = NAMES) -> Callable[[Sequence[Row]], bytes]:
+    """A function that writes rows as `ndjson_encoder` writes their cells, without all of these being made."""
+    encode = msgspec.json.Encoder().encode_lines
+    written = [name for name in columns if name in _WRITTEN]
+    parts_of = columns_of(tuple(written))
+    targets = "".join(f"{name}, " for name in written)
+    values = ", ".join(name if name in _WRITTEN else f"row.{name}" for name in columns)
+    source = f"def lines(rows, {targets}): return [line({values}) for row, {targets} in zip(rows, {targets})]"
+    scope: dict[str, Any] = {"line": _line(columns)}
+    exec(compile(source, "<tracket_async: lines of rows>", "exec"), scope)  # noqa: S102 - made of this package's own names
+    lines = scope["lines"]
+
+    def write(rows: Sequence[Row]) -> bytes:
+        parts = zip(written, parts_of(rows), strict=True)
+        cells = [_raw(_json_texts(part)) if name == JSON else _TEXT[name](part) for name, part in parts]
+        return encode(lines(rows, *cells))
+
+    return write
+
+
+def _line(columns: Sequence[str]) -> Callable[..., msgspec.Struct]:
+    return msgspec.defstruct("Line", [(name, Any) for name in columns], gc=False)
+
+
 def _raw(part: Sequence[str]) -> Sequence[msgspec.Raw]:
     return [_NO_FIELDS if text == "{}" else msgspec.Raw(text.encode()) for text in part]
 
 
 def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder:
-    """A function that writes cells as CSV. ``columns`` names what it will be given; ``raw``: formulas stay formulas."""
-    prepare = [_csv_cells(name, raw=raw) for name in columns]
+    """A function that writes cells as CSV. ``columns`` names what it will be given; ``raw``: formulas stay formulas.
+
+    What it writes, `csv.writer` would write; column by column, it takes half of the time.
+    """
+    texts = [_csv_texts(name, raw=raw) for name in columns]
 
     def lines(cells: Columns) -> bytes:
-        out = io.StringIO(newline="")
-        # CRLF: with it, every version of Python quotes a lone CR or LF in a cell.
-        writer = csv.writer(out, lineterminator="\r\n")
-        writer.writerows(zip(*(ready(part) for ready, part in zip(prepare, cells, strict=True)), strict=True))
-        return out.getvalue().encode()
+        parts = [text(part) for text, part in zip(texts, cells, strict=True)]
+        if len(parts) == 1:
+            # A line must not be empty.
+            parts = [[text or '""' for text in parts[0]]]
+        return "".join([line + "\r\n" for line in map(",".join, zip(*parts, strict=True))]).encode()
 
     return lines
 
 
-def _csv_cells(name: str, *, raw: bool) -> Callable[[Sequence[Any]], Sequence[Any]]:
+def _csv_texts(name: str, *, raw: bool) -> Callable[[Sequence[Any]], list[str]]:
     if name == JSON:
-        return _no_empty_objects
-    return _as_it_is if raw or name in MOMENTS | NUMBERS else _all_defused
+        return _csv_json
+    if name in NUMBERS:
+        return _csv_numbers
+    return _csv_raw if raw or name in MOMENTS else _csv_defused
 
 
-def _no_empty_objects(part: Sequence[Any]) -> Sequence[Any]:
-    return [None if cell == "{}" else cell for cell in part]
+def _csv_json(part: Sequence[str]) -> list[str]:
+    return _quoted(["" if text == "{}" else text for text in part])
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+def _csv_numbers(part: Sequence[float | None]) -> list[str]:
+    return ["" if number is None else repr(number) for number in part]
 
 
-def _all_defused(part: Sequence[Any]) -> Sequence[Any]:
-    return [cell if not cell or cell[0] not in _FORMULA else defused(cell) for cell in part]
+def _csv_raw(part: Sequence[str | None]) -> list[str]:
+    return _quoted([text or "" for text in part])
+
+
+def _csv_defused(part: Sequence[str | None]) -> list[str]:
+    texts = [text or "" for text in part]
+    together = "\n" + "\n".join(texts)
+    # One look at all of them, which may be mistaken where a text has several lines.
+    if any(beginning in together for beginning in _FORMULA_LINES):
+        texts = [defused(text) for text in texts]
+    return _quoted(texts)
+
+
+def _quoted(texts: list[str]) -> list[str]:
+    """The texts as RFC 4180 wants them: in quotation marks if they hold what has a meaning of its own."""
+    together = "".join(texts)
+    if not any(mark in together for mark in _MARKS):
+        return texts
+    return ['"' + text.replace('"', '""') + '"' if _has_mark(text) else text for text in texts]
 
 
 def csv_header(columns: Sequence[str] = NAMES) -> bytes:
