@@ -39,7 +39,7 @@ class ApprovalStatus(enum.StrEnum):
     REJECTED = "rejected"
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)  # without it, api/thaw.py can fill the slots directly
+@attrs.frozen(kw_only=True)
 class Worklog:
     """One piece of logged time, as the server has it.
 

@@ -11,6 +11,7 @@ import datetime as dt
 import itertools
 import json
 import pickle
+import weakref
 
 import attrs
 import pytest
@@ -246,6 +247,7 @@ def test_a_model_of_the_fast_path_is_a_worklog_like_any_other(version):
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         del made.minutes
     assert not hasattr(made, "__dict__")
+    assert weakref.ref(made)() is made
 
 
 def test_making_a_worklog_has_nothing_that_the_fast_path_would_pass_over():

@@ -74,7 +74,7 @@ def ways(content):
     yield WIRE.worklog(answer(content))
     yield WIRE.page(page).items[0]
     [row] = WIRE.rows(page).items
-    found = Worklog(**{name: getattr(row, name) for name in Worklog.__slots__})
+    found = Worklog(**{name: getattr(row, name) for name in attrs.fields_dict(Worklog)})
     yield attrs.evolve(found, approval_status=STATUSES.get(row.approval_status, row.approval_status))
     yield WIRE.converter.structure(content, Worklog)
 

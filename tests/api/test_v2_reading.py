@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 
+import attrs
 import pytest
 
 from tracket_async.api import v2
@@ -62,7 +63,7 @@ def test_every_field_is_read():
     assert WIRE.worklog(answer(ENTRY)) == WORKLOG
     assert WIRE.page(page).items == [WORKLOG]
     [row] = WIRE.rows(page).items
-    assert Worklog(**{name: getattr(row, name) for name in Worklog.__slots__}) == WORKLOG
+    assert Worklog(**{name: getattr(row, name) for name in attrs.fields_dict(Worklog)}) == WORKLOG
     assert WIRE.converter.structure(ENTRY, Worklog) == WORKLOG
 
 

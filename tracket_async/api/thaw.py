@@ -1,7 +1,7 @@
 """Rows made models: each `Worklog` is filled as what it is made of comes, and frozen at the end.
 
-The slots of a *thawed* twin are filled, a plain class with the same slots as `Worklog`, and then the object is declared
-to be a `Worklog`, which Python allows between classes of one layout. The frozen class's own ``__init__`` must go
+The slots of a *thawed* object are filled, whose class is `Worklog` without its lock, and then the object is declared to
+be a `Worklog`, which Python allows between classes of one layout. The frozen class's own ``__init__`` must go
 through ``object.__setattr__`` for each attribute; for a page of 100 that alone costs as much as decoding it does.
 Nothing of a `Worklog` is thereby different: `Worklog` has no validators, converters or ``__post_init__`` that would be
 passed over (a test holds that too).
@@ -19,10 +19,14 @@ from tracket_async.api.rows import Row
 from tracket_async.models import Worklog
 
 
-class _Thawed:
-    """`Worklog` without its lock: the same slots, assignable."""
+class _Thawed(Worklog):
+    """`Worklog` without its lock: nothing has to be given, and everything can be assigned."""
 
-    __slots__ = tuple(ATTRIBUTES)
+    __slots__ = ()
+    __init__ = object.__init__  # pyright: ignore[reportAssignmentType] - that is the point
+    # Both, or Python would look for the two in the class whenever a slot is filled.
+    __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__
 
 
 def thawing(layout: Layout) -> Callable[[Iterable[Row]], list[Worklog]]:
