@@ -18,9 +18,10 @@ import time
 import traceback
 from pathlib import Path
 
+from tracket_async.api.reader import Reader
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError
-from tracket_async.export import database, extras, files, run, slices, source, store, walking
+from tracket_async.export import database, extras, files, run, slices, store, walking
 from tracket_async.export.desk import Settings
 from tracket_async.net.auth import BearerToken
 
@@ -29,7 +30,7 @@ STORAGE = 3
 
 # Where a child can die: at the n-th call of one of these, before it or after it.
 POINTS = {
-    "page": (source, "_items"),
+    "page": (Reader, "rows"),
     "append": (store.Store, "append"),
     "statement": (database.Database, "execute"),
     "checkpoint": (database.Database, "checkpoint"),
