@@ -96,3 +96,16 @@ def test_any_query_arrives_as_it_was_meant(query):
 def test_the_query_of_a_cursor_keeps_every_character():
     url = Address.parse("https://tracket.dev").url("/x", (("after", "a+b/c=&d %"), ("sort by", "1")))
     assert str(url) == "https://tracket.dev/x?after=a%2Bb%2Fc%3D%26d+%25&sort+by=1"
+
+
+@pytest.mark.parametrize("base_url", ["https://tracket.dev", "http://[::1]:8080/x/y", "http://127.0.0.1:80"])
+@pytest.mark.parametrize("query", [(), (("a", "b c&=+/é"), ("size", "100"))])
+def test_a_url_that_is_put_together_is_the_one_that_is_parsed(base_url, query):
+    address = Address.parse(base_url)
+    made = address.url("/api/2.0/x/a%2Fb", query)
+    text = f"{address}/api/2.0/x/a%2Fb" + ("?a=b+c%26%3D%2B%2F%C3%A9&size=100" if query else "")
+    parsed = URL(text, encoded=True)
+    assert made == parsed
+    assert str(made) == str(parsed)
+    assert (made.raw_host, made.port, made.raw_path_qs) == (parsed.raw_host, parsed.port, parsed.raw_path_qs)
+    assert made.host_port_subcomponent == parsed.host_port_subcomponent  # the Host header

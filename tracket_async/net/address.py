@@ -17,6 +17,14 @@ from tracket_async.errors import ConfigurationError
 _HINT = "Give an origin with an optional path, such as https://tracket.dev"
 
 
+def _scheme(self: Address) -> str:
+    return self.origin.partition("://")[0]
+
+
+def _authority(self: Address) -> str:
+    return self.origin.partition("://")[2]
+
+
 @attrs.frozen
 class Address:
     """A checked base URL.
@@ -28,6 +36,8 @@ class Address:
 
     origin: str
     prefix: str
+    _scheme: str = attrs.field(default=attrs.Factory(_scheme, takes_self=True), init=False, repr=False)
+    _authority: str = attrs.field(default=attrs.Factory(_authority, takes_self=True), init=False, repr=False)
 
     def __str__(self) -> str:
         return self.origin + self.prefix
@@ -61,10 +71,14 @@ class Address:
 
     def url(self, path: str, query: tuple[tuple[str, str], ...] = ()) -> URL:
         """The URL of a request: a path that is already quoted, a query that is not."""
-        text = f"{self.origin}{self.prefix}{path}"
-        if query:
-            text += "?" + "&".join(map(_quoted, query))
-        return URL(text, encoded=True)
+        # Put together, as its parts are known: to parse its text takes more than twice as long.
+        return URL.build(
+            scheme=self._scheme,
+            authority=self._authority,
+            path=self.prefix + path,
+            query_string="&".join(map(_quoted, query)),
+            encoded=True,
+        )
 
 
 def is_loopback(host: str) -> bool:
