@@ -1,6 +1,6 @@
 """The fast path and the general one: equal on any input, and the fast one is really taken.
 
-`RowReader` may decline anything, and `Reader` then asks `GeneralReader`. So the two can differ only where the fast
+`FastReader` may decline anything, and `Reader` then asks `GeneralReader`. So the two can differ only where the fast
 path accepts: everything here compares what `Reader` says with what `GeneralReader` alone says.
 """
 
@@ -19,19 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.api import v1, v2
+from tracket_async.api.fast import FastReader
 from tracket_async.api.general import GeneralReader
 from tracket_async.api.layout import STATUSES
 from tracket_async.api.reader import Reader
 from tracket_async.api.request import Response
-from tracket_async.api.rows import _MANY_DAYS, Days, RowReader, row_of
-from tracket_async.api.thaw import thawing
+from tracket_async.api.rows import row_of
+from tracket_async.api.spread import _MANY_DAYS, Days
 from tracket_async.errors import ResponseError
 from tracket_async.models import Worklog
 
 LAYOUTS = {"1.0": v1.LAYOUT, "2.0": v2.LAYOUT}
 READERS = {version: (Reader(layout), GeneralReader(layout)) for version, layout in LAYOUTS.items()}
-MODELS_OF = {version: thawing(layout) for version, layout in LAYOUTS.items()}
-FORMS = {version: [*RowReader(layout)._forms] for version, layout in LAYOUTS.items()}
+FORMS = {version: [*FastReader(layout)._forms] for version, layout in LAYOUTS.items()}
 NAMES = [attribute.name for attribute in attrs.fields(Worklog)]
 
 # Tokens of JSON text, good and bad, of which every member of a worklog and of a page gets one.
@@ -171,9 +171,11 @@ def assert_equal_on(version, body):
 
     assert outcome(page, body) == outcome(rows, body) == outcome(expected, body)
     for form in FORMS[version]:
-        if (found := form.page(body)) is not None:
+        if (found := form.rows(body)) is not None:
             worklogs = expected(Response(status=200, headers={}, body=body))[0]
-            assert repr(worklogs_of(found.rows)) == repr(MODELS_OF[version](found.rows)) == repr(worklogs)
+            assert repr(worklogs_of(found.items)) == repr(form.models(body).items) == repr(worklogs)
+        else:
+            assert form.models(body) is None
     assert outcome(reader.worklog, body) == outcome(general.worklog, body)
 
 
@@ -217,10 +219,9 @@ def test_a_well_behaved_page_takes_the_fast_path(version, data):
     text = ",".join(f'"{name}":{data.draw(tokens)}' for name, tokens in members.items())
     body = f'{{"{layout.items}":[{{{text}}}]}}'.encode()
     _, general = READERS[version]
-    found = RowReader(layout).page(body)
-    assert repr(MODELS_OF[version](found.rows)) == repr(
-        general.page(Response(status=200, headers={}, body=body)).worklogs
-    )
+    assert FastReader(layout).rows(body) is not None
+    found = FastReader(layout).models(body)
+    assert repr(found.items) == repr(general.page(Response(status=200, headers={}, body=body)).worklogs)
 
 
 SAMPLE = {
@@ -233,7 +234,7 @@ SAMPLE = {
 def test_a_model_of_the_fast_path_is_a_worklog_like_any_other(version):
     _, general = READERS[version]
     body = json.dumps(SAMPLE[version]).encode()
-    [made] = MODELS_OF[version]([RowReader(LAYOUTS[version]).worklog(body)])
+    made = FastReader(LAYOUTS[version]).worklog(body)
     usual = general.worklog(Response(status=200, headers={}, body=body))
     assert type(made) is type(usual) is Worklog
     assert made == usual
@@ -261,7 +262,7 @@ def test_making_a_worklog_has_nothing_that_the_fast_path_would_pass_over():
 
 def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
     for layout in LAYOUTS.values():
-        fast = RowReader(layout)
+        fast = FastReader(layout)
         for body in (
             b"",
             b"<html>",
@@ -270,7 +271,8 @@ def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
             b"[" * 100_000,
             b'{"items":[{}],"worklogs":[{}]}',
         ):
-            assert fast.page(body) is None
+            assert fast.rows(body) is None
+            assert fast.models(body) is None
             assert fast.worklog(body) is None
 
 
@@ -280,7 +282,8 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
     reader, _ = READERS[version]
     sample = {**SAMPLE[version], layout.names["id"]: 7, layout.names["created_date"]: "2024-10-22"}
     body = json.dumps({layout.items: [sample, SAMPLE[version]], layout.cursor: "c"}).encode()
-    assert RowReader(layout).page(body) is None
+    assert FastReader(layout).rows(body) is None
+    assert FastReader(layout).models(body) is None
     answer = Response(status=200, headers={}, body=body)
     page, rows = reader.page(answer), reader.rows(answer)
     assert [worklog.id for worklog in page.items] == ["7", "w"]
@@ -303,7 +306,8 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
 )
 def test_an_approval_in_any_form_takes_the_fast_path_the_likeliest_or_not(approval):
     body = json.dumps({"items": [{**SAMPLE["2.0"], "approval": approval}, SAMPLE["2.0"]]}).encode()
-    assert len(RowReader(v2.LAYOUT).page(body).rows) == 2
+    assert len(FastReader(v2.LAYOUT).rows(body).items) == 2
+    assert len(FastReader(v2.LAYOUT).models(body).items) == 2
     assert_equal_on("2.0", body)
 
 

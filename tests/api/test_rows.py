@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from tracket_async.api import v1, v2
+from tracket_async.api.fast import FastReader
 from tracket_async.api.request import Response
-from tracket_async.api.rows import NO_FIELDS, RowReader, columns_of, row_of
+from tracket_async.api.rows import NO_FIELDS, columns_of, row_of
 from tracket_async.models import ApprovalStatus, Worklog
 
 NAMES = tuple(attribute.name for attribute in attrs.fields(Worklog))
@@ -33,7 +34,7 @@ def body(*worklogs):
 def test_a_row_has_the_attributes_of_a_worklog_in_their_order(layout):
     members = {"worklogId": "w", "userId": "u", "worklogDate": "2024-10-22T18:45:31Z", "worklogMinutes": 1}
     page = body(SAMPLE) if layout is v2.LAYOUT else json.dumps({"worklogs": [members]}).encode()
-    [row] = RowReader(layout).page(page).rows
+    [row] = FastReader(layout).rows(page).items
     assert row.__struct_fields__ == NAMES
     assert row.minutes.__class__ is float
 
@@ -44,50 +45,50 @@ def test_a_worklog_as_a_row_has_its_values():
 
 
 def test_columns_are_lists_of_the_values_of_all_rows():
-    rows = RowReader(v2.LAYOUT).page(body(SAMPLE, {**SAMPLE, "id": "x"})).rows
+    rows = FastReader(v2.LAYOUT).rows(body(SAMPLE, {**SAMPLE, "id": "x"})).items
     assert columns_of(("category_id", "id"))(rows) == [["c", "c"], ["w", "x"]]
     assert columns_of(("id",))([]) == [[]]
     assert columns_of(("id",)) is columns_of(("id",))
 
 
 def test_rows_without_custom_fields_share_them_and_nobody_can_change_them():
-    rows = RowReader(v2.LAYOUT).page(body(SAMPLE, {**SAMPLE, "customFields": None})).rows
+    rows = FastReader(v2.LAYOUT).rows(body(SAMPLE, {**SAMPLE, "customFields": None})).items
     assert rows[0].custom_fields is rows[1].custom_fields is NO_FIELDS == {}
     with pytest.raises(TypeError):
         NO_FIELDS["a"] = 1
 
 
 def test_the_garbage_collector_does_not_follow_rows():
-    rows = RowReader(v2.LAYOUT).page(body(SAMPLE)).rows
+    rows = FastReader(v2.LAYOUT).rows(body(SAMPLE)).items
     assert not gc.is_tracked(rows[0])
     assert not gc.is_tracked(row_of(Worklog(id="w", user_id="u", date=None, minutes=1)))
 
 
 def test_a_form_that_another_one_had_to_stand_in_for_is_not_tried_any_more():
-    reader = RowReader(v2.LAYOUT)
+    reader = FastReader(v2.LAYOUT)
     forms = [*reader._forms]
     assert len(forms) == 3
-    assert reader.page(body(SAMPLE)) is not None
-    assert reader.page(b"{}") is None
+    assert reader.rows(body(SAMPLE)) is not None
+    assert reader.rows(b"{}") is None
     assert reader._forms == forms
-    [row] = reader.page(body({**SAMPLE, "customFields": {"category": "c", "r": "o"}})).rows
+    [row] = reader.rows(body({**SAMPLE, "customFields": {"category": "c", "r": "o"}})).items
     assert (row.category_id, row.custom_fields) == ("c", {"r": "o"})
     assert reader._forms == forms[1:]
-    [row] = reader.page(body({**SAMPLE, "approval": "approved"})).rows
+    [row] = reader.rows(body({**SAMPLE, "approval": "approved"})).items
     assert (row.approval_status, row.approver_user_id) == ("approved", None)
     assert reader._forms == forms[2:]
-    assert len(reader.page(body(SAMPLE)).rows) == 1
+    assert len(reader.rows(body(SAMPLE)).items) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_field_that_is_no_member_of_its_own_cannot_be_filled_by_an_answer(name):
     for value in (None, 0, 1, "x", {}):
         page = body({**SAMPLE, f"(no member: {name})": value})
-        found = RowReader(v2.LAYOUT).page(page)
+        found = FastReader(v2.LAYOUT).rows(page)
         no_member = name in {"category_id", "project_id", "approval_status"}
         assert (found is None) == no_member
         if found is not None:
-            usual = RowReader(v2.LAYOUT).page(body(SAMPLE))
-            assert [*map(msgspec.structs.astuple, found.rows)] == [*map(msgspec.structs.astuple, usual.rows)]
+            usual = FastReader(v2.LAYOUT).rows(body(SAMPLE))
+            assert [*map(msgspec.structs.astuple, found.items)] == [*map(msgspec.structs.astuple, usual.items)]
         answer = Response(status=200, headers={}, body=page)
         assert v2.wire().rows(answer).items[0].id == "w"

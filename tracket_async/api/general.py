@@ -1,7 +1,7 @@
 """The general path from bytes to models: it decides what is right, and says what is wrong and where.
 
 It reads the members that it needs and skips the others: what those hold does not matter, as long as the whole is JSON.
-The fast path (``rows.py``) skips with the same decoder, so that both take the same bodies.
+The fast path (``fast.py``) skips with the same decoder, so that both take the same bodies.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from tracket_async.api.cursor import next_cursor
 from tracket_async.api.decode import checked
+from tracket_async.api.fast import FastReader, Found
 from tracket_async.api.layout import Layout
 from tracket_async.api.request import Response
-from tracket_async.api.rows import Found, RowReader, row_of
+from tracket_async.api.rows import row_of
 from tracket_async.api.status import header, parse_http_date
-from tracket_async.api.thaw import thawing
 from tracket_async.api.wire import RowPage
 from tracket_async.models import Page, Worklog
 
@@ -28,8 +28,7 @@ class Reader:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._fast = RowReader(layout)
-        self._models_of = thawing(layout)
+        self._fast = FastReader(layout)
 
     @cached_property
     def _general(self) -> GeneralReader:
@@ -40,25 +39,24 @@ class Reader:
 
     def page(self, response: Response) -> Page:
         """The answer to a list."""
-        found = self._fast.page(response.body)
+        found = self._fast.models(response.body)
         if found is None:
             contents = self._general.page(response)
             return Page(items=contents.worklogs, **_about(response, contents.next_cursor, contents.total))
-        return Page(items=self._models_of(found.rows), **_about(response, _next(found), found.total))
+        return Page(items=found.items, **_about(response, _next(found), found.total))
 
     def rows(self, response: Response) -> RowPage:
         """The answer to a list, without models."""
-        found = self._fast.page(response.body)
+        found = self._fast.rows(response.body)
         if found is None:
             contents = self._general.page(response)
             rows = [row_of(worklog) for worklog in contents.worklogs]
             return RowPage(items=rows, **_about(response, contents.next_cursor, contents.total))
-        return RowPage(items=found.rows, **_about(response, _next(found), found.total))
+        return RowPage(items=found.items, **_about(response, _next(found), found.total))
 
     def worklog(self, response: Response) -> Worklog:
         """The answer to a get, a create or an update."""
-        row = self._fast.worklog(response.body)
-        return self._general.worklog(response) if row is None else self._models_of((row,))[0]
+        return self._fast.worklog(response.body) or self._general.worklog(response)
 
     @staticmethod
     def deleted(response: Response) -> None:
@@ -73,7 +71,7 @@ def reader_of(layout: Layout) -> Reader:
     return Reader(layout)
 
 
-def _next(found: Found) -> str | None:
+def _next(found: Found[Any]) -> str | None:
     return next_cursor(found.cursor, found.links)
 
 

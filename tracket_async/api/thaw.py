@@ -10,13 +10,14 @@ passed over (a test holds that too).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TypeAlias
 
-import attrs
-
-from tracket_async.api.layout import ATTRIBUTES, OBJECT, STATUS, STATUSES, Layout
+from tracket_async.api.layout import STATUSES, Layout
 from tracket_async.api.rows import Row
+from tracket_async.api.spread import compiled, spread
 from tracket_async.models import Worklog
+
+Thawing: TypeAlias = Callable[[Iterable[Row]], list[Worklog]]
 
 
 class _Thawed(Worklog):
@@ -29,29 +30,11 @@ class _Thawed(Worklog):
     __delattr__ = object.__delattr__
 
 
-def thawing(layout: Layout) -> Callable[[Iterable[Row]], list[Worklog]]:
-    """The function that makes a model of each row of this layout, in their order."""
-    fill = [f"model.{name} = {_value(layout, attribute)}" for name, attribute in ATTRIBUTES.items()]
-    source = "\n".join(
-        [
-            "def models_of(rows):",
-            "    models = []",
-            "    add = models.append",
-            "    for row in rows:",
-            *(f"        {line}" for line in ("model = Thawed()", *fill, "model.__class__ = Worklog", "add(model)")),
-            "    return models",
-        ]
-    )
-    scope: dict[str, Any] = {"Thawed": _Thawed, "Worklog": Worklog, "known": STATUSES.get}
-    exec(compile(source, f"<tracket_async: models of API {layout.version}>", "exec"), scope)  # noqa: S102 - made of this package's own names; attrs and cattrs do the same
-    return scope["models_of"]  # type: ignore[no-any-return]
-
-
-def _value(layout: Layout, attribute: attrs.Attribute[Any]) -> str:
-    """The expression of an attribute's value: the row's, but for an enum, and for custom fields, which no two share."""
-    value, kind = f"row.{attribute.name}", layout.kinds[attribute.name]
-    if attribute.name not in layout.names:
-        return "{}" if kind is OBJECT else repr(attribute.default)
-    if kind is STATUS:
-        return f"known({value}, {value})"
-    return f"{value} or {{}}" if kind is OBJECT else value
+def thawing(layout: Layout, certain: frozenset[str]) -> Thawing:
+    """The function that makes a model of each row as it was decoded, in their order; for `certain` see `spread`."""
+    source = spread(layout, certain, none="{}")
+    fill = [f"model.{name} = {value}" for name, value in source.values.items()]
+    body = [*source.lines, "model = Thawed()", *fill, "model.__class__ = Worklog", "add(model)"]
+    lines = ["def models_of(rows):", " models = []", " add = models.append", " for row in rows:"]
+    lines += [*(f"  {line}" for line in body), " return models"]
+    return compiled(layout, "models_of", lines, statuses=STATUSES, Thawed=_Thawed, Worklog=Worklog)
