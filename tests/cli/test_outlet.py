@@ -88,6 +88,7 @@ async def test_less_than_a_piece_is_written_after_the_delay(clock):
             clock.over.set()
             await settled()
             assert shelf.written == [b"ab"] * turn
+            assert clock.asked == [DELAY] * turn
 
 
 async def test_while_something_is_written_nothing_else_is(clock):
@@ -179,6 +180,27 @@ async def test_a_cancellation_writes_no_more(clock):
     shelf = Shelf()
     with pytest.raises(asyncio.CancelledError):
         await fill(shelf, clock, asyncio.CancelledError())
+    assert shelf.written == []
+
+
+async def test_a_cancellation_does_not_wait_for_who_has_stopped_reading(clock):
+    shelf = Shelf()
+
+    async def run():
+        async with Outlet([shelf], sleep=clock.sleep) as out:
+            await out.put([b"a"])
+            await settled()
+            shelf.gate.clear()
+            clock.over.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(run())
+    for _ in range(3):
+        await settled()
+    assert shelf.busy
+    running.cancel()
+    await settled()
+    assert running.cancelled()
     assert shelf.written == []
 
 

@@ -24,7 +24,7 @@ DELAY: Final = 0.05
 class Outlet:
     """An async context manager. What was put is written when its block is left, on an error too.
 
-    Only a cancellation gives up what is not yet being written: whoever reads may have stopped reading.
+    Only a cancellation gives up what is not yet written, and waits for nothing: whoever reads may have stopped reading.
 
     Args:
         targets: where to.
@@ -47,9 +47,11 @@ class Outlet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Not in the middle of a write, which would go on in its thread.
-        async with self._writing:
-            self._clerk.cancel()
+        if kind is None or issubclass(kind, Exception):
+            # Not in the middle of a write, which would go on in its thread, beside the next one.
+            await self._writing.acquire()
+            self._writing.release()
+        self._clerk.cancel()
         await asyncio.wait([self._clerk])
         if kind is None:
             await self.flush()
