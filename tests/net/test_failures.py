@@ -26,6 +26,7 @@ from tracket_async.errors import (
 )
 from tracket_async.net import failures
 from tracket_async.net.failures import FOREIGN, translate
+from tracket_async.net.silence import Silent
 
 CANARY = "canary-7f3a"
 ORIGIN = "https://tracket.dev"
@@ -99,6 +100,7 @@ OURS = {
 }
 
 SYSTEM = {
+    Silent: AttemptTimeoutError,
     TimeoutError: AttemptTimeoutError,
     asyncio.TimeoutError: AttemptTimeoutError,
     ConnectionResetError: ConnectionLostError,

@@ -28,7 +28,7 @@ from tracket_async.errors import (
 from tracket_async.net.address import Address
 from tracket_async.net.secret import NO_SECRET, Secret
 from tracket_async.net.settings import Limits, Timeouts
-from tracket_async.net.transport import Transport, proxy_from_env
+from tracket_async.net.transport import Transport, _Pieces, proxy_from_env
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "net"
 TOKEN = Secret("canary-7f3a", before="Bearer ")
@@ -311,6 +311,39 @@ async def test_a_server_that_stops_in_the_body_is_left(server, get):
     with pytest.raises(AttemptTimeoutError):
         await transport.send(get, TOKEN)
     await transport.close()
+
+
+async def test_a_connection_that_takes_its_time_is_no_silence(server, get, http, monkeypatch):
+    server.answers = [http()]
+    connect = aiohttp.TCPConnector.connect
+
+    async def slowly(*arguments):
+        await asyncio.sleep(0.1)
+        return await connect(*arguments)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", slowly)
+    transport = make(server.url, timeouts=Timeouts(between_bytes=0.05))
+    assert (await transport.send(get, TOKEN)).status == 200
+    await transport.close()
+
+
+async def test_an_error_that_stops_in_its_body_counts(server, get):
+    async def stop(exchange):
+        exchange.writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nlater")
+        await asyncio.Event().wait()
+
+    server.answers = [stop]
+    transport = make(server.url, timeouts=Timeouts(between_bytes=0.05))
+    response = await transport.send(get, TOKEN)
+    assert (response.status, response.body) == (503, b"later")
+    await transport.close()
+
+
+def test_each_piece_of_a_long_body_that_is_taken_is_a_sign_of_life():
+    taken = []
+    pieces = _Pieces(b"abcdef", lambda: taken.append(None))
+    assert [pieces.read(4), pieces.read(4), pieces.read(4)] == [b"abcd", b"ef", b""]
+    assert len(taken) == 3
 
 
 async def drip(exchange):

@@ -60,7 +60,7 @@ def columns_of(names: tuple[str, ...]) -> Callable[[Sequence[Row]], list[list[An
     """
     columns = ", ".join(f"[row.{name} for row in rows]" for name in names)
     scope: dict[str, Any] = {}
-    exec(compile(f"def columns(rows): return [{columns}]", "<tracket_async: columns of rows>", "exec"), scope)  # noqa: S102 - see `_generate`
+    exec(compile(f"def columns(rows): return [{columns}]", "<tracket_async: columns of rows>", "exec"), scope)  # noqa: S102 - made of names of our own
     return scope["columns"]  # type: ignore[no-any-return]
 
 

@@ -24,6 +24,7 @@ from tracket_async.errors import (
     TruncatedResponseError,
     UnreadableResponseError,
 )
+from tracket_async.net.silence import Silent
 
 FOREIGN = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, EOFError)
 """Everything that aiohttp lets through on purpose. TimeoutError and ssl.SSLError are OSErrors."""
@@ -42,7 +43,7 @@ _TABLE: Final[tuple[tuple[type[BaseException], type[RequestError], str], ...]] =
     (aiohttp.TooManyRedirects, RedirectError, "The server redirects"),
     (aiohttp.InvalidURL, ConnectError, "No request can be sent to {origin}: the address is not valid"),
     (aiohttp.NonHttpUrlClientError, ConnectError, "No request can be sent to {origin}: it is not HTTP"),
-    (aiohttp.ServerTimeoutError, AttemptTimeoutError, "{origin} was silent for too long"),
+    (Silent, AttemptTimeoutError, "{origin} was silent for too long"),
     (TimeoutError, AttemptTimeoutError, "{origin} did not answer in time"),
     (aiohttp.ClientPayloadError, TruncatedResponseError, "The answer of {origin} ended early"),
     (http_exceptions.PayloadEncodingError, TruncatedResponseError, "The answer of {origin} ended early"),

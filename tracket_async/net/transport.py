@@ -6,12 +6,13 @@ back.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import ssl as ssl_module
 import urllib.request
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import aiohttp
 import attrs
@@ -24,6 +25,7 @@ from tracket_async.net.body import ACCEPT_ENCODING, PlainBody, body_for
 from tracket_async.net.failures import FOREIGN, translate
 from tracket_async.net.secret import NO_SECRET, Secret
 from tracket_async.net.settings import Limits, Timeouts
+from tracket_async.net.silence import Silence
 
 _ERROR_BODY_BYTES: Final = 16 * 1024
 _LONG_BODY_BYTES: Final = 256 * 1024
@@ -40,6 +42,34 @@ class Proxy:
 
     url: URL
     headers: Mapping[str, str] | None = attrs.field(repr=False)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells when a connection is there, new or kept: before that, nobody is silent."""
+
+    silence: Silence
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the name is aiohttp's
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        self.silence.connected()
+        return connection
+
+
+class _Pieces(io.BytesIO):
+    """A body that is sent piece by piece; each that goes out is a sign of life of who takes it."""
+
+    def __init__(self, body: bytes, heard: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._heard = heard
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._heard()
+        return super().read(size)
 
 
 class Transport:
@@ -63,13 +93,15 @@ class Transport:
         self._proxy = proxy_from_env(address) if trust_env else None
         # The gate's places, and one for the token call, which passes the gate by.
         places = limits.concurrency + 1
-        connector = aiohttp.TCPConnector(
+        self._silence = Silence(timeouts.between_bytes, asyncio.get_running_loop())
+        connector = _Connector(
             limit=places,
             limit_per_host=places,
             keepalive_timeout=limits.keep_alive,
             ttl_dns_cache=max(1, round(limits.dns_cache)),
             ssl=ssl if ssl is not None else True,
         )
+        connector.silence = self._silence
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -102,28 +134,31 @@ class Transport:
         if self._is_closed():
             raise closed()
         try:
-            answer = await self._session.request(
-                request.method,
-                self._address.url(request.path, request.query),
-                data=_data(request.body),
-                headers=_headers(request, authorization),
-                allow_redirects=False,
-                timeout=self._timeout_for(seconds),
-                proxy=None if self._proxy is None else self._proxy.url,
-                proxy_headers=None if self._proxy is None else self._proxy.headers,
-            )
-            try:
+            with self._silence.listen(connected=False) as listener:
+                answer = await self._session.request(
+                    request.method,
+                    self._address.url(request.path, request.query),
+                    data=_data(request.body, listener.heard),
+                    headers=_headers(request, authorization),
+                    allow_redirects=False,
+                    timeout=self._timeout_for(seconds),
+                    proxy=None if self._proxy is None else self._proxy.url,
+                    proxy_headers=None if self._proxy is None else self._proxy.headers,
+                )
+                listener.heard()
                 status, headers = answer.status, answer.headers
-                if not 200 <= status < 300:  # noqa: PLR2004
-                    return Response(status, headers, await self._beginning(answer))
-                body = body_for(headers.get("Content-Encoding", ""), headers.get("Content-Length", ""), cap=self._cap)
-                content = answer.content
-                while chunk := await content.readany():
-                    body.feed(chunk)
-                return Response(status, headers, body.finish())
-            except BaseException:
-                answer.close()
-                raise
+                if 200 <= status < 300:  # noqa: PLR2004
+                    try:
+                        encoding, length = headers.get("Content-Encoding", ""), headers.get("Content-Length", "")
+                        body, content = body_for(encoding, length, cap=self._cap), answer.content
+                        while chunk := await content.readany():
+                            listener.heard()
+                            body.feed(chunk)
+                        return Response(status, headers, body.finish())
+                    except BaseException:
+                        answer.close()
+                        raise
+            return Response(status, headers, await self._beginning(answer))
         except FOREIGN as error:
             failure: RequestError | ClientStateError = translate(error, origin=self._address.origin)
         except RuntimeError:
@@ -135,6 +170,7 @@ class Transport:
 
     async def close(self) -> None:
         """Close every connection. Requests in progress fail."""
+        self._silence.close()
         await self._session.close()
 
     def _is_closed(self) -> bool:
@@ -148,18 +184,23 @@ class Transport:
         collected = b""
         try:
             body = body_for(answer.headers.get("Content-Encoding", ""), "", cap=_ERROR_BODY_BYTES)
-            while chunk := await answer.content.readany():
-                if isinstance(body, PlainBody):
-                    collected += chunk
-                    if len(collected) >= _ERROR_BODY_BYTES:
-                        answer.close()
-                        return collected[:_ERROR_BODY_BYTES]
-                else:
-                    body.feed(chunk)
+            with self._silence.listen(connected=True) as listener:
+                while chunk := await answer.content.readany():
+                    listener.heard()
+                    if isinstance(body, PlainBody):
+                        collected += chunk
+                        if len(collected) >= _ERROR_BODY_BYTES:
+                            answer.close()
+                            return collected[:_ERROR_BODY_BYTES]
+                    else:
+                        body.feed(chunk)
             return collected or body.finish()
         except (*FOREIGN, RequestError):
             answer.close()
             return collected
+        except BaseException:
+            answer.close()
+            raise
 
     def _timeout_for(self, seconds: float | None) -> aiohttp.ClientTimeout:
         attempt = self._timeouts.attempt
@@ -172,7 +213,6 @@ class Transport:
             total=seconds,
             connect=self._timeouts.connect,
             sock_connect=self._timeouts.connect,
-            sock_read=self._timeouts.between_bytes,
             # aiohttp would put the end of a longer time-out off to the next whole second.
             ceil_threshold=float("inf"),
         )
@@ -206,9 +246,9 @@ def closed() -> ClientStateError:
     return ClientStateError("The client was closed while this call was in progress")
 
 
-def _data(body: bytes | None) -> bytes | io.BytesIO | None:
+def _data(body: bytes | None, heard: Callable[[], None]) -> bytes | _Pieces | None:
     # A long one is sent piece by piece, as writing it at once would hold up the loop.
-    return body if body is None or len(body) <= _LONG_BODY_BYTES else io.BytesIO(body)
+    return body if body is None or len(body) <= _LONG_BODY_BYTES else _Pieces(body, heard)
 
 
 def _headers(request: Request, authorization: Secret) -> dict[str, str]:

@@ -1,0 +1,242 @@
+"""A silent server is left when it has been silent for too long, and not before; the time is the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+
+import pytest
+
+from tracket_async.net.silence import Silence, Silent
+
+
+class Clock:
+    """What `Silence` asks of an event loop: its time, which moves when the test says so, and its timers."""
+
+    def __init__(self):
+        self.moment = 100.0
+        self.timers = []
+        self.set = 0
+        self._numbers = itertools.count()
+
+    def time(self):
+        return self.moment
+
+    def call_later(self, delay, callback):
+        return self.call_at(self.moment + delay, callback)
+
+    def call_at(self, when, callback):
+        self.set += 1
+        timer = Timer(callback)
+        heapq.heappush(self.timers, (when, next(self._numbers), timer))
+        return timer
+
+    async def to(self, moment):
+        """Go on to this moment; every timer until then rings at its own."""
+        while self.timers and self.timers[0][0] <= moment:
+            self.moment, _, timer = heapq.heappop(self.timers)
+            timer.ring()
+            await turns()
+        self.moment = moment
+        await turns()
+
+
+class Timer:
+    def __init__(self, callback):
+        self.ring = callback
+
+    def cancel(self):
+        self.ring = lambda: None
+
+
+async def turns():
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def silence(clock):
+    return Silence(10.0, clock)
+
+
+class Attempt:
+    """A task that listens until it is told that it has its answer."""
+
+    def __init__(self, silence, *, connected=True):
+        self.answer = asyncio.Event()
+        self.listener = None
+        self.connect = asyncio.Event()
+        self.task = asyncio.create_task(self._run(silence, connected=connected))
+
+    async def _run(self, silence, *, connected):
+        with silence.listen(connected=connected) as self.listener:
+            if not connected:
+                await self.connect.wait()
+                silence.connected()
+            await self.answer.wait()
+        return "done"
+
+    @property
+    def is_silent(self):
+        return self.task.done() and isinstance(self.task.exception(), Silent)
+
+
+async def listening(silence, **how):
+    attempt = Attempt(silence, **how)
+    await turns()
+    return attempt
+
+
+@pytest.mark.parametrize(("moment", "left"), [(109.999, False), (110.0, True)])
+async def test_who_has_heard_nothing_for_the_longest_time_gives_up_at_that_moment(clock, silence, moment, left):
+    attempt = await listening(silence)
+    assert repr(silence) == "<Silence of at most 10.0 s, 1 listening>"
+    await clock.to(moment)
+    assert attempt.is_silent is left
+    attempt.answer.set()
+    await asyncio.wait([attempt.task])
+    assert repr(silence).endswith("0 listening>")
+
+
+@pytest.mark.parametrize(("moment", "left"), [(115.999, False), (116.0, True)])
+async def test_what_is_heard_begins_it_anew(clock, silence, moment, left):
+    attempt = await listening(silence)
+    await clock.to(106)
+    attempt.listener.heard()
+    await clock.to(moment)
+    assert attempt.is_silent is left
+    attempt.answer.set()
+    await asyncio.wait([attempt.task])
+
+
+async def test_without_a_connection_nobody_is_silent(clock, silence):
+    attempt = await listening(silence, connected=False)
+    await clock.to(195)
+    attempt.connect.set()
+    await turns()
+    await clock.to(204.999)
+    assert not attempt.task.done()
+    await clock.to(205)
+    assert attempt.is_silent
+
+
+async def test_many_attempts_share_a_timer_and_those_that_are_answered_set_none(clock, silence):
+    for _ in range(50):
+        attempt = await listening(silence)
+        attempt.answer.set()
+        assert await attempt.task == "done"
+    assert clock.set == 1
+    await clock.to(110)  # nobody listens: it is not set again
+    assert clock.set == 1
+    await clock.to(500)
+    attempt = await listening(silence)
+    assert clock.set == 2
+    await clock.to(510)
+    assert attempt.is_silent
+
+
+async def test_one_that_is_silent_does_not_end_the_others(clock, silence):
+    first = await listening(silence)
+    await clock.to(104)
+    second = await listening(silence)
+    await clock.to(110)
+    assert (first.is_silent, second.task.done()) == (True, False)
+    await clock.to(114)
+    assert second.is_silent
+
+
+async def test_none_is_silent_for_too_long_where_there_is_no_such_time(clock):
+    silence = Silence(None, clock)
+    attempt = await listening(silence)
+    await clock.to(1e9)
+    assert clock.set == 0
+    attempt.answer.set()
+    assert await attempt.task == "done"
+
+
+async def test_a_cancellation_from_elsewhere_stays_one(clock, silence):
+    attempt = await listening(silence)
+    attempt.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt.task
+    both = await listening(silence)
+    clock.moment += 10
+    silence._look()
+    both.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await both.task
+
+
+async def test_an_error_of_its_own_stays_what_it_is(clock, silence):
+    async def run():
+        with silence.listen(connected=True):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ValueError("mine") from None
+
+    task = asyncio.create_task(run())
+    await turns()
+    await clock.to(110)
+    with pytest.raises(ValueError, match="mine"):
+        await task
+    assert not task.cancelling()
+
+
+async def test_a_closed_session_leaves_no_timer(clock, silence):
+    silence.close()
+    attempt = await listening(silence)
+    silence.close()
+    await clock.to(1e9)
+    assert not attempt.task.done()
+    attempt.answer.set()
+    await attempt.task
+
+
+async def test_only_a_task_listens(silence):
+    loop = asyncio.get_running_loop()
+    told = loop.create_future()
+
+    def outside():
+        try:
+            silence.listen(connected=True)
+        except RuntimeError as error:
+            told.set_result(str(error))
+
+    loop.call_soon(outside)
+    assert await told == "an attempt is made by a task"
+
+
+async def test_a_connection_of_somebody_else_is_none_of_its_business(silence):
+    silence.connected()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_is_heard_when_each_gives_up_exactly_when_it_is_due(clock, silence, seed):
+    rng = random.Random(seed)
+    attempts, given_up = [], {}
+    for _ in range(200):
+        await clock.to(clock.moment + rng.uniform(0, 4))
+        if len(attempts) < 8:
+            attempts.append(await listening(silence))
+        elif rng.random() < 0.5:
+            alive = [attempt for attempt in attempts if not attempt.task.done()]
+            if alive:
+                rng.choice(alive).listener.heard()
+        for attempt in [each for each in attempts if not each.task.done()]:
+            assert clock.moment - attempt.listener.since < 10
+        for attempt in [each for each in attempts if each.task.done()]:
+            assert attempt.is_silent
+            given_up[attempt] = clock.moment
+            attempts.remove(attempt)
+    assert len(given_up) > 10
+    for attempt in attempts:
+        attempt.answer.set()
+        assert await attempt.task == "done"
