@@ -28,7 +28,7 @@ class Sizes:
 
     decode_pages: int = 50
     decode_turns: int = 20
-    walk_pages: int = 500
+    walk_pages: int = 2_000
     gets: int = 3_000
     warm_up: int = 10
     concurrent_worklogs: int = 100_000
