@@ -195,21 +195,3 @@ def test_rows_are_written_as_their_cells(columns):
     written = cells.ndjson_of_rows(columns)
     assert written(rows) == cells.ndjson_encoder(columns)(cells.cells_of_rows(rows, columns))
     assert written([]) == b""
-
-
-TEXTS = st.text(alphabet="a=+-@\t\r\n,\"' \0ü", max_size=4) | st.text(max_size=3) | st.none()
-
-
-@given(
-    data=st.data(), raw=st.booleans(), columns=st.sampled_from([("id",), ("minutes",), ("id", "minutes", "item_id")])
-)
-@settings(deadline=None, derandomize=True)
-def test_csv_is_what_the_module_of_that_name_writes(data, raw, columns):
-    kinds = {"minutes": st.floats(allow_nan=False) | st.none()}
-    size = data.draw(st.integers(0, 4))
-    parts = [data.draw(st.lists(kinds.get(name, TEXTS), min_size=size, max_size=size)) for name in columns]
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\r\n")
-    for line in zip(*parts, strict=True):
-        writer.writerow([cells.defused(cell) if isinstance(cell, str) and not raw else cell for cell in line])
-    assert cells.csv_encoder(columns, raw=raw)(parts) == out.getvalue().encode()
