@@ -339,6 +339,30 @@ async def test_an_error_that_stops_in_its_body_counts(server, get):
     await transport.close()
 
 
+async def test_a_cancellation_in_the_body_of_an_error_leaves_no_connection(server, get, monkeypatch):
+    entered, left, beginning = asyncio.Event(), asyncio.Event(), Transport._beginning
+
+    async def stop(exchange):
+        exchange.writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nlater")
+        await exchange.reader.read()
+        left.set()
+
+    def told(self, answer):
+        entered.set()
+        return beginning(self, answer)
+
+    monkeypatch.setattr(Transport, "_beginning", told)
+    server.answers = [stop]
+    transport = make(server.url)
+    sending = asyncio.create_task(transport.send(get, TOKEN))
+    await entered.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await left.wait()
+    await transport.close()
+
+
 def test_each_piece_of_a_long_body_that_is_taken_is_a_sign_of_life():
     taken = []
     pieces = _Pieces(b"abcdef", lambda: taken.append(None))
