@@ -38,7 +38,7 @@ class Sizes:
     creates: int = 10_000
     create_latency: float = 20
     store_worklogs: int = 100_000
-    size_pages: int = 50
+    size_pages: int = 100
     imports: int = 10
 
 

@@ -16,7 +16,7 @@ def subject(sizes: Sizes) -> Subject:
             label=f"{serve.worklogs:,} worklogs",
             serve=serve,
             expects=serve.worklogs,
-            arguments={"warm_up": sizes.warm_up},
+            arguments={"warm_up": 10 * sizes.warm_up},
         )
     rows = tuple(
         Row(
