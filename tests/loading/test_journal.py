@@ -188,6 +188,19 @@ async def test_another_import_does_not_go_on_with_it(path, changes, what):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("rest", [b"", b'{"line":1,"se'])
+async def test_the_journal_of_an_import_that_sent_nothing_becomes_that_of_another(path, rest):
+    async with Journal(path, HEADER):
+        pass
+    path.write_bytes(path.read_bytes() + rest)
+    other = msgspec.structs.replace(HEADER, account="8", sha256="abd")
+    assert past(path, other).counts == {}
+    for _ in range(2):
+        async with Journal(path, other):
+            pass
+        assert [line["account"] for line in lines(path)] == ["8"]
+
+
 async def test_an_account_that_is_not_known_is_taken_to_be_the_same(path):
     await filled(path)
     async with Journal(path, msgspec.structs.replace(HEADER, account=None)) as journal:

@@ -80,8 +80,8 @@ class Store:
 
         Args:
             path: the DuckDB file.
-            request: what the store has to be an export of, and what a new one will be. None: an existing store,
-                whatever it is an export of.
+            request: what the store has to be an export of, and what a new one will be, or one for which nothing has
+                ever been answered. None: an existing store, whatever it is an export of.
 
         Raises:
             TargetBusyError: somebody else is writing it; the message says who.
@@ -119,9 +119,13 @@ class Store:
         if version != SCHEMA_VERSION:
             raise _refused(f"{self.path} has schema version {version}, and this program reads {SCHEMA_VERSION}")
         request = ExportRequest.from_json(self.fact("request"))
-        if asked is not None and (differences := request.differences(asked)):
+        if asked is None or not (differences := request.differences(asked)):
+            return request
+        if self.fact("started") is not None:
             raise _refused(f"{self.path} is of another request: its {differences}")
-        return request
+        # The server has never answered: what was asked with the wrong address, say, does not stand in the way.
+        self.remember(request=asked.to_json())
+        return asked
 
     def __enter__(self) -> Self:
         return self

@@ -180,9 +180,9 @@ class Journal:
 
 
 def _history(path: Path, descriptor: int, header: Header) -> tuple[History, int]:
-    """The states, and the length of what is whole of the file."""
+    """The states, and how much of the file stays: nothing of an unfinished line, or of an import that sent nothing."""
     history = History()
-    whole = 0
+    found, whole, entries = header, 0, 0
     for number, line, end in _lines(descriptor):
         if not line.endswith(b"\n"):
             if number == 1 and not _encode(header).startswith(line):
@@ -190,13 +190,16 @@ def _history(path: Path, descriptor: int, header: Header) -> tuple[History, int]
             break
         try:
             if number == 1:
-                _compare(path, _read_header(line), header)
+                found = _read_header(line)
             else:
+                if not entries:
+                    _compare(path, found, header)
                 history.take(_entry(line))
+                entries += 1
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise _unusable(path, number) from None
         whole = end
-    return history, whole
+    return history, whole if entries or found == header else 0
 
 
 def _lines(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
