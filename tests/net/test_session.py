@@ -267,9 +267,10 @@ def test_an_answer_of_another_shape_is_final(onion):
     async def scenario(session, transport):
         error = await failing(session, GET, parse)
         assert (error.json_path, error.method, error.path, error.attempts) == ("$.id", "GET", GET.path, 1)
+        assert (error.status, error.request_id) == (200, "r-1")
         assert len(transport.sent) == 1
 
-    onion(scenario)
+    onion(scenario, script(reply(200, b"{}", X_Request_Id="r-1")))
 
 
 def test_a_mistake_in_parse_passes_through(onion):

@@ -96,7 +96,7 @@ def error_for(
         method=method,
         path=path,
         retry_after=parse_retry_after(header(headers, "Retry-After"), header(headers, "Date"), now=now),
-        request_id=_request_id(headers),
+        request_id=request_id(headers),
         excerpt=excerpt(body),
     )
     if isinstance(error, BadRequestError) and (field := _refused_field(body)):
@@ -156,7 +156,8 @@ def _printable(text: str) -> str | None:
     return cleaned or None
 
 
-def _request_id(headers: Mapping[str, str]) -> str | None:
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The id that the server gave the request, None where it gave none."""
     values = (header(headers, name) for name in REQUEST_ID_HEADERS)
     return next((text for value in values if value and (text := _printable(value))), None)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from tracket_async.api.request import Response
-from tracket_async.api.status import error_for
+from tracket_async.api.status import error_for, request_id
 from tracket_async.errors import RequestError
 from tracket_async.net.auth import Authorizer
 from tracket_async.net.call import Call
@@ -171,6 +171,8 @@ class Attempts:
         except RequestError as error:
             if error.status is None:
                 error.add(status=response.status)
+            if error.request_id is None:
+                error.add(request_id=request_id(response.headers))
             raise
 
     def _scrub(self, error: RequestError, authorization: Secret) -> None:
