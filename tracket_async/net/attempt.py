@@ -171,8 +171,7 @@ class Attempts:
         except RequestError as error:
             if error.status is None:
                 error.add(status=response.status)
-            if error.request_id is None:
-                error.add(request_id=request_id(response.headers))
+            error.add(request_id=request_id(response.headers))
             raise
 
     def _scrub(self, error: RequestError, authorization: Secret) -> None:
