@@ -28,6 +28,7 @@ from tracket_async.errors import (
 from tracket_async.net.address import Address
 from tracket_async.net.secret import NO_SECRET, Secret
 from tracket_async.net.settings import Limits, Timeouts
+from tracket_async.net.silence import Listener
 from tracket_async.net.transport import Transport, _Pieces, proxy_from_env
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "net"
@@ -360,6 +361,30 @@ async def test_a_cancellation_in_the_body_of_an_error_leaves_no_connection(serve
     with pytest.raises(asyncio.CancelledError):
         await sending
     await left.wait()
+    await transport.close()
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_each_piece_of_an_answer_is_a_sign_of_life(server, get, monkeypatch, status):
+    heard, listener_heard = asyncio.Queue(), Listener.heard
+
+    def told(self):
+        listener_heard(self)
+        heard.put_nowait(None)
+
+    async def piece_by_piece(exchange):
+        exchange.writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 3\r\n\r\n" % status)
+        await heard.get()  # the connection
+        await heard.get()  # the status line
+        for piece in (b"a", b"b", b"c"):
+            exchange.writer.write(piece)
+            await heard.get()
+
+    monkeypatch.setattr(Listener, "heard", told)
+    server.answers = [piece_by_piece]
+    transport = make(server.url, timeouts=Timeouts(between_bytes=5))
+    response = await transport.send(get, TOKEN)
+    assert (response.status, response.body) == (status, b"abc")
     await transport.close()
 
 
