@@ -12,6 +12,11 @@ from unittest.mock import Mock
 import pytest
 from aiohttp import ClientResponse
 from aioresponses import aioresponses as patched_sessions
+from hypothesis import HealthCheck, settings
+
+# How quickly a busy machine draws examples says nothing about what is tested.
+settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("busy")
 
 
 class _ClientResponse(ClientResponse):
