@@ -151,9 +151,9 @@ class Worklogs:
         Raises:
             AmbiguousWriteError: ``error`` itself: none was found, or several, which are its ``candidates``.
         """
-        line = self._line
         from tracket_async import reconcile  # noqa: PLC0415 - see above
 
+        line = self._line
         return await reconcile.reconcile(
             error,
             lambda wanted: self.list(filter=wanted).pages(),

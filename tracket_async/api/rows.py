@@ -72,5 +72,5 @@ def spreading(layout: Layout, certain: frozenset[str]) -> Spreading:
     source = spread(layout, certain, none="no_fields")
     changed = [(name, value) for name, value in source.values.items() if name in layout.names and value == name]
     body = [*source.lines, *(f"row.{name} = {value}" for name, value in changed)]
-    lines = ["def to_rows(rows):", " for row in rows:", *(f"  {line}" for line in body or ["pass"])]
+    lines = ["def to_rows(rows):", " for row in rows:", *(f"  {line}" for line in body)]
     return compiled(layout, "to_rows", lines, statuses=_SPELLED, no_fields=NO_FIELDS)

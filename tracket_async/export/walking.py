@@ -22,7 +22,7 @@ from tracket_async.windows import Batch, WindowState
 COMMIT_ROWS: Final = 50_000
 COMMIT_SECONDS: Final = 5.0
 _ARROW_ROWS: Final = 1_000
-"""So many rows become columns at once: more no longer fit into the caches of a processor, fewer cost more calls."""
+"""So many rows become columns at once: more would hold up the event loop for longer, fewer cost more calls."""
 
 
 class Intake:
