@@ -17,7 +17,8 @@ from tracket_async.api.wire import Wire
 from tracket_async.filters import check_export, has_timestamps
 from tracket_async.line import Line
 from tracket_async.models import Page, Worklog, WorklogFilter
-from tracket_async.windows import DAY, PageLike, Span, WindowRun, WindowState
+from tracket_async.windows.run import WindowRun
+from tracket_async.windows.state import DAY, PageLike, Span, WindowState
 
 T = TypeVar("T")
 

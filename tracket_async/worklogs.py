@@ -17,7 +17,8 @@ from tracket_async.walk import Walk
 if TYPE_CHECKING:  # at run time only an export or many writes need them, and they are slow to import
     from tracket_async.bulk import OnError, Outcomes
     from tracket_async.chains import Form
-    from tracket_async.windows import PageLike, WindowRun, WindowState
+    from tracket_async.windows.run import WindowRun
+    from tracket_async.windows.state import PageLike, WindowState
 
 T = TypeVar("T")
 CategoryList = list[Category]

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.emulator import SeedError, listing, routes
-from tracket_async.emulator.answers import Refusal
-from tracket_async.emulator.operations import V1, V2, Asked, Operations
-from tracket_async.emulator.query import KEY_COLUMNS, write_cursor
-from tracket_async.emulator.seed import read_seed
-from tracket_async.emulator.store import Store
-from tracket_async.emulator.worklog import NEVER, Worklog
+from tracket_async.emulator import SeedError, routes
+from tracket_async.emulator import handlers as listing
+from tracket_async.emulator.handlers import V1, V2, Asked, Operations
+from tracket_async.emulator.records import NEVER, Worklog
+from tracket_async.emulator.routes import Refusal
+from tracket_async.emulator.seeding import read_seed
+from tracket_async.emulator.store import KEY_COLUMNS, Store, write_cursor
 
 TEXT = st.text(st.characters(codec=None), max_size=8)  # lone surrogates as well
 GOOD = st.sampled_from(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async.emulator.envfile import shell_lines, write_env_file
+from tracket_async.emulator.__main__ import shell_lines, write_env_file
 
 
 def test_it_has_a_line_for_each_setting_and_is_its_owners_alone(tmp_path):

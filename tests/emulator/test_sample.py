@@ -10,9 +10,8 @@ from collections import Counter
 import pytest
 
 from tracket_async.emulator import Sample, v1, v2
-from tracket_async.emulator.sample import CREATION_RECORDED, FIRST_DAY, LAST_DAY, sample_categories, sample_worklogs
-from tracket_async.emulator.times import DAY
-from tracket_async.emulator.worklog import NEVER
+from tracket_async.emulator.records import DAY, NEVER
+from tracket_async.emulator.seeding import CREATION_RECORDED, FIRST_DAY, LAST_DAY, sample_categories, sample_worklogs
 
 
 @pytest.fixture(scope="module")

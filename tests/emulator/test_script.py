@@ -20,7 +20,7 @@ from tracket_async.emulator.faults import (
     Truncate,
     read_rules,
 )
-from tracket_async.emulator.ledger import Received
+from tracket_async.emulator.request_log import Received
 
 
 def request(method="GET", route="/timeEntries", **query):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracket_async.emulator import SeedError
-from tracket_async.emulator.seed import read_seed
+from tracket_async.emulator.seeding import read_seed
 
 SIP = Path(__file__).parents[2].parent / "shared" / "data" / "sip" / "worklogs.ndjson"
 

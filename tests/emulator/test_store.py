@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.emulator import DuplicateIdError, StoreError, query
-from tracket_async.emulator.query import (
+from tracket_async.emulator import DuplicateIdError, StoreError
+from tracket_async.emulator import store as query
+from tracket_async.emulator.records import NEVER, Worklog
+from tracket_async.emulator.store import (
     KEY_COLUMNS,
     Bounds,
     Filter,
+    Store,
     read_cursor,
     same_place,
     start_of_walk,
     write_cursor,
 )
-from tracket_async.emulator.store import Store
-from tracket_async.emulator.worklog import NEVER, Worklog
 
 FEW = st.integers(0, 5)
 BOUNDS = st.builds(Bounds, low=st.none() | FEW, high=st.none() | FEW)
@@ -119,7 +120,7 @@ def test_every_page_is_a_seek_in_the_orders_index_without_sorting(order, descend
     store = Store()
     key = (*[5] * (len(KEY_COLUMNS[order]) - 1), "x")
     for after in (None, key):
-        statement = query.page("v1", matching, order, descending=descending, after=after, limit=3)
+        statement = query.select_page("v1", matching, order, descending=descending, after=after, limit=3)
         plan = store._db.execute(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters).fetchall()
         ((*_, step),) = plan
         assert f"USING INDEX by_{KEY_COLUMNS[order][0]}" in step
@@ -131,14 +132,14 @@ def test_the_cursor_takes_the_place_of_the_bound_that_it_has_overtaken():
     # with both, SQLite would step over everything between the two on each page
     key = (5, 5, "x")
     window = Filter(date=Bounds(2, 8))
-    sql = query.page("v1", window, "date", descending=False, after=key, limit=1).sql
+    sql = query.select_page("v1", window, "date", descending=False, after=key, limit=1).sql
     assert "date >= ?" not in sql
     assert "date <= ?" in sql
-    sql = query.page("v1", window, "date", descending=True, after=key, limit=1).sql
+    sql = query.select_page("v1", window, "date", descending=True, after=key, limit=1).sql
     assert "date >= ?" in sql
     assert "date <= ?" not in sql
     # a cursor from before the window leaves the bound in place
-    sql = query.page("v1", window, "date", descending=False, after=(1, 1, "x"), limit=1).sql
+    sql = query.select_page("v1", window, "date", descending=False, after=(1, 1, "x"), limit=1).sql
     assert "date >= ?" in sql
 
 

@@ -8,14 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracket_async.emulator.times import (
-    DAY,
-    format_day,
-    format_instant,
-    parse_day,
-    parse_instant,
-    start_of_day,
-)
+from tracket_async.emulator.records import DAY, format_day, format_instant, parse_day, parse_instant, start_of_day
 
 UTC_INSTANTS = st.datetimes(timezones=st.just(dt.UTC))
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tracket_async.emulator.answers import Refusal
-from tracket_async.emulator.operations import V1, Asked, Operations
+from tracket_async.emulator.handlers import V1, Asked, Operations
+from tracket_async.emulator.routes import Refusal
 from tracket_async.emulator.store import Store
 
 LIST = "/api/1.0/worklogs"

@@ -12,7 +12,7 @@ from tracket_async.errors import BadRequestError, PermissionDeniedError, Storage
 from tracket_async.export import walking
 from tracket_async.export.desk import Settings, desk
 from tracket_async.export.walking import Intake, walk
-from tracket_async.windows import Batch, WindowState
+from tracket_async.windows.state import Batch, WindowState
 
 STATE = WindowState(id=0, since=None, until=None, asked_since=None, asked_until=None)
 

@@ -22,7 +22,7 @@ from tracket_async import (
 )
 from tracket_async.chains import as_worklogs
 from tracket_async.emulator import Emulator, faults
-from tracket_async.windows import WindowState
+from tracket_async.windows.state import WindowState
 
 ORDERS = ["descending", "unsorted"]
 

@@ -48,7 +48,7 @@ from tracket_async.export.source import Patience
 from tracket_async.export.store import Store
 from tracket_async.net.repeatable import is_ambiguous
 from tracket_async.net.world import World
-from tracket_async.windows import WindowState
+from tracket_async.windows.state import WindowState
 
 # Tests are no package, and are imported by their path.
 _spec = importlib.util.spec_from_file_location("reliability_conftest", Path(__file__).with_name("conftest.py"))

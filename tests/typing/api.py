@@ -39,7 +39,8 @@ from tracket_async.api.request import Request
 from tracket_async.chains import as_worklogs
 from tracket_async.events import Event, RequestEnded
 from tracket_async.net.session import SessionStatistics
-from tracket_async.windows import Batch, ChainStatistics, WindowRun, WindowState
+from tracket_async.windows.run import WindowRun
+from tracket_async.windows.state import Batch, ChainStatistics, WindowState
 
 assert_type(__version__, str)
 

@@ -6,9 +6,8 @@ It shares no code with the client, so that a misread field cannot cancel itself 
 from __future__ import annotations
 
 from tracket_async.emulator import faults
-from tracket_async.emulator.ledger import Ledger, Received
-from tracket_async.emulator.sample import Sample
-from tracket_async.emulator.seed import SeedError
+from tracket_async.emulator.request_log import Ledger, Received
+from tracket_async.emulator.seeding import Sample, SeedError
 from tracket_async.emulator.server import Emulator
 from tracket_async.emulator.settings import Settings
 from tracket_async.emulator.store import DuplicateIdError, StoreError

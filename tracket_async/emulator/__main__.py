@@ -1,24 +1,55 @@
-"""The emulator as a program: ``python -m tracket_async.emulator``. It needs nothing but the core dependencies."""
+"""Settings as text for a shell and for a file that only its owner may read.
+
+The emulator as a program: ``python -m tracket_async.emulator``. It needs nothing but the core dependencies.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import ipaddress
+import os
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tracket_async.emulator.envfile import shell_lines, write_env_file
 from tracket_async.emulator.faults import FaultFileError, Script, read_rules
-from tracket_async.emulator.sample import Sample
-from tracket_async.emulator.seed import SeedError
+from tracket_async.emulator.seeding import Sample, SeedError
 from tracket_async.emulator.server import Emulator
 from tracket_async.emulator.settings import APPROVAL_SHAPES, V1_ORDERS
 from tracket_async.emulator.store import StoreError
+
+
+def shell_lines(settings: Mapping[str, str]) -> str:
+    """One ``export NAME=value`` a line, quoted for a POSIX shell."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+
+
+def write_env_file(path: Path, settings: Mapping[str, str]) -> None:
+    """Write one ``NAME=value`` a line, readable by the owner alone.
+
+    The file is written beside its place and renamed into it, so that a reader sees all of it or the old one, and
+    so that its mode never was any other.
+
+    Raises:
+        OSError: It cannot be written, or `path` is a symbolic link, which is not followed.
+    """
+    if path.is_symlink():
+        raise OSError(f"{path} is a symbolic link; give the path of the file itself")
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in settings.items())
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _DONE: Final = 0

@@ -11,9 +11,9 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
-from tracket_async.emulator import fields
-from tracket_async.emulator.answers import Answer, Refusal, json_answer
-from tracket_async.emulator.fields import Field
+from tracket_async.emulator import json_fields as fields
+from tracket_async.emulator.json_fields import Field
+from tracket_async.emulator.routes import Answer, Refusal, json_answer
 from tracket_async.emulator.settings import Settings
 
 GRANT: Final = "client-credentials"

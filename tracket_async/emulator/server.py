@@ -14,15 +14,14 @@ from typing import Any, Final, Literal, Self
 from aiohttp import web
 
 from tracket_async.emulator import v1
-from tracket_async.emulator.answers import Refusal
 from tracket_async.emulator.app import Api
 from tracket_async.emulator.faults import Script
-from tracket_async.emulator.ledger import Ledger
-from tracket_async.emulator.sample import Sample, sample_categories, sample_worklogs
-from tracket_async.emulator.seed import SeedError, read_seed
+from tracket_async.emulator.records import Worklog
+from tracket_async.emulator.request_log import Ledger
+from tracket_async.emulator.routes import Refusal
+from tracket_async.emulator.seeding import Sample, SeedError, read_seed, sample_categories, sample_worklogs
 from tracket_async.emulator.settings import Settings
 from tracket_async.emulator.store import Store
-from tracket_async.emulator.worklog import Worklog
 
 _GRACE: Final = 2.0  # seconds that a request in progress gets when the server stops
 

@@ -10,17 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tracket_async.emulator import fields
-from tracket_async.emulator.fields import Field
-from tracket_async.emulator.rendering import (
-    instant_or_null,
-    number,
-    number_or_null,
-    string,
-    string_or_null,
-)
-from tracket_async.emulator.times import format_instant
-from tracket_async.emulator.worklog import NEVER, Worklog
+from tracket_async.emulator import json_fields as fields
+from tracket_async.emulator.json_fields import Field, instant_or_null, number, number_or_null, string, string_or_null
+from tracket_async.emulator.records import NEVER, Worklog, format_instant
 
 _SHARED: Final = (
     Field("userId", "user", fields.name, required=True),

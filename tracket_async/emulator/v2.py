@@ -11,17 +11,17 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
-from tracket_async.emulator import fields
-from tracket_async.emulator.fields import Field, checked
-from tracket_async.emulator.rendering import (
+from tracket_async.emulator import json_fields as fields
+from tracket_async.emulator.json_fields import (
+    Field,
+    checked,
     instant_or_null,
     number,
     number_or_null,
     string,
     string_or_null,
 )
-from tracket_async.emulator.times import format_day, format_instant, start_of_day
-from tracket_async.emulator.worklog import NEVER, Worklog
+from tracket_async.emulator.records import NEVER, Worklog, format_day, format_instant, start_of_day
 
 ApprovalShape = Literal["object", "string"]
 

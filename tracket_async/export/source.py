@@ -34,7 +34,8 @@ from tracket_async.export.table import date_of, id_of
 from tracket_async.models import Worklog, WorklogFilter
 from tracket_async.net.world import World
 from tracket_async.walk import CursorGuard
-from tracket_async.windows import WindowRun, WindowState
+from tracket_async.windows.run import WindowRun
+from tracket_async.windows.state import WindowState
 
 T = TypeVar("T")
 

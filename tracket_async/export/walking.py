@@ -17,7 +17,7 @@ from tracket_async.api.rows import Row
 from tracket_async.errors import StorageError, StoreError
 from tracket_async.export.desk import Desk
 from tracket_async.export.table import arrow_batch
-from tracket_async.windows import Batch, WindowState
+from tracket_async.windows.state import Batch, WindowState
 
 COMMIT_ROWS: Final = 50_000
 COMMIT_SECONDS: Final = 5.0

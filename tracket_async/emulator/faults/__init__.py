@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from tracket_async.emulator.faults.answers import (
+from tracket_async.emulator.faults.base import Disturbance, Effect, Exchange, Fault
+from tracket_async.emulator.faults.connection import (
+    Call,
+    ClockSkew,
+    CommitThenCut,
+    Delay,
+    Drip,
+    ExpireToken,
+    Hang,
+    Reset,
+    Stall,
+    Truncate,
+)
+from tracket_async.emulator.faults.responses import (
+    ContentType,
+    CyclingCursor,
     DeepJson,
+    DuplicateRows,
+    EmptyPage,
     Html,
     HugeBody,
     MalformedJson,
-    Redirect,
-    RefusedCursor,
-    Status,
-)
-from tracket_async.emulator.faults.base import Disturbance, Effect, Exchange, Fault
-from tracket_async.emulator.faults.bends import (
-    ContentType,
-    CyclingCursor,
-    DuplicateRows,
-    EmptyPage,
     MissingField,
     OddField,
+    Redirect,
+    RefusedCursor,
     RepeatedCursor,
+    Status,
     UnknownStatus,
 )
-from tracket_async.emulator.faults.cuts import CommitThenCut, Drip, Hang, Reset, Stall, Truncate
-from tracket_async.emulator.faults.effects import Call, ClockSkew, Delay, ExpireToken
-from tracket_async.emulator.faults.file import KINDS, FaultFileError, read_rules
-from tracket_async.emulator.faults.script import Rule, Script
+from tracket_async.emulator.faults.script import KINDS, FaultFileError, Rule, Script, read_rules
 
 __all__ = [
     "KINDS",

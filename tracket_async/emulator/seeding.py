@@ -5,33 +5,32 @@ holidays and leave, busier in spring and autumn than in summer. Each working day
 and the worklogs are dealt out along the running sum of the weights, so their number is exact. There is no call
 whose result depends on the platform, the locale, the time zone or hash seeds, and weights are whole numbers, because
 sums of floats differ between versions of Python.
-"""
 
+Reading a seed: worklogs in the 1.0 wire shape, from a file of one JSON object a line or from Python.
+
+All of it is checked before anything is served; what is wrong is reported with its line and field.
+"""
 # ruff: noqa: PLR2004 -- the shares and spans below are the company; names for them would only say so again
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from itertools import accumulate
+from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from attrs import field, frozen
 from attrs.validators import ge, instance_of
 
-from tracket_async.emulator.sample_texts import (
-    CATEGORIES,
-    ENDINGS,
-    LOCATIONS,
-    ODD_DESCRIPTIONS,
-    OFFICES,
-    Office,
-)
-from tracket_async.emulator.times import DAY, HOUR, MINUTE
-from tracket_async.emulator.worklog import NEVER, Worklog
+from tracket_async.emulator import v1
+from tracket_async.emulator.json_fields import parse_object
+from tracket_async.emulator.records import DAY, HOUR, MINUTE, NEVER, Worklog
+from tracket_async.emulator.routes import Refusal
+from tracket_async.emulator.sample_texts import CATEGORIES, ENDINGS, LOCATIONS, ODD_DESCRIPTIONS, OFFICES, Office
 
 FIRST_DAY: Final = date(2023, 11, 1)
 LAST_DAY: Final = date(2026, 10, 31)
@@ -273,3 +272,46 @@ def _uuid(chance: Random) -> str:
     digits = f"{chance.getrandbits(128):032x}"
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+class SeedError(ValueError):
+    """A seed cannot be used; the message names the file, the line or item, and what is wrong with it."""
+
+
+def read_seed(seed: Path | Iterable[Mapping[str, Any]]) -> list[Worklog]:
+    """The worklogs of a seed, in its order; empty lines are skipped, and keys that mean nothing are ignored.
+
+    Args:
+        seed: A file of one JSON object a line (UTF-8), or the objects themselves.
+
+    Raises:
+        SeedError: The file cannot be read, or a worklog is malformed or has an id that came before.
+    """
+    items = _lines(seed) if isinstance(seed, Path) else _items(seed)
+    worklogs: list[Worklog] = []
+    places: dict[str, str] = {}
+    for where, item in items:
+        try:
+            payload = parse_object(item) if isinstance(item, bytes) else item
+            worklog = Worklog(**v1.read_stored(payload))
+        except Refusal as refusal:
+            raise SeedError(f"{where}: {refusal}") from None
+        first = places.setdefault(worklog.id, where)
+        if first != where:
+            raise SeedError(f"{where}: worklogId {worklog.id!r} was on {first} already")
+        worklogs.append(worklog)
+    return worklogs
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{path}, line {number}", line
+    except OSError as error:
+        raise SeedError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _items(seed: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return ((f"item {number}", item) for number, item in enumerate(seed, start=1))
