@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tracket_async import errors
-from tracket_async.cli import afterword
+from tracket_async.cli import exits as afterword
 
 
 @pytest.fixture

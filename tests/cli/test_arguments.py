@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from tracket_async.cli.arguments import Selection, moment, refusals
+from tracket_async.cli.options import Selection, moment, refusals
 from tracket_async.errors import ConfigurationError, UsageError
 from tracket_async.models import NewWorklog
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tracket_async.cli import ask
+from tracket_async.cli import files as ask
 from tracket_async.emulator import faults
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async.cli import choosing
+from tracket_async.cli import destinations as choosing
 from tracket_async.errors import UsageError
 
 

@@ -131,7 +131,7 @@ def failing(monkeypatch, tracket):
         def client(_self):
             raise error
 
-        monkeypatch.setattr("tracket_async.cli.settings.Connection.client", client)
+        monkeypatch.setattr("tracket_async.cli.options.Connection.client", client)
         return tracket("get", "a", *arguments)
 
     return fail

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracket_async.cli.envfile import parse
+from tracket_async.cli.options import parse
 from tracket_async.errors import ConfigurationError
 
 

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from tracket_async.cli.streaming import batches
+from tracket_async.cli.stream import batches
 from tracket_async.client import TracketClient
 from tracket_async.emulator.faults import MissingField, Status
 from tracket_async.errors import StorageError
@@ -299,7 +299,7 @@ def test_a_store_that_cannot_be_read_in_the_end_is_closed_and_kept(tracket, serv
         raise StorageError("the disk is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("tracket_async.cli.storing.hours", fail)
+        patched.setattr("tracket_async.cli.export.hours", fail)
         result = tracket("export", "-o", tmp_path / "out.csv")
     assert result.code == 1
     assert f"To go on: tracket export -o {tmp_path / 'out.csv'}" in result.err

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tracket_async import RetryPolicy, Timeouts, TracketClient
-from tracket_async.cli import importing
+from tracket_async.cli import files as importing
 from tracket_async.emulator import faults
 from tracket_async.emulator.faults import KINDS
 

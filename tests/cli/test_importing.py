@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async.cli import importing
+from tracket_async.cli import files as importing
 from tracket_async.emulator import faults
 
 TRACKET = (sys.executable, "-m", "tracket_async.cli")

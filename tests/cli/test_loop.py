@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
+from tracket_async.cli.entry import loop_factory, run
 from tracket_async.cli.exits import Terminated
-from tracket_async.cli.loop import loop_factory, run
 
 
 def test_the_result_comes_back():
@@ -63,7 +63,7 @@ def test_where_no_signal_handler_can_be_set_the_work_runs_all_the_same(monkeypat
     async def work():
         return 7
 
-    monkeypatch.setattr("tracket_async.cli.loop.loop_factory", lambda: None)
+    monkeypatch.setattr("tracket_async.cli.entry.loop_factory", lambda: None)
     monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
     assert run(work()) == 7
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async.cli.outcome import exported, verdict
+from tracket_async.cli.output import exported, verdict
 from tracket_async.export.progress import ExportResult
 from tracket_async.export.store import Revision
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tracket_async.cli import outlet
-from tracket_async.cli.outlet import DELAY, PIECE, Outlet
+from tracket_async.cli import stream as outlet
+from tracket_async.cli.stream import DELAY, PIECE, Outlet
 
 
 class Shelf:

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tracket_async.cli import server
+from tracket_async.cli import demo as server
 from tracket_async.errors import TracketError
 
 

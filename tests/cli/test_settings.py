@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tracket_async.cli.settings import LARGEST_FILE, Connection, merge, read_token, secret_flag
+from tracket_async.cli.options import LARGEST_FILE, Connection, merge, read_token, secret_flag
 from tracket_async.errors import ConfigurationError
 
 CLIENT = {"TRACKET_CLIENT_ID": "id", "TRACKET_CLIENT_SECRET": "secret", "TRACKET_ACCOUNT_ID": "1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from tracket_async.cli.summary import Summary, bars
+from tracket_async.cli.stream import Summary, bars
 from tracket_async.models import Worklog
 
 

@@ -11,7 +11,8 @@ import threading
 
 import pytest
 
-from tracket_async.cli import output, target
+from tracket_async.cli import destinations as target
+from tracket_async.cli import output
 from tracket_async.errors import StorageError, UsageError
 
 

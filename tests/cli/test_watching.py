@@ -9,7 +9,7 @@ import json
 import attrs
 import pytest
 
-from tracket_async.cli.watching import details, watching
+from tracket_async.cli.progress import details, watching
 from tracket_async.export.progress import Progress
 
 MAY = dt.datetime(2024, 5, 20, 12, tzinfo=dt.UTC)

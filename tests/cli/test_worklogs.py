@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tracket_async.cli import ask
+from tracket_async.cli import files as ask
 from tracket_async.emulator.faults import Html, MissingField, Status
 
 BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
@@ -59,7 +59,7 @@ def test_list_has_a_limit_of_50_unless_told_otherwise(tracket, serve, seed):
 
 
 def test_list_goes_on_under_one_header_when_there_are_many(tracket, serve, monkeypatch, seed):
-    monkeypatch.setattr("tracket_async.cli.reads.PIECE", 3)
+    monkeypatch.setattr("tracket_async.cli.worklogs.PIECE", 3)
     serve(seed=[seed(one) for one in range(8)])
     lines = tracket("list", "--columns", "id").lines
     assert lines[0] == "id"

@@ -18,7 +18,8 @@ import time
 import traceback
 from pathlib import Path
 
-from tracket_async.cli import importing, main
+from tracket_async.cli import files as importing
+from tracket_async.cli import main
 from tracket_async.cli.app import app  # noqa: F401 - imported once for all
 from tracket_async.loading.importing import Import
 from tracket_async.loading.journal import Journal

@@ -8,7 +8,10 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
-from tracket_async.cli import demo, export, importing, reads, sync, writes
+from tracket_async.cli import demo, export, sync
+from tracket_async.cli import files as importing
+from tracket_async.cli import worklogs as reads
+from tracket_async.cli import worklogs as writes
 
 HELP: Final = """Tracket, the time tracking of monday.com teams, from the command line.
 

@@ -1,10 +1,16 @@
-"""``tracket demo``: an emulator with a made-up company, exported as a real server would be, and what its people did.
+"""An emulator in a process of its own, for as long as a ``with`` lasts.
+
+The process has its own session, so that Ctrl-C reaches only us, and we end it whatever happens to us. If we are killed,
+it notices that its standard input has ended (`emulating`).
+
+``tracket demo``: an emulator with a made-up company, exported as a real server would be, and what its people did.
 
 Nothing leaves the machine, and nothing is needed beforehand: no account, no token, no settings.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import shlex
@@ -12,26 +18,92 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from tracket_async.cli import outcome, output, storing, target
-from tracket_async.cli.choosing import STREAMED, Format
+from tracket_async.cli import destinations as target
+from tracket_async.cli import export as storing
+from tracket_async.cli import options as envfile
+from tracket_async.cli import output
+from tracket_async.cli import output as outcome
+from tracket_async.cli.destinations import STREAMED, Format
 from tracket_async.cli.export import CONCURRENCY
-from tracket_async.cli.server import emulator
-from tracket_async.cli.streaming import copy, rendering
-from tracket_async.cli.summary import Summary
-from tracket_async.cli.watching import Watch, watching
+from tracket_async.cli.progress import Watch, watching
+from tracket_async.cli.stream import Summary, copy, rendering
 from tracket_async.client import TracketClient
-from tracket_async.errors import StorageError, UsageError
+from tracket_async.errors import StorageError, TracketError, UsageError
 from tracket_async.export.files import Layout
 from tracket_async.export.progress import ExportResult
 from tracket_async.export.run import request_of
 from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
+
+PATIENCE: Final = 120.0
+"""Seconds that it may take to make its sample and to listen."""
+
+GRACE: Final = 5.0
+"""Seconds between the request to end and the kill."""
+
+
+@contextlib.asynccontextmanager
+async def emulator(*arguments: str) -> AsyncGenerator[dict[str, str]]:
+    """The ``TRACKET_*`` settings of an emulator that listens.
+
+    Args:
+        arguments: what else to tell it, as in ``python -m tracket_async.emulator --help``.
+
+    Raises:
+        TracketError: it does not start; its own words are in the message.
+    """
+    with tempfile.TemporaryDirectory(prefix="tracket-") as folder, tempfile.TemporaryFile() as complaints:
+        settings = Path(folder, "emulator.env")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tracket_async.cli.emulating", "--port", "0", "--env-file", str(settings), *arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=complaints,
+            start_new_session=True,
+        )
+        try:
+            if not await _listens(process):
+                complaints.seek(0)
+                said = complaints.read().decode(errors="replace").strip() or "it says nothing"
+                raise TracketError(f"The emulator does not start: {said}")
+            yield envfile.parse(_text(settings), name="the emulator's settings")
+        finally:
+            await _end(process)
+
+
+async def _listens(process: asyncio.subprocess.Process) -> bool:
+    """Whether it came to listen, which it says on its standard output, after it has written its settings.
+
+    False: it ended, or lost our patience.
+    """
+    if process.stdout is None:  # pragma: no cover - it was asked for, which its type cannot say
+        return False
+    try:
+        return bool(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
+    except TimeoutError:
+        return False
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.communicate(), GRACE)
+    except TimeoutError:
+        process.kill()
+        await process.communicate()
+
 
 WORKLOGS: Final = 20_000
 FOLDER: Final = Path("tracket-demo")

@@ -3,21 +3,26 @@
 Whatever goes wrong is one line on standard error that says what to do (with ``--debug`` the traceback comes before it),
 and a second one where there is something to go on with.
 A reader of our output that has gone away (``tracket list | head``) is no error worth a word.
+
+Runs one coroutine to its end on an event loop of its own: uvloop's where it is installed, and SIGTERM cancels it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib
 import inspect
 import io
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Container, Sequence
-from typing import Final
+from collections.abc import Callable, Container, Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
-from tracket_async.cli import afterword
-from tracket_async.cli.exits import ExitCode, describe, exit_code, one_line
+from tracket_async.cli import exits as afterword
+from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code, one_line
 from tracket_async.errors import UsageError
 
 EXTRA: Final = frozenset({"cyclopts", "rich"})
@@ -60,8 +65,7 @@ def _run(arguments: list[str]) -> int:
     from cyclopts.exceptions import CycloptsError  # noqa: PLC0415
 
     from tracket_async.cli.app import COMMANDS, app  # noqa: PLC0415
-    from tracket_async.cli.loop import run  # noqa: PLC0415
-    from tracket_async.cli.settings import secret_flag  # noqa: PLC0415
+    from tracket_async.cli.options import secret_flag  # noqa: PLC0415
 
     if setting := secret_flag(arguments):
         raise UsageError(
@@ -109,3 +113,51 @@ def _let_go_of_output() -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, sys.stdout.fileno())
             os.close(null)
+
+
+T = TypeVar("T")
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop: uvloop if the extra ``uvloop`` is installed, None (asyncio's own) otherwise."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ModuleNotFoundError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The coroutine's result. It is cancelled, and may clean up, before an interruption is raised from here.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        Terminated: SIGTERM.
+    """
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_terminable(work))
+
+
+async def _terminable(work: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(work)
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    # Windows has no such handlers, and only the main thread may set one.
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if terminated:
+            raise Terminated from None
+        raise
+    finally:
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.remove_signal_handler(signal.SIGTERM)

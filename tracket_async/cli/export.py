@@ -1,4 +1,6 @@
-"""``tracket export``: every worklog of a selection, into files or to standard output.
+"""An export to files through the store, and what is read from the store before it goes.
+
+``tracket export``: every worklog of a selection, into files or to standard output.
 
 Files go through a store beside the first of them: whatever interrupts the export, the same command goes on with it.
 Standard output, and files without the extra ``export``, are written while worklogs come.
@@ -6,29 +8,146 @@ Standard output, and files without the extra ``export``, are written while workl
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib.util
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Generic, TypeVar
 
 import attrs
 from cyclopts import Parameter
 
-from tracket_async.cli import choosing, outcome, output, storing, streaming, target
-from tracket_async.cli.arguments import EVERYTHING, Selection, named_columns
-from tracket_async.cli.choosing import ChosenFormat, Format, Outputs, Streamed
-from tracket_async.cli.progress import Mode
-from tracket_async.cli.settings import DEFAULT, Connection
-from tracket_async.cli.summary import Tally
-from tracket_async.cli.watching import watching
+from tracket_async.cli import destinations as choosing
+from tracket_async.cli import destinations as target
+from tracket_async.cli import exits as afterword
+from tracket_async.cli import output
+from tracket_async.cli import output as outcome
+from tracket_async.cli import stream as streaming
+from tracket_async.cli.destinations import ChosenFormat, Format, Outputs, Streamed
+from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Selection, named_columns
+from tracket_async.cli.progress import Mode, Watch, watching
+from tracket_async.cli.stream import Tally
 from tracket_async.client import TracketClient
 from tracket_async.errors import MissingExtraError, UsageError
-from tracket_async.export.files import Layout
+from tracket_async.export import extras
+from tracket_async.export.desk import Settings
+from tracket_async.export.files import Layout, export_to_files
 from tracket_async.export.progress import ExportResult
+from tracket_async.export.request import ExportRequest
 from tracket_async.export.run import request_of
+from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
 from tracket_async.net.settings import Limits
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Outcome(Generic[T]):
+    """What the export has come to, and what was read from its store."""
+
+    result: ExportResult
+    read: T
+
+
+def hindrance() -> MissingExtraError | None:
+    """Why there can be no store here; None: there can. It imports what a store needs."""
+    if importlib.util.find_spec("fcntl") is None:
+        return MissingExtraError("a store needs the file locks of a POSIX system, which this one is not")
+    try:
+        extras.duckdb()
+        extras.pyarrow()
+    except MissingExtraError as error:
+        return error
+    return None
+
+
+def settings(watch: Watch, *, concurrency: int) -> Settings:
+    """How an export or a sync of the command line runs."""
+    return Settings(concurrency=concurrency, on_progress=watch.report, on_notice=output.note)
+
+
+def place_of(files: Mapping[Path, Format], store: Path | None) -> Path:
+    """Where the store is: where it was asked for, else beside the first file.
+
+    Raises:
+        UsageError: it cannot be there, or one of the files is to be there.
+    """
+    first = next(iter(files))
+    place = first.with_name(f"{first.name}.resume") if store is None else store
+    check_place(place, files)
+    return place
+
+
+def check_place(place: Path, files: Container[Path]) -> None:
+    """See to it that a store can be there.
+
+    Raises:
+        UsageError: it cannot, or one of the files is to be there.
+    """
+    target.check(place)
+    if place in files:
+        raise UsageError(f"{place} cannot be the store and an --output")
+
+
+async def export_files(
+    client: TracketClient,
+    files: Mapping[Path, Format],
+    request: ExportRequest,
+    watch: Watch,
+    *,
+    store: Path | None,
+    layout: Layout,
+    concurrency: int,
+    read: Callable[[Store], T],
+) -> Outcome[T]:
+    """Exports to the files.
+
+    Args:
+        client: open.
+        files: where to, and as what; at least one.
+        request: what.
+        watch: is told how far it is.
+        store: where the store is to stay; None: beside the first file until all files are there.
+        layout: what the files look like.
+        concurrency: requests at once, at most.
+        read: is given the store when all files are there.
+
+    Raises:
+        UsageError, ExportError, RequestError: as `export_to_files`.
+    """
+    place, how = place_of(files, store), settings(watch, concurrency=concurrency)
+    with afterword.keeping(place):
+        targets = dict[str | Path, Format](files.items())
+        result = await export_to_files(client, targets, request, how, layout=layout, store=place, keep_store=True)
+        if watch.stages.isdisjoint({"walking", "checking"}):
+            output.note(f"{place} was complete already, so the files show what was exported then.")
+        watch.finish(result.worklogs)
+        found = await asyncio.to_thread(_read, place, request, read, discard=store is None)
+    return Outcome(result, found)
+
+
+def _read(place: Path, request: ExportRequest, read: Callable[[Store], T], *, discard: bool) -> T:
+    store = Store(place, request=request)
+    try:
+        found = read(store)
+    except BaseException:
+        store.close()
+        raise
+    if discard:
+        store.discard()
+    else:
+        store.close()
+    return found
+
+
+def hours(store: Store) -> float:
+    """The hours of all worklogs in the store."""
+    [(minutes,)] = store.database.rows("SELECT coalesce(sum(minutes), 0) FROM worklogs")
+    return float(minutes) / 60
+
 
 CONCURRENCY: Final = 16
 
@@ -117,12 +236,12 @@ async def _to_standard_output(connection: Connection, named: Streamed, job: _Job
 
 async def _to_files(connection: Connection, files: Mapping[Path, Format], store: Path | None, job: _Job) -> None:
     started = time.monotonic()
-    storing.place_of(files, store)  # whether it can be there is told before anything is sent
+    place_of(files, store)  # whether it can be there is told before anything is sent
     async with _client(connection, job) as client:
-        without = storing.hindrance()
+        without = hindrance()
         if without is None:
             async with watching(job.progress, client.statistics) as watch:
-                done = await storing.export_files(
+                done = await export_files(
                     client,
                     files,
                     request_of(client, filter=job.filter),
@@ -130,7 +249,7 @@ async def _to_files(connection: Connection, files: Mapping[Path, Format], store:
                     store=store,
                     layout=job.layout,
                     concurrency=job.concurrency,
-                    read=storing.hours,
+                    read=hours,
                 )
             _say(job, done.result.worklogs, done.read, started, files=files, result=done.result)
             return

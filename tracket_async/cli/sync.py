@@ -12,13 +12,16 @@ from typing import Annotated, Any, Final
 import attrs
 from cyclopts import Parameter
 
-from tracket_async.cli import afterword, choosing, outcome, output, storing, target
-from tracket_async.cli.arguments import EVERYTHING, Json, Selection, moment, named_columns, refusals
-from tracket_async.cli.choosing import ChosenFormat, Format, Outputs
+from tracket_async.cli import destinations as choosing
+from tracket_async.cli import destinations as target
+from tracket_async.cli import exits as afterword
+from tracket_async.cli import export as storing
+from tracket_async.cli import output
+from tracket_async.cli import output as outcome
+from tracket_async.cli.destinations import ChosenFormat, Format, Outputs
 from tracket_async.cli.export import CONCURRENCY, checked
-from tracket_async.cli.progress import Mode
-from tracket_async.cli.settings import DEFAULT, Connection
-from tracket_async.cli.watching import Watch, watching
+from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Json, Selection, moment, named_columns, refusals
+from tracket_async.cli.progress import Mode, Watch, watching
 from tracket_async.client import TracketClient
 from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export import sync as syncing
