@@ -21,9 +21,9 @@ from pathlib import Path
 from tracket_async.cli import files as importing
 from tracket_async.cli import main
 from tracket_async.cli.app import app  # noqa: F401 - imported once for all
-from tracket_async.loading.importing import Import
-from tracket_async.loading.journal import Journal
-from tracket_async.loading.looking import Observatory
+from tracket_async.importer.journal import Journal
+from tracket_async.importer.run import Import
+from tracket_async.reconcile import Observatory
 from tracket_async.worklogs import Worklogs
 
 # Where a child can die: at the n-th call of one of these, before it or after it.

@@ -11,11 +11,8 @@ import pytest
 from tracket_async import RetryPolicy, TracketClient
 from tracket_async.emulator import faults
 from tracket_async.errors import AuthenticationError
-from tracket_async.loading.changing import Changing, deletions, updates
-from tracket_async.loading.checking import Reading
-from tracket_async.loading.lines import Layout
-from tracket_async.loading.rows import change, worklog_id
-from tracket_async.loading.source import Source
+from tracket_async.importer.reader import Layout, Reading, Source, change, worklog_id
+from tracket_async.importer.run import Changing, deletions, updates
 
 NO_RETRY = RetryPolicy(attempts=1)
 

@@ -6,10 +6,7 @@ import pytest
 
 from tracket_async.api.versions import WIRES
 from tracket_async.errors import StoreError
-from tracket_async.loading.checking import MOST, Reading
-from tracket_async.loading.lines import BadLine, Layout
-from tracket_async.loading.rows import change, new_worklog, worklog_id
-from tracket_async.loading.source import Source
+from tracket_async.importer.reader import MOST, BadLine, Layout, Reading, Source, change, new_worklog, worklog_id
 
 GOOD = b'{"item_id": "i", "user_id": "u", "date": "2024-05-20", "minutes": %d, "id": "x", "created_date": "y"}\n'
 

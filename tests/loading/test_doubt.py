@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracket_async.loading.doubt import Doubt, Look, judge
 from tracket_async.models import NewWorklog, Worklog
-from tracket_async.reconcile import CLOCK_MARGIN
+from tracket_async.reconcile import CLOCK_MARGIN, Doubt, Look, judge
 
 NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
+from tracket_async._files import Durable
 from tracket_async.errors import StorageError
-from tracket_async.loading.durable import Durable
 
 
 @pytest.fixture

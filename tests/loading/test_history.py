@@ -7,7 +7,7 @@ import datetime as dt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracket_async.loading.history import IN_DOUBT, Entry, History, Sending, State
+from tracket_async.importer.journal import IN_DOUBT, Entry, History, Sending, State
 
 NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
 

@@ -17,7 +17,7 @@ from tracket_async.errors import (
     StoreError,
     UsageError,
 )
-from tracket_async.loading.importing import UNANSWERED
+from tracket_async.importer.run import UNANSWERED
 from tracket_async.net.world import World
 
 NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)

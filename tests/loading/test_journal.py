@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, TargetBusyError
-from tracket_async.loading.history import Sending, State
-from tracket_async.loading.journal import Header, Journal, beside, past
+from tracket_async.importer.journal import Header, Journal, Sending, State, beside, past
 
 NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
 HEADER = Header(
@@ -124,7 +123,7 @@ async def test_a_link_is_not_followed(path, tmp_path):
 
 async def test_a_link_that_comes_at_the_last_moment_is_not_followed_either(path, tmp_path, monkeypatch):
     path.symlink_to(tmp_path / "elsewhere")
-    monkeypatch.setattr("tracket_async.loading.journal.refuse_link", lambda _path: None)
+    monkeypatch.setattr("tracket_async.importer.journal.refuse_link", lambda _path: None)
     for make in (Journal, past):
         with pytest.raises(StorageError, match="symbolic link"):
             make(path, HEADER)

@@ -16,7 +16,7 @@ import pytest
 
 from tracket_async.emulator import Emulator
 from tracket_async.emulator.faults import CommitThenCut, Disturbance, Status
-from tracket_async.loading.journal import beside
+from tracket_async.importer.journal import beside
 
 SCRIPT = Path(__file__).with_name("mortal.py")
 KILLED = -9

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracket_async.export import cells
-from tracket_async.loading.lines import BadLine, Layout, Record, read
+from tracket_async.importer.reader import BadLine, Layout, Record, read
 from tracket_async.models import Worklog
 
 HEADER = b"id,date,minutes,description\r\n"

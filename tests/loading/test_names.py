@@ -6,8 +6,7 @@ import attrs
 import pytest
 
 from tracket_async.api import v1
-from tracket_async.loading.names import ATTRIBUTES, SETTABLE, attributes_of
-from tracket_async.loading.values import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS
+from tracket_async.importer.columns import ATTRIBUTES, FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, SETTABLE, attributes_of
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges
 
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tracket_async.loading.checking import MOST
-from tracket_async.loading.report import Report, Trouble, Troubles
+from tracket_async.importer.reader import MOST
+from tracket_async.importer.run import Report, Trouble, Troubles
 
 
 def trouble(line, kind="failed"):

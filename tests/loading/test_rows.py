@@ -8,8 +8,7 @@ import pytest
 
 from tracket_async.api.versions import WIRES
 from tracket_async.errors import UsageError
-from tracket_async.loading.lines import Record
-from tracket_async.loading.rows import change, new_worklog, worklog_id
+from tracket_async.importer.reader import Record, change, new_worklog, worklog_id
 from tracket_async.models import NewWorklog, WorklogChanges
 
 V1, V2 = WIRES["1.0"](), WIRES["2.0"]()

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tracket_async.bulk import Sending
 from tracket_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -15,7 +16,6 @@ from tracket_async.errors import (
     StoreError,
     UsageError,
 )
-from tracket_async.loading.sending import Sending
 
 CALLERS = BadRequestError("no", status=400)
 SERVICE = ServerError("down", status=500)

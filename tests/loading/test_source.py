@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, UsageError
-from tracket_async.loading.source import LONGEST_LINE, Fingerprint, Source
+from tracket_async.importer.reader import LONGEST_LINE, Fingerprint, Source
 
 CONTENT = b"one\r\ntwo\n\nlast"
 

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from tracket_async.export import cells
-from tracket_async.loading.values import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, shown
+from tracket_async.importer.columns import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, shown
 
 UTC = dt.UTC
 DAY = dt.date(2024, 5, 20)

@@ -32,16 +32,24 @@ from tracket_async.cli.options import DEFAULT, Connection, Json
 from tracket_async.cli.progress import Mode, meter
 from tracket_async.client import TracketClient
 from tracket_async.errors import ExportError, UsageError
-from tracket_async.loading import journal as journals
-from tracket_async.loading.changing import Apply, Changing, deletions, updates
-from tracket_async.loading.checking import Findings, Reading
-from tracket_async.loading.history import IN_DOUBT, State
-from tracket_async.loading.importing import Choices, Import
-from tracket_async.loading.journal import Header, Journal
-from tracket_async.loading.lines import SUFFIXES, Format, Layout
-from tracket_async.loading.report import Report
-from tracket_async.loading.rows import Change, Make, change, new_worklog, worklog_id
-from tracket_async.loading.source import STANDARD_INPUT, Fingerprint, Source
+from tracket_async.importer import journal as journals
+from tracket_async.importer.journal import IN_DOUBT, Header, Journal, State
+from tracket_async.importer.reader import (
+    STANDARD_INPUT,
+    SUFFIXES,
+    Change,
+    Findings,
+    Fingerprint,
+    Format,
+    Layout,
+    Make,
+    Reading,
+    Source,
+    change,
+    new_worklog,
+    worklog_id,
+)
+from tracket_async.importer.run import Apply, Changing, Choices, Import, Report, deletions, updates
 from tracket_async.models import NewWorklog
 from tracket_async.net.settings import Limits
 
@@ -173,7 +181,6 @@ def command(name: str, *arguments: str, options: Mapping[str, Any], connection: 
         if value is not True:
             words.append(str(value))
     return shlex.join(words)
-
 
 
 CONCURRENCY: Final = 16

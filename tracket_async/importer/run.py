@@ -1,4 +1,8 @@
-"""An import: every row of a file is created exactly once, or is reported as one of which nobody can tell.
+"""What a run has done, as numbers and as the rows that somebody has to look at. Values only.
+
+Changes and deletions of many worklogs: each can be made again without harm, so nothing needs to be remembered.
+
+An import: every row of a file is created exactly once, or is reported as one of which nobody can tell.
 
     reconcile what an earlier run left in doubt -> send what is left, each after its entry in the journal
                                                 -> reconcile what this run left in doubt
@@ -9,25 +13,191 @@ A row in doubt is never sent again unless the caller says so, and then only wher
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import Final
+from typing import Final, Generic, Literal, TypeVar
 
 import attrs
 
-from tracket_async.bulk import OnError
+from tracket_async.bulk import PATIENCE, OnError, Sending
 from tracket_async.client import TracketClient
-from tracket_async.errors import AmbiguousWriteError, RequestError, TracketError
-from tracket_async.loading.checking import MOST, Reading
-from tracket_async.loading.doubt import Doubt, Verdict, judge
-from tracket_async.loading.history import IN_DOUBT, State
-from tracket_async.loading.journal import Journal
-from tracket_async.loading.looking import WAIT, Observatory, clock_of
-from tracket_async.loading.report import Report, Trouble, Troubles
-from tracket_async.loading.rows import Row
-from tracket_async.loading.sending import PATIENCE, Sending
+from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError
+from tracket_async.importer.journal import IN_DOUBT, Journal, State
+from tracket_async.importer.reader import MOST, Change, Reading, Row
 from tracket_async.models import NewWorklog, Worklog
+from tracket_async.net.repeatable import is_ambiguous
 from tracket_async.net.world import World
+from tracket_async.reconcile import WAIT, Doubt, Observatory, Verdict, clock_of, judge
+
+Kind = Literal["failed", "ambiguous"]
+
+
+@attrs.frozen(kw_only=True)
+class Trouble:
+    """A row that did not go well.
+
+    Attributes:
+        line: of the file.
+        kind: ``"failed"``: it did not happen; ``"ambiguous"``: it may have happened.
+        reason: what is known.
+        candidates: ids of the worklogs that it could be.
+    """
+
+    line: int
+    kind: Kind
+    reason: str
+    candidates: tuple[str, ...] = ()
+
+
+class Troubles:
+    """The first `MOST` troubles of a file, by their line, whatever the order in which they come."""
+
+    def __init__(self) -> None:
+        self.first: tuple[Trouble, ...] = ()
+
+    def add(self, trouble: Trouble) -> None:
+        """Take one more."""
+        others = (each for each in self.first if each.line != trouble.line)
+        self.first = tuple(sorted((*others, trouble), key=lambda each: each.line)[:MOST])
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """How the rows of a file stand after a run.
+
+    Attributes:
+        rows: how many there are.
+        done: rows that this run has written, or has found to be written.
+        found: how many of ``done`` were found by reading back.
+        already: rows that needed nothing: written by an earlier run, or (of a deletion) not there any more.
+        failed: rows that certainly did not happen.
+        ambiguous: rows that may have happened.
+        troubles: the first `MOST` of these two kinds, by their line.
+        stopped: why rows were left out; None: none was, or it was the caller's wish.
+    """
+
+    rows: int
+    done: int = 0
+    found: int = 0
+    already: int = 0
+    failed: int = 0
+    ambiguous: int = 0
+    troubles: tuple[Trouble, ...] = ()
+    stopped: TracketError | None = None
+
+    @property
+    def not_sent(self) -> int:
+        """Rows that nobody has tried."""
+        return self.rows - self.done - self.already - self.failed - self.ambiguous
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is written."""
+        return self.done + self.already == self.rows
+
+
+T = TypeVar("T")
+
+Apply = Callable[[T], Awaitable[bool]]
+"""Does what is to be done with an item, and says whether there was anything to do."""
+
+
+class Changing(Generic[T]):
+    """One run over the rows of a file.
+
+    Args:
+        apply: does it; `updates` or `deletions`.
+        rows: the file, checked.
+        total: how many rows the file has.
+        concurrency: rows at once, at least 1.
+        on_error: ``"collect"``: try every row; ``"stop"``: begin no other after the first that fails.
+        patience: the run ends after so many failures in a row that are not the data's fault.
+        on_row: told of each row that is done with, whether it went well or not.
+
+    Raises:
+        UsageError: the concurrency is below 1.
+    """
+
+    def __init__(
+        self,
+        apply: Apply[T],
+        rows: Reading[T],
+        *,
+        total: int,
+        concurrency: int = 16,
+        on_error: OnError = "collect",
+        patience: int = PATIENCE,
+        on_row: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._apply = apply
+        self._rows = rows
+        self._total = total
+        self._on_row = on_row
+        self._done = self._already = self._failed = self._ambiguous = 0
+        self._troubles = Troubles()
+        self._sending: Sending[Row[T]] = Sending(
+            self._write, concurrency=concurrency, on_error=on_error, patience=patience
+        )
+
+    async def run(self) -> None:
+        """Do it; `report` has what came of it, also after an exception.
+
+        Raises:
+            StoreError: the file changed meanwhile.
+            CancelledError: it was interrupted; the answers that were on their way have had some time to arrive.
+        """
+        await self._sending.run(self._rows.rows())
+
+    def report(self) -> Report:
+        """How the rows stand now."""
+        return Report(
+            rows=self._total,
+            done=self._done,
+            already=self._already,
+            failed=self._failed,
+            ambiguous=self._ambiguous,
+            troubles=self._troubles.first,
+            stopped=self._sending.stopped,
+        )
+
+    async def _write(self, row: Row[T]) -> None:
+        try:
+            if await self._apply(row.item):
+                self._done += 1
+            else:
+                self._already += 1
+        except TracketError as error:
+            ambiguous = isinstance(error, RequestError) and is_ambiguous(error)
+            self._ambiguous += ambiguous
+            self._failed += not ambiguous
+            self._troubles.add(Trouble(line=row.line, kind="ambiguous" if ambiguous else "failed", reason=str(error)))
+            raise
+        finally:
+            self._on_row()
+
+
+def updates(client: TracketClient) -> Apply[Change]:
+    """Makes the changes."""
+
+    async def apply(change: Change) -> bool:
+        await client.worklogs.update(*change)
+        return True
+
+    return apply
+
+
+def deletions(client: TracketClient) -> Apply[str]:
+    """Deletes the worklogs; one that is not there needs no deletion."""
+
+    async def apply(named: str) -> bool:
+        try:
+            await client.worklogs.delete(named)
+        except NotFoundError:
+            return False
+        return True
+
+    return apply
+
 
 UNANSWERED: Final = "It was sent, and its answer did not arrive before the end"
 OnRow = Callable[[NewWorklog], None]
