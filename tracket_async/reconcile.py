@@ -33,7 +33,7 @@ import attrs
 
 from tracket_async.client import TracketClient
 from tracket_async.errors import AmbiguousWriteError, UsageError
-from tracket_async.export.cells import json_text
+from tracket_async.export.text import json_text
 from tracket_async.models import NewWorklog, Page, Worklog, WorklogFilter
 from tracket_async.net.world import World
 

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.child import Meter
 from benchmarks.work.ours import client_of
-from tracket_async.export.desk import Settings
-from tracket_async.export.files import export_to_files
-from tracket_async.export.run import request_of
+from tracket_async.export.phases import Settings
+from tracket_async.export.run import export_to_files, request_of
 
 _LONG_AGO = dt.date(1999, 1, 1)
 

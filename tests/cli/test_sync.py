@@ -9,7 +9,7 @@ import pytest
 
 from tracket_async.cli import sync
 from tracket_async.emulator.faults import Status
-from tracket_async.export.sync import Window
+from tracket_async.export.run import Window
 
 
 @pytest.fixture(params=["1.0", "2.0"])

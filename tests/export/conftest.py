@@ -10,12 +10,11 @@ import pytest
 from tracket_async.api.rows import row_of
 from tracket_async.client import TracketClient
 from tracket_async.emulator import Emulator
-from tracket_async.export import cells
-from tracket_async.export.formats import write_file
-from tracket_async.export.request import ExportRequest
+from tracket_async.export import text as cells
 from tracket_async.export.run import request_of
-from tracket_async.export.store import Store
-from tracket_async.export.table import arrow_batch
+from tracket_async.export.store import ExportRequest, Store
+from tracket_async.export.tables import arrow_batch
+from tracket_async.export.writers import write_file
 from tracket_async.models import ApprovalStatus, Worklog, WorklogFilter
 from tracket_async.net.auth import BearerToken
 from tracket_async.net.settings import RetryPolicy

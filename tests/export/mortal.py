@@ -21,8 +21,12 @@ from pathlib import Path
 from tracket_async.api.reader import Reader
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError
-from tracket_async.export import database, extras, files, run, slices, store, walking
-from tracket_async.export.desk import Settings
+from tracket_async.export import database, run, store
+from tracket_async.export import database as extras
+from tracket_async.export import phases as walking
+from tracket_async.export import run as files
+from tracket_async.export import tables as slices
+from tracket_async.export.phases import Settings
 from tracket_async.net.auth import BearerToken
 
 STORAGE = 3

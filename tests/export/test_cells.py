@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tracket_async.api.rows import row_of
 from tracket_async.errors import UsageError
-from tracket_async.export import cells
+from tracket_async.export import text as cells
 from tracket_async.models import ApprovalStatus, Worklog
 
 MOMENT = dt.datetime(2024, 10, 22, 18, 45, 31, 370000, tzinfo=dt.UTC)

@@ -8,9 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from tracket_async.emulator import faults
-from tracket_async.export import checking
-from tracket_async.export.checking import changes_since, check, in_lots
-from tracket_async.export.desk import Settings, desk
+from tracket_async.export import phases as checking
+from tracket_async.export.phases import Settings, changes_since, check, desk, in_lots
 from tracket_async.export.run import export
 from tracket_async.export.store import NOTHING, Revision
 

@@ -9,8 +9,8 @@ import stat
 
 import pytest
 
+from tracket_async import _files as disk
 from tracket_async.errors import ExportError, NetworkError, StorageError, TargetBusyError, UnsupportedError
-from tracket_async.export import disk
 
 
 def mode(path):

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tracket_async.errors import MissingExtraError
-from tracket_async.export import extras
+from tracket_async.export import database as extras
 from tracket_async.export.store import Store
 
 
@@ -32,7 +32,7 @@ def test_a_store_without_its_libraries_leaves_nothing_behind(monkeypatch, tmp_pa
 
 def test_neither_library_is_imported_before_it_is_needed():
     program = (
-        "import sys, tracket_async.export.files, tracket_async.export.sync, tracket_async.export.cells; "
+        "import sys, tracket_async.export.run, tracket_async.export.run, tracket_async.export.text; "
         "sys.exit(int('duckdb' in sys.modules or 'pyarrow' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

@@ -21,12 +21,12 @@ from tracket_async.errors import (
     TargetBusyError,
     UsageError,
 )
-from tracket_async.export import cells, files, formats
-from tracket_async.export.desk import Settings
-from tracket_async.export.files import Layout, export_to_files
-from tracket_async.export.run import request_of
+from tracket_async.export import run as files
+from tracket_async.export import text as cells
+from tracket_async.export import writers as formats
+from tracket_async.export.phases import Settings
+from tracket_async.export.run import Layout, export_to_files, request_of, sync_store
 from tracket_async.export.store import Store
-from tracket_async.export.sync import sync_store
 
 
 async def test_every_format_has_the_same_worklogs_and_nothing_is_left_beside_them(running, tmp_path, texts_on):

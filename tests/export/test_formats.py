@@ -18,11 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tracket_async._files import part_of
 from tracket_async.errors import StorageError, StoreError, TargetBusyError, UsageError
-from tracket_async.export import cells, slices
-from tracket_async.export.disk import part_of
-from tracket_async.export.formats import write_file
+from tracket_async.export import tables as slices
+from tracket_async.export import text as cells
 from tracket_async.export.store import Store
+from tracket_async.export.writers import write_file
 from tracket_async.models import Worklog
 
 FORMATS = ("parquet", "csv", "ndjson", "duckdb")

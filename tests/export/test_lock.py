@@ -11,8 +11,8 @@ from contextlib import closing
 
 import pytest
 
+from tracket_async._files import Holder, WriterLock
 from tracket_async.errors import StorageError, TargetBusyError
-from tracket_async.export.lock import Holder, WriterLock
 
 
 def test_the_second_is_told_who_the_first_is(tmp_path):
@@ -56,7 +56,7 @@ def test_the_lock_file_is_removed_while_it_is_still_locked(tmp_path, monkeypatch
 
 def test_a_killed_holder_holds_nothing(tmp_path):
     program = (
-        "import os, signal, pathlib; from tracket_async.export.lock import WriterLock; "
+        "import os, signal, pathlib; from tracket_async._files import WriterLock; "
         f"WriterLock(pathlib.Path({str(tmp_path / 's.duckdb')!r})); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == -9

@@ -8,9 +8,8 @@ import threading
 import pytest
 
 from tracket_async.errors import StoreError
-from tracket_async.export import opening
-from tracket_async.export.opening import open_store
-from tracket_async.export.store import Store
+from tracket_async.export import store as opening
+from tracket_async.export.store import Store, open_store
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import pytest
 from tracket_async.api.rows import row_of
 from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError
-from tracket_async.export import ranges
-from tracket_async.export.desk import desk
-from tracket_async.export.ranges import compare, differing, narrowed, revise
+from tracket_async.export import phases as ranges
+from tracket_async.export.phases import compare, desk, differing, narrowed, revise
 from tracket_async.export.run import export
 from tracket_async.export.store import NOTHING, Revision
 from tracket_async.models import WorklogFilter

@@ -9,7 +9,7 @@ import pytest
 from tracket_async import BearerToken, ClientCredentials, TracketClient
 from tracket_async.emulator import faults
 from tracket_async.errors import PermissionDeniedError, StoreError, UsageError
-from tracket_async.export.desk import Settings
+from tracket_async.export.phases import Settings
 from tracket_async.export.run import export_to_store, request_of
 from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracket_async.export import sql
-from tracket_async.export.slices import days_together, slices
+from tracket_async.export import tables as sql
+from tracket_async.export.tables import days_together, slices
 
 DAY = dt.date(2024, 1, 1)
 

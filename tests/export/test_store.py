@@ -11,9 +11,8 @@ import duckdb
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, TargetBusyError
-from tracket_async.export import sql
-from tracket_async.export.request import BOUNDS, ExportRequest
-from tracket_async.export.store import NOTHING, Revision, Store
+from tracket_async.export import tables as sql
+from tracket_async.export.store import BOUNDS, NOTHING, ExportRequest, Revision, Store
 from tracket_async.models import Worklog, WorklogFilter
 
 DAY = dt.date(2024, 1, 1)

@@ -9,11 +9,10 @@ import pytest
 
 from tracket_async.emulator import faults
 from tracket_async.errors import PermissionDeniedError
-from tracket_async.export.desk import Settings
+from tracket_async.export.phases import Settings
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import export_to_store
+from tracket_async.export.run import OVERLAP, Window, export_to_store, sync_store
 from tracket_async.export.store import NOTHING, Revision
-from tracket_async.export.sync import OVERLAP, Window, sync_store
 
 HOUR = 3600
 

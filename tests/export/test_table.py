@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from tracket_async.api.rows import row_of
-from tracket_async.export import cells, table
+from tracket_async.export import tables as table
+from tracket_async.export import text as cells
 from tracket_async.models import Worklog
 
 TYPES = {dt.datetime: "TIMESTAMPTZ", float: "DOUBLE", str: "VARCHAR", dict: "VARCHAR"}

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tracket_async.export.thread import WorkThread
+from tracket_async.export.store import WorkThread
 
 
 async def test_work_returns_and_raises_and_keeps_its_order():

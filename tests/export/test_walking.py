@@ -9,9 +9,8 @@ import pytest
 
 from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError, PermissionDeniedError, StorageError
-from tracket_async.export import walking
-from tracket_async.export.desk import Settings, desk
-from tracket_async.export.walking import Intake, walk
+from tracket_async.export import phases as walking
+from tracket_async.export.phases import Intake, Settings, desk, walk
 from tracket_async.windows.state import Batch, WindowState
 
 STATE = WindowState(id=0, since=None, until=None, asked_since=None, asked_until=None)

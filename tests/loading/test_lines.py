@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracket_async.export import cells
+from tracket_async.export import text as cells
 from tracket_async.importer.reader import BadLine, Layout, Record, read
 from tracket_async.models import Worklog
 

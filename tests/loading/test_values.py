@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from tracket_async.export import cells
+from tracket_async.export import text as cells
 from tracket_async.importer.columns import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, shown
 
 UTC = dt.UTC

@@ -12,7 +12,7 @@ import pytest
 from tracket_async import AmbiguousWriteError, CursorLoopError, Limits, NewWorklog, RequestError, WorklogChanges
 from tracket_async.emulator import faults
 from tracket_async.emulator.faults import KINDS, Script
-from tracket_async.export.desk import Settings
+from tracket_async.export.phases import Settings
 from tracket_async.export.run import export_to_store, request_of
 from tracket_async.export.store import Store
 

@@ -41,8 +41,8 @@ from tracket_async import (
     WorklogChanges,
 )
 from tracket_async.emulator import Emulator, faults
-from tracket_async.export import walking
-from tracket_async.export.desk import Settings
+from tracket_async.export import phases as walking
+from tracket_async.export.phases import Settings
 from tracket_async.export.run import export_to_store, request_of
 from tracket_async.export.source import Patience
 from tracket_async.export.store import Store

@@ -35,9 +35,8 @@ from tracket_async.cli.progress import Watch, watching
 from tracket_async.cli.stream import Summary, copy, rendering
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, TracketError, UsageError
-from tracket_async.export.files import Layout
 from tracket_async.export.progress import ExportResult
-from tracket_async.export.run import request_of
+from tracket_async.export.run import Layout, request_of
 from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
 

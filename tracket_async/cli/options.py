@@ -30,7 +30,7 @@ from cyclopts import Group, Parameter, Token
 
 from tracket_async.client import TracketClient
 from tracket_async.errors import ConfigurationError, TracketError, UsageError
-from tracket_async.export import cells
+from tracket_async.export import text as cells
 from tracket_async.models import WorklogFilter
 
 _SHAPE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII | re.IGNORECASE)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tracket_async.export import cells
+from tracket_async.export import text as cells
 from tracket_async.export.progress import ExportResult, SyncResult
 from tracket_async.export.store import Revision
 from tracket_async.models import Worklog

@@ -30,11 +30,11 @@ from tracket_async.cli.destinations import Streamed, Target
 from tracket_async.cli.progress import Watch
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, UnsupportedError
-from tracket_async.export import cells
-from tracket_async.export.files import Layout
+from tracket_async.export import text as cells
 from tracket_async.export.progress import Teller
+from tracket_async.export.run import Layout
 from tracket_async.export.source import as_rows
-from tracket_async.export.table import date_of
+from tracket_async.export.tables import date_of
 from tracket_async.models import Worklog, WorklogFilter
 
 PIECE: Final = 1 << 20

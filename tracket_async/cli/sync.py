@@ -24,12 +24,10 @@ from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Json, Sel
 from tracket_async.cli.progress import Mode, Watch, watching
 from tracket_async.client import TracketClient
 from tracket_async.errors import IncompleteExportError, UsageError
-from tracket_async.export import sync as syncing
-from tracket_async.export.files import Layout, export_to_files
-from tracket_async.export.opening import open_store
+from tracket_async.export import run as syncing
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import request_of
-from tracket_async.export.sync import Window
+from tracket_async.export.run import Layout, Window, export_to_files, request_of
+from tracket_async.export.store import open_store
 from tracket_async.models import WorklogFilter
 from tracket_async.net.settings import Limits
 

@@ -29,7 +29,7 @@ from tracket_async.cli.options import (
 from tracket_async.cli.stream import batches
 from tracket_async.client import TracketClient
 from tracket_async.errors import UsageError
-from tracket_async.export import cells
+from tracket_async.export import text as cells
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
 SHOWN: Final = "id,date,user_id,item_id,minutes,description"

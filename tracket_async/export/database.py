@@ -1,4 +1,6 @@
-"""A DuckDB file that is private, small in memory, made whole or not at all, and whose errors are ours.
+"""Imports of what the extra ``export`` installs: on first use, and with an error that says how to install it.
+
+A DuckDB file that is private, small in memory, made whole or not at all, and whose errors are ours.
 
 * Made in a private folder beside (``.NAME.new``) and renamed into place: no half-made store, and mode 0600.
 * DuckDB makes its write-ahead log with the process's umask, so an empty one with mode 0600 is laid before it does:
@@ -11,15 +13,42 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import shutil
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tracket_async.errors import StorageError, StoreError, TargetBusyError, TracketError
-from tracket_async.export import extras
-from tracket_async.export.disk import refuse_link, storage_error, storage_errors, sync_folder
+from tracket_async._files import refuse_link, storage_error, storage_errors, sync_folder
+from tracket_async.errors import MissingExtraError, StorageError, StoreError, TargetBusyError, TracketError
+
+# Neither library has complete types (pyarrow has none), so what is imported here is Any, and stays in this package.
+
+
+def duckdb() -> Any:
+    """The module ``duckdb``."""
+    return _load("duckdb")
+
+
+def pyarrow() -> Any:
+    """The module ``pyarrow``."""
+    return _load("pyarrow")
+
+
+def parquet() -> Any:
+    """The module ``pyarrow.parquet``."""
+    return _load("pyarrow.parquet")
+
+
+def _load(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = MissingExtraError(f"the export needs {name}, which is not installed")
+        missing.hint = 'Run: pip install "tracket-async[export]"'
+        raise missing from error
+
 
 MEMORY_MIB: Final = 64
 """What DuckDB may hold in memory, MiB."""
@@ -81,7 +110,7 @@ class Database:
 
     def _connect(self, path: Path) -> Any:
         with self.errors("open"):
-            connection = extras.duckdb().connect(
+            connection = duckdb().connect(
                 os.fspath(path),
                 config={
                     "memory_limit": f"{MEMORY_MIB}MiB",
@@ -102,14 +131,14 @@ class Database:
     @contextlib.contextmanager
     def errors(self, doing: str) -> Generator[None]:
         """An error of DuckDB from within becomes one of ours, saying what was being done to the file."""
-        duckdb = extras.duckdb()
+        module = duckdb()
         try:
             yield
-        except duckdb.Error as error:
+        except module.Error as error:
             raise self._translated(error, doing) from error
 
     def _translated(self, error: Exception, doing: str) -> TracketError:
-        duckdb, text = extras.duckdb(), str(error).splitlines()[0]
+        module, text = duckdb(), str(error).splitlines()[0]
         for words, code in _SAID_BY_THE_SYSTEM.items():
             if words in str(error):
                 return storage_error(self.path, doing, OSError(code, words))
@@ -117,7 +146,7 @@ class Database:
             busy = TargetBusyError(f"{self.path} is open in another program: {text}")
             busy.hint = "Close it there, then run the same again"
             return busy
-        if isinstance(error, duckdb.OutOfMemoryException | duckdb.FatalException | duckdb.InternalException):
+        if isinstance(error, module.OutOfMemoryException | module.FatalException | module.InternalException):
             broken = StorageError(f"cannot {doing} {self.path}: {text}")
             broken.hint = "Run the same again: what was stored is kept"
             return broken
@@ -171,7 +200,7 @@ class Database:
             with self.errors("write"):
                 self._connection.execute("COMMIT")
         except BaseException:
-            with contextlib.suppress(extras.duckdb().Error):  # a failed COMMIT has already rolled back
+            with contextlib.suppress(duckdb().Error):  # a failed COMMIT has already rolled back
                 self._connection.execute("ROLLBACK")
             raise
         if self._log_size() > _LOG_BYTES:

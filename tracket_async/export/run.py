@@ -3,19 +3,38 @@
 The store's ``phase`` says which stage is next: ``walking`` (`walking`), ``checking`` (`checking`), ``done``. Each stage
 can be interrupted anywhere; the same export, run again, goes on. A store that is done stays as it is: `sync` brings it
 up to date.
+
+An export to files: into a store beside them, then out of it, then the store is removed.
+
+Interrupted anywhere, the same call goes on where it was: a store that is left says that the files are not all there.
+
+A sync: brings a store that an export has filled up to date, for a fraction of what the export took.
+
+On API 2.0 it fetches what was created or updated since the last one, by the server's clock and with an overlap; on 1.0,
+which has no such filter, all worklogs of the last days (``lookback``), compared worklog by worklog. Neither notices
+that an older worklog was deleted: a reconciliation of the days in question does (`ranges.compare`), and leaves a
+tombstone of each. Run again, with nothing changed on the server, it changes nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
 
 from tracket_async.client import TracketClient
-from tracket_async.export.checking import check
-from tracket_async.export.desk import Desk, Settings, desk
-from tracket_async.export.progress import ExportResult, Verdict
-from tracket_async.export.request import ExportRequest
-from tracket_async.export.store import NOTHING, Revision, Store
-from tracket_async.export.walking import walk
+from tracket_async.errors import IncompleteExportError, UsageError
+from tracket_async.export.phases import Comparison, Desk, Settings, changes_since, check, compare, desk, narrowed, walk
+from tracket_async.export.progress import ExportResult, SyncResult, Verdict
+from tracket_async.export.store import NOTHING, ExportRequest, Revision, Store, open_store
+from tracket_async.export.text import columns_named
+from tracket_async.export.writers import Format, check_target, write_file
 from tracket_async.filters import combined
 from tracket_async.models import WorklogFilter
 
@@ -110,3 +129,179 @@ async def _check(its: Desk) -> Revision:
         return found.changes
     await its.do(store.remember, phase="done", verdict=verdict, total=found.total, synced=found.mark.isoformat())
     return found.changes
+
+
+def _named(columns: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if columns is None else columns_named(columns)
+
+
+@attrs.frozen(kw_only=True)
+class Layout:
+    """What the files look like.
+
+    Attributes:
+        columns: attributes of `Worklog`, in the order in which they are wanted; None: all.
+        raw: in CSV, write text that begins like a formula as it is.
+
+    Raises:
+        UsageError: a column that does not exist, or is named twice.
+    """
+
+    columns: tuple[str, ...] | None = attrs.field(default=None, converter=_named)
+    raw: bool = False
+
+
+async def export_to_files(
+    client: TracketClient,
+    targets: Mapping[str | Path, Format],
+    request: ExportRequest,
+    settings: Settings | None = None,
+    *,
+    layout: Layout | None = None,
+    store: str | Path | None = None,
+    keep_store: bool = False,
+    incomplete: bool = False,
+) -> ExportResult:
+    """Exports to one or more files, each with its format.
+
+    Args:
+        client: open.
+        targets: the files; each is replaced when all of it is on the disk.
+        request: what to export: `request_of` this client.
+        settings: how to run; None: the defaults.
+        layout: what the files look like; None: all columns, CSV defused.
+        store: where the store is meanwhile; None: beside the first file, with ``.resume`` behind its name.
+        keep_store: leave it there, for `sync_store`.
+        incomplete: write the files although the numbers of worklogs differ from the server's in the end.
+
+    Raises:
+        UsageError: no target, a format or column that does not exist.
+        IncompleteExportError: see ``incomplete``; the store is kept, and the same call compares again.
+        TargetBusyError, StoreError, StorageError, ExportError, RequestError: as `Store` and `export_to_store`.
+    """
+    files: dict[Path, Format] = {Path(target): name for target, name in targets.items()}
+    if not files:
+        raise UsageError("name at least one file to export to")
+    for target, name in files.items():
+        check_target(target, name)
+    first = next(iter(files))
+    path = first.with_name(first.name + ".resume") if store is None else Path(store)
+    opened = await open_store(path, request=request)
+    discard = False
+    try:
+        async with desk(client, opened, settings) as its:
+            result = await export(its)
+            if result.verdict == "incomplete" and not incomplete:
+                raise _incomplete(result)
+            for target, name in files.items():
+                await _write(its, target, name, layout or Layout())
+            discard = not keep_store
+    finally:
+        await asyncio.to_thread(opened.discard if discard else opened.close)
+    return result
+
+
+def _incomplete(result: ExportResult) -> IncompleteExportError:
+    error = IncompleteExportError(
+        f"the export has {result.worklogs:,} worklogs and the server counts {result.total:,}, after several rounds of "
+        "fetching what differs"
+    )
+    error.hint = "Run the same again: it goes on comparing. If worklogs change all the time, ask for fewer dates"
+    return error
+
+
+async def _write(its: Desk, target: Path, name: Format, layout: Layout) -> None:
+    """Writes a file in the store's thread; a cancellation stops it."""
+    stopped, loop, written = threading.Event(), asyncio.get_running_loop(), 0
+    total = await its.do(its.store.count)
+
+    def on_worklogs(count: int) -> None:
+        nonlocal written
+        if stopped.is_set():
+            raise _StoppedError
+        written += count
+        loop.call_soon_threadsafe(lambda: its.teller.tell("writing", written, total=total))
+
+    task = asyncio.create_task(
+        its.do(write_file, its.store, target, name, columns=layout.columns, raw=layout.raw, on_worklogs=on_worklogs)
+    )
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        stopped.set()
+        with contextlib.suppress(_StoppedError):
+            await task
+        raise
+    task.result()
+
+
+class _StoppedError(Exception):
+    """Thrown into the thread that writes. Never leaves this file."""
+
+
+OVERLAP: Final = dt.timedelta(minutes=5)
+LOOKBACK: Final = dt.timedelta(days=35)
+
+
+@attrs.frozen(kw_only=True)
+class Window:
+    """Days to be reconciled, both included; None: unbounded. An aware datetime is that moment."""
+
+    since: dt.date | None = None
+    until: dt.date | None = None
+
+
+async def sync_store(
+    client: TracketClient,
+    store: Store,
+    settings: Settings | None = None,
+    *,
+    lookback: dt.timedelta = LOOKBACK,
+    overlap: dt.timedelta = OVERLAP,
+    reconcile: Window | None = None,
+) -> SyncResult:
+    """Brings the store up to date. A store whose export was interrupted is exported to its end first.
+
+    Args:
+        client: open, and of the same server and version of the API as the store.
+        store: open; nobody else uses it meanwhile.
+        settings: how to run; None: the defaults.
+        lookback: API 1.0: how far back from the server's time all worklogs are compared.
+        overlap: API 2.0: how far behind the beginning of the last sync it begins, for clocks that are not quite the
+            same and writes that were not quite finished.
+        reconcile: compare these days worklog by worklog, to find what was deleted. None: none.
+
+    Raises:
+        ValueError: ``lookback`` or ``overlap`` is negative.
+        StoreError, StorageError, ExportError, RequestError: as `run.export_to_store`. What was already brought into the
+            store is kept; the next sync begins where this one began.
+    """
+    if min(lookback, overlap) < dt.timedelta(0):
+        raise ValueError("lookback and overlap must not be negative")
+    async with desk(client, store, settings) as its:
+        exported = await export(its)
+        _, now = await its.source.count(store.request.filter)
+        if its.source.counts:
+            mark = await its.do(lambda: store.fact("synced") or store.fact("started"))
+            found = Comparison(
+                changes=await changes_since(its, dt.datetime.fromisoformat(mark) - overlap, stage="syncing")
+            )
+        else:
+            found = await _compared(its, Window(since=now - lookback))
+        if reconcile is not None:
+            found += await _compared(its, reconcile)
+        gone = await its.do(store.bury, found.gone, found=now.isoformat()) if found.gone else 0
+        total, _ = await its.source.count(store.request.filter)
+        return await its.do(_sync_result, store, exported.changes + found.changes, gone, total, now)
+
+
+async def _compared(its: Desk, window: Window) -> Comparison:
+    part = narrowed(its.store.request.filter, window.since, window.until)
+    return Comparison() if part is None else await compare(its, part)
+
+
+def _sync_result(store: Store, changes: Revision, gone: int, total: int | None, now: dt.datetime) -> SyncResult:
+    count = store.count()
+    verdict: Verdict = "not verifiable" if total is None else "verified" if total == count else "incomplete"
+    store.remember(synced=now.isoformat(), verdict=verdict, total=total)
+    return SyncResult(worklogs=count, changes=changes, gone=gone, total=total, verdict=verdict)

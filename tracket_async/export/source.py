@@ -30,7 +30,7 @@ from tracket_async.errors import (
     ServerError,
     UnreadableResponseError,
 )
-from tracket_async.export.table import date_of, id_of
+from tracket_async.export.tables import date_of, id_of
 from tracket_async.models import Worklog, WorklogFilter
 from tracket_async.net.world import World
 from tracket_async.walk import CursorGuard

@@ -1,4 +1,6 @@
-"""The store: worklogs and the progress of the walk that brings them, committed together, in one DuckDB file.
+"""What an export asks for, as a value: the same request goes on where it was, another one is refused.
+
+The store: worklogs and the progress of the walk that brings them, committed together, in one DuckDB file.
 
 For whoever opens the file with DuckDB: the view ``worklogs`` has one row for each worklog, the latest that is known,
 with the columns of `table` (the attributes of `Worklog`; ``custom_fields`` as JSON text). The schema ``tracket`` is
@@ -13,25 +15,76 @@ ours:
 While the walk goes on (phase ``walking``) batches are appended, which costs a third of updating by key, and a worklog
 that came twice is there twice: the view shows the later one. `settle` removes the others once, at the end; from then on
 a worklog is there once, and `revise` keeps it so.
+
+A store opened in a thread: whoever is cancelled meanwhile leaves none behind that is open, and locked.
+
+Blocking work, one piece at a time, in a thread of its own: the event loop stays free, no piece is left half done.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from types import TracebackType
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar
 
 import attrs
 
-from tracket_async.errors import StoreError
-from tracket_async.export import extras, sql
+from tracket_async._files import WriterLock, refuse_link, storage_errors
+from tracket_async.errors import StoreError, TracketError
+from tracket_async.export import database as extras
+from tracket_async.export import tables as sql
 from tracket_async.export.database import Database, Statement, remove
-from tracket_async.export.disk import refuse_link, storage_errors
-from tracket_async.export.lock import WriterLock
-from tracket_async.export.request import ExportRequest
+from tracket_async.models import WorklogFilter
+
+BOUNDS: Final = ("since", "until", "created_since", "created_until", "updated_since", "updated_until")
+
+
+@attrs.frozen(kw_only=True)
+class ExportRequest:
+    """What is exported from where. How (concurrency, page size, the secret, format) is no part of it.
+
+    Attributes:
+        api: the version of the API, ``"1.0"`` or ``"2.0"``.
+        origin: the base URL, without anything secret.
+        filter: which worklogs; its order does not count.
+        account: whose; None: not known, and taken to be any.
+    """
+
+    api: str
+    origin: str
+    filter: WorklogFilter = attrs.field(factory=WorklogFilter)
+    account: str | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """Every part by name; bounds as ISO 8601 text, None where unbounded."""
+        return {"api": self.api, "origin": self.origin, "account": self.account} | self.bounds()
+
+    def bounds(self) -> dict[str, str | None]:
+        """The filter's bounds by name, as ISO 8601 text, None where unbounded."""
+        found: dict[str, dt.datetime | None] = {name: getattr(self.filter, name) for name in BOUNDS}
+        return {name: None if bound is None else bound.isoformat() for name, bound in found.items()}
+
+    @classmethod
+    def from_json(cls, parts: dict[str, Any]) -> Self:
+        """The request that `to_json` wrote."""
+        known = {name: parts[name] for name in BOUNDS if parts[name] is not None}
+        bounds: dict[str, Any] = {name: dt.datetime.fromisoformat(bound) for name, bound in known.items()}
+        return cls(api=parts["api"], origin=parts["origin"], account=parts["account"], filter=WorklogFilter(**bounds))
+
+    def differences(self, other: ExportRequest) -> str:
+        """Where the other differs, as ``since is 2024-01-01..., not None``; empty when it is the same."""
+        mine, theirs = self.to_json(), other.to_json()
+        if None in {self.account, other.account}:
+            mine["account"] = theirs["account"]
+        return ", ".join(f"{name} is {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name])
+
 
 SCHEMA_VERSION: Final = 1
 Phase = Literal["walking", "checking", "done"]
@@ -281,3 +334,57 @@ def _refused(message: str) -> StoreError:
     error = StoreError(message)
     error.hint = "Name another file, or move this one away to start over"
     return error
+
+
+async def open_store(path: str | Path, *, request: ExportRequest | None) -> Store:
+    """The store, as `Store` opens it; whoever gets it has to close it.
+
+    Raises:
+        TargetBusyError, StoreError, StorageError, MissingExtraError: as `Store`.
+    """
+    opening = asyncio.ensure_future(asyncio.to_thread(Store, path, request=request))
+    try:
+        # Not awaited itself: a cancellation would lose the store that the thread goes on to open.
+        await asyncio.wait([opening])
+    except asyncio.CancelledError:
+        with contextlib.suppress(TracketError):
+            store = await opening
+            await asyncio.to_thread(store.close)
+        raise
+    return opening.result()
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class WorkThread:
+    """A thread that does what it is given, in order; an async context manager that ends it."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracket-store")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Everything that was given to it has been awaited, so there is nothing to wait for.
+        self._pool.shutdown()
+
+    async def __call__(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of the work.
+
+        A cancellation does not interrupt it, and does not leave it behind: it is awaited first.
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
+            # Its error, if any, is of no interest to whoever has been cancelled.
+            future.exception()
+            raise

@@ -20,7 +20,7 @@ import attrs
 import msgspec
 
 from tracket_async.api import v1
-from tracket_async.export.cells import JSON, MOMENTS, NUMBERS, defused
+from tracket_async.export.text import JSON, MOMENTS, NUMBERS, defused
 from tracket_async.models import NewWorklog, Worklog
 
 SETTABLE: Final = tuple(attribute.name for attribute in attrs.fields(NewWorklog))

@@ -28,10 +28,8 @@ from typing import Final, Self
 import attrs
 import msgspec
 
-from tracket_async._files import Durable
+from tracket_async._files import Durable, WriterLock, refuse_link, storage_errors, sync_folder
 from tracket_async.errors import StoreError
-from tracket_async.export.disk import refuse_link, storage_errors, sync_folder
-from tracket_async.export.lock import WriterLock
 
 
 class State(enum.IntEnum):

@@ -33,9 +33,9 @@ from typing import IO, Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 import attrs
 import msgspec
 
+from tracket_async._files import storage_errors
 from tracket_async.api.wire import Wire
 from tracket_async.errors import StoreError, UsageError
-from tracket_async.export.disk import storage_errors
 from tracket_async.importer.columns import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, Readers, attributes_of, shown
 from tracket_async.models import NewWorklog, WorklogChanges
 

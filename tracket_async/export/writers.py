@@ -20,15 +20,14 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from tracket_async._files import WriterLock, refuse_link, replacing
 from tracket_async.errors import StoreError, UsageError
-from tracket_async.export import extras, sql
-from tracket_async.export.cells import Encoder, columns_named, csv_encoder, csv_header, ndjson_encoder
+from tracket_async.export import database as extras
+from tracket_async.export import tables as sql
 from tracket_async.export.database import replacing_database
-from tracket_async.export.disk import refuse_link, replacing
-from tracket_async.export.lock import WriterLock
-from tracket_async.export.slices import slices
 from tracket_async.export.store import SCHEMA_VERSION, Store
-from tracket_async.export.table import arrow_schema
+from tracket_async.export.tables import arrow_schema, slices
+from tracket_async.export.text import Encoder, columns_named, csv_encoder, csv_header, ndjson_encoder
 
 Format = Literal["parquet", "csv", "ndjson", "duckdb"]
 

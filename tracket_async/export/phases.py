@@ -1,0 +1,405 @@
+"""What every stage of an export or a sync works with: the server, the store, its thread, and somebody to tell.
+
+A range of dates compared worklog by worklog: afterwards the store has what the server has there, and nothing else.
+
+What the server lists is brought into the store. What the store has and the server did not list is asked for by its id:
+it is gone, or it has only moved to another date.
+
+The second stage: what changed while all was being fetched, and whether the store has what the server counts.
+
+On API 2.0 only. A round fetches what was created or updated since the round before began (by the server's clock), then
+compares the number of worklogs with the server's. If they differ, worklogs were deleted meanwhile or slipped through:
+the days whose numbers differ are found by halving, and compared worklog by worklog (`ranges`); then the next round.
+
+The first stage: every page, fetched by many chains at once, into the store.
+
+Rows become Arrow columns as they come; about every `COMMIT_ROWS` of them, or every `COMMIT_SECONDS`, what has come is
+committed together with where the chains stand, while the next pages are already being fetched. On an error, and when it
+is cancelled, what has come is committed first. So a killed process has to fetch again what came in the last seconds,
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, Final, ParamSpec, TypeVar
+
+import attrs
+
+from tracket_async.api.rows import Row
+from tracket_async.client import TracketClient
+from tracket_async.errors import StorageError, StoreError
+from tracket_async.export.progress import OnProgress, Stage, Teller
+from tracket_async.export.source import Patience, Source, matches
+from tracket_async.export.store import NOTHING, Day, Revision, Store, WorkThread
+from tracket_async.export.tables import arrow_batch, id_of, unique
+from tracket_async.fields import first_moment, last_moment
+from tracket_async.models import WorklogFilter
+from tracket_async.net.world import World
+from tracket_async.windows.state import Batch, WindowState
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How an export or a sync runs; nothing here changes what is exported.
+
+    Attributes:
+        concurrency: pages fetched at once; the session's ``Limits.concurrency`` bounds it, too.
+        patience: how long to wait for a server that does not answer.
+        on_progress: is told how far it is; None: nobody.
+        on_notice: is told in a sentence when the server's order leaves no choice but one chain; None: a warning of the
+            logger ``tracket_async``.
+        world: time and chance, for tests.
+    """
+
+    concurrency: int = attrs.field(default=16, validator=attrs.validators.ge(1))
+    patience: Patience = attrs.field(factory=Patience)
+    on_progress: OnProgress | None = None
+    on_notice: Callable[[str], None] | None = None
+    world: World = attrs.field(factory=World)
+
+
+@attrs.frozen(kw_only=True)
+class Desk:
+    """See above. ``clock``: seconds, never going back."""
+
+    source: Source
+    store: Store
+    thread: WorkThread
+    teller: Teller
+    settings: Settings
+    clock: Callable[[], float]
+
+    async def do(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a method of the store, in its thread."""
+        return await self.thread(work, *args, **kwargs)
+
+
+@contextlib.asynccontextmanager
+async def desk(client: TracketClient, store: Store, settings: Settings | None) -> AsyncGenerator[Desk]:
+    """The desk for one run.
+
+    Raises:
+        StoreError: the store is of another server, account, or version of the API, than the client.
+    """
+    wanted = store.request
+    here = attrs.evolve(wanted, api=client.api, origin=client.base_url, account=client.account)
+    if differences := wanted.differences(here):
+        error = StoreError(f"{store.path} is not of this client: its {differences}")
+        error.hint = "Use a client of the server and the account that it was exported from, or name another file"
+        raise error
+    settings = Settings() if settings is None else settings
+    clock = settings.world.clock or asyncio.get_running_loop().time
+    async with WorkThread() as thread:
+        yield Desk(
+            source=Source(client, patience=settings.patience, world=settings.world, clock=clock),
+            store=store,
+            thread=thread,
+            teller=Teller(settings.on_progress, statistics=client.statistics, clock=clock),
+            settings=settings,
+            clock=clock,
+        )
+
+
+T = TypeVar("T")
+
+FEW: Final = 1_000
+"""A range of so many worklogs is compared one by one rather than halved once more: ten pages."""
+LOT: Final = 10_000
+"""So many worklogs are brought into the store at once."""
+_ONE_DAY: Final = dt.timedelta(days=1)
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """What a comparison has changed in the store, and the ids of worklogs that the server no longer has."""
+
+    changes: Revision = NOTHING
+    gone: tuple[str, ...] = ()
+
+    def __add__(self, other: Comparison) -> Comparison:
+        return Comparison(changes=self.changes + other.changes, gone=self.gone + other.gone)
+
+
+def narrowed(wanted: WorklogFilter, since: dt.date | None, until: dt.date | None) -> WorklogFilter | None:
+    """The filter with both its bounds of date and these (inclusive); None when nothing can match."""
+    lows = [bound for bound in (wanted.since, first_moment(since)) if bound is not None]
+    highs = [bound for bound in (wanted.until, last_moment(until)) if bound is not None]
+    first, last = max(lows, default=None), min(highs, default=None)
+    if first is not None and last is not None and first > last:
+        return None
+    return attrs.evolve(wanted, since=first, until=last)
+
+
+async def compare(desk: Desk, wanted: WorklogFilter) -> Comparison:
+    """Makes the store equal to the server for what matches ``wanted``: the store's request, narrowed in its dates.
+
+    Worklogs that are gone are told, and not yet removed.
+    """
+    changes, met, rows = NOTHING, 0, list[Row]()
+    source, store, settings = desk.source, desk.store, desk.settings
+    await desk.do(store.begin_meeting)
+    run = await source.windows(wanted, concurrency=settings.concurrency, on_notice=settings.on_notice)
+    async with aclosing(run.batches()) as batches:
+        async for batch in batches:
+            rows += batch.items
+            if len(rows) >= LOT:
+                changes, met, rows = changes + await _meet(desk, rows), met + len(rows), []
+                desk.teller.tell("comparing", met, reached=run.statistics().reached, waiting=source.waiting)
+    if rows:
+        changes += await _meet(desk, rows)
+    unmet, gone = await desk.do(store.unmet, wanted.since, wanted.until), list[str]()
+    for at in range(0, len(unmet), settings.concurrency):
+        ids = unmet[at : at + settings.concurrency]
+        found = await _all([source.row(id_) for id_ in ids])
+        gone += [id_ for id_, row in zip(ids, found, strict=True) if row is None]
+        changes += await revise(desk, [row for row in found if row is not None])
+    return Comparison(changes=changes, gone=tuple(gone))
+
+
+async def _meet(desk: Desk, rows: Sequence[Row]) -> Revision:
+    return await desk.do(desk.store.meet, arrow_batch(unique(rows)))
+
+
+async def revise(desk: Desk, rows: Sequence[Row]) -> Revision:
+    """Brings rows, each id once, into the store; those that do not match its request (any more) leave it."""
+    wanted = desk.store.request.filter
+    staying = [row for row in rows if matches(wanted, row)]
+    kept = {id_of(row) for row in staying}
+    leaving = [id_of(row) for row in rows if id_of(row) not in kept]
+    return await desk.do(desk.store.revise, arrow_batch(staying) if staying else None, leaving=leaving)
+
+
+async def differing(desk: Desk, wanted: WorklogFilter, days: Sequence[Day]) -> list[WorklogFilter]:
+    """The filter, narrowed to where the store has another number of worklogs than the server.
+
+    Args:
+        desk: its server counts.
+        wanted: where to look: the store's request, narrowed or not.
+        days: the store's days there, and how many worklogs each has.
+    """
+    here, (there, _) = sum(count for _, count in days), await desk.source.count(wanted)
+    if here == there:
+        return []
+    cut = _middle(days)
+    if cut is None or max(here, there or 0) <= FEW:
+        return [wanted]
+    earlier = attrs.evolve(wanted, until=cut)
+    later = attrs.evolve(wanted, since=cut + _ONE_DAY)
+    return [
+        *await differing(desk, earlier, [day for day in days if day[0] <= cut]),
+        *await differing(desk, later, [day for day in days if day[0] > cut]),
+    ]
+
+
+def _middle(days: Sequence[Day]) -> dt.date | None:
+    """The last day of the first half of the worklogs, and not the last of all; None when there are no two days."""
+    half, passed, cut = sum(count for _, count in days) / 2, 0, None
+    for day, count in days[:-1]:
+        if cut is None or passed < half:
+            cut = day
+        passed += count
+    return cut
+
+
+async def _all(asked: Sequence[Awaitable[T]]) -> list[T]:
+    """All results, in order; when one fails, the others are cancelled and awaited."""
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    try:
+        return [await task for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+ROUNDS: Final = 5
+OVERLAP: Final = dt.timedelta(minutes=2)
+"""How far each round goes back behind the beginning of the one before: for clocks that are not quite the same, and
+writes that were not quite finished."""
+
+
+@attrs.frozen(kw_only=True)
+class Check:
+    """What has come of the rounds.
+
+    Attributes:
+        total: what the server counted last; None: it does not say.
+        count: the number of worklogs in the store then.
+        changes: what the rounds changed in the store.
+        mark: the server's time when the last round began.
+    """
+
+    total: int | None
+    count: int
+    changes: Revision
+    mark: dt.datetime
+
+
+async def check(desk: Desk, since: dt.datetime) -> Check:
+    """Goes through the rounds until the numbers agree, `ROUNDS` at most.
+
+    Args:
+        desk: its server counts, and its store is settled.
+        since: the server's time when the walk began.
+    """
+    source, store = desk.source, desk.store
+    wanted, changes, mark = store.request.filter, NOTHING, since
+    turn = 1
+    while True:
+        _, now = await source.count(wanted)
+        changes += await changes_since(desk, mark - OVERLAP)
+        mark = now
+        total, _ = await source.count(wanted)
+        here = await desk.do(store.count)
+        desk.teller.tell("checking", here, total=total, always=True)
+        if total in {here, None} or turn == ROUNDS:
+            return Check(total=total, count=here, changes=changes, mark=mark)
+        for part in await differing(desk, wanted, await desk.do(store.days)):
+            found = await compare(desk, part)
+            changes += found.changes + await desk.do(store.revise, None, leaving=found.gone)
+        turn += 1
+
+
+async def changes_since(desk: Desk, since: dt.datetime, *, stage: Stage = "checking") -> Revision:
+    """Fetches what was created or updated since, and brings the store up to date with it."""
+    changes, fetched = NOTHING, 0
+    for wanted in (
+        # Whether a new worklog has an updatedDate is not documented, so both are asked for.
+        WorklogFilter(updated_since=since, sort_by="updated_date"),
+        WorklogFilter(created_since=since, sort_by="created_date"),
+    ):
+        async with aclosing(in_lots(desk.source.pages(wanted))) as lots:
+            async for rows in lots:
+                changes, fetched = changes + await revise(desk, rows), fetched + len(rows)
+                desk.teller.tell(stage, fetched, waiting=desk.source.waiting)
+    return changes
+
+
+async def in_lots(pages: AsyncGenerator[list[Row]], size: int = LOT) -> AsyncGenerator[list[Row]]:
+    """The rows of the pages, in lists of at least ``size`` but for the last, in each an id only once: its last row."""
+    lot: dict[str, Row] = {}
+    async with aclosing(pages):
+        async for rows in pages:
+            lot.update((id_of(row), row) for row in rows)
+            if len(lot) >= size:
+                yield list(lot.values())
+                lot = {}
+    if lot:
+        yield list(lot.values())
+
+
+COMMIT_ROWS: Final = 50_000
+COMMIT_SECONDS: Final = 5.0
+_ARROW_ROWS: Final = 1_000
+"""So many rows become columns at once: more would hold up the event loop for longer, fewer cost more calls."""
+
+
+class Intake:
+    """What has come and is not committed yet."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._rows: list[Row] = []
+        self._batches: list[Any] = []
+        self._count = 0
+        self._states: dict[int, WindowState] = {}
+        self._since = desk.clock()
+        self._commit: asyncio.Task[None] | None = None
+
+    def take(self, batch: Batch[Row]) -> None:
+        """Adds what a page brought."""
+        self._rows += batch.items
+        self._count += len(batch.items)
+        self._states.update((state.id, state) for state in batch.states)
+        if len(self._rows) >= _ARROW_ROWS:
+            self._to_arrow()
+
+    def _to_arrow(self) -> None:
+        if self._rows:
+            self._batches.append(arrow_batch(self._rows))
+            self._rows = []
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to commit."""
+        return self._count >= COMMIT_ROWS or self._desk.clock() - self._since >= COMMIT_SECONDS
+
+    async def begin_commit(self) -> None:
+        """Commits what has come, in the background, once the commit before has ended.
+
+        Raises:
+            StorageError, StoreError: that one failed.
+        """
+        await self._ended()
+        self._to_arrow()
+        states = {number: state.to_json() for number, state in self._states.items()}
+        if states:
+            append = self._desk.do(self._desk.store.append, self._batches, states)
+            self._batches, self._count, self._states = [], 0, {}
+            self._commit = asyncio.create_task(append)
+        self._since = self._desk.clock()
+
+    async def finish(self) -> None:
+        """Commits what is left; raises as `begin_commit`."""
+        await self.begin_commit()
+        await self._ended()
+
+    async def _ended(self) -> None:
+        if self._commit is not None:
+            # Not awaited itself: a cancellation would reach it, and what it was to commit would be lost.
+            await asyncio.wait([self._commit])
+            # A commit that failed stays here and fails every other: later states must not get ahead of its rows.
+            self._commit.result()
+            self._commit = None
+
+
+async def walk(desk: Desk, resumed: int, total: int | None) -> bool:
+    """Fetches what the store does not have yet. Returns whether one chain had to walk alone.
+
+    Args:
+        desk: its store is walking.
+        resumed: how many worklogs the store has.
+        total: how many there will be; None: unknown.
+
+    Raises:
+        StorageError, StoreError: as the store does. What was committed is kept.
+        ExportError, RequestError: as the source does; `RequestError.cursor` is of no use here: the store knows more.
+    """
+    states = [WindowState.from_json(state) for state in await desk.do(desk.store.windows)]
+    settings, intake = desk.settings, Intake(desk)
+    run = await desk.source.windows(
+        desk.store.request.filter, concurrency=settings.concurrency, states=states, on_notice=settings.on_notice
+    )
+    try:
+        async with aclosing(run.batches()) as batches:
+            async for batch in batches:
+                intake.take(batch)
+                if intake.is_due:
+                    await intake.begin_commit()
+                if desk.teller.is_due:
+                    chains = run.statistics()
+                    desk.teller.tell(
+                        "walking",
+                        resumed + chains.worklogs,
+                        resumed=resumed,
+                        total=total,
+                        reached=chains.reached,
+                        active=chains.active,
+                        single_chain=chains.single_chain,
+                        waiting=desk.source.waiting,
+                        always=True,
+                    )
+    except BaseException:
+        with contextlib.suppress(StorageError, StoreError):
+            await intake.finish()
+        raise
+    await intake.finish()
+    return run.statistics().single_chain

@@ -1,0 +1,258 @@
+"""The columns of a store: the attributes of `Worklog` as types of DuckDB and Arrow, and rows turned into columns.
+
+What a row is: see `tracket_async.api.rows`. ``custom_fields`` is stored as JSON text with sorted keys, so that equal
+worklogs have equal columns.
+
+Every statement that a store runs: its tables, and what is done to them. `store` says what they mean.
+
+How a store is read in the order of (date, id) without sorting all of it: slice after slice, each sorted in memory.
+
+A slice is some whole UTC days of together at most `WORKLOGS` worklogs; a day that has more is cut between worklogs.
+Slices depend on what is in the store and on nothing else. Ids are ordered by their code points.
+"""
+# ruff: noqa: S608 - what is put into the statements are the names of columns, from this package
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any, Final
+
+import attrs
+
+from tracket_async.api.rows import Row, columns_of
+from tracket_async.export import database as extras
+from tracket_async.export.database import Database
+from tracket_async.export.text import JSON, MOMENTS, NAMES, NUMBERS, json_text
+
+id_of: Final[Callable[[Row], str]] = attrgetter("id")
+date_of: Final[Callable[[Row], dt.datetime]] = attrgetter("date")
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_REQUIRED: Final = frozenset({"id", "user_id", "date", "minutes", JSON})
+
+
+def unique(rows: Iterable[Row]) -> list[Row]:
+    """Each id once: of two rows of one worklog, the later one, which is the newer one."""
+    return list({id_of(row): row for row in rows}.values())
+
+
+def sql_type(name: str) -> str:
+    """The column's type in DuckDB: TIMESTAMPTZ, DOUBLE or VARCHAR."""
+    if name in MOMENTS:
+        return "TIMESTAMPTZ"
+    return "DOUBLE" if name in NUMBERS else "VARCHAR"
+
+
+def sql_definitions(columns: Sequence[str] = NAMES) -> str:
+    """The columns as ``CREATE TABLE`` wants them."""
+    return ", ".join(f"{name} {sql_type(name)}{' NOT NULL' if name in _REQUIRED else ''}" for name in columns)
+
+
+def sql_text(name: str) -> str:
+    """The SQL expression of a column's cell as `cells` has it: a moment as text, everything else as it is."""
+    if name not in MOMENTS:
+        return name
+    return (
+        f"lpad(CAST(year({name}) AS VARCHAR), 4, '0') || strftime({name}, CASE WHEN microsecond({name}) % 1000 = 0 "
+        f"THEN '-%m-%dT%H:%M:%S.%gZ' ELSE '-%m-%dT%H:%M:%S.%fZ' END)"
+    )
+
+
+def arrow_schema(columns: Sequence[str] = NAMES) -> Any:
+    """The Arrow schema of the columns: timestamps in UTC with microseconds, float64, and UTF-8 text."""
+    pa = extras.pyarrow()
+    moment, number, text = pa.timestamp("us", tz="UTC"), pa.float64(), pa.string()
+    types = [moment if name in MOMENTS else number if name in NUMBERS else text for name in columns]
+    return pa.schema(
+        [pa.field(name, kind, nullable=name not in _REQUIRED) for name, kind in zip(columns, types, strict=True)]
+    )
+
+
+_whole_schema: Final = cache(arrow_schema)
+_columns: Final = columns_of(NAMES)
+
+
+def arrow_batch(rows: Sequence[Row]) -> Any:
+    """The rows, at least one, as an Arrow record batch; 1 us a row."""
+    pa = extras.pyarrow()
+    schema = _whole_schema()
+    arrays: list[Any] = []
+    for field, part in zip(schema, _columns(rows), strict=True):
+        if field.name in MOMENTS:
+            # Through durations, because pyarrow converts those five times as fast as datetimes.
+            since = [None if moment is None else moment - _EPOCH for moment in part]
+            arrays.append(pa.array(since, pa.duration("us")).view(field.type))
+        elif field.name == JSON:
+            arrays.append(pa.array([json_text(value) if value else "{}" for value in part], field.type))
+        else:
+            arrays.append(pa.array(part, field.type))
+    return pa.record_batch(arrays, schema=schema)
+
+
+COLUMNS: Final = ", ".join(NAMES)
+_LATEST: Final = "updated_date DESC NULLS LAST, batch DESC, rowid DESC"
+_VIEW: Final = f"CREATE OR REPLACE VIEW worklogs AS SELECT {COLUMNS} FROM tracket.arrivals"
+
+TABLES: Final = {
+    "meta": "name VARCHAR NOT NULL, value VARCHAR NOT NULL",
+    "windows": "id INTEGER NOT NULL, state VARCHAR NOT NULL",
+    "arrivals": f"{sql_definitions()}, batch INTEGER NOT NULL",
+    "tombstones": "id VARCHAR NOT NULL, date TIMESTAMPTZ NOT NULL, minutes DOUBLE NOT NULL, found TIMESTAMPTZ",
+}
+MAKE: Final = (
+    "CREATE SCHEMA tracket",
+    *(f"CREATE TABLE tracket.{name} ({columns})" for name, columns in TABLES.items()),
+    f"{_VIEW} QUALIFY row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) = 1",
+)
+TABLES_HERE: Final = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'tracket'"
+
+FACT: Final = "SELECT value FROM tracket.meta WHERE name = ?"
+FORGET: Final = "DELETE FROM tracket.meta WHERE name = ?"
+REMEMBER: Final = "INSERT INTO tracket.meta VALUES (?, ?)"
+
+WINDOWS: Final = "SELECT state FROM tracket.windows ORDER BY id"
+DROP_WINDOWS: Final = "DELETE FROM tracket.windows WHERE id IN (SELECT unnest(?))"
+KEEP_WINDOWS: Final = "INSERT INTO tracket.windows SELECT unnest(?), unnest(?)"
+NO_WINDOWS: Final = "DELETE FROM tracket.windows"
+
+# Sorted within the batch, so that a later query for some dates can leave most of it unread.
+APPEND: Final = f"INSERT INTO tracket.arrivals SELECT {COLUMNS}, ? FROM given ORDER BY date, id"
+COUNT_WALKING: Final = "SELECT count(DISTINCT id) FROM tracket.arrivals"
+COUNT: Final = "SELECT count(*) FROM tracket.arrivals"
+
+SETTLE: Final = f"""
+DELETE FROM tracket.arrivals WHERE rowid IN (
+    SELECT rowid FROM (
+        SELECT rowid, row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) AS place FROM tracket.arrivals
+        WHERE id IN (SELECT id FROM tracket.arrivals GROUP BY id HAVING count(*) > 1)
+    ) WHERE place > 1
+)"""
+SETTLED_VIEW: Final = _VIEW
+
+NEWS: Final = f"""
+CREATE OR REPLACE TEMP TABLE news AS
+SELECT new.*, old.id IS NOT NULL AS known,
+    old.id IS NULL OR {" OR ".join(f"old.{name} IS DISTINCT FROM new.{name}" for name in NAMES)} AS differs
+FROM given new LEFT JOIN tracket.arrivals old ON old.id = new.id"""
+COUNT_NEWS: Final = "SELECT count(*), count_if(differs), count_if(known AND differs) FROM news"
+UNBURY: Final = "DELETE FROM tracket.tombstones WHERE id IN (SELECT id FROM news)"
+DROP_OLD: Final = "DELETE FROM tracket.arrivals WHERE id IN (SELECT id FROM news WHERE known AND differs)"
+KEEP_NEWS: Final = f"INSERT INTO tracket.arrivals SELECT {COLUMNS}, 0 FROM news WHERE differs ORDER BY date, id"
+FORGET_NEWS: Final = "DROP TABLE news"
+
+BURY: Final = """
+INSERT INTO tracket.tombstones SELECT id, date, minutes, CAST(? AS TIMESTAMPTZ) FROM tracket.arrivals
+WHERE id IN (SELECT unnest(?))"""
+DELETE: Final = "DELETE FROM tracket.arrivals WHERE id IN (SELECT unnest(?))"
+TOMBSTONES: Final = "SELECT count(*) FROM tracket.tombstones"
+
+_BETWEEN: Final = "date BETWEEN CAST(? AS TIMESTAMPTZ) AND CAST(? AS TIMESTAMPTZ)"
+MEETING: Final = "CREATE OR REPLACE TEMP TABLE met (id VARCHAR NOT NULL)"
+MEET: Final = "INSERT INTO met SELECT id FROM given"
+UNMET: Final = f"SELECT id FROM tracket.arrivals WHERE {_BETWEEN} AND id NOT IN (SELECT id FROM met) ORDER BY date, id"
+
+BY_DAY: Final = "SELECT CAST(date AS DATE) AS day, count(*) FROM tracket.arrivals GROUP BY day ORDER BY day"
+# Moments as microseconds: DuckDB hands over none in a time zone without a library that it does not bring along.
+EVERY_NTH: Final = f"""
+SELECT epoch_us(date), id FROM (
+    SELECT date, id, row_number() OVER (ORDER BY date, id) AS place FROM tracket.arrivals
+    WHERE {_BETWEEN}
+) WHERE place % ? = 0 ORDER BY place"""
+_SLICE: Final = f"""
+FROM tracket.arrivals WHERE {_BETWEEN}
+    AND (CAST(? AS VARCHAR) IS NULL OR date > CAST(? AS TIMESTAMPTZ) OR id > ?)
+    AND (CAST(? AS VARCHAR) IS NULL OR date < CAST(? AS TIMESTAMPTZ) OR id <= ?)
+ORDER BY date, id"""
+
+
+def cells_slice(columns: Sequence[str]) -> str:
+    """Some worklogs in order of (date, id), as `cells` has them."""
+    return f"SELECT {', '.join(f'{sql_text(name)} AS {name}' for name in columns)} {_SLICE}"
+
+
+def typed_slice(columns: Sequence[str]) -> str:
+    """Some worklogs in order of (date, id), as they are stored."""
+    return f"SELECT {', '.join(columns)} {_SLICE}"
+
+
+def make_copy(columns: Sequence[str]) -> str:
+    """The table of a DuckDB file that is made of the store, attached as ``made``."""
+    return f"CREATE TABLE made.worklogs ({sql_definitions(columns)})"
+
+
+def copy_slice(columns: Sequence[str]) -> str:
+    """Some worklogs, into that table."""
+    return f"INSERT INTO made.worklogs {typed_slice(columns)}"
+
+
+MAKE_ABOUT: Final = "CREATE TABLE made.about (name VARCHAR NOT NULL, value VARCHAR NOT NULL)"
+TELL_ABOUT: Final = "INSERT INTO made.about VALUES (?, ?)"
+
+
+WORKLOGS: Final = 50_000
+"""No slice has more worklogs."""
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@attrs.frozen
+class Edge:
+    """A bound of a slice: a moment, as text for DuckDB, and there an id; None: all of that moment."""
+
+    moment: str
+    id: str | None = None
+
+
+@attrs.frozen
+class Slice:
+    """The worklogs after the one edge, up to the other and with it."""
+
+    after: Edge
+    up_to: Edge
+
+    @property
+    def values(self) -> Sequence[str | None]:
+        """What the question marks of a slice's statement stand for."""
+        after, up_to = self.after, self.up_to
+        return (
+            after.moment,
+            up_to.moment,
+            *(after.id, after.moment, after.id),
+            *(up_to.id, up_to.moment, up_to.id),
+        )
+
+
+def bounds(since: dt.date, until: dt.date) -> tuple[str, str]:
+    """The first and the last moment of some UTC days, as text for DuckDB."""
+    return f"{since.isoformat()} 00:00:00+00", f"{until.isoformat()} 23:59:59.999999+00"
+
+
+def days_together(days: Iterable[tuple[dt.date, int]], most: int) -> Iterator[tuple[dt.date, dt.date, int]]:
+    """Neighbouring days of together at most ``most`` worklogs, or one day: first day, last day, worklogs."""
+    group: tuple[dt.date, dt.date, int] | None = None
+    for day, count in days:
+        if group is not None and group[2] + count <= most:
+            group = (group[0], day, group[2] + count)
+            continue
+        if group is not None:
+            yield group
+        group = (day, day, count)
+    if group is not None:
+        yield group
+
+
+def slices(database: Database, most: int | None = None) -> Iterator[Slice]:
+    """The slices of a settled store, in order; together they are everything. ``most``: None is `WORKLOGS`."""
+    most = most or WORKLOGS
+    for since, until, count in days_together(database.rows(BY_DAY), most):
+        first, last = bounds(since, until)
+        cuts: list[Edge] = []
+        if count > most:
+            keys = database.rows(EVERY_NTH, [first, last, most])
+            cuts = [Edge(str(_EPOCH + dt.timedelta(microseconds=moment)), id_) for moment, id_ in keys]
+        for after, up_to in pairwise([Edge(first), *cuts, Edge(last)]):
+            yield Slice(after, up_to)
