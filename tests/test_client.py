@@ -25,10 +25,10 @@ from tracket_async import (
     UsageError,
     WorklogFilter,
 )
-from tracket_async.api.request import Request
-from tracket_async.environment import CREDENTIALS
-from tracket_async.filters import combined, left_to_client
+from tracket_async._http.messages import Request
+from tracket_async.config import CREDENTIALS
 from tracket_async.models import Worklog
+from tracket_async.worklogs import combined, left_to_client
 
 CANARY = "canary-3f9c"
 NOWHERE = "http://127.0.0.1:9"

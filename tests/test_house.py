@@ -84,7 +84,7 @@ def test_importing_the_client_imports_none_of_what_few_need():
     heavy = (
         *("aiolimiter", "cattrs", "cyclopts", "duckdb", "opentelemetry", "pyarrow", "rich", "tenacity", "uvloop"),
         *(
-            "tracket_async.api.v1",
+            "tracket_async._api.v1",
             "tracket_async.cli",
             "tracket_async.emulator",
             "tracket_async.export",
@@ -120,9 +120,14 @@ def test_the_wire_never_awaits_and_knows_no_transport(file):
 
 @pytest.mark.parametrize("file", [f for f in FILES if "net" in f.relative_to(PACKAGE).parts], ids=name_of)
 def test_the_net_has_never_heard_of_a_worklog(file):
-    allowed = ("tracket_async.net", "tracket_async.api.request", "tracket_async.api.status", "tracket_async.errors")
+    allowed = (
+        "tracket_async._http",
+        "tracket_async._http.messages",
+        "tracket_async._http.responses",
+        "tracket_async.errors",
+    )
     ours = {name for name in imports_of(file) if name.startswith("tracket_async.")}
-    assert all(name.startswith((*allowed, "tracket_async.events")) or name == "tracket_async.api" for name in ours)
+    assert all(name.startswith((*allowed, "tracket_async.events")) or name == "tracket_async._api" for name in ours)
 
 
 def test_aiohttp_is_known_to_the_net_and_the_emulator_alone():

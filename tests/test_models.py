@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracket_async.fields import UNSET, Unset
-from tracket_async.models import ApprovalStatus, NewWorklog, Page, Worklog, WorklogChanges, WorklogFilter
+from tracket_async.models import UNSET, ApprovalStatus, NewWorklog, Page, Unset, Worklog, WorklogChanges, WorklogFilter
 
 NOON = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
 TOKYO = dt.timezone(dt.timedelta(hours=9))

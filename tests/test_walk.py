@@ -11,7 +11,7 @@ import pytest
 
 from tracket_async.errors import CursorLoopError, ServerError, TracketError
 from tracket_async.models import Page, Worklog
-from tracket_async.walk import MAX_EMPTY_PAGES, Ascent, CursorGuard, Walk
+from tracket_async.pagination import MAX_EMPTY_PAGES, Ascent, CursorGuard, Walk
 
 DAY = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
 

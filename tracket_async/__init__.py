@@ -10,8 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from tracket_async._http.auth import BearerToken, ClientCredentials
     from tracket_async.bulk import Outcome, Outcomes
     from tracket_async.client import TracketClient
+    from tracket_async.config import Limits, RetryPolicy, Timeouts
     from tracket_async.errors import (
         AmbiguousWriteError,
         AttemptTimeoutError,
@@ -50,8 +52,8 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
-    from tracket_async.fields import UNSET
     from tracket_async.models import (
+        UNSET,
         ApprovalStatus,
         Category,
         NewWorklog,
@@ -60,9 +62,7 @@ if TYPE_CHECKING:
         WorklogChanges,
         WorklogFilter,
     )
-    from tracket_async.net.auth import BearerToken, ClientCredentials
-    from tracket_async.net.settings import Limits, RetryPolicy, Timeouts
-    from tracket_async.walk import Walk
+    from tracket_async.pagination import Walk
     from tracket_async.worklogs import Categories, Worklogs
 
     __version__: str
@@ -129,11 +129,19 @@ __all__ = [
 _HOMES: Final = {
     "bulk": ("Outcome", "Outcomes"),
     "client": ("TracketClient",),
-    "fields": ("UNSET",),
-    "models": ("ApprovalStatus", "Category", "NewWorklog", "Page", "Worklog", "WorklogChanges", "WorklogFilter"),
-    "net.auth": ("BearerToken", "ClientCredentials"),
-    "net.settings": ("Limits", "RetryPolicy", "Timeouts"),
-    "walk": ("Walk",),
+    "models": (
+        "UNSET",
+        "ApprovalStatus",
+        "Category",
+        "NewWorklog",
+        "Page",
+        "Worklog",
+        "WorklogChanges",
+        "WorklogFilter",
+    ),
+    "_http.auth": ("BearerToken", "ClientCredentials"),
+    "config": ("Limits", "RetryPolicy", "Timeouts"),
+    "pagination": ("Walk",),
     "worklogs": ("Categories", "Worklogs"),
 }
 """Where each public name is at home; all others are errors."""

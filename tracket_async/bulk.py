@@ -19,9 +19,8 @@ from typing import Final, Generic, Literal, Self, TypeVar
 
 import attrs
 
-from tracket_async.errors import AuthenticationError, ExportError, RequestError, TracketError, UsageError
+from tracket_async.errors import AuthenticationError, ExportError, RequestError, TracketError, UsageError, is_ambiguous
 from tracket_async.models import Worklog
-from tracket_async.net.repeatable import is_ambiguous
 
 T = TypeVar("T")
 
@@ -251,8 +250,6 @@ async def _outcomes(run: _Run[T], concurrency: int) -> AsyncGenerator[Outcome[T]
         await asyncio.gather(*workers, return_exceptions=True)
         run.close()
 
-
-T = TypeVar("T")
 
 GRACE: Final = 5.0
 """Seconds for the answers that are on their way when the run is interrupted."""

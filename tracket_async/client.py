@@ -1,4 +1,9 @@
-"""The client: what is chosen, what is open, and the door to every operation.
+"""The versions of the API by their names. A version is imported when a wire of it is made, and no other is.
+
+What reads and writes worklogs (cattrs, msgspec and the functions made with them) is a third of what importing the
+client would take.
+
+The client: what is chosen, what is open, and the door to every operation.
 
 `worklogs.py` has the operations themselves, `net/session.py` what happens to each request.
 """
@@ -9,22 +14,38 @@ import os
 import ssl as ssl_module
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 import attrs
 
-from tracket_async.api.request import Request, Response
-from tracket_async.api.versions import WIRES
-from tracket_async.api.wire import StartDate, Wire
-from tracket_async.environment import settings_of
+from tracket_async._http.auth import Auth, ClientCredentials
+from tracket_async._http.limits import World
+from tracket_async._http.messages import Request, Response
+from tracket_async._http.session import SessionStatistics, TracketSession
+from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts, settings_of
 from tracket_async.errors import ClientStateError, ConfigurationError, UsageError
-from tracket_async.events import Observer
-from tracket_async.line import Life, Line
-from tracket_async.net.auth import Auth, ClientCredentials
-from tracket_async.net.session import SessionStatistics, TracketSession
-from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
-from tracket_async.net.world import World
-from tracket_async.worklogs import Categories, Worklogs
+from tracket_async.worklogs import Categories, Life, Line, Worklogs
+
+if TYPE_CHECKING:
+    from tracket_async._api.endpoints import StartDate, Wire
+    from tracket_async.events import Observer
+
+
+def _v1(**settings: Any) -> Wire:
+    from tracket_async._api import v1  # noqa: PLC0415
+
+    return v1.wire(**settings)
+
+
+def _v2(**settings: Any) -> Wire:
+    from tracket_async._api import v2  # noqa: PLC0415
+
+    return v2.wire(**settings)
+
+
+WIRES: Final[Mapping[str, Callable[..., Wire]]] = {"1.0": _v1, "2.0": _v2}
+"""Each version's function that makes its `Wire`; the settings that it takes are its own."""
+
 
 T = TypeVar("T")
 Api = Literal["1.0", "2.0"]

@@ -31,11 +31,11 @@ from typing import Final
 
 import attrs
 
+from tracket_async._http.limits import World
 from tracket_async.client import TracketClient
 from tracket_async.errors import AmbiguousWriteError, UsageError
 from tracket_async.export.text import json_text
 from tracket_async.models import NewWorklog, Page, Worklog, WorklogFilter
-from tracket_async.net.world import World
 
 CLOCK_MARGIN: Final = dt.timedelta(seconds=2)
 """A Date header has whole seconds, and its answer was on its way for a while."""

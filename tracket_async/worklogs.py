@@ -1,26 +1,123 @@
-"""What can be done with worklogs and categories: each operation is a request of the wire, sent over the session."""
+"""What of a caller's filter is asked of the server, and what is left to the client. Pure.
+
+What every operation needs: a version of the API, a session, and the choices that were made.
+
+What can be done with worklogs and categories: each operation is a request of the wire, sent over the session.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
-from tracket_async.filters import check_export, combined, left_to_client
-from tracket_async.line import Line
-from tracket_async.models import Category, NewWorklog, Worklog, WorklogChanges, WorklogFilter
-from tracket_async.net.repeatable import is_ambiguous
-from tracket_async.walk import Walk
+import attrs
 
-if TYPE_CHECKING:  # at run time only an export or many writes need them, and they are slow to import
+from tracket_async._http.limits import World
+from tracket_async._http.messages import Request, Response
+from tracket_async._http.session import TracketSession
+from tracket_async.config import CallOptions
+from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError, UsageError, is_ambiguous
+from tracket_async.models import Category, NewWorklog, Worklog, WorklogChanges, WorklogFilter
+from tracket_async.pagination import Walk
+
+if TYPE_CHECKING:
+    from tracket_async._api.endpoints import Wire
     from tracket_async.bulk import OnError, Outcomes
-    from tracket_async.chains import Form
-    from tracket_async.windows.run import WindowRun
-    from tracket_async.windows.state import PageLike, WindowState
+    from tracket_async.scan.parallel import Form, WindowRun
+    from tracket_async.scan.partition import PageLike, WindowState
+
+
+def combined(wanted: WorklogFilter | None, since: dt.date | None, until: dt.date | None) -> WorklogFilter:
+    """The filter with its dates, whichever way they were given.
+
+    Raises:
+        UsageError: a bound is given in both ways.
+        TypeError, ValueError: a bound is no date, naive, or after its upper bound.
+    """
+    wanted = WorklogFilter() if wanted is None else wanted
+    for name, value in (("since", since), ("until", until)):
+        if value is not None and getattr(wanted, name) is not None:
+            raise UsageError(f"{name} is given twice: by itself and in the filter")
+    return attrs.evolve(
+        wanted,
+        since=wanted.since if since is None else since,
+        until=wanted.until if until is None else until,
+    )
+
+
+def has_timestamps(wanted: WorklogFilter) -> bool:
+    """Whether it bounds created or updated dates. Servers keep milliseconds, and these bounds have microseconds."""
+    bounds = (wanted.created_since, wanted.created_until, wanted.updated_since, wanted.updated_until)
+    return any(bound is not None for bound in bounds)
+
+
+def left_to_client(wanted: WorklogFilter, *, filters_dates: bool) -> Callable[[Worklog], bool] | None:
+    """What a list has to check itself, None for nothing.
+
+    Args:
+        wanted: the filter.
+        filters_dates: whether the server keeps to both ends of a range of dates.
+    """
+    has_dates = wanted.since is not None or wanted.until is not None
+    return wanted.matches if has_timestamps(wanted) or (has_dates and not filters_dates) else None
+
+
+def check_export(wanted: WorklogFilter, *, concurrency: int) -> None:
+    """Whether the filter can be walked in windows of dates, by so many chains at once.
+
+    Raises:
+        UsageError: the filter asks for an order, or the concurrency is below 1.
+    """
+    if wanted.sort_by != "date" or wanted.descending:
+        raise UsageError("An export walks by ascending date: leave sort_by and descending out of the filter")
+    if concurrency < 1:
+        raise UsageError(f"concurrency must be at least 1, not {concurrency}")
+
 
 T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Life:
+    """Whether a client is open; shared with all its views."""
+
+    is_open: bool = False
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Line:
+    """One version of the API over one session, with one set of options: what every operation needs.
+
+    Attributes:
+        session: sends.
+        wire: makes requests and reads answers.
+        options: what calls do differently from the session.
+        page_size: worklogs that a page of a list has; None leaves it to the server.
+        life: whether the client is open.
+        world: time, for what is not the session's business.
+        account: the id of the account that the credentials name, None where they name none.
+    """
+
+    session: TracketSession
+    wire: Wire
+    options: CallOptions
+    page_size: int | None
+    life: Life
+    world: World
+    account: str | None = None
+
+    def send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
+        """As `TracketSession.send`."""
+        return self.session.send(request, parse, options=self.options)
+
+    @property
+    def filters_dates(self) -> bool:
+        """Whether the server keeps to both ends of a range of dates, by days, and sorts: API 1.0 does neither."""
+        return self.wire.version != "1.0"
+
+
 CategoryList = list[Category]
 
 _DETAILS: Final = (
@@ -152,7 +249,7 @@ class Worklogs:
         Raises:
             AmbiguousWriteError: ``error`` itself: none was found, or several, which are its ``candidates``.
         """
-        from tracket_async import reconcile  # noqa: PLC0415 - see above
+        from tracket_async import reconcile  # noqa: PLC0415
 
         line = self._line
         return await reconcile.reconcile(
@@ -268,7 +365,7 @@ class Worklogs:
             UsageError: as in `export`.
             ValueError: there are ``states``, and ``ordered``.
         """
-        from tracket_async import chains  # noqa: PLC0415 - see above
+        from tracket_async.scan import parallel as chains  # noqa: PLC0415
 
         return await chains.windows(
             self._line,
@@ -282,7 +379,7 @@ class Worklogs:
         )
 
     async def _export(self, wanted: WorklogFilter, **settings: Any) -> AsyncGenerator[Worklog]:
-        from tracket_async import chains  # noqa: PLC0415 - see above
+        from tracket_async.scan import parallel as chains  # noqa: PLC0415
 
         run = await chains.windows(self._line, wanted, chains.as_worklogs(self._line.wire), **settings)
         async with aclosing(run.batches()) as batches:
@@ -297,7 +394,7 @@ class Worklogs:
         concurrency: int,
         on_error: OnError,
     ) -> Outcomes[T]:
-        from tracket_async.bulk import Outcomes  # noqa: PLC0415 - see above
+        from tracket_async.bulk import Outcomes  # noqa: PLC0415
 
         life = self._line.life
         if not life.is_open:

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.api.faults import json_type
-from tracket_async.api.request import Response
-from tracket_async.api.versions import WIRES
+from tracket_async._http.messages import Response
+from tracket_async._http.responses import json_type
+from tracket_async.client import WIRES
 from tracket_async.errors import MalformedResponseError, ResponseError, UnreadableResponseError
-from tracket_async.fields import UNSET
-from tracket_async.models import ApprovalStatus, NewWorklog, Worklog, WorklogChanges
+from tracket_async.models import UNSET, ApprovalStatus, NewWorklog, Worklog, WorklogChanges
 
 ONLY_2 = ("team_id", "project_id", "board_id", "parent_item_id", "custom_fields")
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.api import dates
+from tracket_async import _timestamps as dates
 
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
 

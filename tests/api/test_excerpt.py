@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.api.excerpt import LONGEST, excerpt
+from tracket_async._http.responses import LONGEST, excerpt
 
 CANARY = "canary"
 

@@ -18,14 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.api import v1, v2
-from tracket_async.api.fast import FastReader
-from tracket_async.api.general import GeneralReader
-from tracket_async.api.layout import STATUSES
-from tracket_async.api.reader import Reader
-from tracket_async.api.request import Response
-from tracket_async.api.rows import row_of
-from tracket_async.api.spread import _MANY_DAYS, Days
+from tracket_async._api import v1, v2
+from tracket_async._api.endpoints import Reader
+from tracket_async._api.fast import _MANY_DAYS, Days, FastReader, row_of
+from tracket_async._api.schema import STATUSES
+from tracket_async._api.strict import GeneralReader
+from tracket_async._http.messages import Response
 from tracket_async.errors import ResponseError
 from tracket_async.models import Worklog
 

@@ -7,8 +7,8 @@ import yarl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.api.ids import ALLOWED, LONGEST, path_segment
-from tracket_async.api.versions import WIRES
+from tracket_async._api.endpoints import ALLOWED, LONGEST, path_segment
+from tracket_async.client import WIRES
 from tracket_async.errors import UsageError
 
 EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)

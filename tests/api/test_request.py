@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracket_async.api.request import Request, Response
+from tracket_async._http.messages import Request, Response
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ import attrs
 import msgspec
 import pytest
 
-from tracket_async.api import v1, v2
-from tracket_async.api.fast import FastReader
-from tracket_async.api.request import Response
-from tracket_async.api.rows import NO_FIELDS, columns_of, row_of
+from tracket_async._api import v1, v2
+from tracket_async._api.fast import NO_FIELDS, FastReader, columns_of, row_of
+from tracket_async._http.messages import Response
 from tracket_async.models import ApprovalStatus, Worklog
 
 NAMES = tuple(attribute.name for attribute in attrs.fields(Worklog))

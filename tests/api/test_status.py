@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async import errors
-from tracket_async.api.status import error_for, header, parse_http_date, parse_retry_after
+from tracket_async._http.responses import error_for, header, parse_http_date, parse_retry_after
 
 NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
 AT_NOON = dt.datetime(1994, 11, 6, 12, tzinfo=dt.UTC)

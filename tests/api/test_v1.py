@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from tracket_async.api import v1
+from tracket_async._api import v1
 from tracket_async.errors import UsageError
 from tracket_async.models import WorklogFilter
 

@@ -12,12 +12,11 @@ import json
 import attrs
 import pytest
 
-from tracket_async.api.layout import STATUSES
-from tracket_async.api.request import Response
-from tracket_async.api.versions import WIRES
+from tracket_async._api.schema import STATUSES
+from tracket_async._http.messages import Response
+from tracket_async.client import WIRES
 from tracket_async.errors import MalformedResponseError, UnsupportedError
-from tracket_async.fields import UNSET
-from tracket_async.models import ApprovalStatus, NewWorklog, Worklog, WorklogChanges, WorklogFilter
+from tracket_async.models import UNSET, ApprovalStatus, NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
 WIRE = WIRES["1.0"]()
 TEXT = "2024-10-22T18:45:31.370Z"

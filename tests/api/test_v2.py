@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tracket_async.api import v2
+from tracket_async._api import v2
 from tracket_async.errors import UsageError
 from tracket_async.models import NewWorklog, WorklogChanges, WorklogFilter
 

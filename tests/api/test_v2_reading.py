@@ -8,8 +8,8 @@ import json
 import attrs
 import pytest
 
-from tracket_async.api import v2
-from tracket_async.api.request import Response
+from tracket_async._api import v2
+from tracket_async._http.messages import Response
 from tracket_async.errors import MalformedResponseError, UnreadableResponseError
 from tracket_async.models import ApprovalStatus, Category, Worklog
 

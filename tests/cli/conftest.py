@@ -14,7 +14,7 @@ import pytest
 
 from tracket_async.cli import main
 from tracket_async.client import TracketClient
-from tracket_async.net.settings import RetryPolicy
+from tracket_async.config import RetryPolicy
 
 
 class Terminal(io.TextIOWrapper):

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tracket_async.api.rows import row_of
+from tracket_async._api.fast import row_of
+from tracket_async._http.auth import BearerToken
 from tracket_async.client import TracketClient
+from tracket_async.config import RetryPolicy
 from tracket_async.emulator import Emulator
 from tracket_async.export import text as cells
 from tracket_async.export.run import request_of
@@ -16,8 +18,6 @@ from tracket_async.export.store import ExportRequest, Store
 from tracket_async.export.tables import arrow_batch
 from tracket_async.export.writers import write_file
 from tracket_async.models import ApprovalStatus, Worklog, WorklogFilter
-from tracket_async.net.auth import BearerToken
-from tracket_async.net.settings import RetryPolicy
 
 FIRST = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 

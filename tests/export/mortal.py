@@ -18,7 +18,8 @@ import time
 import traceback
 from pathlib import Path
 
-from tracket_async.api.reader import Reader
+from tracket_async._api.endpoints import Reader
+from tracket_async._http.auth import BearerToken
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError
 from tracket_async.export import database, run, store
@@ -27,7 +28,6 @@ from tracket_async.export import phases as walking
 from tracket_async.export import run as files
 from tracket_async.export import tables as slices
 from tracket_async.export.phases import Settings
-from tracket_async.net.auth import BearerToken
 
 STORAGE = 3
 """The exit code of a child that ended with a `StorageError`; what it says comes first, on a line of its own."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.api.rows import row_of
+from tracket_async._api.fast import row_of
 from tracket_async.errors import UsageError
 from tracket_async.export import text as cells
 from tracket_async.models import ApprovalStatus, Worklog

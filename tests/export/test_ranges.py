@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tracket_async.api.rows import row_of
+from tracket_async._api.fast import row_of
 from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError
 from tracket_async.export import phases as ranges

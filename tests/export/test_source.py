@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
+from tracket_async._http.limits import World
 from tracket_async.emulator import faults
 from tracket_async.errors import (
     AuthenticationError,
@@ -20,7 +21,6 @@ from tracket_async.errors import (
 )
 from tracket_async.export.source import Patience, Source
 from tracket_async.models import WorklogFilter
-from tracket_async.net.world import World
 
 EVERYTHING = WorklogFilter()
 

@@ -10,7 +10,7 @@ import attrs
 import pyarrow as pa
 import pytest
 
-from tracket_async.api.rows import row_of
+from tracket_async._api.fast import row_of
 from tracket_async.export import tables as table
 from tracket_async.export import text as cells
 from tracket_async.models import Worklog

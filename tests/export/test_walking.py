@@ -11,7 +11,7 @@ from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError, PermissionDeniedError, StorageError
 from tracket_async.export import phases as walking
 from tracket_async.export.phases import Intake, Settings, desk, walk
-from tracket_async.windows.state import Batch, WindowState
+from tracket_async.scan.partition import Batch, WindowState
 
 STATE = WindowState(id=0, since=None, until=None, asked_since=None, asked_until=None)
 
@@ -123,7 +123,7 @@ def intake(make_worklog):
     """An `Intake`, its store, and a function that brings it one worklog of a window."""
     from types import SimpleNamespace  # noqa: PLC0415
 
-    from tracket_async.api.rows import row_of  # noqa: PLC0415
+    from tracket_async._api.fast import row_of  # noqa: PLC0415
 
     shelf = Shelf()
 

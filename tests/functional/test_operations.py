@@ -20,8 +20,8 @@ from tracket_async import (
     WorklogChanges,
     WorklogFilter,
 )
+from tracket_async._http.auth import BearerToken
 from tracket_async.emulator import Emulator, faults
-from tracket_async.net.auth import BearerToken
 
 MOMENT = dt.datetime(2024, 5, 6, 14, 30, 15, 123000, tzinfo=dt.UTC)
 DAY = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)

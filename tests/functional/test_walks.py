@@ -20,9 +20,9 @@ from tracket_async import (
     UnsupportedError,
     WorklogFilter,
 )
-from tracket_async.chains import as_worklogs
 from tracket_async.emulator import Emulator, faults
-from tracket_async.windows.state import WindowState
+from tracket_async.scan.parallel import as_worklogs
+from tracket_async.scan.partition import WindowState
 
 ORDERS = ["descending", "unsorted"]
 

@@ -9,8 +9,8 @@ from contextlib import aclosing
 import pytest
 
 from tracket_async import AmbiguousWriteError, NewWorklog, WorklogChanges
+from tracket_async._http.limits import World
 from tracket_async.emulator import faults
-from tracket_async.net.world import World
 
 MONDAY = dt.date(2024, 5, 6)
 

@@ -11,11 +11,11 @@ import attrs
 import pytest
 
 from tracket_async import RetryPolicy, TracketClient
+from tracket_async._http.limits import World
 from tracket_async.emulator import Emulator
 from tracket_async.importer.journal import Header, Journal, beside
 from tracket_async.importer.reader import Layout, Reading, Source, new_worklog
 from tracket_async.importer.run import Choices, Import
-from tracket_async.net.world import World
 
 HASTE = RetryPolicy(attempts=6, base=0, base_when_limited=0, jitter=0)
 

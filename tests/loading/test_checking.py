@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracket_async.api.versions import WIRES
+from tracket_async.client import WIRES
 from tracket_async.errors import StoreError
 from tracket_async.importer.reader import MOST, BadLine, Layout, Reading, Source, change, new_worklog, worklog_id
 

@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from tracket_async._http.limits import World
 from tracket_async.emulator import Emulator, faults
 from tracket_async.errors import (
     AuthenticationError,
@@ -18,7 +19,6 @@ from tracket_async.errors import (
     UsageError,
 )
 from tracket_async.importer.run import UNANSWERED
-from tracket_async.net.world import World
 
 NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from tracket_async.api import v1
+from tracket_async._api import v1
 from tracket_async.importer.columns import ATTRIBUTES, FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, SETTABLE, attributes_of
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges
 

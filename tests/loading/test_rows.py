@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from tracket_async.api.versions import WIRES
+from tracket_async.client import WIRES
 from tracket_async.errors import UsageError
 from tracket_async.importer.reader import Record, change, new_worklog, worklog_id
 from tracket_async.models import NewWorklog, WorklogChanges

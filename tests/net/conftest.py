@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from tracket_async.api.request import Request
+from tracket_async._http.messages import Request
 
 GET = Request("GET", "/api/2.0/things", "/api/2.0/things")
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from tracket_async._http.transport import Address, is_loopback
 from tracket_async.errors import ConfigurationError
-from tracket_async.net.address import Address, is_loopback
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ import pickle
 
 import pytest
 
+from tracket_async._http.auth import BearerToken, ClientCredentials, Token
+from tracket_async._http.messages import Secret
 from tracket_async.errors import ClientStateError, ConfigurationError
-from tracket_async.net.auth import BearerToken, ClientCredentials
-from tracket_async.net.secret import Secret
-from tracket_async.net.token import Token
 
 CANARY = "canary-7f3a"
 

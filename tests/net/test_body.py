@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracket_async._http.streams import CompressedBody, PlainBody, body_for
 from tracket_async.errors import ResponseError, ResponseTooLargeError, TruncatedResponseError, UnreadableResponseError
-from tracket_async.net.body import CompressedBody, PlainBody, body_for
 
 TEXT = b'{"worklogs": [' + b", ".join(b'{"worklogId": "%d"}' % number for number in range(50)) + b"]}"
 

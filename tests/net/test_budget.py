@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracket_async.net.budget import COST, COST_AFTER_TIMEOUT, SUCCESS, RetryBudget
+from tracket_async._http.limits import COST, COST_AFTER_TIMEOUT, SUCCESS, RetryBudget
 
 
 def test_a_repetition_costs_five_and_ten_after_a_timeout():

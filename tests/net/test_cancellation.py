@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from tracket_async.net.auth import BearerToken, ClientCredentials
-from tracket_async.net.session import TracketSession
-from tracket_async.net.settings import Limits, RetryPolicy
+from tracket_async._http.auth import BearerToken, ClientCredentials
+from tracket_async._http.session import TracketSession
+from tracket_async.config import Limits, RetryPolicy
 
 TOKEN_ANSWER = b'{"access_token": "token-1", "expires_in": 3600}'
 

@@ -15,6 +15,9 @@ from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
+from tracket_async._http import transport as failures
+from tracket_async._http.streams import Silent
+from tracket_async._http.transport import FOREIGN, translate
 from tracket_async.errors import (
     AttemptTimeoutError,
     CertificateError,
@@ -24,9 +27,6 @@ from tracket_async.errors import (
     TruncatedResponseError,
     UnreadableResponseError,
 )
-from tracket_async.net import failures
-from tracket_async.net.failures import FOREIGN, translate
-from tracket_async.net.silence import Silent
 
 CANARY = "canary-7f3a"
 ORIGIN = "https://tracket.dev"

@@ -8,8 +8,8 @@ import random
 import attrs
 import pytest
 
+from tracket_async._http.limits import Gate
 from tracket_async.errors import ClientStateError
-from tracket_async.net.gate import Gate
 
 
 async def turns(count=3):

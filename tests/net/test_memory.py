@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async.api.request import Request
-from tracket_async.net.auth import BearerToken
-from tracket_async.net.session import TracketSession
+from tracket_async._http.auth import BearerToken
+from tracket_async._http.messages import Request
+from tracket_async._http.session import TracketSession
 
 STATM = Path("/proc/self/statm")
 PAGE_BYTES = 4096

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from tracket_async._http.limits import pace
 from tracket_async.errors import MissingExtraError
-from tracket_async.net.pace import pace
 
 
 @pytest.mark.parametrize(("rate", "moments"), [(10, [0.0, 0.1, 0.2, 0.3]), (0.5, [0.0, 2.0, 4.0, 6.0])])

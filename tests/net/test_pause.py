@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tracket_async._http.limits import Pause
 from tracket_async.errors import RateLimitedError, ServerError
-from tracket_async.net.pause import Pause
 
 
 def test_without_a_pause_nothing_remains():

@@ -7,10 +7,9 @@ import gc
 
 import pytest
 
+from tracket_async._http.auth import Token, TokenKeeper
+from tracket_async._http.messages import Secret
 from tracket_async.errors import ClientStateError, ServerError
-from tracket_async.net.refresh import TokenKeeper
-from tracket_async.net.secret import Secret
-from tracket_async.net.token import Token
 
 
 class Desk:

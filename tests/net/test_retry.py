@@ -7,7 +7,11 @@ import random
 import pytest
 from tenacity import RetryCallState
 
-from tracket_async.api.request import Request
+from tracket_async._http.attempt import Call
+from tracket_async._http.limits import RetryBudget
+from tracket_async._http.messages import Request
+from tracket_async._http.retry import FullJitter, Repeater, failure
+from tracket_async.config import RetryPolicy
 from tracket_async.errors import (
     AttemptTimeoutError,
     AuthenticationError,
@@ -30,12 +34,9 @@ from tracket_async.errors import (
     StatusError,
     TruncatedResponseError,
     UnreadableResponseError,
+    is_ambiguous,
+    is_retryable,
 )
-from tracket_async.net.budget import RetryBudget
-from tracket_async.net.call import Call
-from tracket_async.net.repeatable import is_ambiguous, is_retryable
-from tracket_async.net.retry import FullJitter, Repeater, failure
-from tracket_async.net.settings import RetryPolicy
 
 
 def of(kind, status=None, **details):

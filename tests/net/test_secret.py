@@ -11,8 +11,8 @@ import traceback
 import attrs
 import pytest
 
+from tracket_async._http.messages import Secret, header_text
 from tracket_async.errors import ConfigurationError
-from tracket_async.net.secret import Secret, header_text
 
 CANARY = "canary-7f3a"
 

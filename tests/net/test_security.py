@@ -11,11 +11,11 @@ import warnings
 
 import pytest
 
-from tracket_async.api.request import Request
+from tracket_async._http.auth import BearerToken, ClientCredentials
+from tracket_async._http.messages import Request
+from tracket_async._http.session import TracketSession, default_user_agent
+from tracket_async.config import RetryPolicy, Timeouts
 from tracket_async.errors import RedirectError, RequestError, TracketError, UnreadableResponseError
-from tracket_async.net.auth import BearerToken, ClientCredentials
-from tracket_async.net.session import TracketSession, default_user_agent
-from tracket_async.net.settings import RetryPolicy, Timeouts
 
 TOKEN, SECRET = "canary-token-7f3a", "canary-secret-91bc"
 POST = Request("POST", "/api/2.0/things", "/api/2.0/things", (("after", "x"),), b'{"a": 1}')

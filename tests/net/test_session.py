@@ -9,7 +9,11 @@ import sys
 
 import pytest
 
-from tracket_async.api.request import Request, Response
+from tracket_async._http.auth import BearerToken, ClientCredentials
+from tracket_async._http.limits import World
+from tracket_async._http.messages import Request, Response
+from tracket_async._http.session import TracketSession
+from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
     AuthenticationError,
@@ -24,6 +28,7 @@ from tracket_async.errors import (
     RequestError,
     ServerError,
     UnreadableResponseError,
+    is_ambiguous,
 )
 from tracket_async.events import (
     AttemptEnded,
@@ -34,11 +39,6 @@ from tracket_async.events import (
     SessionPaused,
     TokenRefreshed,
 )
-from tracket_async.net.auth import BearerToken, ClientCredentials
-from tracket_async.net.repeatable import is_ambiguous
-from tracket_async.net.session import TracketSession
-from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
-from tracket_async.net.world import World
 
 URL = "https://tracket.dev"
 CANARY = "canary-7f3a"
@@ -109,7 +109,7 @@ def onion(monkeypatch, virtually):
     def run(scenario, behave=lambda sent: 200, *, latency=0.1, auth=TOKEN, seed=1, **settings):
         transport = FakeTransport(latency)
         transport.behave = behave
-        monkeypatch.setattr("tracket_async.net.parts.Transport", lambda *args, **kwargs: transport)
+        monkeypatch.setattr("tracket_async._http.session.Transport", lambda *args, **kwargs: transport)
         world = World(rng=random.Random(seed))
 
         async def main():
@@ -153,7 +153,7 @@ def test_a_call_returns_what_parse_makes_of_the_answer(onion):
 
 
 def test_a_first_success_asks_nothing_of_tenacity(onion, monkeypatch):
-    monkeypatch.setattr("tracket_async.net.retry.AsyncRetrying", None)
+    monkeypatch.setattr("tracket_async._http.retry.AsyncRetrying", None)
 
     async def scenario(session, transport):
         await session.send(GET, body)
@@ -1067,7 +1067,7 @@ def test_an_observer_that_raises_is_logged_once_and_does_no_harm(onion, caplog):
 
 def test_no_event_is_made_when_nobody_listens(onion, monkeypatch):
     # Importing it would raise an ImportError now, and nothing else makes events.
-    monkeypatch.setitem(sys.modules, "tracket_async.net.telling", None)
+    monkeypatch.setitem(sys.modules, "tracket_async.events", None)
     answers = script(reply(429, Retry_After="1"), 200)
 
     async def scenario(session, transport):

@@ -7,8 +7,8 @@ import math
 import attrs
 import pytest
 
+from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.errors import ConfigurationError
-from tracket_async.net.settings import CallOptions, Limits, RetryPolicy, Timeouts
 
 SECONDS = [
     (Timeouts, "connect"),

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from tracket_async.net.silence import Silence, Silent
+from tracket_async._http.streams import Silence, Silent
 
 
 class Clock:

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from tracket_async.api.request import Response
+from tracket_async._http.auth import Token, read_token, token_error, token_request
+from tracket_async._http.messages import Response, Secret
 from tracket_async.errors import (
     AuthenticationError,
     MalformedResponseError,
@@ -16,8 +17,6 @@ from tracket_async.errors import (
     ServerError,
     UnreadableResponseError,
 )
-from tracket_async.net.secret import Secret
-from tracket_async.net.token import Token, read_token, token_error, token_request
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 CANARY = "canary-7f3a"

@@ -12,7 +12,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tracket_async.api.request import Request
+from tracket_async._http.messages import NO_SECRET, Request, Secret
+from tracket_async._http.streams import Listener
+from tracket_async._http.transport import Address, Transport, _Pieces, proxy_from_env
+from tracket_async.config import Limits, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
     CertificateError,
@@ -25,11 +28,6 @@ from tracket_async.errors import (
     TruncatedResponseError,
     UnreadableResponseError,
 )
-from tracket_async.net.address import Address
-from tracket_async.net.secret import NO_SECRET, Secret
-from tracket_async.net.settings import Limits, Timeouts
-from tracket_async.net.silence import Listener
-from tracket_async.net.transport import Transport, _Pieces, proxy_from_env
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "net"
 TOKEN = Secret("canary-7f3a", before="Bearer ")

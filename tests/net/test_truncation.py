@@ -7,10 +7,10 @@ import gzip
 import msgspec
 import pytest
 
-from tracket_async.api.request import Request
+from tracket_async._http.messages import Request
+from tracket_async._http.session import TracketSession
+from tracket_async.config import CallOptions, RetryPolicy
 from tracket_async.errors import ConnectionLostError, TruncatedResponseError, UnreadableResponseError
-from tracket_async.net.session import TracketSession
-from tracket_async.net.settings import CallOptions, RetryPolicy
 
 CONTENT = {"items": [{"id": "wl-1", "minutes": 90.5, "description": "Zürich 東京"}], "nextCursor": None, "total": 1}
 LONG = {"items": [{"id": f"wl-{number}", "minutes": number} for number in range(40)]}

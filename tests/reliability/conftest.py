@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tracket_async import RetryPolicy, Timeouts, TracketClient
+from tracket_async._http.limits import World
 from tracket_async.emulator import Emulator
-from tracket_async.net.world import World
 
 # A fault that meets every other request can meet one call several times in a row.
 STUBBORN = RetryPolicy(attempts=12, base=0, base_when_limited=0, jitter=0, budget=None)

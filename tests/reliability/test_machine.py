@@ -40,15 +40,15 @@ from tracket_async import (
     TracketError,
     WorklogChanges,
 )
+from tracket_async._http.limits import World
 from tracket_async.emulator import Emulator, faults
+from tracket_async.errors import is_ambiguous
 from tracket_async.export import phases as walking
 from tracket_async.export.phases import Settings
 from tracket_async.export.run import export_to_store, request_of
 from tracket_async.export.source import Patience
 from tracket_async.export.store import Store
-from tracket_async.net.repeatable import is_ambiguous
-from tracket_async.net.world import World
-from tracket_async.windows.state import WindowState
+from tracket_async.scan.partition import WindowState
 
 # Tests are no package, and are imported by their path.
 _spec = importlib.util.spec_from_file_location("reliability_conftest", Path(__file__).with_name("conftest.py"))

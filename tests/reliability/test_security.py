@@ -30,7 +30,7 @@ from tracket_async import (
 from tracket_async.emulator import Emulator, faults
 from tracket_async.export.run import export_to_store, request_of
 from tracket_async.export.store import Store
-from tracket_async.telemetry.log import LoggingObserver
+from tracket_async.instrumentation import LoggingObserver
 
 TOKEN, SECRET, CLIENT = "canary-token-5e1f", "canary-secret-88d0", "canary-client-77aa"
 NEW = NewWorklog(item_id="i", user_id="u", date=dt.date(2024, 5, 6), minutes=1)

@@ -17,7 +17,7 @@ from tracket_async.events import (
     SessionPaused,
     TokenRefreshed,
 )
-from tracket_async.telemetry.log import LEVELS, TEMPLATES, LoggingObserver
+from tracket_async.instrumentation import LEVELS, TEMPLATES, LoggingObserver
 
 NAMES = {"request": 7, "method": "GET", "route": "/x/{id}"}
 SAID = [

@@ -22,7 +22,7 @@ from tracket_async.events import (
     SessionPaused,
     TokenRefreshed,
 )
-from tracket_async.telemetry.otel import BUCKETS, OpenTelemetryObserver
+from tracket_async.instrumentation import BUCKETS, OpenTelemetryObserver
 
 NAMES = {"request": 7, "method": "GET", "route": "/x/{id}"}
 

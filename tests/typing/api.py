@@ -35,12 +35,11 @@ from tracket_async import (
     Worklogs,
     __version__,
 )
-from tracket_async.api.request import Request
-from tracket_async.chains import as_worklogs
+from tracket_async._http.messages import Request
+from tracket_async._http.session import SessionStatistics
 from tracket_async.events import Event, RequestEnded
-from tracket_async.net.session import SessionStatistics
-from tracket_async.windows.run import WindowRun
-from tracket_async.windows.state import Batch, ChainStatistics, WindowState
+from tracket_async.scan.parallel import WindowRun, as_worklogs
+from tracket_async.scan.partition import Batch, ChainStatistics, WindowState
 
 assert_type(__version__, str)
 

@@ -7,8 +7,8 @@ import random
 from operator import itemgetter
 
 from tracket_async.models import Page
-from tracket_async.windows.chain import Keys
-from tracket_async.windows.plan import Plan
+from tracket_async.scan.partition import Keys
+from tracket_async.scan.scheduler import Plan
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

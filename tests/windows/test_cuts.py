@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.windows.cuts import EARLIEST, EPOCH, LATEST, Ruler
-from tracket_async.windows.state import DAY, MICROSECOND, Span
+from tracket_async.scan.partition import DAY, MICROSECOND, Span
+from tracket_async.scan.scheduler import EARLIEST, EPOCH, LATEST, Ruler
 
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
 GRAINS = st.sampled_from([DAY, dt.timedelta(minutes=1), MICROSECOND, dt.timedelta(days=7)])

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from tracket_async.errors import CursorLoopError, UnsupportedError
 from tracket_async.models import Page
-from tracket_async.windows.chain import Pace
-from tracket_async.windows.plan import CARVE_PAGES, HELD_PAGES, OUT_OF_ORDER
-from tracket_async.windows.state import Span, WindowState
+from tracket_async.scan.partition import Pace, Span, WindowState
+from tracket_async.scan.scheduler import CARVE_PAGES, HELD_PAGES, OUT_OF_ORDER
 
 # Tests are no package, and are imported by their path.
 _spec = importlib.util.spec_from_file_location("window_servers", Path(__file__).with_name("servers.py"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, ServerError
-from tracket_async.windows.run import WindowRun
-from tracket_async.windows.state import Span
+from tracket_async.scan.parallel import WindowRun
+from tracket_async.scan.partition import Span
 
 _spec = importlib.util.spec_from_file_location("window_servers", Path(__file__).with_name("servers.py"))
 servers = importlib.util.module_from_spec(_spec)

@@ -30,6 +30,7 @@ from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Selection
 from tracket_async.cli.progress import Mode, Watch, watching
 from tracket_async.cli.stream import Tally
 from tracket_async.client import TracketClient
+from tracket_async.config import Limits
 from tracket_async.errors import MissingExtraError, UsageError
 from tracket_async.export import database as extras
 from tracket_async.export.phases import Settings
@@ -37,7 +38,6 @@ from tracket_async.export.progress import ExportResult
 from tracket_async.export.run import Layout, export_to_files, request_of
 from tracket_async.export.store import ExportRequest, Store
 from tracket_async.models import WorklogFilter
-from tracket_async.net.settings import Limits
 
 T = TypeVar("T")
 

@@ -31,6 +31,7 @@ from tracket_async.cli.exits import ExitCode, one_line
 from tracket_async.cli.options import DEFAULT, Connection, Json
 from tracket_async.cli.progress import Mode, meter
 from tracket_async.client import TracketClient
+from tracket_async.config import Limits
 from tracket_async.errors import ExportError, UsageError
 from tracket_async.importer import journal as journals
 from tracket_async.importer.journal import IN_DOUBT, Header, Journal, State
@@ -51,7 +52,6 @@ from tracket_async.importer.reader import (
 )
 from tracket_async.importer.run import Apply, Changing, Choices, Import, Report, deletions, updates
 from tracket_async.models import NewWorklog
-from tracket_async.net.settings import Limits
 
 YES: Final = frozenset({"y", "yes"})
 

@@ -24,9 +24,9 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, T
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from tracket_async._http.session import SessionStatistics
 from tracket_async.cli import output
 from tracket_async.export.progress import Progress, Stage
-from tracket_async.net.session import SessionStatistics
 
 Mode = Literal["auto", "json", "off"]
 Clock = Callable[[], float]

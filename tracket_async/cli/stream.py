@@ -23,7 +23,7 @@ from typing import Final, Self
 
 import attrs
 
-from tracket_async.api.rows import Row
+from tracket_async._api.fast import Row
 from tracket_async.cli import destinations as target
 from tracket_async.cli import output
 from tracket_async.cli.destinations import Streamed, Target

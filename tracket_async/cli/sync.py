@@ -23,13 +23,13 @@ from tracket_async.cli.export import CONCURRENCY, checked
 from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Json, Selection, moment, named_columns, refusals
 from tracket_async.cli.progress import Mode, Watch, watching
 from tracket_async.client import TracketClient
+from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export import run as syncing
 from tracket_async.export.progress import SyncResult
 from tracket_async.export.run import Layout, Window, export_to_files, request_of
 from tracket_async.export.store import open_store
 from tracket_async.models import WorklogFilter
-from tracket_async.net.settings import Limits
 
 LOOKBACK: Final = syncing.LOOKBACK.days
 LONGEST: Final = 36_500

@@ -30,17 +30,16 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import attrs
 
-from tracket_async.api.rows import Row
+from tracket_async._api.fast import Row
+from tracket_async._http.limits import World
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, StoreError
 from tracket_async.export.progress import OnProgress, Stage, Teller
 from tracket_async.export.source import Patience, Source, matches
 from tracket_async.export.store import NOTHING, Day, Revision, Store, WorkThread
 from tracket_async.export.tables import arrow_batch, id_of, unique
-from tracket_async.fields import first_moment, last_moment
-from tracket_async.models import WorklogFilter
-from tracket_async.net.world import World
-from tracket_async.windows.state import Batch, WindowState
+from tracket_async.models import WorklogFilter, first_moment, last_moment
+from tracket_async.scan.partition import Batch, WindowState
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,8 +106,6 @@ async def desk(client: TracketClient, store: Store, settings: Settings | None) -
             clock=clock,
         )
 
-
-T = TypeVar("T")
 
 FEW: Final = 1_000
 """A range of so many worklogs is compared one by one rather than halved once more: ten pages."""

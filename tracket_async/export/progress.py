@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from tracket_async._http.session import SessionStatistics
 from tracket_async.export.store import NOTHING, Revision
-from tracket_async.net.session import SessionStatistics
 
 Stage = Literal["walking", "checking", "syncing", "comparing", "writing"]
 Verdict = Literal["verified", "not verifiable", "incomplete"]

@@ -35,8 +35,8 @@ from tracket_async.export.progress import ExportResult, SyncResult, Verdict
 from tracket_async.export.store import NOTHING, ExportRequest, Revision, Store, open_store
 from tracket_async.export.text import columns_named
 from tracket_async.export.writers import Format, check_target, write_file
-from tracket_async.filters import combined
 from tracket_async.models import WorklogFilter
+from tracket_async.worklogs import combined
 
 
 def request_of(

@@ -14,9 +14,9 @@ from typing import Final, TypeVar, cast
 
 import attrs
 
-from tracket_async.api.rows import Row, row_of
-from tracket_async.api.wire import RowPage, Wire
-from tracket_async.chains import Form
+from tracket_async._api.endpoints import RowPage, Wire
+from tracket_async._api.fast import Row, row_of
+from tracket_async._http.limits import World
 from tracket_async.client import TracketClient
 from tracket_async.errors import (
     BadRequestError,
@@ -32,10 +32,9 @@ from tracket_async.errors import (
 )
 from tracket_async.export.tables import date_of, id_of
 from tracket_async.models import Worklog, WorklogFilter
-from tracket_async.net.world import World
-from tracket_async.walk import CursorGuard
-from tracket_async.windows.run import WindowRun
-from tracket_async.windows.state import WindowState
+from tracket_async.pagination import CursorGuard
+from tracket_async.scan.parallel import Form, WindowRun
+from tracket_async.scan.partition import WindowState
 
 T = TypeVar("T")
 

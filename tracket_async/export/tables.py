@@ -1,6 +1,6 @@
 """The columns of a store: the attributes of `Worklog` as types of DuckDB and Arrow, and rows turned into columns.
 
-What a row is: see `tracket_async.api.rows`. ``custom_fields`` is stored as JSON text with sorted keys, so that equal
+What a row is: see `tracket_async._api.fast`. ``custom_fields`` is stored as JSON text with sorted keys, so that equal
 worklogs have equal columns.
 
 Every statement that a store runs: its tables, and what is done to them. `store` says what they mean.
@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import attrs
 
-from tracket_async.api.rows import Row, columns_of
+from tracket_async._api.fast import Row, columns_of
 from tracket_async.export import database as extras
 from tracket_async.export.database import Database
 from tracket_async.export.text import JSON, MOMENTS, NAMES, NUMBERS, json_text
@@ -195,8 +195,6 @@ TELL_ABOUT: Final = "INSERT INTO made.about VALUES (?, ?)"
 
 WORKLOGS: Final = 50_000
 """No slice has more worklogs."""
-
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @attrs.frozen

@@ -27,7 +27,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from tracket_async.api.rows import Row, columns_of
+from tracket_async._api.fast import Row, columns_of
 from tracket_async.errors import UsageError
 from tracket_async.models import Worklog
 

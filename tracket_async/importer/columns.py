@@ -19,7 +19,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from tracket_async.api import v1
+from tracket_async._api import v1
 from tracket_async.export.text import JSON, MOMENTS, NUMBERS, defused
 from tracket_async.models import NewWorklog, Worklog
 

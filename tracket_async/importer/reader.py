@@ -33,8 +33,8 @@ from typing import IO, Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 import attrs
 import msgspec
 
+from tracket_async._api.endpoints import Wire
 from tracket_async._files import storage_errors
-from tracket_async.api.wire import Wire
 from tracket_async.errors import StoreError, UsageError
 from tracket_async.importer.columns import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, Readers, attributes_of, shown
 from tracket_async.models import NewWorklog, WorklogChanges
@@ -394,8 +394,6 @@ def _copied(stream: IO[bytes], name: str) -> File:
             raise
     return copy
 
-
-T = TypeVar("T")
 
 MOST: Final = 20
 """So many lines are named in one report; the others are only counted."""

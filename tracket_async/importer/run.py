@@ -19,14 +19,13 @@ from typing import Final, Generic, Literal, TypeVar
 
 import attrs
 
+from tracket_async._http.limits import World
 from tracket_async.bulk import PATIENCE, OnError, Sending
 from tracket_async.client import TracketClient
-from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError
+from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError, is_ambiguous
 from tracket_async.importer.journal import IN_DOUBT, Journal, State
 from tracket_async.importer.reader import MOST, Change, Reading, Row
 from tracket_async.models import NewWorklog, Worklog
-from tracket_async.net.repeatable import is_ambiguous
-from tracket_async.net.world import World
 from tracket_async.reconcile import WAIT, Doubt, Observatory, Verdict, clock_of, judge
 
 Kind = Literal["failed", "ambiguous"]

@@ -1,0 +1,334 @@
+"""JSON out of a body, piece by piece: what is not asked for is skipped, and never judged by what it holds.
+
+The cursor of the page after this one: the only thing of a page that finds its way into the next request.
+
+What differs between the versions when a worklog is read or written, as data; and what each attribute's value is.
+
+A *kind* says what JSON value an attribute has; a *layout* says under which name. A name with a dot is a value inside an
+object: ``customFields.category``. There is one list of a worklog's attributes, `Worklog` itself: everything here is
+keyed by their names, and what is derived from here (converters, Structs) takes types and defaults from there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+import attrs
+import msgspec
+
+from tracket_async._http.messages import Json, Response
+from tracket_async._http.responses import json_type, malformed, unreadable
+from tracket_async._timestamps import read_day, read_moment, write_day, write_moment
+from tracket_async.models import ApprovalStatus, Worklog
+
+FAILURES = (msgspec.DecodeError, ValueError, RecursionError)
+"""What msgspec raises on a body: no JSON, or of another type; text that is not UTF-8; nested too deeply."""
+
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Members:
+    """Reads some members of a JSON object, each as its bytes, and skips the others."""
+
+    def __init__(self, *names: str | None) -> None:
+        self.names = tuple(name for name in names if name)
+        fields = {f"f{index}": name for index, name in enumerate(self.names)}
+        types = [(field, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for field in fields]
+        self._decoder = msgspec.json.Decoder(msgspec.defstruct("Members", types, rename=fields))
+
+    def of(self, content: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+        """Those that are there; None if the content is no object. The content is known to be JSON."""
+        try:
+            found = self._decoder.decode(content)
+        except msgspec.ValidationError:
+            return None
+        pairs = zip(self.names, msgspec.structs.astuple(found), strict=True)
+        return {name: raw for name, raw in pairs if raw is not msgspec.UNSET}
+
+
+def checked(response: Response) -> bytes:
+    """The body, if it is JSON from its beginning to its end.
+
+    Raises:
+        UnreadableResponseError: it is not.
+    """
+    try:
+        msgspec.json.decode(response.body, type=msgspec.Raw)
+    except FAILURES:
+        pass
+    else:
+        return response.body
+    raise unreadable(response)
+
+
+def value(content: bytes | msgspec.Raw, path: str, response: Response) -> Json:
+    """The value of what is known to be JSON.
+
+    Raises:
+        MalformedResponseError: a number in it is too large.
+        UnreadableResponseError: text in it is not UTF-8, or it is nested too deeply.
+    """
+    try:
+        decoded: Json = msgspec.json.decode(content)
+    except msgspec.ValidationError:
+        error: Exception = malformed(path, "a number that a computer can hold", "larger", status=response.status)
+    except FAILURES:
+        error = unreadable(response)
+    else:
+        return decoded
+    raise error
+
+
+def elements(content: bytes | msgspec.Raw, path: str, response: Response) -> list[msgspec.Raw]:
+    """The elements of what is known to be JSON and should be an array, each as its bytes."""
+    try:
+        return _ELEMENTS.decode(content)
+    except msgspec.ValidationError:
+        pass
+    raise malformed(path, "an array", json_type(value(content, path, response)), status=response.status)
+
+
+AFTER = "after"
+"""The one parameter of a next link that is taken from it."""
+
+
+def next_cursor(cursor: Any, links: Any) -> str | None:
+    """The cursor of the page after this one, None if this is the last.
+
+    Args:
+        cursor: of the page, a string or None; ``UNSET`` where it has no member of that name. Null and the empty string
+            say as much as no cursor.
+        links: the bytes of the page's links; ``UNSET`` without any. Where there is no cursor, the ``after`` of the next
+            link is taken, and nothing else of it (inferred: the vendor's example has both). Links that cannot be
+            understood are none.
+    """
+    if cursor is not msgspec.UNSET:
+        return cursor or None
+    if links is msgspec.UNSET:
+        return None
+    try:
+        following = _LINKS.decode(links).next
+        query = urlsplit(following.href).query if following else ""
+    except FAILURES:
+        return None
+    # Not parse_qs: it takes a plus for a space, and a cursor in base64 has pluses and no spaces.
+    given = (part.partition("=") for part in query.split("&"))
+    return next((unquote(text) for name, _, text in given if name == AFTER and text), None)
+
+
+class _Link(msgspec.Struct):
+    href: str
+
+
+class _Links(msgspec.Struct):
+    next: _Link | None = None
+
+
+_LINKS = msgspec.json.Decoder(_Links)
+
+
+ATTRIBUTES: Final[Mapping[str, attrs.Attribute[Any]]] = {each.name: each for each in attrs.fields(Worklog)}
+
+STATUSES: Final[Mapping[str, ApprovalStatus]] = {
+    form: status for status in ApprovalStatus for form in (status.value, status.value.upper(), status.value.title())
+}
+"""The approval statuses as they may be written. The page of 1.0 writes them small; other spellings are inferred."""
+
+WHOLE = 2.0**53
+"""Below it a float that is a whole number is that number exactly."""
+
+
+class Misread(ValueError):  # noqa: N818 - it never leaves this package: it becomes a MalformedResponseError
+    """A value is not of its kind; the text says what was expected."""
+
+
+def _identifier(value: Json) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise Misread("a string")
+
+
+def _text(value: Json) -> str:
+    if isinstance(value, str):
+        return value
+    raise Misread("a string")
+
+
+def _status(value: Json) -> str:
+    text = _text(value)
+    return STATUSES.get(text, text)
+
+
+def _number(value: Json) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise Misread("a finite number")
+
+
+def _moment(value: Json) -> dt.datetime:
+    try:
+        return read_moment(_text(value))
+    except ValueError:
+        raise Misread("a date-time (RFC 3339)") from None
+
+
+def _day(value: Json) -> dt.datetime:
+    try:
+        return read_day(_text(value))
+    except ValueError:
+        raise Misread("a day (YYYY-MM-DD)") from None
+
+
+def _object(value: Json) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise Misread("an object")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _write_number(value: float) -> float:
+    return int(value) if abs(value) < WHOLE and value == int(value) else value
+
+
+@attrs.frozen
+class Kind:
+    """What value an attribute has.
+
+    Attributes:
+        read: from a JSON value, never null, to the attribute's; raises `Misread`. Tolerant.
+        write: from the attribute's value, never None, to a JSON value.
+        wire_type: the type that a well-behaved server sends, for the fast path. What msgspec accepts as this type,
+            ``read`` accepts too and reads alike; what it does not accept may still be accepted by ``read``.
+    """
+
+    read: Callable[[Any], Any]
+    wire_type: Any
+    write: Callable[[Any], Any] = _same
+
+
+IDENTIFIER = Kind(_identifier, str)
+TEXT = Kind(_text, str)
+STATUS = Kind(_status, str, str)
+NUMBER = Kind(_number, float, _write_number)
+MOMENT = Kind(_moment, dt.datetime, write_moment)
+DAY = Kind(_day, str, write_day)
+OBJECT = Kind(_object, dict[str, Any])
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "id": IDENTIFIER,
+    "user_id": IDENTIFIER,
+    "date": MOMENT,
+    "minutes": NUMBER,
+    "item_id": IDENTIFIER,
+    "description": TEXT,
+    "category_id": IDENTIFIER,
+    "billable_minutes": NUMBER,
+    "created_date": MOMENT,
+    "updated_date": MOMENT,
+    "approval_status": STATUS,
+    "approver_user_id": IDENTIFIER,
+    "team_id": IDENTIFIER,
+    "project_id": IDENTIFIER,
+    "board_id": IDENTIFIER,
+    "parent_item_id": IDENTIFIER,
+    "custom_fields": OBJECT,
+}
+"""The kind of each attribute, where a layout does not say otherwise."""
+
+
+Split: TypeAlias = Callable[[Json], tuple[Json, ...]]
+
+
+def _group(self: Layout) -> Mapping[str, tuple[str, ...]]:
+    groups: dict[str, tuple[str, ...]] = {}
+    for attribute in ATTRIBUTES:
+        if attribute in self.names:
+            member = self.names[attribute].partition(".")[0]
+            groups[member] = (*groups.get(member, ()), attribute)
+    return groups
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Layout:
+    """How one version writes worklogs and pages of them. There is one for each version, equal to itself alone.
+
+    Attributes:
+        version: ``"1.0"`` or ``"2.0"``.
+        names: attribute to wire name. An attribute that is not here does not exist in this version. ``a.b`` is the
+            member ``b`` of the object ``a``; if another attribute is ``a`` itself, it has the rest of that object.
+        items: where a page has its worklogs.
+        cursor: where a page has the cursor of the page after it.
+        total: where a page says how many worklogs match, None when it does not.
+        links: where a page has its links, None when it has none.
+        kinds: the kind of each attribute.
+        splits: for objects whose form is not certain: from what there is to the values of its attributes, in the
+            order of the attributes.
+        omitted: wire names that are left out, and not null, where a `Worklog` is written that has no value for them.
+        groups: each member of a worklog's own level, and the attributes that are in it; in the order of the attributes.
+    """
+
+    version: str
+    names: Mapping[str, str] = attrs.field(repr=False)
+    items: str = attrs.field(repr=False)
+    cursor: str = attrs.field(repr=False)
+    total: str | None = attrs.field(default=None, repr=False)
+    links: str | None = attrs.field(default=None, repr=False)
+    kinds: Mapping[str, Kind] = attrs.field(default=KINDS, repr=False)
+    splits: Mapping[str, Split] = attrs.field(factory=dict[str, Split], repr=False)
+    omitted: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+
+    groups: Mapping[str, tuple[str, ...]] = attrs.field(
+        default=attrs.Factory(_group, takes_self=True), init=False, repr=False
+    )
+
+
+def flatten(layout: Layout, content: Mapping[str, Json]) -> dict[str, Json]:
+    """A worklog as the server sends it, made one level of the names that the layout knows."""
+    flat: dict[str, Json] = {}
+    for member, attributes in layout.groups.items():
+        if member not in content:
+            continue
+        names = [layout.names[attribute] for attribute in attributes]
+        value = content[member]
+        if member in layout.splits:
+            flat.update(zip(names, layout.splits[member](value), strict=True))
+        elif isinstance(value, dict) and len(names) > 1:
+            rest = {**value}
+            flat.update({name: rest.pop(leaf(name), None) for name in names if leaf(name)})
+            flat[member] = rest
+        else:
+            flat[member] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The way back from `flatten`, as far as there is one."""
+    content: dict[str, Any] = {}
+    for name, value in flat.items():
+        member, _, inner = name.partition(".")
+        if inner:
+            content.setdefault(member, {})[inner] = value
+        elif isinstance(value, dict):
+            content.setdefault(member, {}).update(value)
+        else:
+            content[member] = value
+    return content
+
+
+def leaf(name: str) -> str:
+    """The last part of a name with a dot, ``""`` of one without."""
+    return name.partition(".")[2]

@@ -1,0 +1,245 @@
+"""The general path between dicts and models: one cattrs converter for each layout. Tolerant in, strict out.
+
+Reading, a worklog is flattened to one level of wire names and structured by a function that cattrs generates from
+`Worklog` and the layout's names. Writing goes the other way round. A wrong value is a `MalformedResponseError` that
+names the JSON path and, where it can be told, the worklog.
+
+The general path from bytes to models: it decides what is right, and says what is wrong and where.
+
+It reads the members that it needs and skips the others: what those hold does not matter, as long as the whole is JSON.
+The fast path (``fast.py``) skips with the same decoder, so that both take the same bodies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+import msgspec
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from tracket_async._api.schema import (
+    ATTRIBUTES,
+    DAY,
+    MOMENT,
+    Kind,
+    Layout,
+    Members,
+    Misread,
+    checked,
+    elements,
+    flatten,
+    nest,
+    next_cursor,
+    value,
+)
+from tracket_async._http.messages import Json, Response
+from tracket_async._http.responses import json_type, malformed
+from tracket_async.errors import MalformedResponseError, UnsupportedError
+from tracket_async.models import UNSET, NewWorklog, Worklog, WorklogChanges
+
+T = TypeVar("T")
+
+
+def make_converter(layout: Layout) -> cattrs.Converter:
+    """A converter that structures `Worklog` and unstructures `Worklog`, `NewWorklog` and `WorklogChanges`.
+
+    Structuring raises `MalformedResponseError`. Unstructuring gives dicts that JSON can write; it raises
+    `UnsupportedError` when a `NewWorklog` or `WorklogChanges` says something that this version of the API cannot. (Of a
+    `Worklog` it leaves out what this version does not have.)
+    """
+    converter = cattrs.Converter()
+    read = worklog_reader(layout)
+    converter.register_structure_hook(Worklog, lambda value, _type: read(value, "$"))
+    converter.register_unstructure_hook(Worklog, _worklog_writer(layout, converter))
+    converter.register_unstructure_hook(NewWorklog, _writer(layout, converter, NewWorklog))
+    converter.register_unstructure_hook(WorklogChanges, _writer(layout, converter, WorklogChanges))
+    return converter
+
+
+def told_id(layout: Layout, content: Mapping[str, Any]) -> str | None:
+    """The id of a worklog that may be malformed; None when it cannot be told."""
+    value = content.get(layout.names["id"])
+    try:
+        return layout.kinds["id"].read(value)  # type: ignore[no-any-return]
+    except ValueError:
+        return None
+
+
+def worklog_reader(layout: Layout) -> Callable[[Json, str], Worklog]:
+    """A function from a JSON value, and the JSON path where it stands, to the worklog that it is."""
+    overrides: dict[str, Any] = {
+        name: override(rename=layout.names[name], struct_hook=_hook(layout.kinds[name], attribute))
+        if name in layout.names
+        else override(omit=True)
+        for name, attribute in ATTRIBUTES.items()
+    }
+    structure = make_dict_structure_fn(Worklog, cattrs.Converter(), _cattrs_detailed_validation=True, **overrides)
+
+    def read(content: Json, path: str) -> Worklog:
+        if not isinstance(content, dict):
+            raise malformed(path, "an object", json_type(content))
+        flat = flatten(layout, content)
+        try:
+            return structure(flat, Worklog)
+        except cattrs.ClassValidationError as group:
+            name, problem = _first(group)
+        where = layout.names[name]
+        member, _, inner = where.partition(".")
+        expected = str(problem) if isinstance(problem, Misread) else "there"
+        found = json_type(flat[where]) if where in flat else "missing"
+        if isinstance(flat.get(where), str) and layout.kinds[name] in (MOMENT, DAY):
+            found = "another string"
+        if inner and not isinstance(content.get(member), dict):
+            where = member
+        raise malformed(f"{path}.{where}", expected, found, worklog_id=told_id(layout, content))
+
+    return read
+
+
+def _hook(kind: Kind, attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
+    if attribute.default is attrs.NOTHING:
+
+        def read_required(value: Any, _type: Any) -> Any:
+            return kind.read(value)
+
+        return read_required
+
+    default: Any = attribute.default
+    make: Callable[[], Any] = default.factory if isinstance(default, attrs.Factory) else lambda: default  # type: ignore[arg-type]
+
+    def read_optional(value: Any, _type: Any) -> Any:
+        return make() if value is None else kind.read(value)
+
+    return read_optional
+
+
+def _first(group: cattrs.ClassValidationError) -> tuple[str, Exception]:
+    """The first attribute that cattrs complains about, and why."""
+    with_notes, _ = group.group_exceptions()
+    problem, note = with_notes[0]
+    return note.name, problem
+
+
+def _write_or_none(kind: Kind) -> Callable[[Any], Any]:
+    def write(value: Any) -> Any:
+        return None if value is None else kind.write(value)
+
+    return write
+
+
+def _worklog_writer(layout: Layout, converter: cattrs.Converter) -> Callable[[Worklog], dict[str, Any]]:
+    overrides: dict[str, Any] = {
+        name: override(
+            rename=layout.names[name],
+            unstruct_hook=_write_or_none(layout.kinds[name]),
+            omit_if_default=layout.names[name] in layout.omitted,
+        )
+        if name in layout.names
+        else override(omit=True)
+        for name in ATTRIBUTES
+    }
+    unstructure = make_dict_unstructure_fn(Worklog, converter, **overrides)
+
+    def write(worklog: Worklog) -> dict[str, Any]:
+        return nest(unstructure(worklog))
+
+    return write
+
+
+def _writer(layout: Layout, converter: cattrs.Converter, model: type[T]) -> Callable[[T], dict[str, Any]]:
+    """Writes what is said and leaves out what is not: a value that is its attribute's default says nothing."""
+    names = tuple(attrs.fields_dict(model))  # type: ignore[arg-type]
+    overrides: dict[str, Any] = {
+        name: override(rename=layout.names[name], unstruct_hook=_write_or_none(layout.kinds[name]))
+        if name in layout.names
+        else override(omit=True)
+        for name in names
+    }
+    unstructure = make_dict_unstructure_fn(model, converter, _cattrs_omit_if_default=True, **overrides)
+    lacking = tuple(name for name in names if name not in layout.names)
+
+    def write(said: T) -> dict[str, Any]:
+        for name in lacking:
+            value = getattr(said, name)
+            if value is not UNSET and (value or model is WorklogChanges):
+                raise UnsupportedError(f"API {layout.version} has no {name}; leave it out, or use API 2.0")
+        return nest(unstructure(said))
+
+    return write
+
+
+@attrs.frozen
+class Contents:
+    """What a page says about worklogs, without what its headers say."""
+
+    worklogs: list[Worklog]
+    next_cursor: str | None
+    total: int | None
+
+
+class GeneralReader:
+    """Reads the bodies of one layout."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._read = worklog_reader(layout)
+        self._of_page = Members(layout.items, layout.cursor, layout.total, layout.links)
+        self._of_worklog = Members(*layout.groups)
+
+    def page(self, response: Response) -> Contents:
+        """The answer to a list."""
+        layout = self.layout
+        members = self._members(self._of_page, checked(response), "$", response)
+        path = f"$.{layout.items}"
+        if layout.items not in members:
+            raise malformed(path, "an array", "missing", status=response.status)
+        items = elements(members[layout.items], path, response)
+        return Contents(
+            worklogs=[self._worklog(item, f"{path}[{index}]", response) for index, item in enumerate(items)],
+            next_cursor=next_cursor(
+                self._optional(members, layout.cursor, str, "a string or null", response),
+                members.get(layout.links or "", msgspec.UNSET),
+            ),
+            total=or_none(self._optional(members, layout.total, int, "a whole number or null", response)),
+        )
+
+    def worklog(self, response: Response) -> Worklog:
+        """The answer to a get, a create or an update."""
+        return self._worklog(checked(response), "$", response)
+
+    def _worklog(self, content: bytes | msgspec.Raw, path: str, response: Response) -> Worklog:
+        members = self._members(self._of_worklog, content, path, response)
+        values = {name: value(raw, f"{path}.{name}", response) for name, raw in members.items()}
+        try:
+            return self._read(values, path)
+        except MalformedResponseError as error:
+            error.add(status=response.status)
+            raise
+
+    @staticmethod
+    def _members(
+        wanted: Members, content: bytes | msgspec.Raw, path: str, response: Response
+    ) -> dict[str, msgspec.Raw]:
+        members = wanted.of(content)
+        if members is None:
+            raise malformed(path, "an object", json_type(value(content, path, response)), status=response.status)
+        return members
+
+    @staticmethod
+    def _optional(
+        members: dict[str, msgspec.Raw], name: str | None, kind: type[T], expected: str, response: Response
+    ) -> T | msgspec.UnsetType | None:
+        if name not in members:
+            return msgspec.UNSET
+        found = value(members[name], f"$.{name}", response)
+        if found is not None and type(found) is not kind:
+            raise malformed(f"$.{name}", expected, json_type(found), status=response.status)
+        return found
+
+
+def or_none(found: T | msgspec.UnsetType) -> T | None:
+    """What was found, None if nothing was."""
+    return None if isinstance(found, msgspec.UnsetType) else found

@@ -1,0 +1,92 @@
+"""API 1.0, "worklogs": its names and its query, after the vendor's page "Time entries" of 1.0.
+
+What that page leaves open is decided here and nowhere else: the name of the cursor's parameter and the form of
+``startDate`` are settings of `wire`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+
+from tracket_async._api.endpoints import Query, RestWire, StartDate, Wire
+from tracket_async._api.schema import Layout
+from tracket_async._timestamps import first_millisecond, write_day
+from tracket_async.errors import UnsupportedError, UsageError
+from tracket_async.models import WorklogFilter
+
+LAYOUT: Final = Layout(
+    version="1.0",
+    names={
+        "id": "worklogId",
+        "user_id": "userId",
+        "date": "worklogDate",
+        "minutes": "worklogMinutes",
+        "item_id": "itemId",
+        "description": "description",
+        "category_id": "worklogCategory",
+        "billable_minutes": "worklogBillableMinutes",
+        "created_date": "createdDate",
+        "updated_date": "updatedDate",
+        "approval_status": "approvalStatus",
+        "approver_user_id": "approverUserId",
+    },
+    items="worklogs",
+    cursor="next-cursor",
+    omitted=frozenset({"createdDate", "approvalStatus"}),
+)
+
+START_DATES: Final[Mapping[StartDate, Callable[[dt.datetime], str]]] = {"moment": first_millisecond, "day": write_day}
+"""The forms of ``startDate``. Neither begins after the moment that is meant; what comes before it is the client's to
+leave out."""
+
+NOT_OFFERED: Final = ("created_since", "created_until", "updated_since", "updated_until", "sort_by", "descending")
+"""What a filter may ask for that 1.0 has no parameter for. ``until`` is not among them: a client can stop there."""
+
+_ALL: Final = WorklogFilter()
+
+
+def wire(*, cursor_parameter: str = "cursor", start_date: StartDate = "moment") -> Wire:
+    """The wire of API 1.0.
+
+    Args:
+        cursor_parameter: the query parameter that takes a page's ``next-cursor`` (the vendor's page hides its name).
+        start_date: what ``startDate`` is sent as: ``"moment"``, a date-time in UTC, or ``"day"``, its UTC day.
+
+    Raises:
+        UsageError: ``start_date`` is neither, or ``cursor_parameter`` is empty or another parameter's name.
+    """
+    if start_date not in START_DATES:
+        raise UsageError(f"start_date must be one of {', '.join(START_DATES)}, not {start_date!r}")
+    if not cursor_parameter or cursor_parameter == "startDate":
+        raise UsageError(
+            f"cursor_parameter must be the name of another parameter than startDate, not {cursor_parameter!r}"
+        )
+    return RestWire(
+        layout=LAYOUT,
+        default_origin="https://tracket.dev",
+        max_page_size=None,
+        path="/api/1.0/worklogs",
+        filter_query=FilterQuery(START_DATES[start_date]),
+        cursor_parameter=cursor_parameter,
+    )
+
+
+@attrs.frozen
+class FilterQuery:
+    """What of a query says which worklogs: ``startDate``, which is all that 1.0 can be asked for.
+
+    Raises `UnsupportedError` when the filter asks for one of `NOT_OFFERED`.
+    """
+
+    write_start: Callable[[dt.datetime], str]
+
+    def __call__(self, wanted: WorklogFilter) -> Query:
+        """The query's names and values."""
+        for name in NOT_OFFERED:
+            if getattr(wanted, name) != getattr(_ALL, name):
+                raise UnsupportedError(f"API 1.0 cannot list by {name}; leave it out, or use API 2.0")
+        return () if wanted.since is None else (("startDate", self.write_start(wanted.since)),)

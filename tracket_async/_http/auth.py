@@ -1,0 +1,385 @@
+"""The token call as values: its request, and what its answer means. Pure.
+
+API 2.0 exchanges a client id, a client secret and the monday.com account's id for an access token of about an hour. The
+keys of the request are the vendor's own; the answer is read as RFC 6749, 5.1 and 5.2, as far as it follows them.
+
+One access token for many callers: fetched by whoever needs it first, once, and by nobody twice.
+
+The fetch is a task of its own: a caller that is cancelled leaves it to the others. A 401 makes a token stale only
+if it is still the current one; who comes late with an older one finds the new one.
+
+Who is calling: what a caller gives, and the port behind which a session keeps it.
+
+A value that is given (`BearerToken`, `ClientCredentials`) is checked at once and shows no secret; it may serve several
+sessions. What changes, the current access token, belongs to one session and lives in its `Authorizer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime as dt
+import math
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import attrs
+import msgspec
+
+from tracket_async._http.limits import Clock
+from tracket_async._http.messages import Request, Response, Secret, header_text
+from tracket_async._http.responses import error_for
+from tracket_async.errors import (
+    AuthenticationError,
+    ClientStateError,
+    ConfigurationError,
+    MalformedResponseError,
+    RequestError,
+    UnreadableResponseError,
+)
+
+PATH: Final = "/api/2.0/oauth2/token"
+DEFAULT_LIFETIME: Final = 3600.0
+"""Seconds that a token is taken to live for when the answer does not say: what the vendor's page says."""
+
+_LONGEST_LIFETIME: Final = 10 * 365 * 86_400.0
+_REFUSALS: Final = frozenset({400, 401, 403})
+_CODES: Final = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    }
+)
+
+
+@attrs.frozen
+class Token:
+    """An access token.
+
+    Attributes:
+        authorization: the header that carries it.
+        lifetime: seconds for which it is taken to be valid.
+        told: seconds as the server said, None if it did not, or not in a way that makes sense.
+    """
+
+    authorization: Secret
+    lifetime: float
+    told: float | None
+
+    @property
+    def fresh_for(self) -> float:
+        """Seconds after which to fetch a new one: a minute or a tenth before its end, whichever is more.
+
+        Of a token that lives for less than two minutes half its life is used, as otherwise it would be stale at once.
+        """
+        margin = max(60.0, 0.1 * self.lifetime)
+        return self.lifetime - min(margin, self.lifetime / 2)
+
+
+def token_request(client_id: str, client_secret: Secret, account_id: str) -> Request:
+    """The call that fetches a token."""
+    body = {
+        "grant-type": "client-credentials",
+        "monday/account-id": account_id,
+        "client-id": client_id,
+        "client-secret": client_secret.reveal(),
+    }
+    return Request("POST", PATH, PATH, body=msgspec.json.encode(body))
+
+
+def token_error(response: Response, *, now: dt.datetime) -> RequestError | None:
+    """The error that an answer is, None of a 2xx. Its body is not kept: a server may echo what it was sent."""
+    error = error_for(response.status, response.headers, b"", method="POST", path=PATH, now=now)
+    if error is None or response.status not in _REFUSALS:
+        return error
+    code = _code(response.body)
+    refusal = AuthenticationError(
+        "The client credentials are refused" + (f" ({code})" if code else ""),
+        status=response.status,
+        method="POST",
+        path=PATH,
+        request_id=error.request_id,
+    )
+    refusal.hint = "Check TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID"
+    return refusal
+
+
+def read_token(response: Response) -> Token:
+    """The token in an answer.
+
+    Raises:
+        UnreadableResponseError: the body is not JSON.
+        MalformedResponseError: it has no usable ``access_token``.
+    """
+    content = _content(response.body)
+    if content is None:
+        raise UnreadableResponseError("The answer to the token call is not JSON", status=response.status)
+    try:
+        token = header_text("access_token", content.get("access_token"))
+    except ConfigurationError:
+        token = ""
+    if not token:
+        raise MalformedResponseError(
+            "The answer to the token call has no usable access token",
+            json_path="$.access_token",
+            status=response.status,
+        )
+    told = _seconds(content.get("expires_in"))
+    return Token(Secret(token, before="Bearer "), DEFAULT_LIFETIME if told is None else told, told)
+
+
+def _content(body: bytes) -> dict[str, Any] | None:
+    """The object that a body is; an empty one for other JSON, None for what is not JSON."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.ValidationError:
+        return {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _code(body: bytes) -> str:
+    """The error code of RFC 6749, 5.2; only one that stands there, as anything else could be an echo."""
+    code = (_content(body) or {}).get("error")
+    return code if isinstance(code, str) and code in _CODES else ""
+
+
+def _seconds(value: Any) -> float | None:
+    """A lifetime in seconds: a number, or its text, as some servers write it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return min(seconds, _LONGEST_LIFETIME) if math.isfinite(seconds) and seconds > 0 else None
+
+
+class TokenKeeper:
+    """Keeps the current token of one session. Of one event loop; not thread-safe.
+
+    Args:
+        fetch: makes the token call, with whatever repeating it needs.
+        secret: the client secret, to be scrubbed from texts.
+        clock: monotonic, seconds.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[Token]], *, secret: Secret, clock: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._secret = secret
+        self._clock = clock
+        self._authorization: Secret | None = None
+        self._stale_at = float("-inf")
+        self._flight: asyncio.Task[Secret] | None = None
+        self._closed = False
+
+    def current(self, now: float) -> Secret | None:
+        """The header, None when there is none that is fresh."""
+        return self._authorization if now < self._stale_at else None
+
+    async def renew(self) -> Secret:
+        """A new header.
+
+        Raises:
+            RequestError: it cannot be had; each caller gets an exception of its own.
+            ClientStateError: the session was closed meanwhile.
+        """
+        if self._closed:
+            raise _closed()
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._fly(), name="tracket_async token refresh")
+            self._flight.add_done_callback(self._landed)
+        flight = self._flight
+        failure: RequestError | ClientStateError
+        try:
+            return await asyncio.shield(flight)
+        except RequestError as error:
+            failure = copy.copy(error)
+        except asyncio.CancelledError:
+            # `close` cancels the flight. Nobody has cancelled its callers, so they must not end as if somebody had.
+            if not flight.cancelled() or not self._is_closed():
+                raise
+            failure = _closed()
+        raise failure
+
+    def refused(self, authorization: Secret) -> bool:
+        """Take note that the server does not accept this header (any more)."""
+        if authorization is self._authorization:
+            self._stale_at = float("-inf")
+        return True
+
+    def scrub(self, text: str) -> str:
+        """The text without the client secret and the current token."""
+        text = self._secret.scrub(text)
+        return text if self._authorization is None else self._authorization.scrub(text)
+
+    async def close(self) -> None:
+        """Give up a fetch in progress."""
+        self._closed = True
+        flight = self._flight
+        if flight is not None:
+            flight.cancel()
+            await asyncio.wait([flight])
+
+    def _is_closed(self) -> bool:
+        return self._closed
+
+    async def _fly(self) -> Secret:
+        began = self._clock()  # a token's life begins, at the earliest, when it is asked for
+        token = await self._fetch()
+        self._authorization = token.authorization
+        self._stale_at = began + token.fresh_for
+        return token.authorization
+
+    def _landed(self, flight: asyncio.Task[Secret]) -> None:
+        self._flight = None
+        if not flight.cancelled():
+            flight.exception()  # so that asyncio does not complain when every caller has gone
+
+
+def _closed() -> ClientStateError:
+    return ClientStateError("The client was closed while this call was in progress")
+
+
+Exchange = Callable[[Request], Awaitable[Token]]
+"""Makes a token call: past the gate, without a redirect, with the session's time-outs and repetitions."""
+
+
+class Authorizer(Protocol):
+    """What one session asks for its Authorization header."""
+
+    def current(self, now: float, /) -> Secret | None:
+        """The header if there is a good one. None: `renew` first. ``now`` is of the session's clock, in seconds."""
+        ...
+
+    async def renew(self) -> Secret:
+        """A new header, fetched once for all who ask at the same time.
+
+        Raises:
+            RequestError: it cannot be had.
+        """
+        ...
+
+    def refused(self, authorization: Secret, /) -> bool:
+        """The server answered 401 to this header. Returns whether another one can be had."""
+        ...
+
+    def scrub(self, text: str, /) -> str:
+        """The text without any secret in it."""
+        ...
+
+    async def close(self) -> None:
+        """Give up what is in progress."""
+        ...
+
+
+class Auth(Protocol):
+    """Credentials, as a caller gives them."""
+
+    def authorizer(self, exchange: Exchange, /, *, clock: Clock) -> Authorizer:
+        """What a session asks. ``clock`` is the session's: monotonic, in seconds."""
+        ...
+
+
+class FixedAuthorizer:
+    """A header that never changes."""
+
+    def __init__(self, authorization: Secret) -> None:
+        self._authorization = authorization
+
+    def current(self, _now: float, /) -> Secret:
+        """The header."""
+        return self._authorization
+
+    async def renew(self) -> Secret:
+        """There is no other, and nobody asks, since `current` always has one."""
+        raise ClientStateError("A fixed token cannot be renewed")
+
+    def refused(self, _authorization: Secret, /) -> bool:
+        """There is no other."""
+        return False
+
+    def scrub(self, text: str, /) -> str:
+        """The text without the token."""
+        return self._authorization.scrub(text)
+
+    async def close(self) -> None:
+        """Nothing is in progress."""
+
+
+def _secret(setting: str, value: object) -> Secret:
+    return value if isinstance(value, Secret) else Secret(header_text(setting, value))
+
+
+def _token(value: str | Secret) -> Secret:
+    return _secret("The token", value)
+
+
+def _client_secret(value: str | Secret) -> Secret:
+    return _secret("The client secret", value)
+
+
+def _client_id(value: str) -> str:
+    return header_text("The client id", value)
+
+
+def _account_id(value: str | int) -> str:
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return header_text("The account id", str(value) if number else value)
+
+
+def _is_scheme(_instance: object, _attribute: attrs.Attribute[str], value: object) -> None:
+    # RFC 9110, 5.6.2 and 11.1
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*", value):
+        raise ConfigurationError("The scheme must be one word such as Bearer, or empty")
+
+
+@attrs.frozen
+class BearerToken:
+    """A token that is valid as long as it is: sent with every request, never refreshed.
+
+    Attributes:
+        token: visible ASCII. Kept as a `Secret`.
+        scheme: the word before the token in the Authorization header; ``""`` for none. API 1.0's page does not name
+            it; ``Bearer`` is what 2.0 uses.
+
+    Raises:
+        ConfigurationError: the token is empty, or contains what no header may contain.
+    """
+
+    token: Secret = attrs.field(converter=_token, repr=False)
+    scheme: str = attrs.field(default="Bearer", validator=_is_scheme)
+
+    def authorizer(self, _exchange: Exchange, /, *, clock: Clock) -> Authorizer:  # noqa: ARG002
+        """A header that never changes."""
+        return FixedAuthorizer(Secret(self.token.reveal(), before=f"{self.scheme} " if self.scheme else ""))
+
+
+@attrs.frozen
+class ClientCredentials:
+    """Credentials that are exchanged for an access token whenever one is needed (API 2.0).
+
+    Made in Tracket under Preferences, API tokens.
+
+    Attributes:
+        client_id: as Tracket shows it.
+        client_secret: as Tracket shows it. Kept as a `Secret`.
+        account_id: the monday.com account's id; an int is taken as its text.
+
+    Raises:
+        ConfigurationError: one of them is empty, or contains a line end.
+    """
+
+    client_id: str = attrs.field(converter=_client_id)
+    client_secret: Secret = attrs.field(converter=_client_secret, repr=False)
+    account_id: str = attrs.field(converter=_account_id)
+
+    def authorizer(self, exchange: Exchange, /, *, clock: Clock) -> Authorizer:
+        """One access token for the whole session."""
+        request = token_request(self.client_id, self.client_secret, self.account_id)
+        return TokenKeeper(lambda: exchange(request), secret=self.client_secret, clock=clock)

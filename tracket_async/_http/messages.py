@@ -1,0 +1,144 @@
+"""Bodies as JSON, written strictly.
+
+A request and a response as values: what ``api`` and ``net`` say to each other. No aiohttp type.
+
+Text that must not be seen: it has no repr, no str and no pickle, and is read by one method only.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn, Self, TypeAlias
+
+import attrs
+
+from tracket_async.errors import ConfigurationError, UsageError
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+"""What JSON can say."""
+
+_encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+def write(content: Mapping[str, Any]) -> bytes:
+    """An object as JSON, in UTF-8.
+
+    Raises:
+        UsageError: it holds what JSON cannot say: infinity, NaN, half of a surrogate pair, an object, itself.
+    """
+    problem: Exception
+    try:
+        return _encoder.encode(content).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = error
+    raise UsageError(f"This cannot be written as JSON: {problem}")
+
+
+@attrs.frozen
+class Request:
+    """One call, described and not yet sent.
+
+    Attributes:
+        method: the HTTP method, upper case.
+        path: what follows the base URL, beginning with ``/api/``; ids in it are already checked and quoted.
+        route: the path with its ids replaced, as in ``/api/1.0/worklogs/{id}``; for events and metrics.
+        query: the query's names and values, not yet quoted, in order.
+        body: the JSON body as bytes, None for none.
+    """
+
+    method: str
+    path: str
+    route: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = attrs.field(default=None, repr=False)
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice has the effect of sending it once (RFC 9110, 9.2.2): all but POST here."""
+        return self.method != "POST"
+
+
+@attrs.frozen
+class Response:
+    """One complete answer.
+
+    Attributes:
+        status: the HTTP status.
+        headers: names are compared without case; of a repeated header the first counts.
+        body: all of it, decompressed.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+
+
+_HIDDEN: Final = "***"
+_SHORTEST_SCRUBBED: Final = 4
+
+
+class Secret:
+    """A string that shows nothing of itself. ``reveal()`` gives the text.
+
+    Args:
+        text: what must not be seen.
+        before: what stands in front of it in a header (``"Bearer "``), which is no secret.
+    """
+
+    __slots__ = ("_before", "_text")
+
+    def __init__(self, text: str, *, before: str = "") -> None:
+        self._text = text
+        self._before = before
+
+    def reveal(self) -> str:
+        """The text itself: for a header or a body, for nothing else."""
+        return self._before + self._text
+
+    def scrub(self, text: str) -> str:
+        """The text without this secret in it. What has under four characters is no secret and stays."""
+        return text.replace(self._text, _HIDDEN) if len(self._text) >= _SHORTEST_SCRUBBED else text
+
+    def __repr__(self) -> str:
+        return f"Secret({_HIDDEN!r})"
+
+    def __str__(self) -> str:
+        return _HIDDEN
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret is not written anywhere: it cannot be pickled")
+
+
+NO_SECRET: Final = Secret("")
+"""In place of an Authorization header: send none."""
+
+
+def header_text(name: str, value: object) -> str:
+    """What may stand in an HTTP header: visible ASCII, and spaces inside (RFC 9110, 5.5).
+
+    Raises:
+        ConfigurationError: naming the setting, never showing the value.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a string, not {type(value).__name__}")
+    if not value.strip():
+        raise ConfigurationError(f"{name} is empty")
+    if value != value.strip():
+        raise ConfigurationError(f"{name} begins or ends with white space: remove it (a line end, perhaps)")
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigurationError(f"{name} contains a line end, a control character or a character outside ASCII")
+    return value

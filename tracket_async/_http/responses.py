@@ -1,0 +1,315 @@
+"""What of a body may be shown in an error: its beginning, on one line, with whatever could be a secret masked.
+
+The two errors that a body can be: unreadable and malformed. Neither shows more of it than an excerpt.
+
+The table from a status to an error, and what an answer's headers say about time. Never raises.
+
+Only the status decides about the class of the error; body and headers add what they know: the field that is refused,
+how long to wait, the request's id. The names under which servers tell these are inferred (the API's pages show no
+error) and each stands in one table here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import string
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tracket_async._http.messages import Json, Response
+from tracket_async._timestamps import parse_http_date
+from tracket_async.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    GoneError,
+    MalformedResponseError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RedirectError,
+    RequestError,
+    ServerError,
+    StatusError,
+    UnreadableResponseError,
+)
+
+LONGEST = 200
+"""Characters of an excerpt, without the ellipsis."""
+
+_WINDOW = 2048
+"""Bytes that are looked at."""
+
+_MASK = "***"
+
+_SPEAKING_NAME = r"(?:token|secret|passw|authorization|credential|api[-_]?key|client[-_]?id|cookie|session)[\w\-]*"
+
+_NAMED: tuple[tuple[re.Pattern[str], str], ...] = (
+    # "access_token": "...", also when the window ends before the closing quote
+    (re.compile(rf'({_SPEAKING_NAME}"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?$)', re.IGNORECASE), rf'\1"{_MASK}"'),
+    # Authorization: Bearer ..., and the scheme with its token wherever it stands
+    (re.compile(r"\b(bearer|basic)([\s:=]+)[^\s\"'<>,;]+", re.IGNORECASE), rf"\1\2{_MASK}"),
+    # token=... in a query, a form or a log line
+    (re.compile(rf"({_SPEAKING_NAME}\s*[=:]\s*)(?!bearer\b|basic\b)[^\s\"'<>&,;]+", re.IGNORECASE), rf"\1{_MASK}"),
+)
+_ALPHABET = string.ascii_letters + string.digits + "_-+/=.~"
+_OPAQUE = re.compile(r"[\w\-+/=.~]{24,}", re.ASCII)
+"""What JSON Web Tokens, UUIDs, base64 and hexadecimal digits look like, if there is a digit in it."""
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a body as one printable line of at most `LONGEST` characters and an ellipsis; ``""`` of nothing.
+
+    Text that is not UTF-8 shows replacement characters. Masked are values whose name speaks of a secret, what follows
+    ``Bearer``, and every run of 24 or more characters of a token's alphabet that has a digit: rather too much than a
+    token that the server echoes.
+    """
+    text = body[:_WINDOW].decode("utf-8", "replace")
+    for pattern, mask in _NAMED:
+        text = pattern.sub(mask, text)
+    text = _OPAQUE.sub(_masked, text)
+    text = " ".join(text.split())
+    if len(body) > _WINDOW:
+        # What the window cuts in two may be a token that is too short now to be known as one.
+        text = text.rstrip(_ALPHABET)
+    shown = "".join(character if character.isprintable() else _escaped(character) for character in text[:LONGEST])
+    return shown[:LONGEST] + ("..." if len(text) > LONGEST or len(shown) > LONGEST or len(body) > _WINDOW else "")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _masked(run: re.Match[str]) -> str:
+    return _MASK if any(character.isdigit() for character in run[0]) else run[0]
+
+
+JSON_TYPES: Final[Mapping[type, str]] = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
+"""What the types that a decoder gives are called in JSON."""
+
+
+def unreadable(response: Response) -> UnreadableResponseError:
+    """The error that a body without (usable) JSON is."""
+    beginning = response.body[:512].lstrip()
+    if not beginning:
+        found = "nothing"
+    elif beginning.startswith(b"<"):
+        found = "an HTML or XML page"
+    elif beginning[:1] in b'{["':
+        found = "JSON that is broken, cut short or nested too deeply"
+    else:
+        found = "something that is no JSON"
+    return UnreadableResponseError(
+        f"The server answers {response.status} with {found}", status=response.status, excerpt=excerpt(response.body)
+    )
+
+
+def malformed(
+    path: str, expected: str, found: str, *, worklog_id: str | None = None, status: int | None = None
+) -> MalformedResponseError:
+    """The error that a value of the wrong shape is. It does not show the value, which is somebody's data.
+
+    Args:
+        path: where it stands, as in ``$.worklogs[17].worklogMinutes``.
+        expected: what should stand there, with its article.
+        found: what stands there, with its article.
+        worklog_id: of the worklog that it is in, None when it cannot be told.
+        status: of the answer.
+    """
+    whose = f" of worklog {worklog_id!r}" if worklog_id is not None else ""
+    return MalformedResponseError(
+        f"The server's answer is malformed: {path}{whose} should be {expected}, and is {found}",
+        json_path=path,
+        worklog_id=worklog_id,
+        status=status,
+    )
+
+
+def json_type(value: object) -> str:
+    """What a value is called in JSON."""
+    return JSON_TYPES.get(type(value), type(value).__name__)
+
+
+__all__ = ["error_for", "header", "parse_http_date", "parse_retry_after"]
+
+ERRORS: Final[Mapping[int, type[StatusError]]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: GoneError,
+    413: PayloadTooLargeError,
+    422: BadRequestError,
+    429: RateLimitedError,
+}
+"""What a status becomes; otherwise its hundred decides."""
+
+HUNDREDS: Final[Mapping[int, type[RequestError]]] = {3: RedirectError, 4: StatusError, 5: ServerError}
+"""What a status becomes that is not in `ERRORS`; what is in neither is a `StatusError`."""
+
+REQUEST_ID_HEADERS: Final = ("X-Request-Id", "X-Correlation-Id", "X-Amzn-RequestId", "X-Amzn-Trace-Id", "Request-Id")
+FIELD_NAMES: Final = ("field", "property", "propertyPath", "path", "pointer", "param", "parameter", "loc", "name")
+"""Where a refused field is named, in the body's object or in the objects in it."""
+NESTING_NAMES: Final = ("error", "errors", "details", "violations", "fieldErrors", "detail", "source")
+"""Where a body has the objects that name a field."""
+
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_LONGEST_NAME = 128
+_DEEPEST = 4
+
+
+def error_for(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    method: str,
+    path: str,
+    now: dt.datetime | None = None,
+) -> RequestError | None:
+    """The error that an answer is.
+
+    Args:
+        status: the HTTP status.
+        headers: of the answer.
+        body: as much of it as there is, decompressed.
+        method: of the request, for the error.
+        path: of the request, without host and query, for the error.
+        now: the time here, aware; asked only when Retry-After is a date and the answer has no Date.
+
+    Returns:
+        None of a 2xx. An error with ``status``, ``method``, ``path``, ``retry_after`` (seconds), ``request_id`` and
+        ``excerpt`` of everything else; a 400 or 422 also with its ``field``. ``attempts`` is left to the caller.
+    """
+    hundred = status // 100
+    if hundred == 2:  # noqa: PLR2004 - RFC 9110, 15.3
+        return None
+    kind = ERRORS.get(status) or HUNDREDS.get(hundred, StatusError)
+    error = kind(
+        f"The server answers {_phrase(status)}",
+        status=status,
+        method=method,
+        path=path,
+        retry_after=parse_retry_after(header(headers, "Retry-After"), header(headers, "Date"), now=now),
+        request_id=request_id(headers),
+        excerpt=excerpt(body),
+    )
+    if isinstance(error, BadRequestError) and (field := _refused_field(body)):
+        error.add(field=field)
+        error.args = (f"{error.message} and names the field {field!r}",)
+    elif isinstance(error, RedirectError):
+        error.args = (f"The server redirects{_target(header(headers, 'Location'))} ({_phrase(status)})",)
+    return error
+
+
+def parse_retry_after(
+    value: str | None, date_header: str | None = None, *, now: dt.datetime | None = None
+) -> float | None:
+    """How many seconds a Retry-After header asks to wait (RFC 9110, 10.2.3). Never raises.
+
+    Args:
+        value: the header's value, None without one.
+        date_header: the answer's Date header. A date is taken relative to it, so that it does not matter whether
+            the clocks here and there agree.
+        now: the time here, aware, for a date in an answer that has no (readable) Date header.
+
+    Returns:
+        Seconds, at least 0; None when there is nothing to go by: whole seconds of up to nine digits and dates count,
+        anything else (``inf``, ``-5``, ``1.5``, nonsense) does not.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    until = parse_http_date(text)
+    since = (parse_http_date(date_header) if date_header else None) or now
+    if until is None or since is None:
+        return None
+    return max(0.0, (until - since).total_seconds())
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header by its name, whose case does not matter even where the mapping's does; None without it."""
+    value = headers.get(name)
+    if value is None:
+        wanted = name.lower()
+        value = next((text for key, text in headers.items() if key.lower() == wanted), None)
+    return value
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _printable(text: str) -> str | None:
+    """Text of a server that may stand in a message: short, and without anything that moves a cursor."""
+    cleaned = "".join(character for character in text.strip()[:_LONGEST_NAME] if character.isprintable())
+    return cleaned or None
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The id that the server gave the request, None where it gave none."""
+    values = (header(headers, name) for name in REQUEST_ID_HEADERS)
+    return next((text for value in values if value and (text := _printable(value))), None)
+
+
+def _target(location: str | None) -> str:
+    """Where a redirect leads: the origin alone, since the rest may hold what nobody should read."""
+    try:
+        parts = urlsplit(location or "")
+        host = parts.hostname
+        port = parts.port
+    except ValueError:
+        return ""
+    if not host:
+        return " to another path" if location else ""
+    origin = f"{parts.scheme or 'https'}://{host}" + (f":{port}" if port else "")
+    return f" to {_printable(origin)}"
+
+
+def _refused_field(body: bytes) -> str | None:
+    try:
+        content: Json = msgspec.json.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return next(_field_names(content, _DEEPEST), None)
+
+
+def _field_names(content: Json, depth: int) -> Iterator[str]:
+    if depth and isinstance(content, list):
+        for entry in content[:_DEEPEST]:
+            yield from _field_names(entry, depth - 1)
+    elif depth and isinstance(content, dict):
+        for name in FIELD_NAMES:
+            if text := _field_name(content.get(name)):
+                yield text
+        for name in NESTING_NAMES:
+            yield from _field_names(content.get(name), depth - 1)
+
+
+def _field_name(value: Json) -> str | None:
+    """A name, or the last part of a path such as ``["body", "worklogMinutes"]`` or ``/worklogMinutes``."""
+    if isinstance(value, list):
+        value = value[-1] if value else None
+    if not isinstance(value, str) or not value.strip("/ "):
+        return None
+    return _printable(value.strip("/ ").rpartition("/")[2])

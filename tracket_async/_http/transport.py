@@ -1,0 +1,435 @@
+"""Where the server is: the one place that decides which base URLs are fit to be given credentials.
+
+https only, except on a loopback host; nothing in it but an origin and a path prefix.
+
+The one table from the exceptions of aiohttp, asyncio, ssl and the operating system to ours.
+
+The order counts: the first row that fits decides. Nothing of a foreign exception is kept but a detail that is known to
+be harmless: ``repr`` of aiohttp's ClientResponseError contains the request's headers, and with them the token.
+
+Whoever uses it raises the result *outside* the ``except`` block: ``from None`` hides the foreign exception from a
+traceback but leaves it in ``__context__``.
+
+One request over the wire and its whole answer back: the only room that knows aiohttp's session.
+
+It sends what it is given, once: nothing is repeated, followed, remembered (cookies) or believed (lengths) behind its
+back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import io
+import ipaddress
+import ssl as ssl_module
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote_plus, urlsplit
+
+import aiohttp
+import attrs
+from aiohttp import http_exceptions
+from yarl import URL
+
+from tracket_async._http.messages import NO_SECRET, Request, Response, Secret
+from tracket_async._http.streams import ACCEPT_ENCODING, PlainBody, Silence, Silent, body_for
+from tracket_async.config import Limits, Timeouts
+from tracket_async.errors import (
+    AttemptTimeoutError,
+    CertificateError,
+    ClientStateError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    RedirectError,
+    RequestError,
+    TruncatedResponseError,
+    UnreadableResponseError,
+)
+
+_HINT = "Give an origin with an optional path, such as https://tracket.dev"
+
+
+def _scheme(self: Address) -> str:
+    return self.origin.partition("://")[0]
+
+
+def _authority(self: Address) -> str:
+    return self.origin.partition("://")[2]
+
+
+@attrs.frozen
+class Address:
+    """A checked base URL.
+
+    Attributes:
+        origin: scheme, host and port, without a final slash.
+        prefix: the path before every request's path, beginning with a slash, or empty.
+    """
+
+    origin: str
+    prefix: str
+    _scheme: str = attrs.field(default=attrs.Factory(_scheme, takes_self=True), init=False, repr=False)
+    _authority: str = attrs.field(default=attrs.Factory(_authority, takes_self=True), init=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.origin + self.prefix
+
+    @classmethod
+    def parse(cls, base_url: object) -> Address:
+        """Check a base URL.
+
+        Raises:
+            ConfigurationError: it is no URL, not secure, or carries what does not belong there. Userinfo is not shown.
+        """
+        if not isinstance(base_url, str):
+            raise _refusal(f"The base URL must be a string, not {type(base_url).__name__}")
+        if not base_url or not (base_url.isascii() and base_url.isprintable()) or set(' \\"<>^`{|}') & set(base_url):
+            raise _refusal("The base URL is empty or contains a character that no URL contains")
+        try:
+            parts = urlsplit(base_url)
+            port = parts.port
+            host = parts.hostname or ""
+        except ValueError:
+            raise _refusal("The base URL cannot be read: its host or port is malformed") from None
+        if "@" in parts.netloc:
+            raise _refusal("The base URL contains a user name or password")
+        if "?" in base_url or "#" in base_url:
+            raise _refusal("The base URL contains a query or a fragment")
+        if parts.scheme not in {"http", "https"} or not host:
+            raise _refusal(f"The base URL {base_url!r} does not begin with https:// and a host")
+        if parts.scheme == "http" and not is_loopback(host):
+            raise _refusal(f"The base URL {base_url!r} is not https, so that everybody on the way could read the token")
+        return cls(_origin(parts.scheme, host, port), _prefix(parts.path))
+
+    def url(self, path: str, query: tuple[tuple[str, str], ...] = ()) -> URL:
+        """The URL of a request: a path that is already quoted, a query that is not."""
+        # Put together, as its parts are known: to parse its text takes more than twice as long.
+        return URL.build(
+            scheme=self._scheme,
+            authority=self._authority,
+            path=self.prefix + path,
+            query_string="&".join(map(_quoted, query)),
+            encoded=True,
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself (RFC 6761, 6.3; RFC 1122, 3.2.1.3; RFC 4291, 2.5.3)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@functools.lru_cache(maxsize=64)  # of a walk's pages, only the cursors differ
+def _quoted(pair: tuple[str, str]) -> str:
+    return "=".join(map(quote_plus, pair))
+
+
+def _origin(scheme: str, host: str, port: int | None) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" + (f":{port}" if port is not None else "")
+
+
+def _prefix(path: str) -> str:
+    if any(part in {".", ".."} for part in path.split("/")):
+        raise _refusal("The base URL contains a path that climbs")
+    return path.rstrip("/")
+
+
+def _refusal(message: str) -> ConfigurationError:
+    error = ConfigurationError(message)
+    error.hint = _HINT
+    return error
+
+
+FOREIGN = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, EOFError)
+"""Everything that aiohttp lets through on purpose. TimeoutError and ssl.SSLError are OSErrors."""
+
+
+_TABLE: Final[tuple[tuple[type[BaseException], type[RequestError], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, ConnectError, "The name of {origin} cannot be resolved"),
+    (aiohttp.ClientProxyConnectionError, ConnectError, "The proxy on the way to {origin} cannot be reached"),
+    (aiohttp.ClientHttpProxyError, ConnectError, "The proxy on the way to {origin} refuses"),
+    (aiohttp.ClientConnectorCertificateError, CertificateError, "The certificate of {origin} is not trusted"),
+    (aiohttp.ServerFingerprintMismatch, CertificateError, "The certificate of {origin} is not the expected one"),
+    (aiohttp.ClientSSLError, ConnectError, "No TLS connection to {origin} can be made"),
+    (aiohttp.ClientConnectorError, ConnectError, "No connection to {origin} can be made"),
+    (aiohttp.ConnectionTimeoutError, ConnectError, "No connection to {origin} could be made in time"),
+    (aiohttp.RedirectClientError, RedirectError, "The server redirects"),
+    (aiohttp.TooManyRedirects, RedirectError, "The server redirects"),
+    (aiohttp.InvalidURL, ConnectError, "No request can be sent to {origin}: the address is not valid"),
+    (aiohttp.NonHttpUrlClientError, ConnectError, "No request can be sent to {origin}: it is not HTTP"),
+    (Silent, AttemptTimeoutError, "{origin} was silent for too long"),
+    (TimeoutError, AttemptTimeoutError, "{origin} did not answer in time"),
+    (aiohttp.ClientPayloadError, TruncatedResponseError, "The answer of {origin} ended early"),
+    (http_exceptions.PayloadEncodingError, TruncatedResponseError, "The answer of {origin} ended early"),
+    (aiohttp.ClientResponseError, UnreadableResponseError, "The answer of {origin} is not HTTP"),
+    (http_exceptions.HttpProcessingError, UnreadableResponseError, "The answer of {origin} is not HTTP"),
+    (EOFError, TruncatedResponseError, "The answer of {origin} ended early"),
+    (aiohttp.ClientError, ConnectionLostError, "The connection to {origin} broke"),
+    (OSError, ConnectionLostError, "The connection to {origin} broke"),
+)
+
+
+def translate(error: BaseException, *, origin: str) -> RequestError:
+    """Our exception for a foreign one. Pure.
+
+    Args:
+        error: one of `FOREIGN`.
+        origin: of the server, for the message.
+    """
+    ours, message = next((ours, message) for foreign, ours, message in _TABLE if isinstance(error, foreign))
+    return ours(message.format(origin=origin) + _detail(error))
+
+
+def _detail(error: BaseException) -> str:
+    """What the operating system or OpenSSL say: an errno's text or a certificate's fault, nothing of the request."""
+    cause: object = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        return f" (status {error.status})"
+    text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
+    return f" ({text})" if isinstance(text, str) and text else ""
+
+
+_ERROR_BODY_BYTES: Final = 16 * 1024
+_LONG_BODY_BYTES: Final = 256 * 1024
+_JSON: Final = "application/json"
+_KEPT_BLOCK: Final = 512 * 1024
+"""Bytes. asyncio receives each time into a fresh block of 256 KiB, which glibc would ask of the kernel and give back,
+page faults and all: a tenth of what reading a page of worklogs takes. One block of this size, freed, teaches it to keep
+blocks up to that size (mallopt(3), M_MMAP_THRESHOLD, "dynamic"). Elsewhere it does nothing."""
+
+
+@attrs.frozen
+class Proxy:
+    """A proxy from the environment, and what it wants to be told."""
+
+    url: URL
+    headers: Mapping[str, str] | None = attrs.field(repr=False)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells when a connection is there, new or kept: before that, nobody is silent."""
+
+    silence: Silence
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the name is aiohttp's
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        self.silence.connected()
+        return connection
+
+
+class _Pieces(io.BytesIO):
+    """A body that is sent piece by piece; each that goes out is a sign of life of who takes it."""
+
+    def __init__(self, body: bytes, heard: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._heard = heard
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._heard()
+        return super().read(size)
+
+
+class Transport:
+    """aiohttp's session with everything switched off that would act on its own. Made on the loop that it runs on."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeouts: Timeouts,
+        limits: Limits,
+        user_agent: str,
+        ssl: ssl_module.SSLContext | None,
+        trust_env: bool,
+    ) -> None:
+        bytes(_KEPT_BLOCK)  # freed at once
+        self._address = address
+        self._cap = limits.max_response_bytes
+        self._timeouts = timeouts
+        self._timeout = self._client_timeout(timeouts.attempt)
+        self._proxy = proxy_from_env(address) if trust_env else None
+        # The gate's places, and one for the token call, which passes the gate by.
+        places = limits.concurrency + 1
+        self._silence = Silence(timeouts.between_bytes, asyncio.get_running_loop())
+        connector = _Connector(
+            limit=places,
+            limit_per_host=places,
+            keepalive_timeout=limits.keep_alive,
+            ttl_dns_cache=max(1, round(limits.dns_cache)),
+            ssl=ssl if ssl is not None else True,
+        )
+        connector.silence = self._silence
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=self._timeout,
+            headers={"User-Agent": user_agent, "Accept": _JSON, "Accept-Encoding": ACCEPT_ENCODING},
+            trust_env=False,
+        )
+        # aiohttp sends GET, PUT and DELETE again by itself when a kept connection drops (its issue 10790), which would
+        # make our count of attempts a lie. There is no public switch; a test fails when this name goes.
+        self._session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    async def send(self, request: Request, authorization: Secret, *, seconds: float | None = None) -> Response:
+        """Send a request, once, and read the answer, whatever its status.
+
+        Args:
+            request: what to send.
+            authorization: the Authorization header, `NO_SECRET` for none.
+            seconds: the most that it may take; None, or more than ``Timeouts.attempt``: that.
+
+        Returns:
+            The answer. Of an error's body only the beginning, and ``b""`` when it cannot be read; of a redirect's,
+            which is not followed, nothing.
+
+        Raises:
+            NetworkError: it was not sent, or the whole answer did not come.
+            ResponseError: the answer is too long, or in an encoding that cannot be read.
+            ClientStateError: the transport is closed.
+        """
+        if self._is_closed():
+            raise closed()
+        try:
+            with self._silence.listen(connected=False) as listener:
+                answer = await self._session.request(
+                    request.method,
+                    self._address.url(request.path, request.query),
+                    data=_data(request.body, listener.heard),
+                    headers=_headers(request, authorization),
+                    allow_redirects=False,
+                    timeout=self._timeout_for(seconds),
+                    proxy=None if self._proxy is None else self._proxy.url,
+                    proxy_headers=None if self._proxy is None else self._proxy.headers,
+                )
+                listener.heard()
+                status, headers = answer.status, answer.headers
+                if 200 <= status < 300:  # noqa: PLR2004
+                    try:
+                        encoding, length = headers.get("Content-Encoding", ""), headers.get("Content-Length", "")
+                        body, content = body_for(encoding, length, cap=self._cap), answer.content
+                        while chunk := await content.readany():
+                            listener.heard()
+                            body.feed(chunk)
+                        return Response(status, headers, body.finish())
+                    except BaseException:
+                        answer.close()
+                        raise
+            return Response(status, headers, await self._beginning(answer))
+        except FOREIGN as error:
+            failure: RequestError | ClientStateError = translate(error, origin=self._address.origin)
+        except RuntimeError:
+            # aiohttp has no better exception for a session that was closed while a request waited.
+            if not self._is_closed():
+                raise
+            failure = closed()
+        raise closed() if self._is_closed() else failure
+
+    async def close(self) -> None:
+        """Close every connection. Requests in progress fail."""
+        self._silence.close()
+        await self._session.close()
+
+    def _is_closed(self) -> bool:
+        return self._session.closed
+
+    async def _beginning(self, answer: aiohttp.ClientResponse) -> bytes:
+        """Of an error the status is what counts: its body is read as far as it is useful and can be read."""
+        if answer.status < 400:  # noqa: PLR2004
+            answer.close()
+            return b""
+        collected = b""
+        try:
+            body = body_for(answer.headers.get("Content-Encoding", ""), "", cap=_ERROR_BODY_BYTES)
+            with self._silence.listen(connected=True) as listener:
+                while chunk := await answer.content.readany():
+                    listener.heard()
+                    if isinstance(body, PlainBody):
+                        collected += chunk
+                        if len(collected) >= _ERROR_BODY_BYTES:
+                            answer.close()
+                            return collected[:_ERROR_BODY_BYTES]
+                    else:
+                        body.feed(chunk)
+            return collected or body.finish()
+        except (*FOREIGN, RequestError):
+            answer.close()
+            return collected
+        except BaseException:
+            answer.close()
+            raise
+
+    def _timeout_for(self, seconds: float | None) -> aiohttp.ClientTimeout:
+        attempt = self._timeouts.attempt
+        if seconds is None or (attempt is not None and attempt <= seconds):
+            return self._timeout
+        return self._client_timeout(seconds)
+
+    def _client_timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=seconds,
+            connect=self._timeouts.connect,
+            sock_connect=self._timeouts.connect,
+            # aiohttp would put the end of a longer time-out off to the next whole second.
+            ceil_threshold=float("inf"),
+        )
+
+
+def proxy_from_env(address: Address) -> Proxy | None:
+    """The proxy that the environment names for this server.
+
+    Asked here and not by aiohttp, whose ``trust_env`` would also look for credentials in ``~/.netrc``. None for
+    http, as then the server is this machine.
+    """
+    parts = URL(address.origin)
+    text = urllib.request.getproxies().get("https")
+    if parts.scheme == "http" or not text or urllib.request.proxy_bypass(parts.host or ""):
+        return None
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigurationError("The environment names a proxy for https that is no http URL")
+    headers: dict[str, str] | None = None
+    if url.user is not None:
+        pair = f"{url.user}:{url.password or ''}".encode()
+        headers = {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return Proxy(url.with_user(None), headers)
+
+
+def closed() -> ClientStateError:
+    """The error for what was in progress when the session was closed."""
+    return ClientStateError("The client was closed while this call was in progress")
+
+
+def _data(body: bytes | None, heard: Callable[[], None]) -> bytes | _Pieces | None:
+    # A long one is sent piece by piece, as writing it at once would hold up the loop.
+    return body if body is None or len(body) <= _LONG_BODY_BYTES else _Pieces(body, heard)
+
+
+def _headers(request: Request, authorization: Secret) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if authorization is not NO_SECRET:
+        headers["Authorization"] = authorization.reveal()
+    if request.body is not None:
+        headers["Content-Type"] = _JSON
+    return headers

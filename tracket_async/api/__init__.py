@@ -1,1 +1,0 @@
-"""The wire: requests out, models in. Nothing here awaits, opens a socket or reads a clock."""

@@ -1,0 +1,188 @@
+"""The environment variables that make a client, and what they mean together. Pure: it is given the environment.
+
+What a caller may choose about the network: frozen values, checked when they are made. Durations are seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from tracket_async._http.auth import Auth, BearerToken, ClientCredentials
+from tracket_async.errors import ConfigurationError
+
+API: Final = "TRACKET_API"
+BASE_URL: Final = "TRACKET_BASE_URL"
+TOKEN: Final = "TRACKET_TOKEN"  # noqa: S105 - the variable's name
+CREDENTIALS: Final = ("TRACKET_CLIENT_ID", "TRACKET_CLIENT_SECRET", "TRACKET_ACCOUNT_ID")
+
+
+def settings_of(environ: Mapping[str, str], *, auth: bool = True) -> dict[str, Any]:
+    """The arguments of `TracketClient` that the environment gives. A variable that is empty is not set.
+
+    TRACKET_TOKEN, where it is set, is used as it is, whatever is set beside it. Otherwise TRACKET_CLIENT_ID,
+    TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID together are exchanged for tokens.
+
+    Args:
+        environ: the variables.
+        auth: whether to look for credentials.
+
+    Raises:
+        ConfigurationError: there are no credentials, or only a part of them; no value is shown.
+    """
+    found: dict[str, Any] = {}
+    if api := environ.get(API):
+        found["api"] = api
+    if base_url := environ.get(BASE_URL):
+        found["base_url"] = base_url
+    if auth:
+        found["auth"] = _auth(environ)
+    return found
+
+
+def _auth(environ: Mapping[str, str]) -> Auth:
+    if token := environ.get(TOKEN):
+        return BearerToken(token)
+    missing = [name for name in CREDENTIALS if not environ.get(name)]
+    if len(missing) == len(CREDENTIALS):
+        raise _missing(f"Neither {TOKEN} nor {', '.join(CREDENTIALS[:-1])} and {CREDENTIALS[-1]} are set")
+    if missing:
+        present = [name for name in CREDENTIALS if name not in missing]
+        raise _missing(f"{' and '.join(present)} {_is(present)} set, but {' and '.join(missing)} {_is(missing)} not")
+    client_id, client_secret, account_id = (environ[name] for name in CREDENTIALS)
+    return ClientCredentials(client_id, client_secret, account_id)
+
+
+def _is(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _missing(message: str) -> ConfigurationError:
+    error = ConfigurationError(message)
+    error.hint = "Make a client id and secret in Tracket under Preferences, API tokens, or set an access token"
+    return error
+
+
+MIB = 1024 * 1024
+
+
+def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{_name(instance, attribute)} must be a number, not {type(value).__name__}")
+    if not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(f"{_name(instance, attribute)} must be finite and above 0, not {value!r}")
+
+
+def _seconds_or_zero(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value != 0 or isinstance(value, bool):
+        _seconds(instance, attribute, value)
+
+
+def _optional_seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        _seconds(instance, attribute, value)
+
+
+def _count(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"{_name(instance, attribute)} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ConfigurationError(f"{_name(instance, attribute)} must be at least 1, not {value}")
+
+
+def _optional_count(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        _count(instance, attribute, value)
+
+
+def _flag(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{_name(instance, attribute)} must be True or False, not {value!r}")
+
+
+def _name(instance: object, attribute: attrs.Attribute[Any]) -> str:
+    return f"{type(instance).__name__}.{attribute.name}"
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long things may take, in seconds. None means without an end.
+
+    Attributes:
+        connect: making a connection: DNS, TCP and TLS together.
+        between_bytes: the longest silence of the server while an answer is awaited or read.
+        attempt: one attempt, from its connection to the last byte of the answer. It is what ends an answer that
+            drips in byte by byte.
+        call: one call: all its attempts, the waits between them, its time in the queue, a refresh of the token.
+    """
+
+    connect: float | None = attrs.field(default=5.0, validator=_optional_seconds)
+    between_bytes: float | None = attrs.field(default=10.0, validator=_optional_seconds)
+    attempt: float | None = attrs.field(default=30.0, validator=_optional_seconds)
+    call: float | None = attrs.field(default=90.0, validator=_optional_seconds)
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When a call is repeated, and how long it waits before.
+
+    The wait before attempt n + 1 is ``uniform(0, min(max_backoff, base * 2**(n - 1)))`` ("full jitter"). When the
+    server says Retry-After it is at least that, plus ``uniform(0, jitter)``, and it holds for the whole session.
+
+    Attributes:
+        attempts: how often a call is tried in all; 1 turns repeating off.
+        base: seconds, see above.
+        base_when_limited: seconds; ``base`` after a 429.
+        max_backoff: seconds, see above.
+        max_retry_after: seconds; if the server asks for a longer wait, the call fails at once instead.
+        jitter: seconds, see above; 0 for none.
+        budget: how many tokens the session has for repeating. A repetition takes 5 of them (10 after a timeout) and
+            gives them back when it succeeds; a call that succeeds at once brings 1. Without tokens nothing is
+            repeated: when everything fails, hammering makes it worse. None: no such limit.
+    """
+
+    attempts: int = attrs.field(default=4, validator=_count)
+    base: float = attrs.field(default=0.5, validator=_seconds_or_zero)
+    base_when_limited: float = attrs.field(default=1.0, validator=_seconds_or_zero)
+    max_backoff: float = attrs.field(default=20.0, validator=_seconds_or_zero)
+    max_retry_after: float = attrs.field(default=300.0, validator=_seconds_or_zero)
+    jitter: float = attrs.field(default=1.0, validator=_seconds_or_zero)
+    budget: int | None = attrs.field(default=500, validator=_optional_count)
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How much at once, how fast and how big.
+
+    Attributes:
+        concurrency: the most attempts in progress at once in the session.
+        adaptive: True lowers the concurrency (to 1 at least) while the server answers 429 or 503, and raises it again
+            as it recovers. False keeps it as it is.
+        requests_per_second: attempts per second, evenly spaced; None for no limit. Needs the extra ``pace``.
+        max_response_bytes: the longest body that is accepted, compressed or decompressed, in bytes.
+        keep_alive: seconds for which an idle connection is kept for the next request.
+        dns_cache: seconds for which a resolved address is used again.
+    """
+
+    concurrency: int = attrs.field(default=16, validator=_count)
+    adaptive: bool = attrs.field(default=True, validator=_flag)
+    requests_per_second: float | None = attrs.field(default=None, validator=_optional_seconds)
+    max_response_bytes: int = attrs.field(default=32 * MIB, validator=_count)
+    keep_alive: float = attrs.field(default=15.0, validator=_seconds)
+    dns_cache: float = attrs.field(default=60.0, validator=_seconds)
+
+
+@attrs.frozen(kw_only=True)
+class CallOptions:
+    """What one call does differently from its session.
+
+    Attributes:
+        deadline: seconds for the whole call, in place of ``Timeouts.call``. None: the session's.
+        attempts: in place of ``RetryPolicy.attempts``. None: the session's.
+    """
+
+    deadline: float | None = attrs.field(default=None, validator=_optional_seconds)
+    attempts: int | None = attrs.field(default=None, validator=_optional_count)

@@ -1,1 +1,0 @@
-"""One request: how it is authorised, queued, sent, judged and repeated. Nothing here has heard of a worklog."""

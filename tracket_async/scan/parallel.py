@@ -1,0 +1,262 @@
+"""The workers: fetch what the plan asks for, as many at once as allowed, and hand over what it makes of it.
+
+A list walked by many chains at once: the windows of one version of the API over one session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import functools
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from operator import attrgetter
+from typing import Final, Generic, TypeVar
+
+import attrs
+
+from tracket_async._api.endpoints import Wire
+from tracket_async._http.messages import Response
+from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
+from tracket_async.models import Page, Worklog, WorklogFilter
+from tracket_async.scan.partition import DAY, Batch, ChainStatistics, Fetch, Keys, PageLike, Span, WindowState
+from tracket_async.scan.scheduler import Ask, Plan
+from tracket_async.worklogs import Line, check_export, has_timestamps
+
+T = TypeVar("T")
+
+
+class Bell:
+    """Wakes everybody who is waiting at this moment."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def wait(self) -> None:
+        """Until the next `ring`."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+    def ring(self) -> None:
+        """Wakes those who wait now."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+class WindowRun(Generic[T]):
+    """A walk by many chains at once, over windows of date.
+
+    Args:
+        fetch: fetches one page of a query.
+        span: the dates to be walked.
+        date_of, id_of: how to tell the date (aware datetime) and the id of an item.
+        concurrency: pages that are fetched at once, at least 1.
+        ordered: hand batches over in ascending order of date (by windows: within the same date, in the server's order).
+            A bounded number of pages waits for those before them; about as fast. Cannot be resumed from states.
+        keep: whether an item belongs to the walk, for what the server cannot filter; None: all do.
+        states: the states kept of an earlier run with the same ``span``, to go on from; empty: begin.
+        on_notice: is told, in a sentence, when the run has to fall back to one chain.
+
+    Raises:
+        ValueError: ``concurrency`` is below 1, or ``states`` are given with ``ordered``.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch[T],
+        span: Span,
+        *,
+        date_of: Callable[[T], dt.datetime],
+        id_of: Callable[[T], str],
+        concurrency: int = 16,
+        ordered: bool = False,
+        keep: Callable[[T], bool] | None = None,
+        states: Iterable[WindowState] = (),
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        states = tuple(states)
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+        if ordered and states:
+            raise ValueError("states cannot be resumed in order: leave out ordered=True")
+        self._fetch = fetch
+        self._concurrency = concurrency
+        self._plan = Plan(
+            span,
+            Keys(date_of, id_of),
+            workers=concurrency,
+            ordered=ordered,
+            keep=keep,
+            states=states,
+            on_notice=on_notice,
+        )
+        self._news = Bell()
+        self._work_to_do = Bell()
+        self._error: BaseException | None = None
+        self._running = False
+
+    def statistics(self) -> ChainStatistics:
+        """How the run stands."""
+        return self._plan.statistics()
+
+    def states(self) -> tuple[WindowState, ...]:
+        """Where every window stands, by id. What `batches` has not handed over yet counts as handed over here."""
+        return self._plan.ledger.states()
+
+    async def batches(self) -> AsyncGenerator[Batch[T]]:
+        """Every batch. Closing it (`contextlib.aclosing`) cancels and awaits what is on its way.
+
+        After an error, or after closing it, calling it again goes on: nothing handed over comes again.
+
+        Raises:
+            TracketError: a page could not be fetched. All that had arrived before has been handed over.
+            ClientStateError: it is already being iterated.
+        """
+        if self._running:
+            raise ClientStateError("This walk is already being iterated")
+        self._running = True
+        self._error = None
+        out = self._plan.ledger.out
+        workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        try:
+            while True:
+                while out:
+                    yield out.popleft()
+                    self._work_to_do.ring()
+                if self._error is not None:
+                    raise self._error
+                if self._plan.finished:
+                    return
+                await self._news.wait()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.wait(workers)
+            self._running = False
+
+    async def _work(self) -> None:
+        plan = self._plan
+        try:
+            while not plan.finished and self._error is None:
+                # What is handed over more slowly than it arrives must not pile up.
+                ask = plan.next() if len(plan.ledger.out) < self._concurrency else None
+                if ask is None:
+                    await self._work_to_do.wait()
+                    continue
+                await self._step(ask)
+                self._news.ring()
+                self._work_to_do.ring()
+        except BaseException as error:
+            # Whoever iterates waits for news alone, so that even a cancellation has to reach it there.
+            self._error = self._error or error
+            self._news.ring()
+            if not isinstance(error, Exception):
+                raise
+
+    async def _step(self, ask: Ask[T]) -> None:
+        chain = ask.chain
+        try:
+            page = await self._fetch(chain.asked_since, chain.asked_until, chain.cursor)
+        except (BadRequestError, GoneError) as error:
+            if not self._plan.refused(ask):
+                error.cursor = chain.cursor
+                raise
+        except BaseException as error:
+            if isinstance(error, TracketError):
+                error.cursor = chain.cursor
+            self._plan.returned(ask)
+            raise
+        else:
+            self._plan.arrived(ask, page)
+
+
+MINUTE: Final = dt.timedelta(minutes=1)
+
+_logger = logging.getLogger("tracket_async")
+
+
+@attrs.frozen(kw_only=True)
+class Form(Generic[T]):
+    """What a concurrent walk makes of a page, for those who need no `Worklog`.
+
+    Attributes:
+        page: reads an answer; a page with ``items``, ``next_cursor``, ``total`` and ``server_date``.
+        date_of, id_of: the date (aware datetime) and the id of an item.
+        matches: whether an item is within all bounds of a filter; asked only for bounds of created and updated dates.
+    """
+
+    page: Callable[[Response], PageLike[T]]
+    date_of: Callable[[T], dt.datetime]
+    id_of: Callable[[T], str]
+    matches: Callable[[WorklogFilter, T], bool]
+
+
+def as_worklogs(wire: Wire) -> Form[Worklog]:
+    """Every item is a `Worklog`."""
+    return Form(page=wire.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches)
+
+
+async def windows(
+    line: Line,
+    wanted: WorklogFilter,
+    form: Form[T],
+    *,
+    concurrency: int = 16,
+    ordered: bool = False,
+    states: Iterable[WindowState] = (),
+    on_notice: Callable[[str], None] | None = None,
+    around: Callable[[Callable[[], Awaitable[PageLike[T]]]], Awaitable[PageLike[T]]] | None = None,
+) -> WindowRun[T]:
+    """The run that walks what the filter wants; the arguments are those of ``client.worklogs.windows``."""
+    check_export(wanted, concurrency=concurrency)
+
+    @functools.lru_cache(maxsize=4 * concurrency)  # the pages of a chain differ in their cursors alone
+    def bounded(since: dt.datetime | None, until: dt.datetime | None) -> WorklogFilter:
+        return attrs.evolve(wanted, since=since, until=until)
+
+    def fetch(since: dt.datetime | None, until: dt.datetime | None, cursor: str | None) -> Awaitable[PageLike[T]]:
+        request = line.wire.list(bounded(since, until), cursor=cursor, size=line.page_size)
+        if around is None:
+            return line.send(request, form.page)
+        return around(lambda: line.send(request, form.page))
+
+    return WindowRun(
+        fetch,
+        await _span(line, wanted),
+        date_of=form.date_of,
+        id_of=form.id_of,
+        concurrency=concurrency,
+        ordered=ordered,
+        keep=(lambda item: form.matches(wanted, item)) if has_timestamps(wanted) else None,
+        states=states,
+        on_notice=_logger.warning if on_notice is None else on_notice,
+    )
+
+
+async def _span(line: Line, wanted: WorklogFilter) -> Span:
+    """The dates to be walked, and where within them the worklogs are."""
+    if not line.filters_dates:
+        return Span(since=wanted.since, until=wanted.until, last=line.world.now(), grain=MINUTE)
+    first = last = None
+    if wanted.since is None or wanted.until is None:
+        first, last = await _both(_edge(line, wanted), _edge(line, attrs.evolve(wanted, descending=True)))
+    return Span(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY)
+
+
+async def _edge(line: Line, wanted: WorklogFilter) -> dt.datetime | None:
+    page: Page = await line.send(line.wire.list(wanted, cursor=None, size=1), line.wire.page)
+    return page.items[0].date if page.items else None
+
+
+async def _both(first: Awaitable[T], second: Awaitable[T]) -> tuple[T, T]:
+    """Both results, awaited together; when one fails, the other is cancelled and awaited."""
+    tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
+    try:
+        return await tasks[0], await tasks[1]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

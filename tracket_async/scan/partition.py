@@ -1,0 +1,376 @@
+"""The windows of time that a concurrent walk is made of, as values: what a store keeps and what a consumer is given.
+
+How a concurrent walk works (`windows.run` runs it, `windows.plan` decides, `windows.chain` reads):
+
+* The range of dates is cut into windows, disjoint and together everything. Each is walked by one chain of cursors, in
+  ascending order of date; many chains at once.
+* Whoever is idle takes the later half of what the busiest chain has still to cover: that chain's `WindowState.until`
+  shrinks, and it stops at its first worklog past it.
+* Each page that arrives becomes one `Batch`: its worklogs and every `WindowState` that is new since the batch before.
+  Keep both in one transaction, batch after batch, and a walk begun with the states kept goes on where it was: whatever
+  is not in the store is still to be walked, and only a chain whose cursor was refused can bring a worklog again
+  (keep one row per id).
+
+One chain of cursors and the window that it covers: what of a page is its own, and where it stands then.
+
+Rules: a worklog belongs to a window by its date. The pages of a chain ascend by date; a page that does not is
+`OutOfOrderError`, and what was taken before stands. A worklog that comes again with the same date (a chain that began
+again, a row that moved between pages) is left out: of all those at the date reached, the ids are remembered.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import attrs
+
+from tracket_async.pagination import CursorGuard
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+MICROSECOND = dt.timedelta(microseconds=1)
+DAY = dt.timedelta(days=1)
+
+
+class PageLike(Protocol[T_co]):
+    """What a chain reads: a `Page`, or a page of rows that are no `Worklog` (yet)."""
+
+    @property
+    def items(self) -> Sequence[T_co]:
+        """In the server's order."""
+        ...
+
+    @property
+    def next_cursor(self) -> str | None:
+        """None on the last page."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """How many match the query in all; None when the server does not say."""
+        ...
+
+    @property
+    def server_date(self) -> dt.datetime | None:
+        """The answer's Date header."""
+        ...
+
+
+class Fetch(Protocol[T_co]):
+    """Asks for one page of the worklogs within the bounds (inclusive, None: unbounded), ascending by date.
+
+    Bounds that the server cannot enforce may be ignored: the chain enforces them. ``cursor`` None asks for the first.
+    """
+
+    def __call__(
+        self, since: dt.datetime | None, until: dt.datetime | None, cursor: str | None, /
+    ) -> Awaitable[PageLike[T_co]]:
+        """The page."""
+        ...
+
+
+def _moment_to_json(value: dt.datetime | None) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def _moment_from_json(value: str | None) -> dt.datetime | None:
+    return None if value is None else dt.datetime.fromisoformat(value)
+
+
+@attrs.frozen(kw_only=True)
+class WindowState:
+    """Where one chain stands. Bounds are inclusive aware datetimes, None means unbounded.
+
+    Attributes:
+        id: numbers the windows of a run from 0; an id keeps its meaning when the run is resumed.
+        since, until: what this window has to cover. ``until`` shrinks when half of the window is given away.
+        asked_since, asked_until: the bounds of the query that ``cursor`` belongs to.
+        cursor: asks for the next page; None: begin (again) with the query.
+        reached: the date of the last worklog handed over; None before the first.
+        seen: worklogs handed over.
+        done: nothing is left to cover.
+        whole: the one chain that covers everything in whatever order the server has, because the server turned out
+            not to list in ascending order. It repeats worklogs that earlier windows handed over (within one run
+            they are left out).
+    """
+
+    id: int
+    since: dt.datetime | None
+    until: dt.datetime | None
+    asked_since: dt.datetime | None
+    asked_until: dt.datetime | None
+    cursor: str | None = None
+    reached: dt.datetime | None = None
+    seen: int = 0
+    done: bool = False
+    whole: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The state as a dict that ``json.dumps`` takes."""
+        return {
+            name: _moment_to_json(value) if name in _MOMENTS else value
+            for name, value in attrs.asdict(self, recurse=False).items()
+        }
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Self:
+        """The state that `to_json` wrote."""
+        read: dict[str, Any] = {
+            name: _moment_from_json(value) if name in _MOMENTS else value for name, value in state.items()
+        }
+        return cls(**read)
+
+
+_MOMENTS = ("since", "until", "asked_since", "asked_until", "reached")
+
+
+@attrs.frozen(kw_only=True)
+class Batch(Generic[T]):
+    """What one page brought.
+
+    Attributes:
+        window: the id of the window that it belongs to.
+        items: each worklog of the run is in exactly one batch, and within a window they come in the server's order;
+            may be empty.
+        states: the states that changed since the batch before, in no particular order; to be kept together with
+            ``items``, in the order of the batches. Empty with ``ordered=True``: such a run cannot be resumed.
+        server_date: the answer's Date header.
+    """
+
+    window: int
+    items: list[T]
+    states: tuple[WindowState, ...] = ()
+    server_date: dt.datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Span:
+    """The dates to be walked. Bounds are inclusive, None means unbounded.
+
+    Attributes:
+        since, until: the bounds that are kept to.
+        first, last: where the first and the last worklog probably are, to cut the range well where it is unbounded;
+            a guess that is wrong costs time and loses nothing. None: unknown.
+        grain: the narrowest window: its beginning is a multiple of this since 1970-01-01T00:00Z. One day where the
+            server filters by day.
+    """
+
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+    first: dt.datetime | None = None
+    last: dt.datetime | None = None
+    grain: dt.timedelta = attrs.field(default=DAY, validator=attrs.validators.ge(MICROSECOND))
+
+    def __attrs_post_init__(self) -> None:
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError(f"since ({self.since}) is after until ({self.until}): no worklog can match")
+
+
+@attrs.frozen(kw_only=True)
+class ChainStatistics:
+    """How a concurrent walk stands.
+
+    Attributes:
+        active: chains whose page is on its way.
+        windows_open, windows_done: windows that have, and that have not, something left to cover.
+        pages: pages that have arrived in this run.
+        worklogs: worklogs handed over in this run.
+        duplicates: worklogs that came again and were left out.
+        refused_cursors: chains that began again because the server refused their cursor.
+        remaining: an estimate of the worklogs still to come; None while nothing is known.
+        reached: every worklog before this date has been handed over; None while there is no such date.
+        single_chain: the run fell back to one chain because the server does not list in ascending order.
+    """
+
+    active: int
+    windows_open: int
+    windows_done: int
+    pages: int
+    worklogs: int
+    duplicates: int
+    refused_cursors: int
+    remaining: int | None
+    reached: dt.datetime | None
+    single_chain: bool
+
+
+class OutOfOrderError(Exception):
+    """A page of the chain does not ascend by date. Never leaves this package."""
+
+
+@attrs.frozen
+class Keys(Generic[T]):
+    """How to tell the date and the id of an item."""
+
+    date_of: Callable[[T], dt.datetime]
+    id_of: Callable[[T], str]
+
+
+@attrs.frozen
+class Take(Generic[T]):
+    """What a page brought to a chain.
+
+    Attributes:
+        fresh: the items that belong to its window and were not taken before.
+        ids: theirs.
+        duplicates: how many belong to it and were.
+        ascends: a date of this chain is after an earlier one.
+        past: the page goes on beyond the window's end.
+    """
+
+    fresh: list[T] = attrs.field(factory=list[Any])
+    ids: list[str] = attrs.field(factory=list[str])
+    duplicates: int = 0
+    ascends: bool = False
+    past: bool = False
+
+
+def _no_ids() -> set[str]:
+    return set()
+
+
+@attrs.frozen
+class Pace:
+    """How dense items lately were: an average over dates, in which a date counts less the farther it lies behind."""
+
+    per_second: float = 0.0
+
+    def after(self, items: int, seconds: float, memory: float) -> Pace:
+        """The pace after another page, which has so many items in so many seconds.
+
+        Args:
+            items: what the page has.
+            seconds: the dates that it spans. Of one moment nothing can be told about the dates to come; there, a day is
+                a fair guess.
+            memory: so many seconds behind, a date counts 1/e of what it counted.
+        """
+        seconds = seconds or DAY.total_seconds()
+        old = math.exp(-seconds / memory) if self.per_second else 0.0
+        return Pace(self.per_second * old + items / seconds * (1 - old))
+
+
+@attrs.define(eq=False, kw_only=True)
+class Chain(Generic[T]):
+    """A window and its chain while they are walked; `WindowState` describes the attributes that have its names.
+
+    Attributes:
+        taken: items that belong to the window and have been taken, handed over or not.
+        busy: its page is on its way.
+        dropped: what arrives for it is of no use any more.
+        doubtful: it has passed its end, in a list not yet seen to ascend.
+        remaining: an estimate of what it has still to take; None: unknown.
+        guess: the estimate with which it was split off ``lender``; both are settled by the first total.
+        lent: what was given away of the total of the query that it is asking.
+        paced: how dense its items lately were.
+        edge: the ids taken at the date ``reached``.
+        last: the last date that the server showed in this chain.
+        retaken: ``taken`` when it last began again; None if it never did.
+        held: batches that wait for the windows before this one.
+    """
+
+    id: int
+    since: dt.datetime | None
+    until: dt.datetime | None
+    asked_since: dt.datetime | None
+    asked_until: dt.datetime | None
+    cursor: str | None = None
+    reached: dt.datetime | None = None
+    seen: int = 0
+    done: bool = False
+    whole: bool = False
+
+    taken: int = 0
+    busy: bool = False
+    dropped: bool = False
+    doubtful: bool = False
+    remaining: float | None = None
+    guess: float = 0.0
+    lender: Chain[T] | None = None
+    lent: float = 0.0
+    paced: Pace = attrs.field(factory=Pace)
+    edge: set[str] = attrs.field(factory=_no_ids)
+    last: dt.datetime | None = None
+    retaken: int | None = None
+    guard: CursorGuard = attrs.field(init=False)
+    held: list[Batch[T]] = attrs.field(factory=list[Batch[Any]])
+
+    def __attrs_post_init__(self) -> None:
+        self.guard = CursorGuard(self.cursor)
+
+    @classmethod
+    def of(cls, state: WindowState) -> Chain[T]:
+        """The chain that goes on from a state."""
+        return cls(**attrs.asdict(state, recurse=False))
+
+    def state(self) -> WindowState:
+        """Where it stands."""
+        return WindowState(**{name: getattr(self, name) for name in _STATE})
+
+    def take(self, page: PageLike[T], keys: Keys[T]) -> Take[T]:
+        """What of the page belongs to the window; the window has then reached the last of it.
+
+        Raises:
+            OutOfOrderError: the page does not ascend, or begins before the page before ended.
+            CursorLoopError: the cursors go round in a circle.
+        """
+        items: Sequence[T] = page.items
+        self.guard.check(len(items), page.next_cursor)
+        if not items:
+            return Take()
+        ids = list(map(keys.id_of, items))
+        if len(set(ids)) < len(ids):
+            # A row that a page repeats at its end would pass for one out of order.
+            first_of: dict[str, T] = {}
+            for key, item in zip(ids, items, strict=True):
+                first_of.setdefault(key, item)
+            ids, items = list(first_of), list(first_of.values())
+        repeated = len(page.items) - len(items)
+        dates = list(map(keys.date_of, items))
+        before = dates[0] if self.last is None else self.last
+        # Sorting what is sorted already is the quickest way to see that it is.
+        if dates[0] < before or dates != sorted(dates):
+            raise OutOfOrderError
+        self.last = dates[-1]
+        low = self.reached or self.since
+        first = 0 if low is None else bisect_left(dates, low)
+        end = len(dates) if self.until is None else bisect_right(dates, self.until)
+        fresh, ids = self._fresh(items[first:end], ids[first:end], dates[first:end])
+        return Take(fresh, ids, end - first - len(fresh) + repeated, before < dates[-1], end < len(dates))
+
+    def _fresh(self, items: Sequence[T], ids: list[str], dates: list[dt.datetime]) -> tuple[list[T], list[str]]:
+        """Those that were not taken before, and their ids; the window has then reached the last of them."""
+        if not items:
+            return [], []
+        fresh, their_ids = list(items), ids
+        if not self.edge.isdisjoint(ids):
+            fresh = [item for item, key in zip(items, ids, strict=True) if key not in self.edge]
+            their_ids = [key for key in ids if key not in self.edge]
+        if dates[-1] != self.reached:
+            self.edge.clear()
+        self.edge.update(ids[bisect_left(dates, dates[-1]) :])
+        self.reached = dates[-1]
+        self.taken += len(fresh)
+        return fresh, their_ids
+
+    def begin_again(self) -> bool:
+        """Drops the cursor and asks anew from the date reached.
+
+        Returns:
+            False when nothing was taken since it last began again: a chain that gets no further has to fail.
+        """
+        if self.retaken == self.taken:
+            return False
+        self.retaken = self.taken
+        self.asked_since, self.asked_until = (self.since if self.whole else self.reached or self.since), self.until
+        self.cursor = self.last = self.lender = None
+        self.lent = 0.0
+        self.guard = CursorGuard(None)
+        return True
+
+
+_STATE = tuple(field.name for field in attrs.fields(WindowState))
