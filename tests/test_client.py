@@ -26,7 +26,7 @@ from tracket_async import (
     WorklogFilter,
 )
 from tracket_async._http.messages import Request
-from tracket_async.config import CREDENTIALS
+from tracket_async.client import CREDENTIALS
 from tracket_async.models import Worklog
 from tracket_async.worklogs import combined, left_to_client
 

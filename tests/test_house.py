@@ -23,8 +23,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ERRORS = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, TracketError)]
 
 
-def name_of(file):
-    return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+def files_of(package):
+    found = [file for file in FILES if file.relative_to(PACKAGE).parts[0] == package]
+    assert found, package
+    return found
 
 
 def imports_of(file):
@@ -98,10 +100,10 @@ def test_importing_the_client_imports_none_of_what_few_need():
 # -- the ranks (import-linter knows them all; these hold wherever the tests run) -----------------------------------
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if "emulator" in f.parts], ids=name_of)
-def test_the_emulator_is_an_island(file):
-    ours = {name for name in imports_of(file) if name.startswith("tracket_async")}
-    assert all(name.startswith("tracket_async.emulator") for name in ours)
+def test_the_emulator_is_an_island():
+    for file in files_of("emulator"):
+        ours = {name for name in imports_of(file) if name.startswith("tracket_async")}
+        assert all(name.startswith("tracket_async.emulator") for name in ours), file
 
 
 def test_only_the_doors_know_the_emulator():
@@ -111,47 +113,27 @@ def test_only_the_doors_know_the_emulator():
             assert not any(name.startswith("tracket_async.emulator") for name in imports_of(file)), file
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if "api" in f.relative_to(PACKAGE).parts], ids=name_of)
-def test_the_wire_never_awaits_and_knows_no_transport(file):
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    assert not any(isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor) for node in ast.walk(tree))
-    assert not {name.partition(".")[0] for name in imports_of(file)} & {"aiohttp", "asyncio", "socket", "time", "yarl"}
+def test_the_api_never_awaits_and_knows_no_transport():
+    for file in files_of("_api"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        assert not any(isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor) for node in ast.walk(tree))
+        roots = {name.partition(".")[0] for name in imports_of(file)}
+        assert not roots & {"aiohttp", "asyncio", "socket", "time", "yarl"}, file
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if "net" in f.relative_to(PACKAGE).parts], ids=name_of)
-def test_the_net_has_never_heard_of_a_worklog(file):
-    allowed = (
-        "tracket_async._http",
-        "tracket_async._http.messages",
-        "tracket_async._http.responses",
-        "tracket_async.errors",
-    )
-    ours = {name for name in imports_of(file) if name.startswith("tracket_async.")}
-    assert all(name.startswith((*allowed, "tracket_async.events")) or name == "tracket_async._api" for name in ours)
-
-
-def test_aiohttp_is_known_to_the_net_and_the_emulator_alone():
+def test_aiohttp_is_known_to_the_transport_and_the_emulator_alone():
     for file in FILES:
-        if not {"net", "emulator"} & set(file.relative_to(PACKAGE).parts):
+        if not {"_http", "emulator"} & set(file.relative_to(PACKAGE).parts):
             assert "aiohttp" not in {name.partition(".")[0] for name in imports_of(file)}, file
 
 
-@pytest.mark.parametrize("module", ["walk", "bulk", "windows"])
-def test_what_repeats_knows_no_client(module):
-    files = [f for f in FILES if f.relative_to(PACKAGE).parts[0].removesuffix(".py") == module]
-    assert files
-    for file in files:
-        known = {name.split(".")[1] for name in imports_of(file) if name.startswith("tracket_async.")}
-        assert not known & {"client", "worklogs", "chains", "line", "export", "cli", "testing", "api"}
-
-
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_every_file_says_its_rule_and_is_one_room(file):
-    text = file.read_text(encoding="utf-8")
-    rule = ast.get_docstring(ast.parse(text))
-    assert rule, f"{file} says nothing"
-    assert rule.splitlines()[0].endswith((".", ":")) or len(rule.splitlines()) > 1
-    assert len(text.splitlines()) <= 700, "is it two subjects?"
+def test_every_file_says_its_rule_and_is_one_subject():
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        rule = ast.get_docstring(ast.parse(text))
+        assert rule, f"{file} says nothing"
+        assert rule.splitlines()[0].endswith((".", ":")) or len(rule.splitlines()) > 1, file
+        assert len(text.splitlines()) <= 700, f"{file}: is it two subjects?"
 
 
 # -- what every error owes its reader -----------------------------------------------------------------------------
