@@ -113,7 +113,7 @@ def test_it_asks_once_with_the_number(tracket, served, file, asked):
         "Delete the 2 worklogs that ids names?",
         "Change the worklog that in.ndjson names?",
     ]
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
     asked(True)
     assert tracket("delete", "--from-file", "ids").code == 0
     assert served.count == 8
@@ -176,7 +176,7 @@ def test_what_makes_no_sense_is_refused(tracket, served, file, arguments, told):
     assert result.code == 2
     assert told in result.err
     assert result.err.count("\n") == 1
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 def test_where_nobody_can_be_asked_nothing_is_changed(tracket, served, file):
@@ -198,7 +198,7 @@ def test_every_bad_line_is_named_and_nothing_is_sent(tracket, served, file):
         "  line 5: there is nothing to change",
         "tracket: 3 lines of in.csv cannot be used. Nothing was sent. Correct them and run the same again",
     ]
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 def test_a_bar_shows_how_far_it_is_on_a_terminal(tracket, served, file, terminal):

@@ -182,7 +182,7 @@ def test_what_the_version_cannot_filter_is_told_as_such(tracket, serve):
     result = tracket("export", "--updated-since=2024-05-01")
     assert result.code == 2
     assert "updated" in result.err
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 def test_the_concurrency_is_that_of_the_client_too(tracket, serve, monkeypatch):
@@ -261,7 +261,7 @@ def test_what_needs_the_extra_says_how_to_install_it(tracket, serve, tmp_path, n
     assert 'pip install "tracket-async[export]"' in result.err
     assert result.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 def test_a_system_without_file_locks_streams_as_well(tracket, serve, tmp_path, monkeypatch):
@@ -289,7 +289,7 @@ def test_a_mistake_makes_nothing_and_asks_nothing(tracket, serve, tmp_path, monk
     assert (result.code, result.out) == (2, "")
     assert line in result.err
     assert list(tmp_path.iterdir()) == []
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 def test_a_store_that_cannot_be_read_in_the_end_is_closed_and_kept(tracket, serve, tmp_path, monkeypatch):

@@ -152,7 +152,7 @@ def weather(tracket, storm, tmp_path, api, lines):
     served, runs = storm(api, path, f"{api} {len(lines)}")
     took = time.perf_counter() - begun
     assert imported(tracket, api, len(lines)) == given(api, lines)
-    count = functools.partial(served.ask, served.emulator.ledger.count)
+    count = functools.partial(served.ask, served.emulator.request_log.count)
     met = {kind: count(fault=kind) for kind in KINDS if count(fault=kind)}
     assert met.keys() >= {fault.kind for fault in OF_CREATES}
     return (

@@ -44,7 +44,7 @@ def ndjson(folder, seed):
 
 
 def posts(served, api="2.0"):
-    return served.ask(served.emulator.ledger.count, method="POST", route=ROUTES[api])
+    return served.ask(served.emulator.request_log.count, method="POST", route=ROUTES[api])
 
 
 def journal(name="in.ndjson"):
@@ -122,7 +122,7 @@ def test_every_bad_line_is_named_and_nothing_is_sent(tracket, serve, seed, folde
     assert told[21] == (
         "tracket: 32 lines of in.ndjson cannot be used. Nothing was sent. Correct them and run the same again"
     )
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
     assert not journal().exists()
 
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_imported_is_one_line(tracket, serve, ndjson, folder, arg
     assert result.code == 2
     assert told in result.err
     assert result.err.count("\n") == 1
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 def test_a_dry_run_checks_and_says_what_would_be_done(tracket, serve, ndjson):
@@ -176,7 +176,7 @@ def test_a_dry_run_checks_and_says_what_would_be_done(tracket, serve, ndjson):
     served.emulator.faults.add(faults.Status(400), method="POST", route="/timeEntries", nth={1, 2})
     served.emulator.faults.add(faults.Status(500), method="POST", route="/timeEntries", nth=3)
     tracket("import", name)
-    before = (journal().read_bytes(), len(served.emulator.ledger))
+    before = (journal().read_bytes(), len(served.emulator.request_log))
     result = tracket("import", name, "--dry-run", "--json")
     assert result.err.splitlines()[-1] == (
         "in.ndjson: 10 worklogs, and nothing wrong with them. An import would create 2, leave out 7 that are already"
@@ -190,7 +190,7 @@ def test_a_dry_run_checks_and_says_what_would_be_done(tracket, serve, ndjson):
         "already_there": 7,
         "look_for": 1,
     }
-    assert (journal().read_bytes(), len(served.emulator.ledger)) == before
+    assert (journal().read_bytes(), len(served.emulator.request_log)) == before
 
 
 def test_what_did_not_go_well_is_listed_with_the_command_to_go_on(tracket, serve, ndjson):

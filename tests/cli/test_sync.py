@@ -160,7 +160,7 @@ def test_a_mistake_is_one_line_and_makes_nothing(tracket, serve, tmp_path, monke
     assert line in result.err
     assert result.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 def test_without_the_extra_one_line_says_how_to_install_it(tracket, serve, tmp_path, no_extra):

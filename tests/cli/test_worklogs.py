@@ -133,7 +133,7 @@ def test_an_id_that_would_change_the_path_is_refused_and_nothing_is_sent(tracket
     result = tracket("get", identifier)
     assert result.code == 2
     assert result.err.count("\n") == 1
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 @BOTH
@@ -178,7 +178,7 @@ def test_create_refuses_a_field_without_an_option_and_sends_nothing(tracket, ser
     result = tracket("create", "--item=1", "--user=2", "--date=2024-05-20", "--minutes=1", "--field", "region=")
     assert result.code == 2
     assert "--field 'region=' is not of the form REFERENCE=OPTION" in result.err
-    assert len(served.emulator.ledger) == 0
+    assert len(served.emulator.request_log) == 0
 
 
 def test_delete_takes_several_and_stops_at_the_first_that_fails(tracket, serve, seed):

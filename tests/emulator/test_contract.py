@@ -46,5 +46,5 @@ async def test_every_answer_is_as_documented(serve, tmp_path, settings):
     )
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
-    assert emulator.ledger.count(status=500) == 0
-    assert len(emulator.ledger) > 100
+    assert emulator.request_log.count(status=500) == 0
+    assert len(emulator.request_log) > 100

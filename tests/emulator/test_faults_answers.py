@@ -63,13 +63,13 @@ async def test_an_error_can_come_before_or_after_the_write_has_happened(emulator
     emulator.faults.add(Status(502, commit=commit))
     assert (await http("POST", V1, body=new_v1)).status == 502
     assert emulator.count == 5 + commit
-    assert emulator.ledger.entries[-1].committed is commit
+    assert emulator.request_log.entries[-1].committed is commit
 
 
 async def test_a_refused_write_is_not_committed_by_a_fault_that_commits(emulator, http):
     emulator.faults.add(Status(502, commit=True))
     await http("POST", V1, body={})
-    assert not emulator.ledger.entries[-1].committed
+    assert not emulator.request_log.entries[-1].committed
 
 
 @pytest.mark.parametrize("status", [200, 502])

@@ -83,8 +83,8 @@ class TestCursors:
         honest = await http.walk(path, rows, ask, give, size=2)
         emulator.faults.add(EmptyPage(), nth=[1, 3, 4, 5, 7])
         assert await http.walk(path, rows, ask, give, size=2) == honest
-        assert emulator.ledger.count(fault="empty-page") == 5
-        assert len(emulator.ledger) == 3 + 8
+        assert emulator.request_log.count(fault="empty-page") == 5
+        assert len(emulator.request_log) == 3 + 8
 
     async def test_empty_pages_without_end_have_a_new_cursor_each(self, emulator, http, path, ask, give):
         emulator.faults.add(EmptyPage())
@@ -171,7 +171,7 @@ async def test_a_token_can_expire_just_before_a_request(emulator, http):
     token = (await http("POST", "/api/2.0/oauth2/token", body=credentials)).json["access_token"]
     emulator.faults.add(ExpireToken(), route="/timeEntries", nth=2)
     assert [(await http("GET", V2, token=token)).status for _ in range(3)] == [200, 401, 401]
-    assert emulator.ledger.count(fault="expire-token", status=401) == 1
+    assert emulator.request_log.count(fault="expire-token", status=401) == 1
 
 
 async def test_a_delay_passes_before_the_honest_answer(emulator, http, clock):
@@ -183,7 +183,7 @@ async def test_a_delay_passes_before_the_honest_answer(emulator, http, clock):
 async def test_a_function_can_change_rows_between_pages(emulator, http):
     emulator.faults.add(Call(lambda received: emulator.delete("w0003")), nth=2)
     assert [row["worklogId"] for row in await http.walk_v1()] == ["w0001", "w0002", "w0004", "w0005"]
-    assert emulator.ledger.entries[1].fault == "call"
+    assert emulator.request_log.entries[1].fault == "call"
 
 
 async def test_effects_add_up_and_the_first_disturbance_wins(emulator, http, clock):
@@ -194,4 +194,4 @@ async def test_effects_add_up_and_the_first_disturbance_wins(emulator, http, clo
     reply = await http("GET", V1)
     assert reply.status == 500
     assert parsedate_to_datetime(reply.headers["Date"]).timestamp() == clock.seconds + 60
-    assert emulator.ledger.entries[0].fault == "delay+clock-skew+status"
+    assert emulator.request_log.entries[0].fault == "delay+clock-skew+status"

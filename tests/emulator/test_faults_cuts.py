@@ -44,7 +44,7 @@ async def test_a_reset_before_and_after_the_headers(emulator, http, after):
     with pytest.raises(aiohttp.ClientError):
         await http("GET", V1)
     assert (await http("GET", V1)).status == 200
-    assert [each.status for each in emulator.ledger] == [None if after == "request" else 200, 200]
+    assert [each.status for each in emulator.request_log] == [None if after == "request" else 200, 200]
 
 
 async def test_a_reset_is_one_and_no_polite_end(emulator, raw):
@@ -64,16 +64,16 @@ async def test_a_reset_is_one_and_no_polite_end(emulator, raw):
         (Status(503), False),
     ],
 )
-async def test_a_write_that_is_cut_has_happened_or_not_and_the_ledger_knows(
+async def test_a_write_that_is_cut_has_happened_or_not_and_the_request_log_knows(
     emulator, raw, new_v1, fault, committed, until
 ):
     emulator.faults.add(fault)
     body = json.dumps(new_v1).encode()
     with contextlib.suppress(ConnectionResetError):
         await raw(emulator, "POST", V1, body, headers=["Connection: close"])
-    await until(lambda: not emulator.ledger.in_progress)
+    await until(lambda: not emulator.request_log.in_progress)
     assert emulator.count == 5 + committed
-    assert emulator.ledger.entries[0].committed is committed
+    assert emulator.request_log.entries[0].committed is committed
 
 
 async def test_commit_then_cut_sends_not_a_byte(emulator, raw):
@@ -146,8 +146,8 @@ async def test_a_drip_ends_when_the_client_goes(emulator, http, until):
     async with http._session.get(emulator.url + V1, headers={"Authorization": f"Bearer {emulator.token}"}) as response:
         await response.content.readany()
         response.close()
-    await until(lambda: not emulator.ledger.in_progress)
-    assert emulator.ledger.entries[0].status == 200
+    await until(lambda: not emulator.request_log.in_progress)
+    assert emulator.request_log.entries[0].status == 200
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ async def test_a_drip_ends_when_the_client_goes(emulator, http, until):
 async def test_a_hang_lasts_until_the_client_goes(emulator, http, new_v1, fault, status, until):
     emulator.faults.add(fault, nth=1)
     request = asyncio.create_task(http("POST", V1, body=new_v1))
-    await until(lambda: emulator.ledger.in_progress and (fault == Hang() or emulator.count == 6))
+    await until(lambda: emulator.request_log.in_progress and (fault == Hang() or emulator.count == 6))
     assert (await http("GET", V1)).status == 200  # nobody else is held up
-    assert emulator.ledger.in_progress == 1
+    assert emulator.request_log.in_progress == 1
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-    await until(lambda: not emulator.ledger.in_progress)
-    first = emulator.ledger.entries[0]
+    await until(lambda: not emulator.request_log.in_progress)
+    first = emulator.request_log.entries[0]
     assert (first.status, first.committed) == (status, fault != Hang())
 
 
@@ -197,9 +197,9 @@ async def test_a_stalled_upload_is_not_read_any_further_and_reset_after_its_time
     with pytest.raises(ConnectionError):
         await _drain_and_read(reader, writer)
     writer.close()
-    await until(lambda: not emulator.ledger.in_progress)
+    await until(lambda: not emulator.request_log.in_progress)
     assert asked == [30]
-    assert (emulator.ledger.entries[0].body, emulator.ledger.entries[0].status) == (b"", None)
+    assert (emulator.request_log.entries[0].body, emulator.request_log.entries[0].status) == (b"", None)
 
 
 async def test_a_drip_waits_for_a_client_that_does_not_read(serve, worklog, clock):
@@ -234,7 +234,7 @@ async def test_a_server_that_stops_lets_go_of_every_connection_that_a_fault_hold
     with contextlib.suppress(ConnectionError):  # the reset, after whatever was sent before
         await reader.read()
     writer.close()
-    assert emulator.ledger.in_progress == 0
+    assert emulator.request_log.in_progress == 0
 
 
 async def test_a_client_that_has_gone_before_its_fault_comes_is_no_error(emulator, caplog, until):
@@ -246,12 +246,12 @@ async def test_a_client_that_has_gone_before_its_fault_comes_is_no_error(emulato
         host, port = emulator.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"GET {V1} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        await until(lambda: emulator.ledger.in_progress)
+        await until(lambda: emulator.request_log.in_progress)
         writer.transport.abort()
         for _ in range(20):  # until the server's loop has seen it
             await asyncio.sleep(0)
         gone.set()
-        await until(lambda: not emulator.ledger.in_progress)
+        await until(lambda: not emulator.request_log.in_progress)
     assert not caplog.records
 
 

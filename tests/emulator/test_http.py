@@ -1,4 +1,4 @@
-"""What holds for every path: tokens, methods, bodies, headers, latency, and the ledger's account of it."""
+"""What holds for every path: tokens, methods, bodies, headers, latency, and the request log's account of it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_the_token_that_only_reads_may_not_write(emulator, http, new_v1, n
         reply = await http(method, path, body=body, token=token)
         assert (reply.status, reply.json) == (403, {"error": "this token may only read"})
     assert emulator.count == 1
-    assert emulator.ledger.count(committed=True) == 0
+    assert emulator.request_log.count(committed=True) == 0
 
 
 # ---- paths, methods and bodies
@@ -141,8 +141,8 @@ async def test_a_path_that_is_none_is_404(emulator, raw, path):
     reply = await raw(emulator, path=path, headers=["Connection: close"])
     assert reply.status == "HTTP/1.1 404 Not Found"
     assert reply.body == b'{"error":"there is nothing at this path"}'
-    assert emulator.ledger.entries[-1].path == path
-    assert emulator.ledger.entries[-1].route == ""
+    assert emulator.request_log.entries[-1].path == path
+    assert emulator.request_log.entries[-1].route == ""
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ async def test_a_compressed_body_is_read_and_its_real_size_counts(serve, connect
     headers = {"Content-Encoding": "gzip"}
     body = gzip.compress(b'{"description":"zipped"}')
     assert (await http("PUT", f"{V1}/w0001", raw=body, headers=headers)).status == 200
-    assert emulator.ledger.entries[-1].body == b'{"description":"zipped"}'
+    assert emulator.request_log.entries[-1].body == b'{"description":"zipped"}'
     bomb = gzip.compress(b" " * 1_000_000)
     assert (await http("PUT", f"{V1}/w0001", raw=bomb, headers=headers)).status == 413
     reply = await http("PUT", f"{V1}/w0001", raw=b"no gzip at all", headers=headers)
@@ -251,10 +251,10 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(emulat
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
     )
     await writer.drain()
-    await until(lambda: emulator.ledger.in_progress)
+    await until(lambda: emulator.request_log.in_progress)
     writer.transport.abort()
-    await until(lambda: not emulator.ledger.in_progress)
-    assert emulator.ledger.entries[-1].status is None
+    await until(lambda: not emulator.request_log.in_progress)
+    assert emulator.request_log.entries[-1].status is None
     assert emulator.count == 1
     assert not caplog.records
 

@@ -1,4 +1,4 @@
-"""The ledger: what was received, in order, and what became of it."""
+"""The request log: what was received, in order, and what became of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def test_each_request_is_written_down_in_order_with_its_outcome(serve, con
     await http("GET", "/else")
     entries = [
         (each.number, each.method, each.route, each.path, each.status, each.fault, each.committed)
-        for each in emulator.ledger
+        for each in emulator.request_log
     ]
     assert entries == [
         (1, "GET", "/worklogs", V1, 400, None, False),
@@ -27,7 +27,7 @@ async def test_each_request_is_written_down_in_order_with_its_outcome(serve, con
         (3, "DELETE", "/worklogs/{id}", f"{V1}/w0001", 503, "status", False),
         (4, "GET", "", "/else", 404, None, False),
     ]
-    first, second, *_ = emulator.ledger.entries
+    first, second, *_ = emulator.request_log.entries
     assert (first.query, first.cursor) == ({"startDate": "2024-01-01", "cursor": "x"}, "x")
     assert json.loads(second.body) == new_v1
     assert json.loads(second.as_json()) == {
@@ -42,7 +42,7 @@ async def test_each_request_is_written_down_in_order_with_its_outcome(serve, con
         "committed": True,
     }
     assert made.json["worklogId"] in {each["worklogId"] for each in emulator.worklogs()}
-    assert emulator.token not in repr(emulator.ledger.entries)
+    assert emulator.token not in repr(emulator.request_log.entries)
 
 
 async def test_counts_can_be_asked_for_in_any_combination(serve, connect, new_v1):
@@ -53,8 +53,8 @@ async def test_counts_can_be_asked_for_in_any_combination(serve, connect, new_v1
         await http("POST", V1, body=new_v1)
     await http("GET", V1)
     await http("GET", "/api/2.0/timeEntries")
-    count = emulator.ledger.count
-    assert count() == len(emulator.ledger) == 5
+    count = emulator.request_log.count
+    assert count() == len(emulator.request_log) == 5
     assert count(method="POST") == 3
     assert count(method="GET", route="/worklogs") == 1
     assert count(status=500) == count(fault="status") == 1
@@ -65,24 +65,24 @@ async def test_counts_can_be_asked_for_in_any_combination(serve, connect, new_v1
 
 
 async def test_old_entries_go_but_the_counts_stay(serve, connect):
-    emulator = await serve(ledger_size=2)
+    emulator = await serve(request_log_size=2)
     http = await connect(emulator)
     for _ in range(5):
         await http("GET", V1)
-    assert [each.number for each in emulator.ledger.entries] == [4, 5]
-    assert emulator.ledger.count(method="GET") == 5
-    assert repr(emulator.ledger) == "<Ledger of 5 requests, 0 in progress>"
+    assert [each.number for each in emulator.request_log.entries] == [4, 5]
+    assert emulator.request_log.count(method="GET") == 5
+    assert repr(emulator.request_log) == "<RequestLog of 5 requests, 0 in progress>"
 
 
-async def test_a_cleared_ledger_numbers_on(serve, connect):
+async def test_a_cleared_request_log_numbers_on(serve, connect):
     emulator = await serve()
     http = await connect(emulator)
     await http("GET", V1)
-    emulator.ledger.clear()
-    assert (emulator.ledger.count(), emulator.ledger.entries) == (0, ())
+    emulator.request_log.clear()
+    assert (emulator.request_log.count(), emulator.request_log.entries) == (0, ())
     await http("GET", V1)
-    assert [each.number for each in emulator.ledger] == [2]
-    assert emulator.ledger.count() == 1
+    assert [each.number for each in emulator.request_log] == [2]
+    assert emulator.request_log.count() == 1
 
 
 async def test_the_cursor_is_read_under_each_versions_name(serve, connect):
@@ -91,4 +91,4 @@ async def test_the_cursor_is_read_under_each_versions_name(serve, connect):
     await http("GET", V1, after="a", cursor="c")
     await http("GET", "/api/2.0/timeEntries", after="a", cursor="c")
     await http("GET", V1)
-    assert [each.cursor for each in emulator.ledger] == ["c", "a", None]
+    assert [each.cursor for each in emulator.request_log] == ["c", "a", None]

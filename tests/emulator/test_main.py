@@ -50,8 +50,8 @@ def start():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_prints_its_settings_serves_and_stops_cleanly(start, tmp_path, number):
     env_file = tmp_path / "env"
-    ledger = tmp_path / "ledger"
-    process, lines, settings = start("--sample", "300", "--env-file", str(env_file), "--ledger", str(ledger))
+    log = tmp_path / "request-log"
+    process, lines, settings = start("--sample", "300", "--env-file", str(env_file), "--request-log", str(log))
     assert re.fullmatch(r"# Tracket emulator at http://127\.0\.0\.1:\d+ with 300 worklogs; Ctrl-C stops it\n", lines[0])
     assert lines[-1].startswith("# export TRACKET_TOKEN=token-")
     assert settings["TRACKET_API"] == "2.0"
@@ -63,7 +63,7 @@ def test_it_prints_its_settings_serves_and_stops_cleanly(start, tmp_path, number
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
-    (entry,) = map(json.loads, ledger.read_text().splitlines())
+    (entry,) = map(json.loads, log.read_text().splitlines())
     assert (entry["method"], entry["route"], entry["status"]) == ("GET", "/timeEntries", 200)
 
 

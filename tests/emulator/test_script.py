@@ -20,11 +20,11 @@ from tracket_async.emulator.faults import (
     Truncate,
     read_rules,
 )
-from tracket_async.emulator.request_log import Received
+from tracket_async.emulator.request_log import ReceivedRequest
 
 
 def request(method="GET", route="/timeEntries", **query):
-    return Received(number=1, method=method, route=route, path="", query=query)
+    return ReceivedRequest(number=1, method=method, route=route, path="", query=query)
 
 
 def met(script, count=10, **facts):

@@ -42,7 +42,7 @@ async def test_nothing_is_left_when_it_has_stopped(no_leaks, connect, worklog):
     for reader, writer in readers:
         assert await reader.read() == b""
         writer.close()
-    assert emulator.ledger.count(status=200) == 1  # it can still be read
+    assert emulator.request_log.count(status=200) == 1  # it can still be read
     with pytest.raises(RuntimeError, match="does not run"):
         emulator.worklogs()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
@@ -58,7 +58,7 @@ async def test_it_can_be_started_once_at_a_time(serve):
 async def test_what_needs_a_running_server_says_so():
     emulator = Emulator()
     assert repr(emulator) == "<Emulator not started>"
-    for ask in (lambda: emulator.ledger, lambda: emulator.count, emulator.worklogs, emulator.expire_tokens):
+    for ask in (lambda: emulator.request_log, lambda: emulator.count, emulator.worklogs, emulator.expire_tokens):
         with pytest.raises(RuntimeError, match="async with"):
             ask()
 
@@ -87,7 +87,7 @@ async def test_a_start_that_fails_leaves_nothing(no_leaks, serve, tmp_path):
         ({"latency": float("nan")}, "latency"),
         ({"token_lifetime": -1}, "token_lifetime"),
         ({"body_limit": 0}, "body_limit"),
-        ({"ledger_size": -1}, "ledger_size"),
+        ({"request_log_size": -1}, "request_log_size"),
         ({"v1_order": "random"}, "v1_order must be one of ascending, descending, unsorted"),
         ({"approval_shape": "array"}, "approval_shape must be one of object, string"),
         ({"token": ""}, "token must be printable"),
@@ -137,7 +137,7 @@ async def test_worklogs_can_be_added_behind_the_clients_back(serve, clock, workl
     assert (own["worklogId"], "createdDate" in own, own["approvalStatus"]) == ("w0002", False, "approved")
     assert {each["id"]: each["team"] for each in emulator.time_entries()}["w0002"] == "t"
     assert emulator.count == 2
-    assert len(emulator.ledger) == 0
+    assert len(emulator.request_log) == 0
     with pytest.raises(DuplicateIdError):
         emulator.create(worklog(2))
     with pytest.raises(ValueError, match="worklogMinutes must not be negative"):
@@ -192,11 +192,11 @@ async def test_a_script_of_faults_can_be_given_from_the_start(serve, connect):
     assert emulator.faults is script
 
 
-async def test_the_same_seed_and_the_same_requests_give_the_same_ledger(serve, connect, new_v1):
+async def test_the_same_seed_and_the_same_requests_give_the_same_request_log(serve, connect, new_v1):
     def outcome(emulator):
-        return [(each.number, each.method, each.status, each.fault, each.committed) for each in emulator.ledger]
+        return [(each.number, each.method, each.status, each.fault, each.committed) for each in emulator.request_log]
 
-    ledgers = []
+    logs = []
     for _ in range(2):
         emulator = await serve(faults=Script(seed=5))
         emulator.faults.add(Status(503), ratio=0.4)
@@ -204,6 +204,6 @@ async def test_the_same_seed_and_the_same_requests_give_the_same_ledger(serve, c
         http = await connect(emulator)
         for _ in range(40):
             await http("POST", V1, body=new_v1)
-        ledgers.append(outcome(emulator))
-    assert ledgers[0] == ledgers[1]
-    assert {each[2] for each in ledgers[0]} == {200, 500, 503}
+        logs.append(outcome(emulator))
+    assert logs[0] == logs[1]
+    assert {each[2] for each in logs[0]} == {200, 500, 503}

@@ -86,10 +86,10 @@ async def test_the_first_round_is_enough_when_nothing_was_deleted(on_2, stored, 
         with stored(client) as store:
             async with desk(client, store, Settings(on_progress=heard.append)) as its:
                 await export(its)
-                emulator.ledger.clear()
+                emulator.request_log.clear()
                 found = await check(its, wall.moment)
                 assert (found.total, found.count, found.mark) == (300, 300, wall.moment)
-                assert len(emulator.ledger.entries) == 4
+                assert len(emulator.request_log.entries) == 4
     assert heard[-1].stage == "checking"
     assert (heard[-1].done, heard[-1].total) == (300, 300)
 
@@ -134,7 +134,7 @@ async def test_a_server_that_never_stops_changing_ends_after_some_rounds(on_2, s
                     )
 
                 emulator.faults.add(faults.Call(create), route="/timeEntries")
-                emulator.ledger.clear()
+                emulator.request_log.clear()
                 found = await check(its, dt.datetime.now(dt.UTC))
                 assert found.count < found.total
                 assert found.changes.added > 0

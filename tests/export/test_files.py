@@ -126,7 +126,7 @@ async def test_what_cannot_be_written_is_told_before_anything_is_asked(running, 
     async with running(sample=3) as (emulator, client):
         with pytest.raises(error, match=words):
             await export_to_files(client, {tmp_path / name: kind for name, kind in targets.items()}, request_of(client))
-        assert len(emulator.ledger) == 0
+        assert len(emulator.request_log) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 

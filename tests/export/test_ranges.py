@@ -147,9 +147,9 @@ async def test_a_worklog_that_no_longer_matches_the_request_leaves_the_store(
 
 async def test_nothing_is_asked_further_when_the_numbers_agree(counting):
     async with counting(200) as (emulator, _, its):
-        emulator.ledger.clear()
+        emulator.request_log.clear()
         assert await differing(its, EVERYTHING, its.store.days()) == []
-        assert len(emulator.ledger.entries) == 1
+        assert len(emulator.request_log.entries) == 1
 
 
 async def test_the_days_that_differ_are_found_by_halving(counting, monkeypatch):
@@ -158,9 +158,9 @@ async def test_the_days_that_differ_are_found_by_halving(counting, monkeypatch):
         emulator.delete("wl-00030")
         emulator.create({"itemId": "i", "userId": "u", "worklogDate": "2024-01-20T00:00:00.000Z", "worklogMinutes": 3})
         emulator.create({"itemId": "i", "userId": "u", "worklogDate": "2024-01-20T00:00:00.000Z", "worklogMinutes": 3})
-        emulator.ledger.clear()
+        emulator.request_log.clear()
         found = await differing(its, EVERYTHING, its.store.days())
-        assert len(emulator.ledger.entries) < 24
+        assert len(emulator.request_log.entries) < 24
     assert [(part.since.date(), part.until.date()) for part in found] == [(day(2), day(2)), (day(20), day(20))]
 
 

@@ -61,9 +61,9 @@ async def test_an_export_that_is_done_is_not_repeated(running, stored):
     async with running(sample=200) as (emulator, client):
         with stored(client) as store:
             first = await export_to_store(client, store)
-            emulator.ledger.clear()
+            emulator.request_log.clear()
             assert await export_to_store(client, store) == first
-            assert len(emulator.ledger.entries) == 0
+            assert len(emulator.request_log.entries) == 0
 
 
 async def test_an_interrupted_export_goes_on_where_it_was(running, stored, route, texts_in, texts_on):
@@ -113,10 +113,10 @@ async def test_an_interrupted_check_is_made_again_and_the_walk_is_not(on_2, stor
             with pytest.raises(PermissionDeniedError):
                 await export_to_store(client, store)
             assert store.phase == "checking"
-            emulator.ledger.clear()
+            emulator.request_log.clear()
             result = await export_to_store(client, store)
             assert (result.worklogs, result.verdict) == (500, "verified")
-            assert len(emulator.ledger.entries) == 4
+            assert len(emulator.request_log.entries) == 4
 
 
 async def test_a_server_that_changes_all_the_time_makes_it_incomplete_and_the_next_run_compares_again(

@@ -87,14 +87,14 @@ async def test_a_sync_on_2_asks_for_what_changed_since_the_last_one_by_the_serve
         await it.sync()
         last = dt.datetime.fromtimestamp(it.time[0], dt.UTC)
         it.time[0] += 30 * 86400
-        it.emulator.ledger.clear()
+        it.emulator.request_log.clear()
         result = await it.sync()
         assert result == SyncResult(worklogs=200, total=200, verdict="verified")
-        asked = [entry.query for entry in it.emulator.ledger if "fields.updatedDate.gte" in entry.query]
+        asked = [entry.query for entry in it.emulator.request_log if "fields.updatedDate.gte" in entry.query]
         assert len(asked) == 1
         bound = dt.datetime.fromisoformat(asked[0]["fields.updatedDate.gte"])
         assert bound == last - OVERLAP
-        assert len(it.emulator.ledger.entries) == 4
+        assert len(it.emulator.request_log.entries) == 4
 
 
 async def test_a_change_within_the_overlap_is_still_met(serve):

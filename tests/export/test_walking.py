@@ -79,10 +79,10 @@ async def test_an_error_keeps_what_has_come_and_the_next_run_fetches_only_the_re
                 async with desk(client, store, Settings(concurrency=1)) as its:
                     await walk(its, 0, None)
             assert store.count() == 500
-            emulator.ledger.clear()
+            emulator.request_log.clear()
             async with desk(client, store, Settings(concurrency=1)) as its:
                 await walk(its, 500, None)
-            assert len([entry for entry in emulator.ledger if entry.cursor is not None]) == 5
+            assert len([entry for entry in emulator.request_log if entry.cursor is not None]) == 5
             assert store.settle() == 0
             assert texts_in(store) == await texts_on(client)
 

@@ -122,7 +122,7 @@ async def test_a_delete_whose_answer_is_lost_is_repeated_and_succeeds(running, a
         created = await client.worklogs.create(new(api))
         emulator.faults.add(faults.CommitThenCut(), method="DELETE", nth=1)
         await client.worklogs.delete(created.id)
-        assert emulator.ledger.count(method="DELETE") == 2
+        assert emulator.request_log.count(method="DELETE") == 2
         assert emulator.count == 0
 
 
@@ -131,7 +131,7 @@ async def test_ids_that_would_leave_the_path_are_refused_and_nothing_is_sent(run
         for identifier in ("../x", "..", "", "a/b", "a?b", "a#b"):
             with pytest.raises(UsageError):
                 await client.worklogs.get(identifier)
-        assert len(emulator.ledger) == 0
+        assert len(emulator.request_log) == 0
 
 
 async def test_categories_are_listed_on_2_0():
@@ -205,12 +205,12 @@ async def test_bounds_of_dates_are_exact_to_the_microsecond_on_both_versions(run
 async def test_a_list_of_1_0_that_ends_early_is_not_walked_to_its_end():
     async with Emulator(sample=2000, page_size=50) as emulator, TracketClient.from_env(emulator.env("1.0")) as client:
         first = (await client.worklogs.list()).items[0].day
-        emulator.ledger.clear()
+        emulator.request_log.clear()
         until = first + dt.timedelta(days=3)
         got = [w async for w in client.worklogs.list(until=until)]
         assert got
         assert all(w.day <= until for w in got)
-        assert emulator.ledger.count(route="/worklogs") < 8
+        assert emulator.request_log.count(route="/worklogs") < 8
 
 
 async def test_a_token_that_may_only_read_is_told_so(running, api):
@@ -233,7 +233,7 @@ async def test_a_field_that_the_server_refuses_is_named(running, api, route):
         emulator.faults.add(faults.Status(400), method="POST", route=route)
         with pytest.raises(BadRequestError):
             await client.worklogs.create(new(api))
-        assert emulator.ledger.count(method="POST", route=route) == 1
+        assert emulator.request_log.count(method="POST", route=route) == 1
 
 
 async def test_a_malformed_worklog_in_the_middle_of_a_page_is_named(running, api, route):
@@ -261,4 +261,4 @@ async def test_what_only_2_0_offers_is_not_sent_to_1_0():
             await client.worklogs.create(new("2.0"))
         with pytest.raises(UnsupportedError):
             await client.worklogs.update("w", WorklogChanges(team_id="t"))
-        assert len(emulator.ledger) == 0
+        assert len(emulator.request_log) == 0

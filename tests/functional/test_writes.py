@@ -121,7 +121,7 @@ async def test_an_ambiguous_create_that_did_not_happen_stays_ambiguous(running, 
         with pytest.raises(AmbiguousWriteError) as again:
             await client.worklogs.reconcile(caught.value)
         assert again.value.candidates == ()
-        reads = [entry for entry in emulator.ledger if entry.method == "GET"]
+        reads = [entry for entry in emulator.request_log if entry.method == "GET"]
         assert len(reads) == 2
 
 

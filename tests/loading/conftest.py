@@ -138,4 +138,4 @@ async def emulator():
 @pytest.fixture
 def posts(route):
     """How many creates a server has received."""
-    return lambda emulator: emulator.ledger.count(method="POST", route=route)
+    return lambda emulator: emulator.request_log.count(method="POST", route=route)

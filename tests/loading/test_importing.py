@@ -61,9 +61,9 @@ async def test_a_second_run_sends_nothing(emulator, file, rows):
     made = file(rows(10))
     await made.load(emulator)
     before = made.journal.read_bytes()
-    requests = len(emulator.ledger)
+    requests = len(emulator.request_log)
     assert summary(await made.load(emulator)) == {"already": 10}
-    assert len(emulator.ledger) == requests
+    assert len(emulator.request_log) == requests
     assert made.journal.read_bytes() == before
 
 

@@ -232,4 +232,4 @@ async def test_the_second_look_waits_for_what_may_be_late(emulator, file, rows, 
 async def test_a_concurrency_below_1_is_refused(emulator, file, rows):
     with pytest.raises(UsageError, match="concurrency must be at least 1"):
         await file(rows(1)).load(emulator, concurrency=0)
-    assert len(emulator.ledger) == 0
+    assert len(emulator.request_log) == 0

@@ -86,7 +86,7 @@ class Mortals:
         self.kills += code == KILLED
         self.said = out.read_text(encoding="utf-8") + err.read_text(encoding="utf-8")
         assert code in {KILLED, 0, 1}, self.said
-        while self.emulator.ledger.in_progress:  # noqa: ASYNC110 - what was on its way when it died
+        while self.emulator.request_log.in_progress:  # noqa: ASYNC110 - what was on its way when it died
             await asyncio.sleep(0.001)
         return code
 

@@ -269,7 +269,7 @@ async def test_a_create_that_meets_it(afflicted, case):
         assert isinstance(outcome, Outcome)
         emulator.faults.clear()
         stored = [w for w in emulator.worklogs() if w["description"] == NEW.description]
-        posts = emulator.ledger.count(method="POST", committed=True) + emulator.ledger.count(
+        posts = emulator.request_log.count(method="POST", committed=True) + emulator.request_log.count(
             method="POST", committed=False
         )
         if case.create == OK:

@@ -1,4 +1,4 @@
-"""Many faults at once, counted: nothing lost and nothing twice, with the emulator's ledger as the judge."""
+"""Many faults at once, counted: nothing lost and nothing twice, with the emulator's request log as the judge."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def break_everything(emulator, route):
 
 def met(emulator):
     """How often each kind of fault was met."""
-    return Counter({kind: emulator.ledger.count(fault=kind) for kind in KINDS})
+    return Counter({kind: emulator.request_log.count(fault=kind) for kind in KINDS})
 
 
 async def read_by_walk(client):
@@ -153,8 +153,8 @@ async def survive(running, folder, target, route):
         counts = met(emulator)
         print(  # noqa: T201
             f"\nAPI {client.api}: {counts.total():,} faults of {sum(map(bool, counts.values()))} kinds in "
-            f"{len(emulator.ledger):,} requests; {done['ok']:,} creates acknowledged, {done['ambiguous']:,} ambiguous, "
-            f"{done['failed']:,} refused; 0 lost, 0 twice"
+            f"{len(emulator.request_log):,} requests; {done['ok']:,} creates acknowledged, "
+            f"{done['ambiguous']:,} ambiguous, {done['failed']:,} refused; 0 lost, 0 twice"
         )
         return counts
 
@@ -183,7 +183,7 @@ DOUBTFUL = [
 
 
 async def classify(running, route, number):
-    """So many creates, no answer of which can be trusted; each is looked for, and the ledger knows what happened."""
+    """So many creates, no answer of which can be trusted; each is looked for; the request log is the judge."""
     async with running() as (emulator, client):
         for fault in DOUBTFUL[:-1]:
             emulator.faults.add(fault, method="POST", route=route, ratio=0.2)
@@ -197,7 +197,7 @@ async def classify(running, route, number):
         outcomes = [o async for o in client.worklogs.create_many(news, concurrency=8, on_error="collect")]
         emulator.faults.clear()
         assert Counter(o.status for o in outcomes) == {"ambiguous": number}
-        received = [entry for entry in emulator.ledger if entry.route == route and entry.method == "POST"]
+        received = [entry for entry in emulator.request_log if entry.route == route and entry.method == "POST"]
         assert len(received) == number  # none was sent twice
         happened = {json.loads(entry.body)["description"] for entry in received if entry.committed}
         found = set()
@@ -228,7 +228,7 @@ async def test_a_thousand_ambiguous_creates_are_classified_right(running, route)
     await classify(running, route, 1_000)
 
 
-async def ledger_of(running, route, seed):
+async def request_log_of(running, route, seed):
     async with running(sample=200, page_size=20, faults=Script(seed), token="t", client_id="c") as (emulator, client):
         for fault in (*PASSING, *OF_A_LIST):
             emulator.faults.add(fault, ratio=0.02)
@@ -239,7 +239,7 @@ async def ledger_of(running, route, seed):
             outcomes = [o async for o in client.worklogs.create_many([new], concurrency=1)]
             if outcomes[0].status == "ok":
                 await again_until_done(lambda one=outcomes[0].worklog.id: client.worklogs.delete(one))
-        entries = [json.loads(entry.as_json()) for entry in emulator.ledger]
+        entries = [json.loads(entry.as_json()) for entry in emulator.request_log]
     # What is secret is made up afresh for each server.
     return [entry | {"body": ""} if entry["route"] == "/oauth2/token" else entry for entry in entries]
 
@@ -248,8 +248,8 @@ async def exported(client):
     return [worklog.id async for worklog in client.worklogs.export(concurrency=1)]
 
 
-async def test_the_same_seed_gives_the_same_ledger(running, route):
-    first, second, other = [await ledger_of(running, route, seed) for seed in (3, 3, 4)]
+async def test_the_same_seed_gives_the_same_request_log(running, route):
+    first, second, other = [await request_log_of(running, route, seed) for seed in (3, 3, 4)]
     assert first == second
     assert first != other
     assert sum(entry["fault"] is not None for entry in first) >= 20

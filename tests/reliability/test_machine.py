@@ -132,7 +132,7 @@ class Machine(RuleBasedStateMachine):
         """The server is done with every request that has reached it."""
         for _ in range(10):
             await asyncio.sleep(0)
-        while self.emulator.ledger.in_progress:  # noqa: ASYNC110 - nobody tells
+        while self.emulator.request_log.in_progress:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
 
     async def open(self):
@@ -515,8 +515,8 @@ def test_for_a_long_time_nothing_is_lost_and_nothing_twice(made):
 
     class Counted(made):
         def teardown(self):
-            met.update(entry.fault for entry in self.emulator.ledger if entry.fault)
-            met["requests"] += len(self.emulator.ledger)
+            met.update(entry.fault for entry in self.emulator.request_log if entry.fault)
+            met["requests"] += len(self.emulator.request_log)
             super().teardown()
 
     machine(Counted, max_examples=100, stateful_step_count=60)("runTest").runTest()

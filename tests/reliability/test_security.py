@@ -143,7 +143,7 @@ async def test_ids_cannot_leave_their_path(running):
         for one in ("..", "../../admin", "a/b", "a?b", "a#b", "", "%2e%2e"):
             with pytest.raises(UsageError):
                 await client.worklogs.get(one)
-        assert len(emulator.ledger) == 0
+        assert len(emulator.request_log) == 0
 
 
 @pytest.mark.parametrize("url", ["http://tracket.dev", "http://192.168.0.1", "https://u:p@tracket.dev", "ftp://x"])
@@ -175,4 +175,4 @@ async def test_cookies_are_not_kept_and_no_redirect_is_followed(running, route):
         for _ in range(2):
             with pytest.raises(RequestError):
                 await client.worklogs.list()
-        assert emulator.ledger.count(route=route) == 2
+        assert emulator.request_log.count(route=route) == 2

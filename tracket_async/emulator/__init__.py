@@ -6,7 +6,7 @@ It shares no code with the client, so that a misread field cannot cancel itself 
 from __future__ import annotations
 
 from tracket_async.emulator import faults
-from tracket_async.emulator.request_log import Ledger, Received
+from tracket_async.emulator.request_log import ReceivedRequest, RequestLog
 from tracket_async.emulator.seeding import Sample, SeedError
 from tracket_async.emulator.server import Emulator
 from tracket_async.emulator.settings import Settings
@@ -15,8 +15,8 @@ from tracket_async.emulator.store import DuplicateIdError, StoreError
 __all__ = [
     "DuplicateIdError",
     "Emulator",
-    "Ledger",
-    "Received",
+    "ReceivedRequest",
+    "RequestLog",
     "Sample",
     "SeedError",
     "Settings",

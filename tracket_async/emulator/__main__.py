@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         emulator = _emulator(options)
         asyncio.run(_serve(emulator, options))
-        if options.ledger is not None:
-            options.ledger.write_text("".join(f"{entry.as_json()}\n" for entry in emulator.ledger))
+        if options.request_log is not None:
+            options.request_log.write_text("".join(f"{entry.as_json()}\n" for entry in emulator.request_log))
     except KeyboardInterrupt:
         return _DONE  # while it was still starting
     except (FaultFileError, SeedError, StoreError, ValueError, OSError) as error:
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     behaviour.add_argument("--body-limit", type=int, default=1 << 20, metavar="BYTES", help="larger bodies get a 413")
     behaviour.add_argument("--faults", type=Path, metavar="FILE", help="a script of faults, JSON or one rule a line")
     behaviour.add_argument("--fault-seed", type=int, default=0, metavar="N", help="seed of faults by chance")
-    behaviour.add_argument("--ledger", type=Path, metavar="FILE", help="write what was received here at the end")
+    behaviour.add_argument("--request-log", type=Path, metavar="FILE", help="write what was received here at the end")
 
     place = parser.add_argument_group("where it is found")
     place.add_argument("--host", default="127.0.0.1", help="loopback unless told otherwise")

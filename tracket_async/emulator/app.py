@@ -2,7 +2,7 @@
 
 The handler: it writes each request down, asks the script what goes wrong with it, and answers.
 
-There is one handler for every path, because faults and the ledger concern requests that no route matches, too.
+There is one handler for every path, because faults and the request log concern requests that no route matches, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tracket_async.emulator.faults.base import Wire
 from tracket_async.emulator.handlers import Asked, Operations
 from tracket_async.emulator.oauth import Tokens
 from tracket_async.emulator.openapi import document
-from tracket_async.emulator.request_log import Ledger, Received
+from tracket_async.emulator.request_log import ReceivedRequest, RequestLog
 from tracket_async.emulator.routes import JSON, Answer, Refusal, Resource
 from tracket_async.emulator.settings import Settings
 from tracket_async.emulator.store import Store
@@ -66,7 +66,7 @@ class HttpExchange:
     Args:
         around: What it shares with others.
         request: The request.
-        received: Its entry in the ledger.
+        received: Its entry in the request log.
         resource: The resource that its path names.
         ident: The id in its path.
     """
@@ -75,7 +75,7 @@ class HttpExchange:
         self,
         around: Surroundings,
         request: web.BaseRequest,
-        received: Received,
+        received: ReceivedRequest,
         resource: Resource | None,
         ident: str,
     ) -> None:
@@ -204,7 +204,7 @@ class Api:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.faults = faults
-        self.ledger = Ledger(settings.ledger_size)
+        self.request_log = RequestLog(settings.request_log_size)
         self.tokens = Tokens(settings, monotonic)
         self.ids = _ids(store, settings.seed_number)
         self._wall = wall
@@ -239,14 +239,14 @@ class Api:
         resource, ident = routes.find(path)
         # of a parameter that is given twice, the first: the request is refused later
         query = {name: request.query[name] for name in request.query}
-        received = self.ledger.begin(request.method, "" if resource is None else resource.route, path, query)
+        received = self.request_log.begin(request.method, "" if resource is None else resource.route, path, query)
         exchange = HttpExchange(self._around, request, received, resource, ident)
         try:
             return await self._met(exchange)
         except ClientLeftError:
             return exchange.gone(None)
         finally:
-            self.ledger.end(received)
+            self.request_log.end(received)
             self._wires.difference_update([wire for wire in self._wires if wire.over.is_set()])
 
     async def _met(self, exchange: HttpExchange) -> web.StreamResponse:

@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 
 
 @define(kw_only=True)
-class Received:
+class ReceivedRequest:
     """One request.
 
     Attributes:
@@ -71,7 +71,7 @@ class _Outcome:
     committed: bool
 
 
-class Ledger:
+class RequestLog:
     """The requests that came in.
 
     Args:
@@ -79,8 +79,8 @@ class Ledger:
     """
 
     def __init__(self, size: int) -> None:
-        self._entries: deque[Received] = deque(maxlen=size)
-        self._open: dict[int, Received] = {}
+        self._entries: deque[ReceivedRequest] = deque(maxlen=size)
+        self._open: dict[int, ReceivedRequest] = {}
         self._outcomes: Counter[_Outcome] = Counter()
         self._number = 0
 
@@ -88,15 +88,15 @@ class Ledger:
         """How many requests came in, also those whose entries are no longer kept."""
         return self._number
 
-    def __iter__(self) -> Iterator[Received]:
+    def __iter__(self) -> Iterator[ReceivedRequest]:
         """The entries that are kept, in order of arrival."""
         return iter(tuple(self._entries))
 
     def __repr__(self) -> str:
-        return f"<Ledger of {self._number} requests, {len(self._open)} in progress>"
+        return f"<RequestLog of {self._number} requests, {len(self._open)} in progress>"
 
     @property
-    def entries(self) -> tuple[Received, ...]:
+    def entries(self) -> tuple[ReceivedRequest, ...]:
         """The entries that are kept, in order of arrival."""
         return tuple(self._entries)
 
@@ -105,15 +105,15 @@ class Ledger:
         """How many requests have come in and are not done with."""
         return len(self._open)
 
-    def begin(self, method: str, route: str, path: str, query: Mapping[str, str]) -> Received:
+    def begin(self, method: str, route: str, path: str, query: Mapping[str, str]) -> ReceivedRequest:
         """Write down a request that has just come in."""
         self._number += 1
-        entry = Received(number=self._number, method=method, route=route, path=path, query=query)
+        entry = ReceivedRequest(number=self._number, method=method, route=route, path=path, query=query)
         self._entries.append(entry)
         self._open[entry.number] = entry
         return entry
 
-    def end(self, entry: Received) -> None:
+    def end(self, entry: ReceivedRequest) -> None:
         """The request is done with: its entry changes no more."""
         del self._open[entry.number]
         self._outcomes[_Outcome(entry.method, entry.route, entry.status, entry.fault, entry.committed)] += 1
@@ -131,7 +131,7 @@ class Ledger:
 
         Args:
             method: Only this method; None means any, here and below.
-            route: Only this route, as in `Received.route`.
+            route: Only this route, as in `ReceivedRequest.route`.
             status: Only those answered with this status.
             fault: Only those met with this kind of fault.
             committed: Only writes that took effect (True), or only requests that changed nothing (False).

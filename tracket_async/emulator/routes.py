@@ -100,7 +100,7 @@ class Resource:
 
     Attributes:
         path: Its whole path; a last segment of ``{id}`` stands for any id.
-        route: Its name in the ledger and in fault scripts: the path without the version.
+        route: Its name in the request log and in fault scripts: the path without the version.
         actions: By method.
     """
 

@@ -17,7 +17,7 @@ from tracket_async.emulator import v1
 from tracket_async.emulator.app import Api
 from tracket_async.emulator.faults import Script
 from tracket_async.emulator.records import Worklog
-from tracket_async.emulator.request_log import Ledger
+from tracket_async.emulator.request_log import RequestLog
 from tracket_async.emulator.routes import Refusal
 from tracket_async.emulator.seeding import Sample, SeedError, read_seed, sample_categories, sample_worklogs
 from tracket_async.emulator.settings import Settings
@@ -148,9 +148,9 @@ class Emulator:
         return self._settings.account_id
 
     @property
-    def ledger(self) -> Ledger:
+    def request_log(self) -> RequestLog:
         """What was received; it can still be read when the server has stopped."""
-        return self._running.ledger
+        return self._running.request_log
 
     @property
     def token_requests(self) -> int:
@@ -196,7 +196,7 @@ class Emulator:
         return None if body is None else json.loads(body)
 
     def create(self, worklog: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a worklog behind the client's back: it is in no ledger, and meets no fault.
+        """Add a worklog behind the client's back: it is in no request log, and meets no fault.
 
         Args:
             worklog: The 1.0 shape, with `team`, `board`, `parentItem`, `project` and `customFields` for what only

@@ -32,7 +32,7 @@ class Settings:
         latency: Seconds that every authorised request waits before it is worked on; others go on meanwhile.
         token_lifetime: Seconds that a token from the token call is valid.
         body_limit: Largest request body in bytes; more is refused with 413.
-        ledger_size: Most entries that the ledger keeps; its counts stay exact beyond.
+        request_log_size: Most entries that the request log keeps; its counts stay exact beyond.
         seed_number: Seed of the generator of ids.
         token: Bearer token that both versions accept and that never expires.
         read_only_token: The same, but every write with it is refused with 403.
@@ -50,7 +50,7 @@ class Settings:
     latency: float = 0.0
     token_lifetime: float = 3600.0
     body_limit: int = 1 << 20
-    ledger_size: int = 100_000
+    request_log_size: int = 100_000
     seed_number: int = 0
     token: str = field(factory=lambda: _secret("token"), repr=False)
     read_only_token: str = field(factory=lambda: _secret("read-only"), repr=False)
@@ -64,7 +64,7 @@ class Settings:
             ("latency", 0, 3600),
             ("token_lifetime", 0, math.inf),
             ("body_limit", 1, math.inf),
-            ("ledger_size", 0, math.inf),
+            ("request_log_size", 0, math.inf),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

@@ -18,7 +18,7 @@ from typing import ClassVar, Final, Protocol, cast
 
 from aiohttp import web
 
-from tracket_async.emulator.request_log import Received
+from tracket_async.emulator.request_log import ReceivedRequest
 from tracket_async.emulator.routes import Answer
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for zero seconds: close() sends RST
@@ -106,7 +106,7 @@ class Exchange(Protocol):
     """One request on its way to its answer, as a fault sees it."""
 
     @property
-    def received(self) -> Received:
+    def received(self) -> ReceivedRequest:
         """The request."""
         ...
 
@@ -147,7 +147,7 @@ class Fault(ABC):
     """Something that goes wrong with one request.
 
     Attributes:
-        kind: Its name in the ledger and in fault files.
+        kind: Its name in the request log and in fault files.
     """
 
     kind: ClassVar[str]

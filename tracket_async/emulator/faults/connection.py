@@ -17,7 +17,7 @@ from attrs import field, frozen
 from attrs.validators import ge, gt, in_
 
 from tracket_async.emulator.faults.base import Disturbance, Effect, Exchange, head
-from tracket_async.emulator.request_log import Received
+from tracket_async.emulator.request_log import ReceivedRequest
 from tracket_async.emulator.routes import Answer
 
 Framing = Literal["length", "chunked", "gzip", "close"]
@@ -270,7 +270,7 @@ class Call(Effect):
 
     kind: ClassVar[str] = "call"
 
-    function: Callable[[Received], object]
+    function: Callable[[ReceivedRequest], object]
 
     async def prepare(self, exchange: Exchange) -> None:
         """Call it."""

@@ -26,10 +26,10 @@ from tracket_async.emulator.faults import connection as effects
 from tracket_async.emulator.faults import responses as answers
 from tracket_async.emulator.faults import responses as bends
 from tracket_async.emulator.faults.base import Disturbance, Effect, Fault
-from tracket_async.emulator.request_log import Received
+from tracket_async.emulator.request_log import ReceivedRequest
 from tracket_async.emulator.routes import ROUTES
 
-Chooser = Callable[[Received], Fault | None]
+Chooser = Callable[[ReceivedRequest], Fault | None]
 ANY = "*"
 
 
@@ -81,7 +81,7 @@ class Rule:
             return ()
         return (self.nth,) if isinstance(self.nth, int) else self.nth
 
-    def matches(self, received: Received) -> bool:
+    def matches(self, received: ReceivedRequest) -> bool:
         """Whether it speaks of this request at all."""
         return (
             self.method in (ANY, received.method)
@@ -97,7 +97,7 @@ class _Running:
     matched: int = 0
     met: int = 0
 
-    def due(self, received: Received) -> Fault | None:
+    def due(self, received: ReceivedRequest) -> Fault | None:
         rule = self.rule
         if not rule.matches(received):
             return None
@@ -168,7 +168,7 @@ class Script:
         """Take all rules away: the server is honest again."""
         self._running.clear()
 
-    def choose(self, received: Received) -> tuple[list[Effect], Disturbance | None]:
+    def choose(self, received: ReceivedRequest) -> tuple[list[Effect], Disturbance | None]:
         """What meets this request: the effects, and the disturbance or None. Every rule counts the request."""
         effects: list[Effect] = []
         disturbance: Disturbance | None = None
