@@ -187,7 +187,7 @@ async def test_closing_twice_does_no_harm():
 
 async def test_a_view_shares_the_session_and_neither_opens_nor_closes_it():
     client = make()
-    view = client.with_options(deadline=5, attempts=2)
+    view = client.with_options(timeout=5, attempts=2)
     with pytest.raises(ClientStateError, match="view"):
         await view.__aenter__()
     async with client:
@@ -199,19 +199,19 @@ async def test_a_view_shares_the_session_and_neither_opens_nor_closes_it():
 
 
 def test_a_view_of_a_view_keeps_what_it_does_not_change():
-    view = make().with_options(deadline=5).with_options(attempts=2)
-    assert (view._line.options.deadline, view._line.options.attempts) == (5, 2)
-    assert view.with_options(deadline=7)._line.options.deadline == 7
+    view = make().with_options(timeout=5).with_options(attempts=2)
+    assert (view._line.options.timeout, view._line.options.attempts) == (5, 2)
+    assert view.with_options(timeout=7)._line.options.timeout == 7
 
 
-@pytest.mark.parametrize("options", [{"deadline": 0}, {"attempts": 0}, {"deadline": float("nan")}])
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"attempts": 0}, {"timeout": float("nan")}])
 def test_a_view_with_a_limit_that_is_none_is_refused(options):
     with pytest.raises(ConfigurationError):
         make().with_options(**options)
 
 
 async def test_a_view_has_its_own_number_of_attempts():
-    policy = RetryPolicy(base=0, jitter=0)
+    policy = RetryPolicy(wait_initial=0, wait_jitter=0)
     async with make(retry=policy, timeouts=Timeouts(connect=1)) as client:
         for view, attempts in ((client, 4), (client.with_options(attempts=2), 2)):
             with pytest.raises(ConnectError) as caught:

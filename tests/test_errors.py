@@ -47,7 +47,7 @@ def test_the_drawing_shows_the_tree_as_it_is():
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_error_is_described_and_blames_somebody(cls):
     assert cls.__doc__
-    assert cls.fault in {"caller", "service", "network"}
+    assert cls.fault in {"client", "server", "network"}
 
 
 @pytest.mark.parametrize("cls", CLASSES)

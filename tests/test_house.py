@@ -146,7 +146,7 @@ def test_every_error_is_documented_blames_somebody_and_survives_pickling(cls):
     error.cursor = "c"
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), copy.args, copy.cursor, copy.fault) == (cls, error.args, "c", error.fault)
-    assert copy.fault in {"caller", "service", "network"}
+    assert copy.fault in {"client", "server", "network"}
     assert isinstance(error, RequestError) == hasattr(cls, "maybe_sent")
 
 

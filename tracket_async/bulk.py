@@ -342,7 +342,7 @@ class Sending(Generic[T]):
 
     def _is_enough(self, error: TracketError) -> bool:
         """Whether to begin no other row after this failure; says so in `stopped`, unless the caller asked for it."""
-        self._in_a_row = 0 if error.fault == "caller" else self._in_a_row + 1
+        self._in_a_row = 0 if error.fault == "client" else self._in_a_row + 1
         if self._in_a_row >= self._patience:
             error.hint = (
                 f"That was the last of {self._in_a_row} failures in a row that are not the data's fault, so the other"

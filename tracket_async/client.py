@@ -252,11 +252,11 @@ class TracketClient:
             self._line.life.is_open = False
             await self._line.session.aclose()
 
-    def with_options(self, *, deadline: float | None = None, attempts: int | None = None) -> Self:
+    def with_options(self, *, timeout: float | None = None, attempts: int | None = None) -> Self:
         """A view of this client whose calls have other limits. It shares the session, and is not opened or closed.
 
         Args:
-            deadline: seconds for each call with its queueing and repetitions. None: as this client's.
+            timeout: seconds for each call with its queueing and repetitions. None: as this client's.
             attempts: how often each call is tried in all. None: as this client's.
 
         Raises:
@@ -264,7 +264,7 @@ class TracketClient:
         """
         current = self._line.options
         options = CallOptions(
-            deadline=current.deadline if deadline is None else deadline,
+            timeout=current.timeout if timeout is None else timeout,
             attempts=current.attempts if attempts is None else attempts,
         )
         view = object.__new__(type(self))

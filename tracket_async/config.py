@@ -1,4 +1,4 @@
-"""What a caller may choose about the network: frozen values, checked when they are made. Durations are seconds."""
+"""The settings of a session, checked when they are made. Durations are seconds."""
 
 from __future__ import annotations
 
@@ -52,80 +52,80 @@ def _name(instance: object, attribute: attrs.Attribute[Any]) -> str:
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """How long things may take, in seconds. None means without an end.
+    """Time limits, in seconds. None means no limit.
 
     Attributes:
-        connect: making a connection: DNS, TCP and TLS together.
-        between_bytes: the longest silence of the server while an answer is awaited or read.
-        attempt: one attempt, from its connection to the last byte of the answer. It is what ends an answer that
-            drips in byte by byte.
-        call: one call: all its attempts, the waits between them, its time in the queue, a refresh of the token.
+        connect: to make a connection: DNS, TCP and TLS together.
+        read: the longest wait for the next bytes of the server, once there is a connection.
+        attempt: one attempt, from its connection to the last byte of the answer. It ends an answer that drips in byte
+            by byte.
+        total: one call: all its attempts, the waits between them, the time in the queue, a refresh of the token.
     """
 
     connect: float | None = attrs.field(default=5.0, validator=_optional_seconds)
-    between_bytes: float | None = attrs.field(default=10.0, validator=_optional_seconds)
+    read: float | None = attrs.field(default=10.0, validator=_optional_seconds)
     attempt: float | None = attrs.field(default=30.0, validator=_optional_seconds)
-    call: float | None = attrs.field(default=90.0, validator=_optional_seconds)
+    total: float | None = attrs.field(default=90.0, validator=_optional_seconds)
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """When a call is repeated, and how long it waits before.
+    """Decide how often a call is retried, and how long it waits before each retry.
 
-    The wait before attempt n + 1 is ``uniform(0, min(max_backoff, base * 2**(n - 1)))`` ("full jitter"). When the
-    server says Retry-After it is at least that, plus ``uniform(0, jitter)``, and it holds for the whole session.
+    The wait before attempt n + 1 is ``uniform(0, min(wait_max, wait_initial * 2**(n - 1)))`` ("full jitter"). When the
+    server sends Retry-After, it is at least that, plus ``uniform(0, wait_jitter)``, and holds for the whole session.
 
     Attributes:
-        attempts: how often a call is tried in all; 1 turns repeating off.
-        base: seconds, see above.
-        base_when_limited: seconds; ``base`` after a 429.
-        max_backoff: seconds, see above.
+        attempts: the most attempts of one call; 1 turns retries off.
+        wait_initial: seconds, see above.
+        wait_initial_rate_limited: seconds; used in place of ``wait_initial`` after a 429.
+        wait_max: seconds, see above.
+        wait_jitter: seconds, see above; 0 for none.
         max_retry_after: seconds; if the server asks for a longer wait, the call fails at once instead.
-        jitter: seconds, see above; 0 for none.
-        budget: how many tokens the session has for repeating. A repetition takes 5 of them (10 after a timeout) and
-            gives them back when it succeeds; a call that succeeds at once brings 1. Without tokens nothing is
-            repeated: when everything fails, hammering makes it worse. None: no such limit.
+        budget: the retry tokens of the session. A retry takes 5 of them (10 after a timeout) and gives them back when
+            it succeeds; a call that succeeds at once adds 1. Without tokens nothing is retried, so that an outage is
+            not made worse. None: no limit.
     """
 
     attempts: int = attrs.field(default=4, validator=_count)
-    base: float = attrs.field(default=0.5, validator=_seconds_or_zero)
-    base_when_limited: float = attrs.field(default=1.0, validator=_seconds_or_zero)
-    max_backoff: float = attrs.field(default=20.0, validator=_seconds_or_zero)
+    wait_initial: float = attrs.field(default=0.5, validator=_seconds_or_zero)
+    wait_initial_rate_limited: float = attrs.field(default=1.0, validator=_seconds_or_zero)
+    wait_max: float = attrs.field(default=20.0, validator=_seconds_or_zero)
+    wait_jitter: float = attrs.field(default=1.0, validator=_seconds_or_zero)
     max_retry_after: float = attrs.field(default=300.0, validator=_seconds_or_zero)
-    jitter: float = attrs.field(default=1.0, validator=_seconds_or_zero)
     budget: int | None = attrs.field(default=500, validator=_optional_count)
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """How much at once, how fast and how big.
+    """Limits on concurrency, rate, size and the age of connections.
 
     Attributes:
-        concurrency: the most attempts in progress at once in the session.
+        max_concurrency: the most attempts in progress at once in the session.
         adaptive: True lowers the concurrency (to 1 at least) while the server answers 429 or 503, and raises it again
             as it recovers. False keeps it as it is.
         requests_per_second: attempts per second, evenly spaced; None for no limit. Needs the extra ``pace``.
         max_response_bytes: the longest body that is accepted, compressed or decompressed, in bytes.
-        keep_alive: seconds for which an idle connection is kept for the next request.
-        dns_cache: seconds for which a resolved address is used again.
+        keepalive_expiry: seconds for which an idle connection is kept for the next request.
+        dns_cache_ttl: seconds for which a resolved address is used again.
     """
 
-    concurrency: int = attrs.field(default=16, validator=_count)
+    max_concurrency: int = attrs.field(default=16, validator=_count)
     adaptive: bool = attrs.field(default=True, validator=_flag)
     requests_per_second: float | None = attrs.field(default=None, validator=_optional_seconds)
     max_response_bytes: int = attrs.field(default=32 * MIB, validator=_count)
-    keep_alive: float = attrs.field(default=15.0, validator=_seconds)
-    dns_cache: float = attrs.field(default=60.0, validator=_seconds)
+    keepalive_expiry: float = attrs.field(default=15.0, validator=_seconds)
+    dns_cache_ttl: float = attrs.field(default=60.0, validator=_seconds)
 
 
 @attrs.frozen(kw_only=True)
 class CallOptions:
-    """What one call does differently from its session.
+    """Settings of one call that replace those of its session.
 
     Attributes:
-        deadline: seconds for the whole call, in place of ``Timeouts.call``. None: the session's.
+        timeout: seconds for the whole call, in place of ``Timeouts.total``. None: the session's.
         attempts: in place of ``RetryPolicy.attempts``. None: the session's.
     """
 
-    deadline: float | None = attrs.field(default=None, validator=_optional_seconds)
+    timeout: float | None = attrs.field(default=None, validator=_optional_seconds)
     attempts: int | None = attrs.field(default=None, validator=_optional_count)

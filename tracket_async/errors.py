@@ -1,11 +1,11 @@
 """Every exception that this package raises, and whose fault each one is.
 
     TracketError
-    |-- UsageError (ValueError)            caller: a bad argument or setting; nothing was sent
+    |-- UsageError (ValueError)            client: a bad argument or setting; nothing was sent
     |   |-- ConfigurationError             settings or environment
     |   |-- UnsupportedError               not offered by this version of the API
     |   `-- MissingExtraError              an optional dependency is not installed
-    |-- ClientStateError (RuntimeError)    caller: the client is not open (any more)
+    |-- ClientStateError (RuntimeError)    client: the client is not open (any more)
     |-- RequestError                       one call failed; it says which, and how often it was tried
     |   |-- NetworkError                   network
     |   |   |-- ConnectError               no connection: the request was provably not sent
@@ -15,26 +15,26 @@
     |   |   |-- AttemptTimeoutError (TimeoutError)    one attempt took too long
     |   |   `-- DeadlineExceededError (TimeoutError)  the whole call took too long
     |   |-- StatusError                    the server answered with an error
-    |   |   |-- BadRequestError            400, 422     caller
-    |   |   |-- AuthenticationError        401          caller
-    |   |   |-- PermissionDeniedError      403          caller
-    |   |   |-- NotFoundError              404          caller
-    |   |   |-- ConflictError              409          caller
-    |   |   |-- GoneError                  410          caller
-    |   |   |-- PayloadTooLargeError       413          caller
-    |   |   |-- RateLimitedError           429          service
-    |   |   `-- ServerError                5xx          service
-    |   |-- ResponseError                  service: the answer cannot be used
+    |   |   |-- BadRequestError            400, 422     client
+    |   |   |-- AuthenticationError        401          client
+    |   |   |-- PermissionDeniedError      403          client
+    |   |   |-- NotFoundError              404          client
+    |   |   |-- ConflictError              409          client
+    |   |   |-- GoneError                  410          client
+    |   |   |-- PayloadTooLargeError       413          client
+    |   |   |-- RateLimitedError           429          server
+    |   |   `-- ServerError                5xx          server
+    |   |-- ResponseError                  server: the answer cannot be used
     |   |   |-- UnreadableResponseError    not JSON (an HTML page, say)
     |   |   |-- MalformedResponseError     JSON of another shape; names the path and the worklog
     |   |   |-- ResponseTooLargeError      longer than the cap
     |   |   `-- RedirectError              the server sent us elsewhere; never followed
-    |   |-- CursorLoopError                service: the cursors of a walk go round in a circle
+    |   |-- CursorLoopError                server: the cursors of a walk go round in a circle
     |   `-- AmbiguousWriteError            network: a create whose answer was lost
     `-- ExportError                        an export or a sync stopped before its end
-        |-- TargetBusyError                caller: another process is writing there
-        |-- StoreError                     caller: the store is of another request, version or program
-        |-- StorageError (OSError)         caller: disk full, or not writable
+        |-- TargetBusyError                client: another process is writing there
+        |-- StoreError                     client: the store is of another request, version or program
+        |-- StorageError (OSError)         client: disk full, or not writable
         `-- IncompleteExportError          what was exported could not be verified to be everything
 
 Rules: an exception carries data and not only a sentence; it survives pickling; it never holds a secret, a header
@@ -54,7 +54,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Final, Literal, Self
 
-Fault = Literal["caller", "service", "network"]
+Fault = Literal["client", "server", "network"]
 
 
 def _restore(cls: type[TracketError], args: tuple[Any, ...], state: dict[str, Any]) -> TracketError:
@@ -68,13 +68,13 @@ class TracketError(Exception):
     """The root: catch it to catch everything that this package raises on purpose.
 
     Attributes:
-        fault: whose fault it is: ``"caller"``, ``"service"`` or ``"network"``.
+        fault: whose fault it is: ``"client"``, ``"server"`` or ``"network"``.
         hint: what to do next, one sentence.
         cursor: in the middle of a walk, the cursor from which the walk can be resumed: nothing that was yielded
             before comes again, nothing is missed. None: resume from the start, or this is no walk.
     """
 
-    fault: Fault = "caller"
+    fault: Fault = "client"
     hint: str = ""
     cursor: str | None = None
 
@@ -210,7 +210,7 @@ class DeadlineExceededError(NetworkError, TimeoutError):
 class StatusError(RequestError):
     """The server answered, and the answer is an error."""
 
-    fault: Fault = "service"
+    fault: Fault = "server"
 
 
 class BadRequestError(StatusError):
@@ -220,46 +220,46 @@ class BadRequestError(StatusError):
         field: the field that the server names, None when it names none.
     """
 
-    fault: Fault = "caller"
+    fault: Fault = "client"
     field: str | None = None
 
 
 class AuthenticationError(StatusError):
     """401: the token or the client credentials are not accepted."""
 
-    fault: Fault = "caller"
+    fault: Fault = "client"
     hint = "Check TRACKET_TOKEN, or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID"
 
 
 class PermissionDeniedError(StatusError):
     """403: the token is good, and may not do this."""
 
-    fault: Fault = "caller"
+    fault: Fault = "client"
     hint = "Use credentials of a user who may do this; monday.com admins see every user's worklogs"
 
 
 class NotFoundError(StatusError):
     """404: there is nothing of that id."""
 
-    fault: Fault = "caller"
+    fault: Fault = "client"
 
 
 class ConflictError(StatusError):
     """409: what was sent contradicts what the server has."""
 
-    fault: Fault = "caller"
+    fault: Fault = "client"
 
 
 class GoneError(StatusError):
     """410: it was there once (a cursor that has expired, say)."""
 
-    fault: Fault = "caller"
+    fault: Fault = "client"
 
 
 class PayloadTooLargeError(StatusError):
     """413: the server refuses a body of this size."""
 
-    fault: Fault = "caller"
+    fault: Fault = "client"
 
 
 class RateLimitedError(StatusError):
@@ -277,7 +277,7 @@ class ServerError(StatusError):
 class ResponseError(RequestError):
     """The server's answer cannot be used."""
 
-    fault: Fault = "service"
+    fault: Fault = "server"
 
 
 class UnreadableResponseError(ResponseError):
@@ -311,7 +311,7 @@ class RedirectError(ResponseError):
 class CursorLoopError(RequestError):
     """The server's cursors lead back to where the walk has been."""
 
-    fault: Fault = "service"
+    fault: Fault = "server"
     hint = "Report it to the vendor; narrowing the dates may walk around it"
 
 
@@ -350,7 +350,7 @@ class StorageError(ExportError, OSError):
 class IncompleteExportError(ExportError):
     """The export ended, and what it has is not provably everything."""
 
-    fault: Fault = "service"
+    fault: Fault = "server"
 
 
 RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})

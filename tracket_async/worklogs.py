@@ -275,7 +275,7 @@ class Worklogs:
 
         Args:
             items: consumed as needed: a generator of a million is no problem.
-            concurrency: creates in progress at once; the session's ``Limits.concurrency`` bounds it, too.
+            concurrency: creates in progress at once; the session's ``Limits.max_concurrency`` bounds it, too.
             on_error: ``"stop"`` begins no other after the first that is not ok, ``"collect"`` tries all.
 
         Raises:
@@ -322,7 +322,7 @@ class Worklogs:
             since: as in `list`.
             until: as in `list`.
             filter: as in `list`; the order cannot be chosen.
-            concurrency: pages fetched at once; the session's ``Limits.concurrency`` bounds it, too.
+            concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
             ordered: True: ascending by date, and within a date in the server's order; some pages wait for those before
                 them. False: in no order.
             on_notice: is told in a sentence when the server turns out not to list in ascending order, so that one

@@ -15,7 +15,7 @@ def client_of(url: str, api: str, *, concurrency: int = 16) -> TracketClient:
         auth=BearerToken("benchmark"),
         api=api,  # type: ignore[arg-type]  # it comes from JSON
         base_url=url,
-        limits=Limits(concurrency=concurrency),
+        limits=Limits(max_concurrency=concurrency),
     )
 
 

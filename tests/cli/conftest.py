@@ -152,7 +152,7 @@ def serve(monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """Commands repeat what fails as often as always, but at once."""
-    at_once = RetryPolicy(base=0, base_when_limited=0, jitter=0)
+    at_once = RetryPolicy(wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
     monkeypatch.setattr(TracketClient, "from_env", functools.partial(TracketClient.from_env, retry=at_once))
 
 

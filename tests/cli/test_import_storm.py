@@ -87,8 +87,8 @@ def in_turns(kinds, seed):
 def hasty(monkeypatch):
     """Commands that do not wait, and give a server that hangs two seconds."""
     settings = {
-        "retry": RetryPolicy(attempts=8, base=0, base_when_limited=0, jitter=0),
-        "timeouts": Timeouts(between_bytes=2.0),
+        "retry": RetryPolicy(attempts=8, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0),
+        "timeouts": Timeouts(read=2.0),
     }
     monkeypatch.setattr(TracketClient, "from_env", functools.partial(TracketClient.from_env, **settings))
     monkeypatch.setattr(importing, "Choices", functools.partial(importing.Choices, wait=0.1))

@@ -85,7 +85,7 @@ def ids_in():
 
 
 # Waits that take no time; faults that come in turns can meet one call several times in a row.
-HASTE = RetryPolicy(attempts=3, base=0, base_when_limited=0, jitter=0)
+HASTE = RetryPolicy(attempts=3, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
 
 
 @pytest.fixture(params=["1.0", "2.0"])

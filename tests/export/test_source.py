@@ -109,7 +109,7 @@ async def test_it_gives_up_when_nothing_has_arrived_for_too_long(source, clock):
     with pytest.raises(ExportError, match=r"gives up, no answer for \d+ s: down.*Run the same again") as caught:
         await source.patiently(failing(*[down] * 100))
     assert caught.value.__cause__ is down
-    assert caught.value.fault == "service"
+    assert caught.value.fault == "server"
     assert 900 <= clock.now - begun < 931
 
 

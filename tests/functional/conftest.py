@@ -10,7 +10,7 @@ from tracket_async import RetryPolicy, TracketClient
 from tracket_async.emulator import Emulator
 
 # Faults that come in turns can meet one call several times in a row.
-HASTE = RetryPolicy(attempts=12, base=0, base_when_limited=0, jitter=0)
+HASTE = RetryPolicy(attempts=12, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
 
 
 @pytest.fixture(params=["1.0", "2.0"])

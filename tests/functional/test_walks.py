@@ -230,7 +230,7 @@ async def test_a_run_of_windows_is_resumed_from_its_states(running, api):
 
 @pytest.mark.parametrize("api", ["2.0"])
 async def test_a_token_that_expires_in_the_middle_of_200_walks_is_refreshed_once(running, api, route):
-    settings = {"limits": Limits(concurrency=50)}
+    settings = {"limits": Limits(max_concurrency=50)}
     async with running(sample=400, settings=settings) as (emulator, client):
         await client.worklogs.list()
         assert emulator.token_requests == 1

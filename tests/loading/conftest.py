@@ -17,7 +17,7 @@ from tracket_async.importer.journal import Header, Journal, beside
 from tracket_async.importer.reader import Layout, Reading, Source, new_worklog
 from tracket_async.importer.run import Choices, Import
 
-HASTE = RetryPolicy(attempts=6, base=0, base_when_limited=0, jitter=0)
+HASTE = RetryPolicy(attempts=6, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
 
 
 async def at_once(_seconds):

@@ -108,7 +108,7 @@ async def test_at_every_await_of_a_call_on_a_kept_connection(no_leaks, server, g
 
 async def test_at_every_await_of_a_call_that_fails_at_first(no_leaks, server, get, http):
     nth, going_on = 0, True
-    async with TracketSession(server.url, auth=None, retry=RetryPolicy(base=0.001)) as session:
+    async with TracketSession(server.url, auth=None, retry=RetryPolicy(wait_initial=0.001)) as session:
         while going_on:
             nth += 1
             server.answers, server.received = [http(503, b""), by_route], []
@@ -125,7 +125,7 @@ async def test_while_queueing(no_leaks, server, get):
         return await by_route(exchange)
 
     server.answers = [held]
-    async with TracketSession(server.url, auth=None, limits=Limits(concurrency=1)) as session:
+    async with TracketSession(server.url, auth=None, limits=Limits(max_concurrency=1)) as session:
         first = asyncio.create_task(session.send(get, body))
         assert await cancel_at(session, get, 1)
         assert session.statistics().gate.waiters == 0
@@ -145,8 +145,8 @@ async def cancel_at_random(server, get, http, count):
         return await by_route(exchange)
 
     server.answers = [moody]
-    retry = RetryPolicy(base=0.001, budget=None)
-    limits = Limits(concurrency=4, adaptive=False)
+    retry = RetryPolicy(wait_initial=0.001, budget=None)
+    limits = Limits(max_concurrency=4, adaptive=False)
     done = cancelled = 0
     async with TracketSession(server.url, auth=BearerToken("t"), retry=retry, limits=limits) as session:
         while cancelled < count:

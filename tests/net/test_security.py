@@ -100,9 +100,9 @@ async def test_a_secret_is_seen_nowhere(no_leaks, server, caplog, answer, auth, 
         return then != "close"
 
     server.answers = [route]
-    retry = RetryPolicy(attempts=2, base=0)
+    retry = RetryPolicy(attempts=2, wait_initial=0)
     session = TracketSession(
-        server.url, auth=auth, observers=[events.append], retry=retry, timeouts=Timeouts(between_bytes=0.05)
+        server.url, auth=auth, observers=[events.append], retry=retry, timeouts=Timeouts(read=0.05)
     )
     async with session:
         with pytest.raises(RequestError) as caught:
@@ -176,7 +176,7 @@ async def test_it_works_with_aioresponses(mocked, get):
     """What a user of this package who tests with aioresponses relies on."""
     mocked.get("https://tracket.dev/api/2.0/things", payload={"a": 1}, headers={"X-Request-Id": "r-1"})
     mocked.get("https://tracket.dev/api/2.0/things", status=503, repeat=True)
-    async with TracketSession("https://tracket.dev", auth=None, retry=RetryPolicy(base=0)) as session:
+    async with TracketSession("https://tracket.dev", auth=None, retry=RetryPolicy(wait_initial=0)) as session:
         response = await session.send(get, lambda response: response)
         assert (response.body, response.headers["x-request-id"]) == (b'{"a": 1}', "r-1")
         with pytest.raises(RequestError) as caught:

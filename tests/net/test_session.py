@@ -377,8 +377,8 @@ def test_no_place_in_the_gate_is_held_between_attempts(onion):
         await first
         assert [sent.request.method for sent in transport.sent] == ["GET", "PUT", "GET"]
 
-    retry = RetryPolicy(base=100, max_backoff=100)
-    onion(scenario, script(500, 200), limits=Limits(concurrency=1), retry=retry)
+    retry = RetryPolicy(wait_initial=100, wait_max=100)
+    onion(scenario, script(500, 200), limits=Limits(max_concurrency=1), retry=retry)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -387,7 +387,7 @@ def test_as_many_attempts_are_in_progress_as_the_limit_says(onion, concurrency):
         await asyncio.gather(*[session.send(GET, body) for _ in range(20)])
         assert transport.most == concurrency
 
-    onion(scenario, limits=Limits(concurrency=concurrency))
+    onion(scenario, limits=Limits(max_concurrency=concurrency))
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -410,7 +410,7 @@ def test_who_queued_before_a_pause_began_waits_for_its_end(onion):
         await asyncio.gather(*[session.send(GET, body) for _ in range(3)])
         assert [sent.at >= 10.1 for sent in transport.sent] == [False, True, True, True]
 
-    onion(scenario, script(reply(429, Retry_After="10"), 200), limits=Limits(concurrency=1))
+    onion(scenario, script(reply(429, Retry_After="10"), 200), limits=Limits(max_concurrency=1))
 
 
 def test_a_retry_after_on_another_status_pauses_nobody(onion):
@@ -444,7 +444,7 @@ def test_a_pause_above_the_cap_fails_the_call_at_once_and_stops_nobody_else(onio
 def test_who_cannot_wait_for_the_end_of_a_pause_is_told_so_at_once(onion):
     async def scenario(session, transport):
         await failing(session, attempts=1)
-        error = await failing(session, POST, deadline=5)
+        error = await failing(session, POST, timeout=5)
         assert type(error) is RateLimitedError
         assert (error.retry_after, error.stopped_by, error.attempts, error.maybe_sent) == (10, "retry_after", 0, False)
         assert (error.method, error.path) == ("POST", POST.path)
@@ -489,7 +489,7 @@ def test_what_queues_in_the_gate_does_not_leave_it_in_a_burst(onion):
         assert min(b - a for a, b in itertools.pairwise(times)) >= 0.1 - 1e-3
 
     latency = lambda sent: 5 if sent.at < 0.15 else 0.1  # noqa: E731
-    onion(scenario, latency=latency, limits=Limits(concurrency=2, requests_per_second=10))
+    onion(scenario, latency=latency, limits=Limits(max_concurrency=2, requests_per_second=10))
 
 
 def test_who_is_cancelled_while_it_is_paced_gives_its_place_back(onion):
@@ -508,7 +508,7 @@ def test_who_is_cancelled_while_it_is_paced_gives_its_place_back(onion):
 
 def test_the_deadline_bounds_an_attempt(onion):
     async def scenario(session, transport):
-        error = await failing(session, deadline=5)
+        error = await failing(session, timeout=5)
         assert type(error) is DeadlineExceededError
         assert (error.attempts, error.maybe_sent) == (1, True)
         assert str(error).startswith("The call was not done within 5 s: its time ran out while waiting for the answer")
@@ -520,7 +520,7 @@ def test_the_deadline_bounds_an_attempt(onion):
 def test_a_deadline_that_comes_while_connecting_leaves_nothing_ambiguous(onion):
     async def scenario(session, transport):
         transport.send = connecting
-        error = await failing(session, POST, deadline=5)
+        error = await failing(session, POST, timeout=5)
         assert type(error) is DeadlineExceededError
         assert not is_ambiguous(error)
 
@@ -533,7 +533,7 @@ def test_a_deadline_that_comes_while_connecting_leaves_nothing_ambiguous(onion):
 
 def test_an_attempt_that_fails_in_time_is_not_blamed_on_the_deadline(onion):
     async def scenario(session, transport):
-        assert type(await failing(session, deadline=5, attempts=1)) is AttemptTimeoutError
+        assert type(await failing(session, timeout=5, attempts=1)) is AttemptTimeoutError
 
     onion(scenario, lambda sent: AttemptTimeoutError("x"))
 
@@ -542,20 +542,20 @@ def test_the_deadline_includes_queueing(onion):
     async def scenario(session, transport):
         first = asyncio.create_task(session.send(GET, body))
         await asyncio.sleep(0.5)
-        error = await failing(session, POST, deadline=2)
+        error = await failing(session, POST, timeout=2)
         assert type(error) is DeadlineExceededError
         assert (error.attempts, error.maybe_sent, is_ambiguous(error)) == (0, False, False)
         assert asyncio.get_running_loop().time() == pytest.approx(2.5)
         await first
 
-    onion(scenario, latency=50, limits=Limits(concurrency=1))
+    onion(scenario, latency=50, limits=Limits(max_concurrency=1))
 
 
 def test_no_time_left_after_the_queue_is_too_late(onion):
     """The clock can pass the deadline without a timer having run: the loop was blocked."""
 
     async def scenario(session, transport):
-        call = session.send(GET, body, options=CallOptions(deadline=1))
+        call = session.send(GET, body, options=CallOptions(timeout=1))
         gate = session._state.gate
         acquire = gate.try_acquire
 
@@ -574,7 +574,7 @@ def test_no_time_left_after_the_queue_is_too_late(onion):
 
 def test_the_deadline_includes_the_waits_between_attempts(onion):
     async def scenario(session, transport):
-        error = await failing(session, deadline=3, attempts=100)
+        error = await failing(session, timeout=3, attempts=100)
         assert type(error) is ServerError
         assert error.stopped_by == "deadline"
         assert asyncio.get_running_loop().time() < 3
@@ -588,7 +588,7 @@ def test_the_transport_is_told_what_is_left(onion, call, seconds):
         await session.send(GET, body)
         assert transport.sent[0].seconds == seconds
 
-    onion(scenario, timeouts=Timeouts(call=call))
+    onion(scenario, timeouts=Timeouts(total=call))
 
 
 @pytest.mark.parametrize("statuses", [[500], [502], [503], [504], [500, 502, 503, 504]], ids=str)
@@ -631,7 +631,7 @@ def test_an_outage_is_not_made_worse_by_repeating(onion):
         assert len(transport.sent) == 1_100
         assert (await failing(session)).stopped_by == "budget"
 
-    onion(scenario, lambda sent: 503, limits=Limits(concurrency=100))
+    onion(scenario, lambda sent: 503, limits=Limits(max_concurrency=100))
 
 
 @pytest.mark.soak
@@ -652,7 +652,7 @@ def test_an_outage_with_some_successes_costs_a_hundred_repetitions_and_a_fifth_o
         assert succeeded > 500
         assert session.statistics().retries - refunds <= 100 + 0.2 * succeeded
 
-    onion(scenario, lambda sent: 200 if chance.random() < 0.1 else 500, limits=Limits(concurrency=100))
+    onion(scenario, lambda sent: 200 if chance.random() < 0.1 else 500, limits=Limits(max_concurrency=100))
 
 
 def test_a_success_brings_one_token_and_a_replay_is_not_a_repetition(onion):
@@ -676,7 +676,7 @@ def test_the_gate_gives_way_and_recovers(onion, status):
         await asyncio.gather(*[session.send(GET, body) for _ in range(200)])
         assert session.statistics().gate.limit == 8
 
-    onion(scenario, lambda sent: status if sent.at < 0.05 else 200, limits=Limits(concurrency=8))
+    onion(scenario, lambda sent: status if sent.at < 0.05 else 200, limits=Limits(max_concurrency=8))
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 502])
@@ -723,7 +723,7 @@ def test_a_gate_of_one_does_not_lock_the_token_call_out(onion):
     async def scenario(session, transport):
         await session.send(GET, body)
 
-    onion(scenario, Tokens(), auth=CREDENTIALS, limits=Limits(concurrency=1))
+    onion(scenario, Tokens(), auth=CREDENTIALS, limits=Limits(max_concurrency=1))
 
 
 def test_a_token_that_has_become_stale_is_renewed_before_it_is_refused(onion):
@@ -750,7 +750,7 @@ def expiry_in_the_middle(onion, callers):
         assert session.statistics().retries == 0
         assert session.statistics().retry_tokens == 500
 
-    onion(scenario, Tokens(lifetime=20), auth=CREDENTIALS, limits=Limits(concurrency=callers))
+    onion(scenario, Tokens(lifetime=20), auth=CREDENTIALS, limits=Limits(max_concurrency=callers))
 
 
 def test_a_token_that_expires_in_the_middle_of_two_hundred_calls_is_renewed_once(onion):
@@ -860,7 +860,7 @@ def test_refused_credentials_are_not_tried_again(onion):
 
 def test_a_token_call_that_hangs_is_bounded_by_the_callers_deadline(onion):
     async def scenario(session, transport):
-        error = await failing(session, POST, deadline=3)
+        error = await failing(session, POST, timeout=3)
         assert type(error) is DeadlineExceededError
         assert "waiting for an access token" in str(error)
         assert (error.attempts, is_ambiguous(error)) == (0, False)
@@ -874,7 +874,7 @@ def test_a_token_call_without_any_deadline_has_none(onion):
         await session.send(GET, body)
         assert transport.sent[0].seconds is None
 
-    onion(scenario, Tokens(), auth=CREDENTIALS, timeouts=Timeouts(call=None))
+    onion(scenario, Tokens(), auth=CREDENTIALS, timeouts=Timeouts(total=None))
 
 
 def test_an_outage_of_the_api_does_not_keep_a_token_from_being_fetched(onion):
@@ -952,7 +952,7 @@ def test_calls_in_every_stage_end_when_it_is_closed(onion):
         await asyncio.gather(*queued)
         assert len(kinds) == 2
 
-    onion(scenario, latency=1, limits=Limits(concurrency=1))
+    onion(scenario, latency=1, limits=Limits(max_concurrency=1))
 
 
 def test_closing_ends_a_token_call(onion):
@@ -1015,7 +1015,7 @@ def test_an_observer_sees_queues_pauses_and_tokens(onion):
         await asyncio.gather(session.send(GET, body), session.send(PUT, body))
 
     behave = lambda sent: token(1) if sent.is_token else answers(sent)  # noqa: E731
-    onion(scenario, behave, auth=CREDENTIALS, limits=Limits(concurrency=1), observers=[events.append])
+    onion(scenario, behave, auth=CREDENTIALS, limits=Limits(max_concurrency=1), observers=[events.append])
     assert [event for event in events if isinstance(event, TokenRefreshed)] == [
         TokenRefreshed(duration=pytest.approx(0.1), expires_in=3600)
     ]

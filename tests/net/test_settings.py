@@ -12,21 +12,22 @@ from tracket_async.errors import ConfigurationError
 
 SECONDS = [
     (Timeouts, "connect"),
-    (Timeouts, "between_bytes"),
+    (Timeouts, "read"),
     (Timeouts, "attempt"),
-    (Timeouts, "call"),
+    (Timeouts, "total"),
     (Limits, "requests_per_second"),
-    (Limits, "keep_alive"),
-    (Limits, "dns_cache"),
-    (CallOptions, "deadline"),
+    (Limits, "keepalive_expiry"),
+    (Limits, "dns_cache_ttl"),
+    (CallOptions, "timeout"),
 ]
 SECONDS_OR_ZERO = [
-    (RetryPolicy, name) for name in ("base", "base_when_limited", "max_backoff", "max_retry_after", "jitter")
+    (RetryPolicy, name)
+    for name in ("wait_initial", "wait_initial_rate_limited", "wait_max", "max_retry_after", "wait_jitter")
 ]
 COUNTS = [
     (RetryPolicy, "attempts"),
     (RetryPolicy, "budget"),
-    (Limits, "concurrency"),
+    (Limits, "max_concurrency"),
     (Limits, "max_response_bytes"),
     (CallOptions, "attempts"),
 ]
@@ -34,7 +35,7 @@ OPTIONAL = [
     *[(Timeouts, field.name) for field in attrs.fields(Timeouts)],
     (Limits, "requests_per_second"),
     (RetryPolicy, "budget"),
-    (CallOptions, "deadline"),
+    (CallOptions, "timeout"),
     (CallOptions, "attempts"),
 ]
 
@@ -46,14 +47,20 @@ def refused(cls, name, value):
 
 
 def test_the_defaults_are_those_of_the_documentation():
-    assert Timeouts() == Timeouts(connect=5, between_bytes=10, attempt=30, call=90)
+    assert Timeouts() == Timeouts(connect=5, read=10, attempt=30, total=90)
     assert RetryPolicy() == RetryPolicy(
-        attempts=4, base=0.5, base_when_limited=1, max_backoff=20, max_retry_after=300, jitter=1, budget=500
+        attempts=4,
+        wait_initial=0.5,
+        wait_initial_rate_limited=1,
+        wait_max=20,
+        max_retry_after=300,
+        wait_jitter=1,
+        budget=500,
     )
     assert Limits().max_response_bytes == 32 * 1024 * 1024
     assert Limits().adaptive
     assert Limits().requests_per_second is None
-    assert CallOptions() == CallOptions(deadline=None, attempts=None)
+    assert CallOptions() == CallOptions(timeout=None, attempts=None)
 
 
 @pytest.mark.parametrize(("cls", "name"), SECONDS + SECONDS_OR_ZERO)

@@ -96,7 +96,7 @@ async def test_a_connection_is_used_again(server, transport, get, http):
 
 async def test_the_pool_is_as_large_as_the_gate_and_the_token_call(server, transport):
     connector = transport._session.connector
-    assert connector.limit == connector.limit_per_host == Limits().concurrency + 1
+    assert connector.limit == connector.limit_per_host == Limits().max_concurrency + 1
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
@@ -293,7 +293,7 @@ async def test_a_server_that_hangs_is_left(server, get):
         await asyncio.Event().wait()
 
     server.answers = [hang]
-    transport = make(server.url, timeouts=Timeouts(between_bytes=0.05))
+    transport = make(server.url, timeouts=Timeouts(read=0.05))
     with pytest.raises(AttemptTimeoutError, match="silent for too long") as caught:
         await transport.send(get, TOKEN)
     assert caught.value.maybe_sent
@@ -306,7 +306,7 @@ async def test_a_server_that_stops_in_the_body_is_left(server, get):
         await asyncio.Event().wait()
 
     server.answers = [stop]
-    transport = make(server.url, timeouts=Timeouts(between_bytes=0.05))
+    transport = make(server.url, timeouts=Timeouts(read=0.05))
     with pytest.raises(AttemptTimeoutError):
         await transport.send(get, TOKEN)
     await transport.close()
@@ -321,7 +321,7 @@ async def test_a_connection_that_takes_its_time_is_no_silence(server, get, http,
         return await connect(*arguments)
 
     monkeypatch.setattr(aiohttp.TCPConnector, "connect", slowly)
-    transport = make(server.url, timeouts=Timeouts(between_bytes=0.05))
+    transport = make(server.url, timeouts=Timeouts(read=0.05))
     assert (await transport.send(get, TOKEN)).status == 200
     await transport.close()
 
@@ -332,7 +332,7 @@ async def test_an_error_that_stops_in_its_body_counts(server, get):
         await asyncio.Event().wait()
 
     server.answers = [stop]
-    transport = make(server.url, timeouts=Timeouts(between_bytes=0.05))
+    transport = make(server.url, timeouts=Timeouts(read=0.05))
     response = await transport.send(get, TOKEN)
     assert (response.status, response.body) == (503, b"later")
     await transport.close()
@@ -380,7 +380,7 @@ async def test_each_piece_of_an_answer_is_a_sign_of_life(server, get, monkeypatc
 
     monkeypatch.setattr(Listener, "heard", told)
     server.answers = [piece_by_piece]
-    transport = make(server.url, timeouts=Timeouts(between_bytes=5))
+    transport = make(server.url, timeouts=Timeouts(read=5))
     response = await transport.send(get, TOKEN)
     assert (response.status, response.body) == (status, b"abc")
     await transport.close()
@@ -404,7 +404,7 @@ async def drip(exchange):
 @pytest.mark.parametrize("limit", ["attempt", "seconds"])
 async def test_a_server_that_drips_is_left_when_the_attempt_has_taken_too_long(server, get, limit):
     server.answers = [drip]
-    transport = make(server.url, timeouts=Timeouts(between_bytes=5, attempt=0.1 if limit == "attempt" else 30))
+    transport = make(server.url, timeouts=Timeouts(read=5, attempt=0.1 if limit == "attempt" else 30))
     with pytest.raises(AttemptTimeoutError, match="did not answer in time"):
         await transport.send(get, TOKEN, seconds=0.1 if limit == "seconds" else 30)
     await transport.close()

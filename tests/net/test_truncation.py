@@ -70,7 +70,7 @@ def parse(response):
 
 async def accepted(server, framing, content):
     whole, cuts = FRAMINGS[framing](msgspec.json.encode(content))
-    async with TracketSession(server.url, auth=None, retry=RetryPolicy(base=0, budget=None)) as session:
+    async with TracketSession(server.url, auth=None, retry=RetryPolicy(wait_initial=0, budget=None)) as session:
         server.answers = [(whole, "close")]
         assert await session.send(PUT, parse) == content
         taken = []
@@ -102,7 +102,7 @@ async def test_no_cut_answer_of_many_pieces_is_taken_for_a_whole_one(no_leaks, s
 @pytest.mark.parametrize("framing", FRAMINGS)
 async def test_a_cut_answer_is_fetched_again(no_leaks, server, framing):
     whole, cuts = FRAMINGS[framing](msgspec.json.encode(CONTENT))
-    async with TracketSession(server.url, auth=None, retry=RetryPolicy(base=0, budget=None)) as session:
+    async with TracketSession(server.url, auth=None, retry=RetryPolicy(wait_initial=0, budget=None)) as session:
         for cut in cuts[::10]:
             server.answers, server.received = [(cut, "close"), (whole, "close")], []
             assert await session.send(PUT, parse) == CONTENT

@@ -14,8 +14,8 @@ from tracket_async._http.limits import World
 from tracket_async.emulator import Emulator
 
 # A fault that meets every other request can meet one call several times in a row.
-STUBBORN = RetryPolicy(attempts=12, base=0, base_when_limited=0, jitter=0, budget=None)
-BRIEF = Timeouts(between_bytes=0.1, attempt=0.5, call=None)
+STUBBORN = RetryPolicy(attempts=12, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0, budget=None)
+BRIEF = Timeouts(read=0.1, attempt=0.5, total=None)
 
 
 class Clock:

@@ -38,8 +38,8 @@ from tracket_async.export.store import Store
 OK, AMBIGUOUS = "ok", "ambiguous"
 WORKLOGS = 250
 NEW = NewWorklog(item_id="i", user_id="u", date=dt.date(2024, 5, 6), minutes=12.5, description="the new one")
-EVERYDAY = Timeouts(call=None)
-HASTY = Timeouts(between_bytes=0.1, attempt=0.2, call=None)
+EVERYDAY = Timeouts(total=None)
+HASTY = Timeouts(read=0.1, attempt=0.2, total=None)
 NEXT_YEAR = format_datetime(dt.datetime(2031, 1, 1, tzinfo=dt.UTC), usegmt=True)
 
 
@@ -324,7 +324,7 @@ async def test_rows_that_move_between_pages_come_once(running, route, tmp_path):
 
 async def test_a_blocked_loop_loses_nothing(running, route):
     """The program computes for longer than every time-out while answers wait to be read."""
-    hasty = Timeouts(between_bytes=0.05, attempt=0.05, call=None)
+    hasty = Timeouts(read=0.05, attempt=0.05, total=None)
     async with running(sample=WORKLOGS, settings={"timeouts": hasty}) as (emulator, client):
         expected = [w["worklogId"] for w in emulator.worklogs()]
         got = []

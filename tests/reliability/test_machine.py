@@ -142,8 +142,8 @@ class Machine(RuleBasedStateMachine):
         self.client = TracketClient.from_env(
             self.emulator.env(self.api),
             page_size=PAGE if self.api == "2.0" else None,
-            retry=RetryPolicy(attempts=3, base=0, base_when_limited=0, jitter=0),
-            timeouts=Timeouts(call=None),
+            retry=RetryPolicy(attempts=3, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0),
+            timeouts=Timeouts(total=None),
             world=World(clock=clock, now=clock.moment, sleep=clock.sleep, rng=random.Random(7)),
         )
         await self.client.__aenter__()

@@ -78,7 +78,7 @@ async def test_a_canary_is_in_no_log_repr_traceback_event_or_pickle(running, cap
     secrets = [TOKEN] if auth == "token" else [SECRET]
     # The variables of what reads an answer hold that answer, and here it is an echo of the secret.
     is_read = getattr(fault, "status", None) == 200
-    hasty = Timeouts(between_bytes=0.05, attempt=0.2, call=5)
+    hasty = Timeouts(read=0.05, attempt=0.2, total=5)
     settings = {"auth": CREDENTIALS[auth], "observers": [events.append, LoggingObserver()], "timeouts": hasty}
     emulating = {"token": TOKEN, "client_secret": SECRET, "client_id": CLIENT, "account_id": "5", "sample": 5}
     async with running(settings=settings, **emulating) as (emulator, client):

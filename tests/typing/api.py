@@ -59,9 +59,9 @@ def construct() -> None:
         auth=BearerToken("token", scheme="Bearer"),
         api="1.0",
         base_url="https://tracket.dev",
-        timeouts=Timeouts(connect=1, call=None),
+        timeouts=Timeouts(connect=1, total=None),
         retry=RetryPolicy(attempts=2, budget=None),
-        limits=Limits(concurrency=4, requests_per_second=2.5),
+        limits=Limits(max_concurrency=4, requests_per_second=2.5),
         observers=[observe],
         cursor_parameter="cursor",
         start_date="day",
@@ -74,7 +74,7 @@ def construct() -> None:
     assert_type(TracketClient(auth=ClientCredentials("id", "secret", 1234567)), TracketClient)
     assert_type(TracketClient.from_env(), TracketClient)
     assert_type(TracketClient.from_env({"TRACKET_TOKEN": "t"}, page_size=5), TracketClient)
-    assert_type(client.with_options(deadline=1.5, attempts=1), TracketClient)
+    assert_type(client.with_options(timeout=1.5, attempts=1), TracketClient)
     assert_type(client.statistics(), SessionStatistics)
     assert_type(client.api, str)
     assert_type(client.base_url, str)

@@ -78,7 +78,7 @@ class GateStatistics:
 
     Attributes:
         limit: how many may be in progress now.
-        ceiling: how many may ever be, ``Limits.concurrency``.
+        ceiling: how many may ever be, ``Limits.max_concurrency``.
         in_use: how many are in progress. Above ``limit`` for a while after a cut.
         waiters: how many wait.
         cuts: how often the limit was cut.

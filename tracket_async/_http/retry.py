@@ -28,7 +28,7 @@ _MOST_DOUBLINGS: Final = 30  # a float has room for it, and no backoff has
 
 
 class FullJitter(wait_base):
-    """``uniform(0, min(max_backoff, base * 2**(n - 1)))`` after attempt n; Retry-After, if longer, and some jitter."""
+    """``uniform(0, min(wait_max, base * 2**(n - 1)))`` after attempt n; Retry-After, if longer, and some jitter."""
 
     def __init__(self, policy: RetryPolicy, rng: random.Random) -> None:
         self._policy = policy
@@ -38,12 +38,12 @@ class FullJitter(wait_base):
         """Seconds to wait."""
         error = failure(retry_state)
         policy = self._policy
-        base = policy.base_when_limited if error.status == LIMITED else policy.base
+        base = policy.wait_initial_rate_limited if error.status == LIMITED else policy.wait_initial
         doublings = min(retry_state.attempt_number - 1, _MOST_DOUBLINGS)
-        backoff = self._rng.uniform(0, min(policy.max_backoff, base * 2.0**doublings))
+        backoff = self._rng.uniform(0, min(policy.wait_max, base * 2.0**doublings))
         if error.retry_after is None:
             return backoff
-        return max(backoff, error.retry_after) + self._rng.uniform(0, policy.jitter)
+        return max(backoff, error.retry_after) + self._rng.uniform(0, policy.wait_jitter)
 
 
 class StopBecause(stop_base):

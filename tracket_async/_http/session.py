@@ -170,13 +170,15 @@ def assemble(settings: SessionSettings, state: SessionState) -> Parts:
     exchange = TokenExchange(
         transport=transport,
         repeater=Repeater(policy, RetryBudget(None), rng, clock, world.sleep),
-        deadline=settings.timeouts.call,
+        deadline=settings.timeouts.total,
         telling=state.telling,
         world=world,
     )
     auth = settings.auth
     authorizer = FixedAuthorizer(NO_SECRET) if auth is None else auth.authorizer(exchange, clock=clock)
-    turns = Turns(state.gate, state.pause, state.pace, jitter=policy.jitter, rng=rng, clock=clock, sleep=world.sleep)
+    turns = Turns(
+        state.gate, state.pause, state.pace, jitter=policy.wait_jitter, rng=rng, clock=clock, sleep=world.sleep
+    )
     attempts = Attempts(
         transport,
         authorizer,
@@ -267,7 +269,7 @@ class TracketSession:
             world=world,
         )
         self._state = SessionState(
-            gate=Gate(limits.concurrency, adaptive=limits.adaptive),
+            gate=Gate(limits.max_concurrency, adaptive=limits.adaptive),
             pause=Pause(),
             pace=None if limits.requests_per_second is None else pace(limits.requests_per_second),
             budget=RetryBudget(retry.budget),
@@ -336,7 +338,7 @@ class TracketSession:
         session = self._usable()
         self._requests += 1
         began = session.clock()
-        deadline = (options and options.deadline) or self._settings.timeouts.call
+        deadline = (options and options.timeout) or self._settings.timeouts.total
         call = Call(
             request,
             self._requests,

@@ -267,13 +267,13 @@ class Transport:
         self._timeout = self._client_timeout(timeouts.attempt)
         self._proxy = proxy_from_env(address) if trust_env else None
         # The gate's places, and one for the token call, which passes the gate by.
-        places = limits.concurrency + 1
-        self._silence = Silence(timeouts.between_bytes, asyncio.get_running_loop())
+        places = limits.max_concurrency + 1
+        self._silence = Silence(timeouts.read, asyncio.get_running_loop())
         connector = _Connector(
             limit=places,
             limit_per_host=places,
-            keepalive_timeout=limits.keep_alive,
-            ttl_dns_cache=max(1, round(limits.dns_cache)),
+            keepalive_timeout=limits.keepalive_expiry,
+            ttl_dns_cache=max(1, round(limits.dns_cache_ttl)),
             ssl=ssl if ssl is not None else True,
         )
         connector.silence = self._silence

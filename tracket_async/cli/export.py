@@ -222,7 +222,7 @@ async def export(
 
 
 def _client(connection: Connection, job: _Job) -> TracketClient:
-    return connection.client(limits=Limits(concurrency=job.concurrency))
+    return connection.client(limits=Limits(max_concurrency=job.concurrency))
 
 
 async def _to_standard_output(connection: Connection, named: Streamed, job: _Job) -> None:

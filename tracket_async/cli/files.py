@@ -283,7 +283,7 @@ def run(work: _Work[T], many: Many, *, yes: bool, json: bool, connection: Connec
         raise UsageError(f"Changes cannot be read from {name}. Give --format ndjson or --format csv")
     if not yes and not possible():
         raise UsageError(f"Nobody can be asked here. Give --yes to {work.command} without asking")
-    client = connection.client(limits=Limits(concurrency=many.concurrency))
+    client = connection.client(limits=Limits(max_concurrency=many.concurrency))
     source = Source(name)
     try:
         reading = Reading(
@@ -425,7 +425,7 @@ def import_worklogs(
     chosen = format or SUFFIXES.get(Path(file).suffix.lower())
     if chosen is None:
         raise UsageError(f"The name {file} does not say how it is written. Give --format ndjson or --format csv")
-    client = connection.client(limits=Limits(concurrency=concurrency))
+    client = connection.client(limits=Limits(max_concurrency=concurrency))
     source = Source(file)
     try:
         reading = Reading(source=source, layout=Layout(format=chosen, raw=raw), make=new_worklog, wire=client.wire)

@@ -137,7 +137,7 @@ async def sync(
         concurrency=checked(concurrency),
     )
     async with (
-        connection.client(limits=Limits(concurrency=job.concurrency)) as client,
+        connection.client(limits=Limits(max_concurrency=job.concurrency)) as client,
         watching(progress, client.statistics) as watch,
     ):
         with afterword.keeping(store):

@@ -50,7 +50,7 @@ class Settings:
     """How an export or a sync runs; nothing here changes what is exported.
 
     Attributes:
-        concurrency: pages fetched at once; the session's ``Limits.concurrency`` bounds it, too.
+        concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
         patience: how long to wait for a server that does not answer.
         on_progress: is told how far it is; None: nobody.
         on_notice: is told in a sentence when the server's order leaves no choice but one chain; None: a warning of the
