@@ -11,7 +11,7 @@ import pytest
 
 from tracket_async.errors import CursorLoopError, ServerError, TracketError
 from tracket_async.models import Page, Worklog
-from tracket_async.pagination import MAX_EMPTY_PAGES, Ascent, CursorGuard, Walk
+from tracket_async.pagination import MAX_EMPTY_PAGES, CursorLoopGuard, OrderCheck, Paginator
 
 DAY = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
 
@@ -65,7 +65,7 @@ def others() -> set[asyncio.Task]:
 
 async def test_awaiting_a_walk_gives_its_first_page_and_asks_for_no_other():
     server = Server(3)
-    page = await Walk(server)
+    page = await Paginator(server)
     assert [w.id for w in page.items] == ["w0", "w1"]
     assert (page.next_cursor, page.total, server.asked) == ("1", 6, [None])
 
@@ -73,13 +73,13 @@ async def test_awaiting_a_walk_gives_its_first_page_and_asks_for_no_other():
 @pytest.mark.parametrize("read_ahead", [0, 1, 2, 10])
 async def test_iterating_gives_every_worklog_in_the_servers_order(read_ahead):
     server = Server(4)
-    assert [w.id async for w in Walk(server, read_ahead=read_ahead)] == [f"w{n}" for n in range(8)]
+    assert [w.id async for w in Paginator(server, read_ahead=read_ahead)] == [f"w{n}" for n in range(8)]
     assert server.asked == [None, "1", "2", "3"]
     assert not others()
 
 
 async def test_a_walk_can_be_iterated_again_and_by_two_tasks_at_once():
-    walk = Walk(Server(3))
+    walk = Paginator(Server(3))
 
     async def ids():
         return [w.id async for w in walk]
@@ -89,19 +89,19 @@ async def test_a_walk_can_be_iterated_again_and_by_two_tasks_at_once():
 
 
 async def test_pages_begin_at_a_cursor_and_carry_the_next():
-    pages = [page async for page in Walk(Server(4)).pages("2")]
+    pages = [page async for page in Paginator(Server(4)).pages("2")]
     assert [page.items[0].id for page in pages] == ["w4", "w6"]
     assert [page.next_cursor for page in pages] == ["3", None]
 
 
 async def test_items_begin_at_a_cursor():
-    assert [w.id async for w in Walk(Server(4)).items("3")] == ["w6", "w7"]
+    assert [w.id async for w in Paginator(Server(4)).items("3")] == ["w6", "w7"]
 
 
 @pytest.mark.parametrize(("read_ahead", "asked"), [(0, 1), (1, 2), (2, 3), (3, 4)])
 async def test_exactly_so_many_pages_are_read_ahead_of_the_one_in_use(read_ahead, asked):
     server = Server(10)
-    async with aclosing(Walk(server, read_ahead=read_ahead).pages()) as pages:
+    async with aclosing(Paginator(server, read_ahead=read_ahead).pages()) as pages:
         await anext(pages)
         await settle()
         assert len(server.asked) == asked
@@ -119,20 +119,20 @@ async def test_the_next_page_is_asked_for_before_a_loop_body_that_never_awaits()
         await asyncio.sleep(0)
         return page
 
-    async with aclosing(Walk(fetch).pages()) as pages:
+    async with aclosing(Paginator(fetch).pages()) as pages:
         asked = [(page.next_cursor, server.asked[-1]) async for page in pages]
     assert asked == [("1", "1"), ("2", "2"), ("3", "3"), (None, "3")]
 
 
 async def test_a_negative_read_ahead_is_refused():
     with pytest.raises(ValueError, match="read_ahead"):
-        Walk(Server(1), read_ahead=-1)
+        Paginator(Server(1), read_ahead=-1)
 
 
 async def test_closing_a_walk_cancels_and_awaits_the_page_read_ahead():
     server = Server(5)
     server.held["1"] = asyncio.Event()
-    async with aclosing(aiter(Walk(server))) as worklogs:
+    async with aclosing(aiter(Paginator(server))) as worklogs:
         assert (await anext(worklogs)).id == "w0"
         await settle()
         assert server.asked == [None, "1"]
@@ -145,7 +145,7 @@ async def test_an_exception_in_the_loop_leaves_no_task_behind():
     server.held["1"] = asyncio.Event()
 
     async def fail():
-        async with aclosing(Walk(server).pages()) as pages:
+        async with aclosing(Paginator(server).pages()) as pages:
             async for _ in pages:
                 await settle()
                 raise ZeroDivisionError
@@ -161,7 +161,7 @@ async def test_cancelling_whoever_iterates_leaves_no_task_behind():
     server.held["2"] = asyncio.Event()
 
     async def count():
-        return [w async for w in Walk(server)]
+        return [w async for w in Paginator(server)]
 
     task = asyncio.create_task(count())
     await settle()
@@ -175,7 +175,7 @@ async def test_cancelling_whoever_iterates_leaves_no_task_behind():
 async def test_a_walk_that_is_dropped_is_closed_by_the_loop():
     server = Server(5)
     server.held["1"] = asyncio.Event()
-    worklogs = aiter(Walk(server))
+    worklogs = aiter(Paginator(server))
     await anext(worklogs)
     await settle()
     del worklogs
@@ -190,7 +190,7 @@ async def test_an_error_read_ahead_that_nobody_comes_to_see_is_no_complaint():
     complaints = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     server = Server(5, fail={"1": ServerError("down")})
-    async with aclosing(aiter(Walk(server))) as worklogs:
+    async with aclosing(aiter(Paginator(server))) as worklogs:
         await anext(worklogs)
         await settle()
     del worklogs
@@ -201,7 +201,7 @@ async def test_an_error_read_ahead_that_nobody_comes_to_see_is_no_complaint():
 @pytest.mark.parametrize("read_ahead", [0, 1, 3])
 async def test_an_error_comes_after_every_worklog_before_it_and_carries_the_cursor_to_resume_from(read_ahead):
     server = Server(5, fail={"3": ServerError("down")})
-    walk = Walk(server, read_ahead=read_ahead)
+    walk = Paginator(server, read_ahead=read_ahead)
     got = []
     with pytest.raises(ServerError) as caught:
         await collect(got, walk)
@@ -214,7 +214,7 @@ async def test_an_error_comes_after_every_worklog_before_it_and_carries_the_curs
 async def test_an_error_on_the_first_page_resumes_where_the_walk_began():
     for start in (None, "2"):
         with pytest.raises(TracketError) as caught:
-            await anext(Walk(Server(5, fail={start: ServerError("down")})).pages(start))
+            await anext(Paginator(Server(5, fail={start: ServerError("down")})).pages(start))
         assert caught.value.cursor == start
 
 
@@ -223,7 +223,7 @@ async def test_a_fetch_that_is_cancelled_from_elsewhere_does_not_leave_the_walk_
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await anext(Walk(fetch).pages())
+        await anext(Paginator(fetch).pages())
     assert not others()
 
 
@@ -242,14 +242,14 @@ def chain(*cursors: str | None, items: int = 1):
 async def test_cursors_that_go_round_in_a_circle_end_the_walk_after_the_page_that_closes_it(cursors):
     got = []
     with pytest.raises(CursorLoopError) as caught:
-        await collect(got, Walk(chain(*cursors), read_ahead=0))
+        await collect(got, Paginator(chain(*cursors), read_ahead=0))
     assert len(got) == len(cursors)
     assert caught.value.cursor is None
 
 
 async def test_coming_back_to_the_cursor_that_the_walk_began_at_is_a_circle():
     with pytest.raises(CursorLoopError):
-        _ = [page async for page in Walk(chain("b", "start")).pages("start")]
+        _ = [page async for page in Paginator(chain("b", "start")).pages("start")]
 
 
 async def test_empty_pages_do_not_end_a_walk():
@@ -257,11 +257,11 @@ async def test_empty_pages_do_not_end_a_walk():
         number = 0 if cursor is None else int(cursor)
         return Page(items=[worklog(9)] if number == 500 else [], next_cursor=None if number == 500 else str(number + 1))
 
-    assert [w.id async for w in Walk(fetch)] == ["w9"]
+    assert [w.id async for w in Paginator(fetch)] == ["w9"]
 
 
 def test_the_thousandth_empty_page_in_a_row_is_an_error():
-    guard = CursorGuard(None)
+    guard = CursorLoopGuard(None)
     for number in range(MAX_EMPTY_PAGES - 1):
         guard.check(0, f"a{number}")
     guard.check(1, "full")
@@ -272,14 +272,14 @@ def test_the_thousandth_empty_page_in_a_row_is_an_error():
 
 
 def test_an_empty_last_page_is_never_an_error():
-    guard = CursorGuard(None)
+    guard = CursorLoopGuard(None)
     for number in range(MAX_EMPTY_PAGES - 1):
         guard.check(0, str(number))
     guard.check(0, None)
 
 
 async def test_what_the_server_cannot_filter_is_left_out_of_items_and_pages_and_cursors_stay():
-    walk = Walk(Server(3), keep=lambda w: w.id in {"w1", "w4"})
+    walk = Paginator(Server(3), keep=lambda w: w.id in {"w1", "w4"})
     assert [w.id for w in (await walk).items] == ["w1"]
     pages = [page async for page in walk.pages()]
     assert [[w.id for w in page.items] for page in pages] == [["w1"], [], ["w4"]]
@@ -305,7 +305,7 @@ def listing(*days: int, size: int = 2):
 async def test_an_ascending_list_without_an_end_is_left_at_the_first_page_past_it():
     fetch = listing(1, 2, 3, 4, 5, 6)
     until = DAY + dt.timedelta(days=2)
-    walk = Walk(fetch, until=until, keep=lambda w: w.date <= until)
+    walk = Paginator(fetch, until=until, keep=lambda w: w.date <= until)
     assert [w.date.day for w in [w async for w in walk]] == [7, 8]
     assert fetch.asked == [None, "2"]
 
@@ -313,7 +313,7 @@ async def test_an_ascending_list_without_an_end_is_left_at_the_first_page_past_i
 @pytest.mark.parametrize("days", [(6, 5, 4, 3, 2, 1), (5, 1, 6, 2, 4, 3), (9, 9, 1, 2), (9, 9, 9, 9)])
 async def test_a_list_not_seen_to_ascend_is_read_to_its_end(days):
     until = DAY + dt.timedelta(days=2)
-    walk = Walk(listing(*days), until=until, keep=lambda w: w.date <= until)
+    walk = Paginator(listing(*days), until=until, keep=lambda w: w.date <= until)
     assert len([w async for w in walk]) == sum(day <= 2 for day in days)
 
 
@@ -330,7 +330,7 @@ async def test_a_list_not_seen_to_ascend_is_read_to_its_end(days):
     ],
 )
 def test_an_ascent_is_proven_by_one_step_up_and_broken_by_one_step_down(pages, proven, broken):
-    ascent = Ascent()
+    ascent = OrderCheck()
     for page in pages:
         ascent.see([DAY + dt.timedelta(days=day) for day in page])
     assert (ascent.proven, ascent.broken) == (proven, broken)

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         WorklogChanges,
         WorklogFilter,
     )
-    from tracket_async.pagination import Walk
+    from tracket_async.pagination import Paginator
     from tracket_async.worklogs import Categories, Worklogs
 
     __version__: str
@@ -98,6 +98,7 @@ __all__ = [
     "Outcome",
     "Outcomes",
     "Page",
+    "Paginator",
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "RateLimitedError",
@@ -118,7 +119,6 @@ __all__ = [
     "UnreadableResponseError",
     "UnsupportedError",
     "UsageError",
-    "Walk",
     "Worklog",
     "WorklogChanges",
     "WorklogFilter",
@@ -141,7 +141,7 @@ _HOMES: Final = {
     ),
     "_http.auth": ("BearerToken", "ClientCredentials"),
     "config": ("Limits", "RetryPolicy", "Timeouts"),
-    "pagination": ("Walk",),
+    "pagination": ("Paginator",),
     "worklogs": ("Categories", "Worklogs"),
 }
 """Where each public name is at home; all others are errors."""

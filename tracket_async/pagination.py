@@ -1,6 +1,6 @@
 """Cursor pages as an async generator: one page after the other, read ahead, never in a circle.
 
-`Walk` takes a callable that fetches one page and knows no client. A reader task stays at most ``read_ahead`` pages
+`Paginator` takes a callable that fetches one page and knows no client. A reader task stays at most ``read_ahead`` pages
 ahead of whoever iterates; it lives only while somebody iterates, and closing the iteration cancels and awaits it. An
 async generator that is left in the middle without being closed (a ``break``) is closed by the event loop when it is
 collected as garbage; who wants it closed at once says so::
@@ -32,7 +32,7 @@ Fetch = Callable[[str | None], Awaitable[Page]]
 """Fetches the page of a cursor; of None, the first page."""
 
 
-class CursorGuard:
+class CursorLoopGuard:
     """Remembers every cursor of a walk, so that a walk in a circle ends in an error instead of never.
 
     Only hashes are kept, of 64 bits: in a walk of a million pages, the chance that two cursors that differ are taken
@@ -62,7 +62,7 @@ class CursorGuard:
         self._seen.add(key)
 
 
-class Ascent:
+class OrderCheck:
     """Whether the dates of a chain of pages ascend, as far as it has been seen.
 
     Attributes:
@@ -95,7 +95,7 @@ def is_ascending(dates: Sequence[dt.datetime]) -> bool:
     return all(map(operator.le, dates, dates[1:]))
 
 
-class _Handover:
+class _PageQueue:
     """Between the reader and whoever iterates: pages, in their order, and then how the reading ended.
 
     A page that is already being waited for is in use the moment it comes. So the next one is asked for before its loop
@@ -134,10 +134,10 @@ class _Handover:
         return self._lying.popleft()
 
 
-class Walk:
+class Paginator:
     """A list of worklogs, page by page: await it for its first page, iterate it for every worklog.
 
-    Every ``async for`` begins a walk of its own, so a `Walk` can be iterated again and by several tasks. A worklog
+    Every ``async for`` begins a walk of its own, so a `Paginator` can be iterated again and by several tasks. A worklog
     comes in the server's order; within one walk none is missed that exists from its beginning to its end.
 
     Args:
@@ -194,7 +194,7 @@ class Walk:
                 async for page in read:
                     yield page
             return
-        handover = _Handover(self._read_ahead)
+        handover = _PageQueue(self._read_ahead)
         reader = asyncio.create_task(self._read_into(handover, cursor))
         try:
             while (came := await handover.take()) is not None:
@@ -208,7 +208,7 @@ class Walk:
     async def _first(self) -> Page:
         return self._kept(await self._fetch(None))
 
-    async def _read_into(self, handover: _Handover, cursor: str | None) -> None:
+    async def _read_into(self, handover: _PageQueue, cursor: str | None) -> None:
         """The reader task: its pages, then how it ended, are handed over."""
         try:
             async with aclosing(self._read(cursor)) as read:
@@ -224,8 +224,8 @@ class Walk:
             handover.give(None)
 
     async def _read(self, cursor: str | None) -> AsyncGenerator[Page]:
-        guard = CursorGuard(cursor)
-        ascent = Ascent()
+        guard = CursorLoopGuard(cursor)
+        ascent = OrderCheck()
         while True:
             try:
                 page = await self._fetch(cursor)
@@ -243,7 +243,7 @@ class Walk:
             return page
         return attrs.evolve(page, items=[worklog for worklog in page.items if self._keep(worklog)])
 
-    def _has_passed(self, ascent: Ascent, page: Page) -> bool:
+    def _has_passed(self, ascent: OrderCheck, page: Page) -> bool:
         if self._until is None:
             return False
         ascent.see([worklog.date for worklog in page.items])

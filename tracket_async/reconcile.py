@@ -184,7 +184,7 @@ _OTHERS: Final = tuple(each.name for each in attrs.fields(NewWorklog) if each.na
 
 
 @attrs.frozen
-class Doubt:
+class AmbiguousRow:
     """A row that was sent and may have been created.
 
     Attributes:
@@ -218,7 +218,7 @@ class Doubt:
 
 
 @attrs.frozen
-class Look:
+class Snapshot:
     """What one look has found.
 
     Attributes:
@@ -231,13 +231,13 @@ class Look:
     sure: dict[int, list[Worklog]] = attrs.field(factory=dict[int, list[Worklog]])
     unsure: dict[int, list[Worklog]] = attrs.field(factory=dict[int, list[Worklog]])
 
-    def see(self, doubts: Iterable[Doubt], worklogs: Collection[Worklog], clock: float | None) -> None:
+    def see(self, doubts: Iterable[AmbiguousRow], worklogs: Collection[Worklog], clock: float | None) -> None:
         """Compare the rows with worklogs of the server.
 
         Args:
             doubts: the rows.
             worklogs: what the server has.
-            clock: as in `Doubt.since`, at the time at which the worklogs were read.
+            clock: as in `AmbiguousRow.since`, at the time at which the worklogs were read.
         """
         for doubt in doubts:
             since = doubt.since(clock)
@@ -265,7 +265,9 @@ class Verdict:
     older: tuple[Worklog, ...] = ()
 
 
-def judge(doubts: Iterable[Doubt], looks: Sequence[Look], *, claimed: Collection[str] = ()) -> list[Verdict]:
+def resolve(
+    doubts: Iterable[AmbiguousRow], looks: Sequence[Snapshot], *, claimed: Collection[str] = ()
+) -> list[Verdict]:
     """What the looks say about each row.
 
     Args:
@@ -276,20 +278,20 @@ def judge(doubts: Iterable[Doubt], looks: Sequence[Look], *, claimed: Collection
     Returns:
         A verdict for each row, in their order.
     """
-    groups: dict[tuple[object, ...], list[Doubt]] = {}
+    groups: dict[tuple[object, ...], list[AmbiguousRow]] = {}
     for doubt in doubts:
         groups.setdefault(doubt.key(by_day=looks[0].by_day), []).append(doubt)
     taken = set(claimed)
     verdicts: dict[int, Verdict] = {}
     for group in groups.values():
-        for verdict in _judge(group, looks, taken):
+        for verdict in _resolve(group, looks, taken):
             verdicts[verdict.line] = verdict
             if verdict.created is not None:
                 taken.add(verdict.created.id)
     return [verdicts[line] for line in sorted(verdicts)]
 
 
-def _judge(group: Sequence[Doubt], looks: Sequence[Look], taken: Collection[str]) -> list[Verdict]:
+def _resolve(group: Sequence[AmbiguousRow], looks: Sequence[Snapshot], taken: Collection[str]) -> list[Verdict]:
     sure, last = _seen([look.sure for look in looks], group, taken)
     unsure, _ = _seen([look.unsure for look in looks], group, {*taken, *sure})
     older = tuple(unsure.values())
@@ -299,7 +301,7 @@ def _judge(group: Sequence[Doubt], looks: Sequence[Look], taken: Collection[str]
 
 
 def _seen(
-    looks: Iterable[Mapping[int, Sequence[Worklog]]], group: Sequence[Doubt], without: Collection[str]
+    looks: Iterable[Mapping[int, Sequence[Worklog]]], group: Sequence[AmbiguousRow], without: Collection[str]
 ) -> tuple[dict[str, Worklog], set[str]]:
     """All worklogs that were ever found for the group, as last seen, and the ids of the last look."""
     seen: dict[str, Worklog] = {}
@@ -311,13 +313,13 @@ def _seen(
     return seen, last
 
 
-def _assigned(group: Sequence[Doubt], worklogs: list[Worklog], older: tuple[Worklog, ...]) -> list[Verdict]:
+def _assigned(group: Sequence[AmbiguousRow], worklogs: list[Worklog], older: tuple[Worklog, ...]) -> list[Verdict]:
     """A worklog for as many rows as there are worklogs, each at most once; no more worklogs than rows are given."""
     alike: dict[tuple[object, ...], collections.deque[Worklog]] = {}
     for worklog in worklogs:
         alike.setdefault(_others(worklog), collections.deque()).append(worklog)
     created: dict[int, Worklog] = {}
-    open_rows: list[Doubt] = []
+    open_rows: list[AmbiguousRow] = []
     for doubt in group:
         queue = alike.get(_others(doubt.new))
         if queue:
@@ -350,7 +352,7 @@ WAIT: Final = 2.0
 
 
 @attrs.frozen(kw_only=True)
-class Observatory:
+class ServerLookup:
     """Where looks are taken from.
 
     Attributes:
@@ -370,24 +372,24 @@ class Observatory:
         """Whether the server keeps only the day of a date: API 2.0."""
         return self.client.api != "1.0"
 
-    async def looks(self, doubts: Sequence[Doubt]) -> list[Look]:
+    async def looks(self, doubts: Sequence[AmbiguousRow]) -> list[Snapshot]:
         """`LOOKS` looks for the rows, the first at once.
 
         Raises:
             RequestError: reading failed; nothing can be decided.
         """
-        found: list[Look] = []
+        found: list[Snapshot] = []
         for number in range(LOOKS):
             if number:
                 await self.world.sleep(self.wait)
             found.append(await self._look(doubts))
         return found
 
-    async def _look(self, doubts: Sequence[Doubt]) -> Look:
-        days: dict[dt.date, list[Doubt]] = {}
+    async def _look(self, doubts: Sequence[AmbiguousRow]) -> Snapshot:
+        days: dict[dt.date, list[AmbiguousRow]] = {}
         for doubt in doubts:
             days.setdefault(doubt.new.date.date(), []).append(doubt)
-        look = Look(self.by_day)
+        look = Snapshot(self.by_day)
         todo = iter(days.items())
         tasks = [
             asyncio.create_task(self._see_days(todo, look)) for _ in range(min(max(self.concurrency, 1), len(days)))
@@ -400,14 +402,14 @@ class Observatory:
             await asyncio.gather(*tasks, return_exceptions=True)
         return look
 
-    async def _see_days(self, days: Iterator[tuple[dt.date, list[Doubt]]], look: Look) -> None:
+    async def _see_days(self, days: Iterator[tuple[dt.date, list[AmbiguousRow]]], look: Snapshot) -> None:
         for day, doubts in days:
             walk = self.client.worklogs.list(filter=self._filter(day, doubts))
             async with aclosing(walk.pages()) as pages:
                 async for page in pages:
                     look.see(doubts, page.items, clock_of(page, self.world.now()))
 
-    def _filter(self, day: dt.date, doubts: Sequence[Doubt]) -> WorklogFilter:
+    def _filter(self, day: dt.date, doubts: Sequence[AmbiguousRow]) -> WorklogFilter:
         created_since = min(doubt.at for doubt in doubts) - LARGEST_SKEW if self.by_day else None
         return WorklogFilter(since=day, until=day, created_since=created_since)
 

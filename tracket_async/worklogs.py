@@ -20,13 +20,13 @@ from tracket_async._http.session import TracketSession
 from tracket_async.config import CallOptions
 from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError, UsageError, is_ambiguous
 from tracket_async.models import Category, NewWorklog, Worklog, WorklogChanges, WorklogFilter
-from tracket_async.pagination import Walk
+from tracket_async.pagination import Paginator
 
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import Wire
     from tracket_async.bulk import OnError, Outcomes
-    from tracket_async.scan.parallel import Form, WindowRun
-    from tracket_async.scan.partition import PageLike, WindowState
+    from tracket_async.scan.parallel import ItemFormat, ParallelScan
+    from tracket_async.scan.partition import PageLike, PartitionState
 
 
 def combined(wanted: WorklogFilter | None, since: dt.date | None, until: dt.date | None) -> WorklogFilter:
@@ -151,7 +151,7 @@ class Worklogs:
         filter: WorklogFilter | None = None,  # noqa: A002 - it is what the API calls it
         size: int | None = None,
         read_ahead: int = 1,
-    ) -> Walk:
+    ) -> Paginator:
         """The worklogs that match: await it for the first page, iterate it for all, ``.pages()`` for page by page.
 
         API 1.0: https://tracket.dev, GET /worklogs. API 2.0: GET /timeEntries.
@@ -172,7 +172,7 @@ class Worklogs:
         line = self._line
         size = line.page_size if size is None else size
         line.wire.list(wanted, cursor=None, size=size)  # a mistake is told here, and not at the first page
-        return Walk(
+        return Paginator(
             lambda cursor: line.send(line.wire.list(wanted, cursor=cursor, size=size), line.wire.page),
             read_ahead=read_ahead,
             keep=left_to_client(wanted, filters_dates=line.filters_dates),
@@ -338,22 +338,22 @@ class Worklogs:
         self._line.wire.list(wanted, cursor=None, size=self._line.page_size)
         return self._export(wanted, concurrency=concurrency, ordered=ordered, on_notice=on_notice)
 
-    async def windows(
+    async def scan(
         self,
         filter: WorklogFilter,  # noqa: A002
-        form: Form[T],
+        item_format: ItemFormat[T],
         *,
         concurrency: int = 16,
         ordered: bool = False,
-        states: Iterable[WindowState] = (),
+        states: Iterable[PartitionState] = (),
         on_notice: Callable[[str], None] | None = None,
         around: Callable[[Callable[[], Awaitable[PageLike[T]]]], Awaitable[PageLike[T]]] | None = None,
-    ) -> WindowRun[T]:
-        """What `export` runs on: batches and states from which it can be resumed, of items in a form of your own.
+    ) -> ParallelScan[T]:
+        """What `export` runs on: batches and states from which it can be resumed, of items in a format of your own.
 
         Args:
             filter: as in `export`, with its dates.
-            form: what to make of each page; `tracket_async.chains.as_worklogs` for worklogs.
+            item_format: what to make of each page; `tracket_async.scan.parallel.worklog_format` for worklogs.
             concurrency: as in `export`.
             ordered: as in `export`.
             states: those of an earlier run with the same filter, to go on from; empty: begin.
@@ -365,12 +365,12 @@ class Worklogs:
             UsageError: as in `export`.
             ValueError: there are ``states``, and ``ordered``.
         """
-        from tracket_async.scan import parallel as chains  # noqa: PLC0415
+        from tracket_async.scan import parallel  # noqa: PLC0415
 
-        return await chains.windows(
+        return await parallel.scan(
             self._line,
             filter,
-            form,
+            item_format,
             concurrency=concurrency,
             ordered=ordered,
             states=states,
@@ -379,9 +379,9 @@ class Worklogs:
         )
 
     async def _export(self, wanted: WorklogFilter, **settings: Any) -> AsyncGenerator[Worklog]:
-        from tracket_async.scan import parallel as chains  # noqa: PLC0415
+        from tracket_async.scan import parallel  # noqa: PLC0415
 
-        run = await chains.windows(self._line, wanted, chains.as_worklogs(self._line.wire), **settings)
+        run = await parallel.scan(self._line, wanted, parallel.worklog_format(self._line.wire), **settings)
         async with aclosing(run.batches()) as batches:
             async for batch in batches:
                 for worklog in batch.items:

@@ -86,7 +86,7 @@ async def test_json_lines_come_for_each_stage_once_a_second_and_at_the_end(capsy
         "total": 300,
         "reached": None,
         "active": 0,
-        "single_chain": False,
+        "single_partition": False,
         "seconds": 0.0,
         "retries": 0,
         "paused_for": 0.0,

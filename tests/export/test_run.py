@@ -26,7 +26,7 @@ async def test_an_export_has_everything_and_says_how_sure_it_is(running, stored,
             assert (result.worklogs, result.verdict, result.resumed) == (1000, verdict_of(client), 0)
             total = 1000 if client.api == "2.0" else None
             assert (result.total_at_start, result.total) == (total, total)
-            assert not result.single_chain
+            assert not result.single_partition
             assert result.changes.different == 0
             assert store.phase == "done"
             assert texts_in(store) == await texts_on(client)
@@ -147,7 +147,7 @@ async def test_a_server_in_another_order_is_exported_over_one_chain(on_1, stored
     async with on_1(sample=700, v1_order=order) as (_, client):
         with stored(client) as store:
             result = await export_to_store(client, store, Settings(on_notice=notices.append))
-            assert result.single_chain
+            assert result.single_partition
             assert result.worklogs == 700
             assert len(notices) == 1
             assert texts_in(store) == await texts_on(client)

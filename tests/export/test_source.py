@@ -139,7 +139,7 @@ async def test_a_walk_outlives_an_outage(running, source_of, clock, route):
         source = source_of(client)
         await source.count(EVERYTHING)
         emulator.faults.add(faults.Status(503), route=route, cursor=True, times=9)
-        run = await source.windows(EVERYTHING, concurrency=1)
+        run = await source.scan(EVERYTHING, concurrency=1)
         async with aclosing(run.batches()) as batches:
             rows = [row async for batch in batches for row in batch.items]
         assert len({row.id for row in rows}) == len(rows) == 500

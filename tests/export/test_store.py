@@ -28,7 +28,7 @@ def worklogs_in():
 
 
 def test_a_new_store_is_empty_walking_and_private(store, request_2024):
-    assert (store.phase, store.count(), store.windows(), store.tombstones()) == ("walking", 0, [], 0)
+    assert (store.phase, store.count(), store.partitions(), store.tombstones()) == ("walking", 0, [], 0)
     assert store.request == request_2024
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
 
@@ -42,7 +42,7 @@ def test_batch_states_and_facts_are_there_when_it_is_opened_again(
         store.append([], {1: {"b": 2}, 7: {"c": None}})
     with Store(path) as store:
         assert ids_in(store) == ["wl-00001", "wl-00002"]
-        assert store.windows() == [{"a": 1}, {"b": 2}, {"c": None}]
+        assert store.partitions() == [{"a": 1}, {"b": 2}, {"c": None}]
         assert store.fact("total") == 5
         assert store.fact("unknown") is None
         assert store.request == request_2024
@@ -51,11 +51,11 @@ def test_batch_states_and_facts_are_there_when_it_is_opened_again(
 
 def test_a_commit_that_fails_keeps_neither_worklogs_nor_states(store, make_worklog, batch_of, monkeypatch):
     store.append([batch_of([make_worklog(1)])], {0: {"a": 1}})
-    monkeypatch.setattr(sql, "KEEP_WINDOWS", "INSERT INTO nowhere VALUES (?, ?)")
+    monkeypatch.setattr(sql, "KEEP_PARTITIONS", "INSERT INTO nowhere VALUES (?, ?)")
     with pytest.raises(StoreError):
         store.append([batch_of([make_worklog(2)])], {0: {"a": 2}})
     assert store.count() == 1
-    assert store.windows() == [{"a": 1}]
+    assert store.partitions() == [{"a": 1}]
 
 
 def test_while_walking_a_worklog_that_came_twice_counts_and_shows_once(store, make_worklog, batch_of, worklogs_in):
@@ -79,9 +79,9 @@ def test_settling_keeps_the_row_that_was_updated_later_else_the_one_committed_la
     store.append([batch_of([make_worklog(1, updated_date=first, minutes=1.0), make_worklog(2)])], {0: {}})
     store.append([batch_of([make_worklog(1, updated_date=second, minutes=2.0)])], {})
     assert worklogs_in(store)[0].minutes == stays
-    assert store.settle(single_chain=True) == 1
+    assert store.settle(single_partition=True) == 1
     assert [worklog.minutes for worklog in worklogs_in(store)] == [stays, 2.0]
-    assert (store.phase, store.count(), store.windows(), store.fact("single_chain")) == ("checking", 2, [], True)
+    assert (store.phase, store.count(), store.partitions(), store.fact("single_partition")) == ("checking", 2, [], True)
 
 
 def test_what_is_stored_is_what_came(settled, make_worklog, worklogs_in):

@@ -11,9 +11,9 @@ from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError, PermissionDeniedError, StorageError
 from tracket_async.export import phases as walking
 from tracket_async.export.phases import Intake, Settings, desk, walk
-from tracket_async.scan.partition import Batch, WindowState
+from tracket_async.scan.partition import Batch, PartitionState
 
-STATE = WindowState(id=0, since=None, until=None, asked_since=None, asked_until=None)
+STATE = PartitionState(id=0, since=None, until=None, asked_since=None, asked_until=None)
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ async def test_everything_is_stored_once_over_many_chains(running, stored, texts
         with stored(client) as store:
             async with desk(client, store, Settings(concurrency=7)) as its:
                 assert await walk(its, 0, None) is False
-            assert len(store.windows()) >= 2
-            assert all(state["done"] for state in store.windows())
+            assert len(store.partitions()) >= 2
+            assert all(state["done"] for state in store.partitions())
             store.settle()
             assert texts_in(store) == await texts_on(client)
 
@@ -136,14 +136,14 @@ def intake(make_worklog):
 
     def bring(number):
         state = attrs.evolve(STATE, id=number)
-        made.take(Batch(window=number, items=[row_of(make_worklog(number))], states=(state,)))
+        made.take(Batch(partition=number, items=[row_of(make_worklog(number))], states=(state,)))
 
     return made, shelf, bring
 
 
 async def test_a_batch_without_worklogs_commits_its_states(intake):
     made, shelf, _ = intake
-    made.take(Batch(window=3, items=[], states=(attrs.evolve(STATE, id=3),)))
+    made.take(Batch(partition=3, items=[], states=(attrs.evolve(STATE, id=3),)))
     await made.finish()
     await made.finish()
     assert shelf.kept == [(0, [3])]
@@ -214,7 +214,7 @@ async def test_progress_tells_how_far_it_is(running, stored, api):
                 await walk(its, 7, 507)
     assert heard
     first = heard[0]
-    assert (first.stage, first.resumed, first.total, first.single_chain) == ("walking", 7, 507, False)
+    assert (first.stage, first.resumed, first.total, first.single_partition) == ("walking", 7, 507, False)
     assert 7 < first.done <= 507
     assert first.active >= 0
 

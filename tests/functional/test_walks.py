@@ -21,8 +21,8 @@ from tracket_async import (
     WorklogFilter,
 )
 from tracket_async.emulator import Emulator, faults
-from tracket_async.scan.parallel import as_worklogs
-from tracket_async.scan.partition import WindowState
+from tracket_async.scan.parallel import worklog_format
+from tracket_async.scan.partition import PartitionState
 
 ORDERS = ["descending", "unsorted"]
 
@@ -134,7 +134,7 @@ async def test_an_order_that_does_not_ascend_falls_back_to_one_chain_and_says_so
         assert len(notices) == 1
         with caplog.at_level(logging.WARNING, logger="tracket_async"):
             await ids(client.worklogs.export())
-        assert "one chain" in caplog.text
+        assert "one after the other" in caplog.text
         with pytest.raises(UnsupportedError, match="ordered"):
             await ids(client.worklogs.export(ordered=True))
 
@@ -203,11 +203,11 @@ async def collect(got, worklogs):
         got.append(worklog.id)
 
 
-async def test_a_run_of_windows_is_resumed_from_its_states(running, api):
+async def test_a_scan_is_resumed_from_its_states(running, api):
     async with running(sample=3000) as (emulator, client):
-        form = as_worklogs(client.wire)
+        form = worklog_format(client.wire)
         kept, got = {}, []
-        run = await client.worklogs.windows(WorklogFilter(), form, concurrency=4)
+        run = await client.worklogs.scan(WorklogFilter(), form, concurrency=4)
         async with aclosing(run.batches()) as batches:
             async for batch in batches:
                 got += [w.id for w in batch.items]
@@ -221,8 +221,8 @@ async def test_a_run_of_windows_is_resumed_from_its_states(running, api):
             fetched.append(1)
             return await fetch()
 
-        states = [WindowState.from_json(state) for state in kept.values()]
-        run = await client.worklogs.windows(WorklogFilter(), form, concurrency=4, states=states, around=around)
+        states = [PartitionState.from_json(state) for state in kept.values()]
+        run = await client.worklogs.scan(WorklogFilter(), form, concurrency=4, states=states, around=around)
         got += [w.id async for batch in run.batches() for w in batch.items]
         assert sorted(got) == seeded(emulator)
         assert len(fetched) == run.statistics().pages

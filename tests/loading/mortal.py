@@ -23,7 +23,7 @@ from tracket_async.cli import main
 from tracket_async.cli.app import app  # noqa: F401 - imported once for all
 from tracket_async.importer.journal import Journal
 from tracket_async.importer.run import Import
-from tracket_async.reconcile import Observatory
+from tracket_async.reconcile import ServerLookup
 from tracket_async.worklogs import Worklogs
 
 # Where a child can die: at the n-th call of one of these, before it or after it.
@@ -36,7 +36,7 @@ POINTS = {
     "ok": (Journal, "ok"),
     "ambiguous": (Journal, "ambiguous"),
     "reconcile": (Import, "_reconcile"),
-    "look": (Observatory, "_look"),
+    "look": (ServerLookup, "_look"),
     "claimed": (Journal, "claimed"),
     "close": (Journal, "close"),
 }

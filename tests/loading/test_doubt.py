@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracket_async.models import NewWorklog, Worklog
-from tracket_async.reconcile import CLOCK_MARGIN, Doubt, Look, judge
+from tracket_async.reconcile import CLOCK_MARGIN, AmbiguousRow, Snapshot, resolve
 
 NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)
@@ -18,7 +18,7 @@ NEW = NewWorklog(item_id="i", user_id="u", date=dt.date(2024, 5, 20), minutes=90
 
 
 def doubt(line, new=NEW, at=NOON, clock=0.0, **changes):
-    return Doubt(line, attrs.evolve(new, **changes), at, clock)
+    return AmbiguousRow(line, attrs.evolve(new, **changes), at, clock)
 
 
 def worklog(id, created=NOON, **changes):  # noqa: A002
@@ -27,14 +27,14 @@ def worklog(id, created=NOON, **changes):  # noqa: A002
 
 
 def look(doubts, *worklogs, clock=0.0, by_day=True):
-    made = Look(by_day)
+    made = Snapshot(by_day)
     made.see(doubts, worklogs, clock)
     return made
 
 
 def verdicts(doubts, *looks, claimed=()):
     """For each line, the id of what it is, or the ids of its candidates."""
-    found = judge(doubts, looks, claimed=claimed)
+    found = resolve(doubts, looks, claimed=claimed)
     assert [one.line for one in found] == [one.line for one in doubts]
     return {one.line: one.created.id if one.created else sorted(each.id for each in one.candidates) for one in found}
 
@@ -96,23 +96,23 @@ def test_of_two_rows_that_were_sent_at_different_times_each_has_its_own_past():
 def test_one_of_an_unknown_age_is_never_the_answer_and_is_named():
     doubts = [doubt(5)]
     old = look(doubts, worklog("old", None))
-    (verdict,) = judge(doubts, [old, old])
+    (verdict,) = resolve(doubts, [old, old])
     assert (verdict.created, verdict.candidates, [each.id for each in verdict.older]) == (None, (), ["old"])
     both = look(doubts, worklog("old", None), worklog("new"))
     assert verdicts(doubts, both, both) == {5: "new"}
     many = look(doubts, worklog("old", None), worklog("new"), worklog("newer"))
-    (verdict,) = judge(doubts, [many, many])
+    (verdict,) = resolve(doubts, [many, many])
     assert ([each.id for each in verdict.candidates], [each.id for each in verdict.older]) == (
         ["new", "newer"],
         ["old"],
     )
-    (verdict,) = judge(doubts, [old, old], claimed={"old"})
+    (verdict,) = resolve(doubts, [old, old], claimed={"old"})
     assert verdict.older == ()
 
 
 def test_without_any_clock_everything_is_of_an_unknown_age():
     doubts = [doubt(5, clock=None)]
-    (verdict,) = judge(doubts, [look(doubts, worklog("a"), clock=None)] * 2)
+    (verdict,) = resolve(doubts, [look(doubts, worklog("a"), clock=None)] * 2)
     assert (verdict.created, [each.id for each in verdict.older]) == (None, ["a"])
 
 
@@ -173,7 +173,7 @@ def test_no_worklog_is_given_twice_and_without_others_every_created_row_is_found
     worklogs = [worklog(f"w{line}", category_id=category) for line, (category, is_there) in enumerate(rows) if is_there]
     foreign = [worklog(f"o{number}", category_id="x") for number in range(others)]
     ids = {f"w{line}" for line in claimed}
-    found = judge(doubts, [look(doubts, *worklogs, *foreign)] * 2, claimed=ids) if doubts else []
+    found = resolve(doubts, [look(doubts, *worklogs, *foreign)] * 2, claimed=ids) if doubts else []
     given_away = [one.created.id for one in found if one.created is not None]
     assert len(given_away) == len(set(given_away))
     assert ids.isdisjoint(given_away)

@@ -48,7 +48,7 @@ from tracket_async.export.phases import Settings
 from tracket_async.export.run import export_to_store, request_of
 from tracket_async.export.source import Patience
 from tracket_async.export.store import Store
-from tracket_async.scan.partition import WindowState
+from tracket_async.scan.partition import PartitionState
 
 # Tests are no package, and are imported by their path.
 _spec = importlib.util.spec_from_file_location("reliability_conftest", Path(__file__).with_name("conftest.py"))
@@ -430,7 +430,7 @@ class Machine(RuleBasedStateMachine):
             return
         with Store(self.path) as store:
             stored = set(ids_of(store))
-            states = [WindowState.from_json(state) for state in store.windows()]
+            states = [PartitionState.from_json(state) for state in store.partitions()]
             walked = store.phase != "walking"
         for one, date in self.still_there():
             moment = dt.datetime.fromisoformat(date)

@@ -1,4 +1,4 @@
-"""Servers for the tests of windows: a list of rows, and who walks it."""
+"""Servers for the tests of partitions: a list of rows, and who walks it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from tracket_async.models import Page
 from tracket_async.scan.partition import Keys
-from tracket_async.scan.scheduler import Plan
+from tracket_async.scan.scheduler import Scheduler
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -49,14 +49,14 @@ class Server:
         )
 
 
-def simulate(server, span, *, workers=3, ordered=False, seed=0, states=(), until=None, notices=None, meanwhile=None):
-    """Walks a plan with so many pages on their way at once, which arrive in an order that ``seed`` decides.
+def simulate(server, dates, *, workers=3, ordered=False, seed=0, states=(), until=None, notices=None, meanwhile=None):
+    """Walks a scheduler with so many pages on their way at once, which arrive in an order that ``seed`` decides.
 
-    ``until`` stops after so many pages. Returns the batches that were handed over, and the plan.
+    ``until`` stops after so many pages. Returns the batches that were handed over, and the scheduler.
     """
     chance = random.Random(seed)
-    plan = Plan(
-        span,
+    scheduler = Scheduler(
+        dates,
         KEYS,
         workers=workers,
         ordered=ordered,
@@ -65,21 +65,21 @@ def simulate(server, span, *, workers=3, ordered=False, seed=0, states=(), until
     )
     flying, batches, pages = [], [], 0
     while until is None or pages < until:
-        while len(flying) < workers and (ask := plan.next()) is not None:
-            chain = ask.chain
-            flying.append((ask, server(chain.asked_since, chain.asked_until, chain.cursor)))
+        while len(flying) < workers and (request := scheduler.next()) is not None:
+            partition = request.partition
+            flying.append((request, server(partition.asked_since, partition.asked_until, partition.cursor)))
         if not flying:
-            assert plan.finished
-            assert not plan.ledger.held
+            assert scheduler.finished
+            assert not scheduler.partitions.held
             break
-        plan.arrived(*flying.pop(chance.randrange(len(flying))))
+        scheduler.arrived(*flying.pop(chance.randrange(len(flying))))
         pages += 1
         assert pages <= MANY, "it goes on for ever"
         if meanwhile is not None:
-            meanwhile(plan, flying)
-        while plan.ledger.out:
-            batches.append(plan.ledger.out.popleft())
-    return batches, plan
+            meanwhile(scheduler, flying)
+        while scheduler.partitions.out:
+            batches.append(scheduler.partitions.out.popleft())
+    return batches, scheduler
 
 
 def items_of(batches):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.scan.partition import DAY, MICROSECOND, Span
+from tracket_async.scan.partition import DAY, MICROSECOND, DateRange
 from tracket_async.scan.scheduler import EARLIEST, EPOCH, LATEST, Ruler
 
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
@@ -20,7 +20,7 @@ EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 @given(low=MOMENTS, high=MOMENTS, kept=st.floats(0, 1), grain=GRAINS)
 @EXAMPLES
 def test_a_cut_lies_behind_what_is_kept_and_is_a_multiple_of_the_grain(low, high, kept, grain):
-    cut = Ruler(Span(grain=grain)).cut(low, high, kept)
+    cut = Ruler(DateRange(grain=grain)).cut(low, high, kept)
     if cut is not None:
         assert low < cut <= high
         assert (cut - EPOCH) % grain == dt.timedelta(0)
@@ -30,62 +30,62 @@ def test_a_cut_lies_behind_what_is_kept_and_is_a_multiple_of_the_grain(low, high
 @EXAMPLES
 def test_cuts_ascend_and_are_fewer_than_the_parts(low, high, parts, grain):
     low, high = sorted((low, high))
-    cuts = Ruler(Span(since=low, until=high, grain=grain)).cuts(parts)
+    cuts = Ruler(DateRange(since=low, until=high, grain=grain)).cuts(parts)
     assert len(cuts) < parts
     assert cuts == sorted(set(cuts))
 
 
 def test_a_day_that_has_begun_cannot_be_cut_by_days():
-    ruler = Ruler(Span())
+    ruler = Ruler(DateRange())
     assert ruler.cut(NOON, NOON + DAY / 2 - MICROSECOND, 0.5) is None
     assert ruler.cut(NOON, NOON + DAY / 2, 0.5) == NOON + DAY / 2
 
 
 @pytest.mark.parametrize(
-    ("span", "low", "expected"),
+    ("dates", "low", "expected"),
     [
-        (Span(), NOON, None),
-        (Span(last=NOON), None, None),
-        (Span(first=NOON, last=NOON + 10 * DAY), None, NOON + 4.5 * DAY),
-        (Span(last=NOON + 10 * DAY), NOON, NOON + 4.5 * DAY),
+        (DateRange(), NOON, None),
+        (DateRange(last=NOON), None, None),
+        (DateRange(first=NOON, last=NOON + 10 * DAY), None, NOON + 4.5 * DAY),
+        (DateRange(last=NOON + 10 * DAY), NOON, NOON + 4.5 * DAY),
         # Behind the last date that was expected, it looks as far ahead as it has come.
-        (Span(since=NOON - 10 * DAY, last=NOON), NOON, NOON + 4.5 * DAY),
-        (Span(first=NOON - 10 * DAY, last=NOON), NOON, NOON + 4.5 * DAY),
-        (Span(last=NOON), NOON + 10 * DAY, NOON + 14.5 * DAY),
+        (DateRange(since=NOON - 10 * DAY, last=NOON), NOON, NOON + 4.5 * DAY),
+        (DateRange(first=NOON - 10 * DAY, last=NOON), NOON, NOON + 4.5 * DAY),
+        (DateRange(last=NOON), NOON + 10 * DAY, NOON + 14.5 * DAY),
     ],
 )
-def test_an_end_that_is_unknown_is_guessed(span, low, expected):
-    assert Ruler(span).cut(low, None, 0.5) == expected
+def test_an_end_that_is_unknown_is_guessed(dates, low, expected):
+    assert Ruler(dates).cut(low, None, 0.5) == expected
 
 
 def test_the_end_of_the_calendar_is_no_error():
-    ruler = Ruler(Span(since=EARLIEST, last=NOON))
+    ruler = Ruler(DateRange(since=EARLIEST, last=NOON))
     assert ruler.cut(LATEST - DAY, None, 0.5) == LATEST.replace(hour=0, minute=0, second=0, microsecond=0)
-    assert Ruler(Span(grain=7 * DAY)).cut(LATEST - DAY, LATEST, 0.0) is None
+    assert Ruler(DateRange(grain=7 * DAY)).cut(LATEST - DAY, LATEST, 0.0) is None
     assert ruler.cut(LATEST, None, 0.5) is None
     assert ruler.ahead(LATEST, None) == 0
 
 
 def test_what_is_ahead_is_never_negative_and_nothing_where_it_is_unknown():
-    assert Ruler(Span()).ahead(NOON, NOON - DAY) == 0
-    assert Ruler(Span()).ahead(NOON, None) == 0
-    assert Ruler(Span()).ahead(NOON, NOON + DAY) == 86_400
+    assert Ruler(DateRange()).ahead(NOON, NOON - DAY) == 0
+    assert Ruler(DateRange()).ahead(NOON, None) == 0
+    assert Ruler(DateRange()).ahead(NOON, NOON + DAY) == 86_400
 
 
 def test_without_ends_there_is_no_cut_to_begin_with():
-    assert Ruler(Span()).cuts(8) == []
-    assert Ruler(Span(since=NOON)).cuts(8) == []
+    assert Ruler(DateRange()).cuts(8) == []
+    assert Ruler(DateRange(since=NOON)).cuts(8) == []
 
 
 def test_a_span_that_ends_before_it_begins_is_refused():
     with pytest.raises(ValueError, match="is after until"):
-        Span(since=NOON, until=NOON - MICROSECOND)
+        DateRange(since=NOON, until=NOON - MICROSECOND)
     with pytest.raises(ValueError, match="grain"):
-        Span(grain=dt.timedelta(0))
+        DateRange(grain=dt.timedelta(0))
 
 
 def test_bounds_belong_to_the_range():
-    ruler = Ruler(Span(since=NOON, until=NOON + DAY))
+    ruler = Ruler(DateRange(since=NOON, until=NOON + DAY))
     assert [ruler.within(NOON + n * DAY / 2) for n in (-1, 0, 1, 2, 3)] == [False, True, True, True, False]
-    assert Ruler(Span()).within(EARLIEST)
-    assert Ruler(Span()).within(LATEST)
+    assert Ruler(DateRange()).within(EARLIEST)
+    assert Ruler(DateRange()).within(LATEST)

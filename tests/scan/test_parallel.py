@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, ServerError
-from tracket_async.scan.parallel import WindowRun
-from tracket_async.scan.partition import Span
+from tracket_async.scan.parallel import ParallelScan
+from tracket_async.scan.partition import DateRange
 
 _spec = importlib.util.spec_from_file_location("window_servers", Path(__file__).with_name("servers.py"))
 servers = importlib.util.module_from_spec(_spec)
@@ -25,7 +25,7 @@ DAY, MICROSECOND, START, Server, rows_of = (
     servers.rows_of,
 )
 ROWS = rows_of(number % 50 for number in range(400))
-SPAN = Span(since=START, until=START + 50 * DAY - MICROSECOND)
+RANGE = DateRange(since=START, until=START + 50 * DAY - MICROSECOND)
 
 
 class Slow:
@@ -54,8 +54,8 @@ class Slow:
         return self.server(since, until, cursor)
 
 
-def run_of(fetch, span=SPAN, **settings):
-    return WindowRun(fetch, span, date_of=itemgetter(0), id_of=itemgetter(1), **settings)
+def run_of(fetch, dates=RANGE, **settings):
+    return ParallelScan(fetch, dates, date_of=itemgetter(0), id_of=itemgetter(1), **settings)
 
 
 async def collect(got, run):
@@ -77,7 +77,7 @@ def test_so_many_pages_are_on_their_way_at_once_and_never_more(virtually, concur
 
 
 def test_a_page_less_does_not_leave_a_worker_idle(virtually):
-    """40 pages in windows of their own, 8 workers: little more than 5 rounds."""
+    """40 pages in partitions of their own, 8 workers: little more than 5 rounds."""
 
     async def timed():
         loop = asyncio.get_running_loop()

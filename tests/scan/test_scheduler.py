@@ -1,4 +1,4 @@
-"""The plan: each worklog exactly once, whatever the dates, the pages and the order in which they arrive."""
+"""The scheduler: each worklog exactly once, whatever the dates, the pages and the order in which they arrive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tracket_async.errors import CursorLoopError, UnsupportedError
 from tracket_async.models import Page
-from tracket_async.scan.partition import Pace, Span, WindowState
+from tracket_async.scan.partition import DateRange, DensityEstimate, PartitionState
 from tracket_async.scan.scheduler import CARVE_PAGES, HELD_PAGES, OUT_OF_ORDER
 
 # Tests are no package, and are imported by their path.
@@ -39,13 +39,13 @@ EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 SOAK = settings(max_examples=5_000, deadline=None)
 
 
-def span_of(rows, *, bounded, v2, known=True):
+def range_of(rows, *, bounded, v2, known=True):
     grain = DAY if v2 else DAY / 24
     if bounded:
-        return Span(since=START, until=START + 13 * DAY - MICROSECOND, grain=grain)
+        return DateRange(since=START, until=START + 13 * DAY - MICROSECOND, grain=grain)
     if not rows or not known:
-        return Span(last=None if v2 else START + 7 * DAY, grain=grain)
-    return Span(first=min(rows)[0] if v2 else None, last=max(rows)[0] if v2 else START + 7 * DAY, grain=grain)
+        return DateRange(last=None if v2 else START + 7 * DAY, grain=grain)
+    return DateRange(first=min(rows)[0] if v2 else None, last=max(rows)[0] if v2 else START + 7 * DAY, grain=grain)
 
 
 @given(
@@ -60,26 +60,26 @@ def span_of(rows, *, bounded, v2, known=True):
 @EXAMPLES
 def test_each_worklog_comes_exactly_once(days, size, workers, seed, v2, bounded, known):
     rows = rows_of(int(day) if v2 else day for day in days)
-    batches, plan = simulate(
-        Server(rows, size=size, v2=v2), span_of(rows, bounded=bounded, v2=v2, known=known), workers=workers, seed=seed
+    batches, scheduler = simulate(
+        Server(rows, size=size, v2=v2), range_of(rows, bounded=bounded, v2=v2, known=known), workers=workers, seed=seed
     )
     assert sorted(items_of(batches)) == sorted(rows)
-    assert plan.statistics().worklogs == len(rows)
-    assert not plan.statistics().single_chain
+    assert scheduler.statistics().worklogs == len(rows)
+    assert not scheduler.statistics().single_partition
 
 
 @given(days=DAYS, size=PAGE_SIZES, workers=WORKERS, seed=SEEDS, v2=st.booleans(), bounded=st.booleans())
 @EXAMPLES
 def test_in_order_each_comes_exactly_once_and_the_dates_ascend(days, size, workers, seed, v2, bounded):
     rows = rows_of(int(day) if v2 else day for day in days)
-    batches, plan = simulate(
-        Server(rows, size=size, v2=v2), span_of(rows, bounded=bounded, v2=v2), workers=workers, seed=seed, ordered=True
+    batches, scheduler = simulate(
+        Server(rows, size=size, v2=v2), range_of(rows, bounded=bounded, v2=v2), workers=workers, seed=seed, ordered=True
     )
     got = items_of(batches)
     assert sorted(got) == sorted(rows)
     assert [date for date, _ in got] == sorted(date for date, _ in rows)
     assert all(batch.states == () for batch in batches)
-    assert plan.ledger.held == 0
+    assert scheduler.partitions.held == 0
 
 
 @pytest.mark.soak
@@ -95,8 +95,8 @@ def test_in_order_each_comes_exactly_once_and_the_dates_ascend(days, size, worke
 @SOAK
 def test_at_length_each_worklog_comes_exactly_once(days, size, workers, seed, v2, bounded, ordered):
     rows = rows_of(int(day) if v2 else day for day in days)
-    server, span = Server(rows, size=size, v2=v2), span_of(rows, bounded=bounded, v2=v2)
-    batches, _ = simulate(server, span, workers=workers, seed=seed, ordered=ordered)
+    server, dates = Server(rows, size=size, v2=v2), range_of(rows, bounded=bounded, v2=v2)
+    batches, _ = simulate(server, dates, workers=workers, seed=seed, ordered=ordered)
     got = items_of(batches)
     assert sorted(got) == sorted(rows)
     if ordered:
@@ -108,8 +108,8 @@ def test_at_length_each_worklog_comes_exactly_once(days, size, workers, seed, v2
 def test_both_bounds_are_kept_to_the_microsecond(days, size, seed, v2, low, wide):
     rows = rows_of(int(day) if v2 else day for day in days)
     since, until = START + low * DAY / 4, START + (low + wide) * DAY / 4
-    span = Span(since=since, until=until, grain=DAY if v2 else DAY / 24)
-    batches, _ = simulate(Server(rows, size=size, v2=v2), span, seed=seed)
+    dates = DateRange(since=since, until=until, grain=DAY if v2 else DAY / 24)
+    batches, _ = simulate(Server(rows, size=size, v2=v2), dates, seed=seed)
     assert sorted(items_of(batches)) == sorted(row for row in rows if since <= row[0] <= until)
 
 
@@ -118,15 +118,15 @@ def test_both_bounds_are_kept_to_the_microsecond(days, size, seed, v2, low, wide
 def test_what_was_kept_of_a_run_that_was_killed_is_enough_to_go_on(days, size, workers, seed, v2, kill, again):
     """The states are kept with each batch, as JSON; pages that were on their way are lost."""
     rows = rows_of(int(day) if v2 else day for day in days)
-    server, span = Server(rows, size=size, v2=v2), span_of(rows, bounded=False, v2=v2)
-    batches, _ = simulate(server, span, workers=workers, seed=seed, until=kill)
+    server, dates = Server(rows, size=size, v2=v2), range_of(rows, bounded=False, v2=v2)
+    batches, _ = simulate(server, dates, workers=workers, seed=seed, until=kill)
     kept = {}
     for batch in batches:
         kept |= {state.id: json.dumps(state.to_json()) for state in batch.states}
-    states = [WindowState.from_json(json.loads(text)) for text in kept.values()]
-    more, plan = simulate(server, span, workers=workers, seed=again, states=states)
+    states = [PartitionState.from_json(json.loads(text)) for text in kept.values()]
+    more, scheduler = simulate(server, dates, workers=workers, seed=again, states=states)
     assert sorted(items_of(batches) + items_of(more)) == sorted(rows)
-    assert all(state.done for state in plan.ledger.states())
+    assert all(state.done for state in scheduler.partitions.states())
 
 
 @given(
@@ -143,21 +143,21 @@ def test_a_server_that_lists_backwards_is_noticed_and_nothing_is_lost_or_comes_t
     rows = rows_of(days)
     notices = []
     server = Server(rows, size=size, v2=False, order="descending")
-    batches, plan = simulate(
-        server, span_of(rows, bounded=bounded, v2=False), workers=workers, seed=seed, notices=notices
+    batches, scheduler = simulate(
+        server, range_of(rows, bounded=bounded, v2=False), workers=workers, seed=seed, notices=notices
     )
     assert sorted(items_of(batches)) == sorted(rows)
     assert notices == [OUT_OF_ORDER]
-    assert plan.statistics().single_chain
-    assert plan.statistics().windows_open == 0
+    assert scheduler.statistics().single_partition
+    assert scheduler.statistics().partitions_open == 0
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_server_that_lists_in_no_order_is_noticed_and_nothing_is_lost_or_comes_twice(seed):
     rows = rows_of((number * 37) % 101 / 4 for number in range(200))
     notices = []
-    span = Span(since=START, until=START + 20 * DAY, grain=DAY / 24)
-    batches, _ = simulate(Server(rows, size=10, v2=False, order=None), span, seed=seed, notices=notices)
+    dates = DateRange(since=START, until=START + 20 * DAY, grain=DAY / 24)
+    batches, _ = simulate(Server(rows, size=10, v2=False, order=None), dates, seed=seed, notices=notices)
     assert sorted(items_of(batches)) == sorted(row for row in rows if row[0] <= START + 20 * DAY)
     assert notices == [OUT_OF_ORDER]
 
@@ -165,13 +165,13 @@ def test_a_server_that_lists_in_no_order_is_noticed_and_nothing_is_lost_or_comes
 def test_the_single_chain_is_resumed_as_a_single_chain():
     rows = rows_of(range(40))
     server = Server(rows, size=3, v2=False, order="descending")
-    span = span_of(rows, bounded=False, v2=False)
-    batches, _ = simulate(server, span, until=6)
+    dates = range_of(rows, bounded=False, v2=False)
+    batches, _ = simulate(server, dates, until=6)
     kept = {state.id: state for batch in batches for state in batch.states}
     assert [state.whole for state in kept.values() if not state.done] == [True]
-    more, plan = simulate(server, span, states=kept.values())
+    more, scheduler = simulate(server, dates, states=kept.values())
     assert set(items_of(batches) + items_of(more)) == set(rows)
-    assert plan.statistics().single_chain
+    assert scheduler.statistics().single_partition
 
 
 def test_an_order_that_the_server_does_not_have_cannot_be_promised():
@@ -179,7 +179,7 @@ def test_an_order_that_the_server_does_not_have_cannot_be_promised():
     with pytest.raises(UnsupportedError, match="ordered=True"):
         simulate(
             Server(rows, size=3, v2=False, order="descending"),
-            span_of(rows, bounded=False, v2=False),
+            range_of(rows, bounded=False, v2=False),
             ordered=True,
         )
 
@@ -190,126 +190,126 @@ def test_a_refused_cursor_begins_its_window_again_without_a_worklog_twice(days, 
     rows = rows_of(int(day) if v2 else day for day in days)
     count = 0
 
-    def refuse(plan, flying):
+    def refuse(scheduler, flying):
         nonlocal count
-        for place, (ask, _) in enumerate(flying):
-            if ask.chain.cursor is not None:
+        for place, (request, _) in enumerate(flying):
+            if request.partition.cursor is not None:
                 count += 1
-                if count % every == 0 and plan.refused(ask):
+                if count % every == 0 and scheduler.refused(request):
                     del flying[place]
                     return
-                ask.chain.busy = True
+                request.partition.busy = True
 
-    batches, plan = simulate(
+    batches, scheduler = simulate(
         Server(rows, size=size, v2=v2),
-        span_of(rows, bounded=True, v2=v2),
+        range_of(rows, bounded=True, v2=v2),
         workers=workers,
         seed=seed,
         meanwhile=refuse,
     )
     assert sorted(items_of(batches)) == sorted(rows)
-    assert plan.statistics().refused_cursors <= count // every
+    assert scheduler.statistics().refused_cursors <= count // every
 
 
-def first_ask(rows, **settings):
-    _, plan = simulate(Server(rows, size=2), Span(grain=DAY), workers=1, **settings)
-    return plan, plan.next()
+def first_request(rows, **settings):
+    _, scheduler = simulate(Server(rows, size=2), DateRange(grain=DAY), workers=1, **settings)
+    return scheduler, scheduler.next()
 
 
 def test_a_refusal_of_a_request_without_a_cursor_is_an_error():
-    plan, ask = first_ask(rows_of([1, 2, 3]), until=0)
-    assert not plan.refused(ask)
+    scheduler, request = first_request(rows_of([1, 2, 3]), until=0)
+    assert not scheduler.refused(request)
 
 
 def test_a_chain_that_is_refused_again_without_having_got_further_is_an_error():
     rows = rows_of([1, 2, 3, 4, 5, 6])
-    plan, ask = first_ask(rows, until=1)
-    assert plan.refused(ask)
-    ask = plan.next()
-    assert (ask.chain.asked_since, ask.chain.cursor) == (rows[1][0], None)
-    plan.arrived(ask, Page(items=rows[1:2], next_cursor="again", total=5))
-    ask = plan.next()
-    assert not plan.refused(ask)
+    scheduler, request = first_request(rows, until=1)
+    assert scheduler.refused(request)
+    request = scheduler.next()
+    assert (request.partition.asked_since, request.partition.cursor) == (rows[1][0], None)
+    scheduler.arrived(request, Page(items=rows[1:2], next_cursor="again", total=5))
+    request = scheduler.next()
+    assert not scheduler.refused(request)
 
 
 def test_a_row_that_comes_again_on_the_next_page_is_left_out_and_counted():
     first, second, third = rows_of([1, 1, 2])
-    plan, ask = first_ask([], until=0)
-    plan.arrived(ask, Page(items=[first, second, second], next_cursor="2", total=3))
-    plan.arrived(plan.next(), Page(items=[second, third], next_cursor=None, total=3))
-    assert items_of(plan.ledger.out) == [first, second, third]
-    assert plan.statistics().duplicates == 2
+    scheduler, request = first_request([], until=0)
+    scheduler.arrived(request, Page(items=[first, second, second], next_cursor="2", total=3))
+    scheduler.arrived(scheduler.next(), Page(items=[second, third], next_cursor=None, total=3))
+    assert items_of(scheduler.partitions.out) == [first, second, third]
+    assert scheduler.statistics().duplicates == 2
 
 
 def test_rows_that_a_page_repeats_at_its_end_do_not_put_it_out_of_order():
     first, second, third = rows_of([1, 2, 3])
-    plan, ask = first_ask([], until=0)
-    plan.arrived(ask, Page(items=[first, second, third, first, second], total=3))
-    assert items_of(plan.ledger.out) == [first, second, third]
-    assert (plan.statistics().duplicates, plan.statistics().single_chain) == (2, False)
+    scheduler, request = first_request([], until=0)
+    scheduler.arrived(request, Page(items=[first, second, third, first, second], total=3))
+    assert items_of(scheduler.partitions.out) == [first, second, third]
+    assert (scheduler.statistics().duplicates, scheduler.statistics().single_partition) == (2, False)
 
 
 def test_what_lies_before_a_window_is_not_the_windows_own():
     """API 1.0 can be asked for a day only, and then begins before the moment that is meant."""
     rows = rows_of([0.25, 0.5, 0.75])
-    batches, _ = simulate(lambda *_: Page(items=rows), Span(since=START + DAY / 2))
+    batches, _ = simulate(lambda *_: Page(items=rows), DateRange(since=START + DAY / 2))
     assert items_of(batches) == rows[1:]
 
 
 def test_a_page_that_arrives_for_a_window_that_was_dropped_is_of_no_use():
     rows = rows_of(range(20))
-    plan = simulate(lambda *_: None, Span(since=START, until=START + 20 * DAY), workers=2, until=0)[1]
-    one, two, three = plan.next(), plan.next(), plan.next()
+    scheduler = simulate(lambda *_: None, DateRange(since=START, until=START + 20 * DAY), workers=2, until=0)[1]
+    one, two, three = scheduler.next(), scheduler.next(), scheduler.next()
     assert three is None
-    plan.arrived(one, Page(items=[rows[5], rows[3]]))
-    pages = plan.statistics().pages
-    plan.arrived(two, Page(items=rows[10:15]))
-    assert plan.statistics().pages == pages + 1
-    assert items_of(plan.ledger.out) == []
-    whole = plan.next()
-    assert whole.chain.whole
-    # A refusal for a window that was dropped says nothing either.
-    assert plan.refused(two)
-    assert plan.next() is None
+    scheduler.arrived(one, Page(items=[rows[5], rows[3]]))
+    pages = scheduler.statistics().pages
+    scheduler.arrived(two, Page(items=rows[10:15]))
+    assert scheduler.statistics().pages == pages + 1
+    assert items_of(scheduler.partitions.out) == []
+    whole = scheduler.next()
+    assert whole.partition.whole
+    # A refusal for a partition that was dropped says nothing either.
+    assert scheduler.refused(two)
+    assert scheduler.next() is None
 
 
 def test_the_single_chain_begins_again_too_and_leaves_out_what_it_has_handed_over():
     rows = rows_of([5, 3, 4])
-    plan, ask = first_ask(rows, until=0)
-    plan.arrived(ask, Page(items=[rows[0], rows[1]], next_cursor="1"))
-    plan.arrived(plan.next(), Page(items=rows[:2], next_cursor="1"))
-    ask = plan.next()
-    assert plan.refused(ask)
-    assert (ask.chain.asked_since, ask.chain.cursor) == (None, None)
-    plan.arrived(plan.next(), Page(items=rows, total=3))
-    assert items_of(plan.ledger.out) == rows
-    assert plan.statistics().duplicates == 2
+    scheduler, request = first_request(rows, until=0)
+    scheduler.arrived(request, Page(items=[rows[0], rows[1]], next_cursor="1"))
+    scheduler.arrived(scheduler.next(), Page(items=rows[:2], next_cursor="1"))
+    request = scheduler.next()
+    assert scheduler.refused(request)
+    assert (request.partition.asked_since, request.partition.cursor) == (None, None)
+    scheduler.arrived(scheduler.next(), Page(items=rows, total=3))
+    assert items_of(scheduler.partitions.out) == rows
+    assert scheduler.statistics().duplicates == 2
 
 
 def test_the_single_chain_knows_what_is_left_where_the_server_says_how_many_there_are():
     rows = rows_of([5, 3, 4])
-    plan, ask = first_ask(rows, until=0)
-    plan.arrived(ask, Page(items=[rows[0], rows[1]], next_cursor="1", total=3))
-    plan.arrived(plan.next(), Page(items=rows[:2], next_cursor="1", total=3))
-    assert plan.statistics().remaining == 1
-    assert plan.statistics().reached is None
+    scheduler, request = first_request(rows, until=0)
+    scheduler.arrived(request, Page(items=[rows[0], rows[1]], next_cursor="1", total=3))
+    scheduler.arrived(scheduler.next(), Page(items=rows[:2], next_cursor="1", total=3))
+    assert scheduler.statistics().remaining == 1
+    assert scheduler.statistics().reached is None
 
 
 def test_cursors_that_go_in_a_circle_are_an_error_also_in_the_single_chain():
     rows = rows_of([5, 3, 4])
-    plan, ask = first_ask(rows, until=0)
-    plan.arrived(ask, Page(items=rows[:2], next_cursor="1"))
-    plan.arrived(plan.next(), Page(items=rows[:1], next_cursor="1"))
+    scheduler, request = first_request(rows, until=0)
+    scheduler.arrived(request, Page(items=rows[:2], next_cursor="1"))
+    scheduler.arrived(scheduler.next(), Page(items=rows[:1], next_cursor="1"))
     with pytest.raises(CursorLoopError):
-        plan.arrived(plan.next(), Page(items=rows[1:], next_cursor="1"))
-    plan, ask = first_ask(rows, until=0)
-    plan.arrived(ask, Page(items=rows[1:], next_cursor="1"))
+        scheduler.arrived(scheduler.next(), Page(items=rows[1:], next_cursor="1"))
+    scheduler, request = first_request(rows, until=0)
+    scheduler.arrived(request, Page(items=rows[1:], next_cursor="1"))
     with pytest.raises(CursorLoopError):
-        plan.arrived(plan.next(), Page(items=rows[:1], next_cursor="1"))
+        scheduler.arrived(scheduler.next(), Page(items=rows[:1], next_cursor="1"))
 
 
 def test_nothing_is_done_before_the_list_was_seen_to_ascend():
-    """All dates are equal, behind the ends of the first windows: a list that descends would look the same."""
+    """All dates are equal, behind the ends of the first partitions: a list that descends would look the same."""
     rows = rows_of([9] * 12)
     pages = []
 
@@ -317,19 +317,19 @@ def test_nothing_is_done_before_the_list_was_seen_to_ascend():
         pages.append((since, cursor))
         return Server(rows, size=4, v2=False)(since, until, cursor)
 
-    span = Span(since=START, until=START + 12 * DAY, grain=DAY / 24)
-    batches, plan = simulate(serve, span, workers=4)
+    dates = DateRange(since=START, until=START + 12 * DAY, grain=DAY / 24)
+    batches, scheduler = simulate(serve, dates, workers=4)
     assert sorted(items_of(batches)) == sorted(rows)
-    # Of the three windows in front, one has read the list to its end, and that was enough for all.
+    # Of the three partitions in front, one has read the list to its end, and that was enough for all.
     assert sum(cursor is not None for since, cursor in pages if since < START + 9 * DAY) == 2
-    assert not plan.statistics().single_chain
+    assert not scheduler.statistics().single_partition
 
 
 def test_in_order_a_doubtful_front_goes_on_by_itself():
     rows = rows_of([9] * 12)
     states = ()
-    span = Span(since=START, until=START + 12 * DAY, first=START, last=START + 12 * DAY, grain=DAY / 24)
-    batches, _ = simulate(Server(rows, size=2, v2=False), span, workers=4, ordered=True, states=states)
+    dates = DateRange(since=START, until=START + 12 * DAY, first=START, last=START + 12 * DAY, grain=DAY / 24)
+    batches, _ = simulate(Server(rows, size=2, v2=False), dates, workers=4, ordered=True, states=states)
     assert items_of(batches) == rows
 
 
@@ -345,16 +345,16 @@ def test_in_order_a_doubtful_front_goes_on_by_itself():
     ],
 )
 def test_many_workers_need_hardly_more_rounds_than_the_pages_demand(v2, skewed, ordered, share):
-    """400 pages, every page taking as long: 16 workers against 16 times one chain. (More pages, a better share.)"""
+    """400 pages, every page taking as long: 16 workers against 16 times one partition. (More pages, a better share.)"""
     count = 20_000
     spread = [number % 365 for number in range(count if not skewed else count // 2)]
     crowd = [100 + number % 30 for number in range(count - len(spread))]
     days = sorted(spread + crowd)
     rows = rows_of(days if v2 else [day + number % 40 / 100 for number, day in enumerate(days)])
     rows.sort()
-    span = Span(since=START, until=START + 365 * DAY, grain=DAY if v2 else DAY / 24 / 60)
+    dates = DateRange(since=START, until=START + 365 * DAY, grain=DAY if v2 else DAY / 24 / 60)
     server = Lists(rows, size=50, v2=v2)
-    rounds, pages = in_rounds(server, span, workers=16, ordered=ordered)
+    rounds, pages = in_rounds(server, dates, workers=16, ordered=ordered)
     assert count / 50 / 16 / rounds >= share
     assert pages <= count / 50 * (1.35 if ordered else 1.15)
 
@@ -365,19 +365,19 @@ def test_nights_and_a_crowded_month_do_not_deceive_workers_that_are_given_no_tot
     per_day = [9] * 500 + [1000] * 30 + [9] * 580
     days = [day + 1 / 3 + number / here / 2.4 for day, here in enumerate(per_day) for number in range(here)]
     server = Lists(rows_of(days), size=50, v2=False)
-    rounds, pages = in_rounds(server, Span(last=START + 1130 * DAY, grain=DAY / 24 / 60), workers=16)
+    rounds, pages = in_rounds(server, DateRange(last=START + 1130 * DAY, grain=DAY / 24 / 60), workers=16)
     assert len(days) / 50 / 16 / rounds >= 0.92
     assert pages <= len(days) / 50 * 1.06
 
 
 def test_a_pace_is_averaged_over_dates_and_not_over_pages():
     day = 86_400.0
-    assert Pace().after(48, day, 7 * day).per_second == 48 / day
-    assert Pace().after(48, 0.0, day).per_second == 48 / day
-    night_and_day = Pace(48 / day)
+    assert DensityEstimate().after(48, day, 7 * day).per_second == 48 / day
+    assert DensityEstimate().after(48, 0.0, day).per_second == 48 / day
+    night_and_day = DensityEstimate(48 / day)
     for _ in range(10):
         night_and_day = night_and_day.after(10, day / 24, day)
-    alone = Pace(48 / day).after(100, 10 * day / 24, day)
+    alone = DensityEstimate(48 / day).after(100, 10 * day / 24, day)
     assert night_and_day.per_second == pytest.approx(alone.per_second)
     assert 48 / day < alone.per_second < 240 / day
 
@@ -386,10 +386,10 @@ def test_a_pace_is_averaged_over_dates_and_not_over_pages():
 def test_the_last_chain_is_halved_for_whoever_has_nothing_else_to_do(v2, left, halved):
     """From a page on, and where its length is only an estimate, from half a page on."""
     rows = rows_of(range(10 + left))
-    span = Span(since=START, until=START + (10 + left) * DAY - MICROSECOND)
-    plan = simulate(Server(rows, size=10, v2=v2), span, workers=1, until=1)[1]
-    assert plan.next() is not None
-    assert (plan.next() is not None) is halved
+    dates = DateRange(since=START, until=START + (10 + left) * DAY - MICROSECOND)
+    scheduler = simulate(Server(rows, size=10, v2=v2), dates, workers=1, until=1)[1]
+    assert scheduler.next() is not None
+    assert (scheduler.next() is not None) is halved
 
 
 class Lists:
@@ -411,53 +411,53 @@ class Lists:
         )
 
 
-def in_rounds(server, span, *, workers, ordered=False):
+def in_rounds(server, dates, *, workers, ordered=False):
     """Every round, each worker fetches one page; returns how many rounds and pages it took."""
-    plan = simulate(server, span, workers=workers, ordered=ordered, until=0)[1]
+    scheduler = simulate(server, dates, workers=workers, ordered=ordered, until=0)[1]
     rounds = pages = most = 0
     while True:
-        asks = [ask for _ in range(workers) if (ask := plan.next()) is not None]
-        if not asks:
-            assert plan.finished
-            assert sorted(items_of(plan.ledger.out)) == server.rows
+        requests = [request for _ in range(workers) if (request := scheduler.next()) is not None]
+        if not requests:
+            assert scheduler.finished
+            assert sorted(items_of(scheduler.partitions.out)) == server.rows
             assert most <= (HELD_PAGES + 1) * workers
             return rounds, pages
         rounds += 1
-        for ask in asks:
+        for request in requests:
             pages += 1
-            chain = ask.chain
-            plan.arrived(ask, server(chain.asked_since, chain.asked_until, chain.cursor))
-            most = max(most, plan.ledger.held)
+            partition = request.partition
+            scheduler.arrived(request, server(partition.asked_since, partition.asked_until, partition.cursor))
+            most = max(most, scheduler.partitions.held)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 16])
 def test_in_order_the_pages_that_wait_are_bounded_also_when_the_front_is_slow(workers):
     rows = rows_of(sorted(number % 200 for number in range(20_000)))
     server = Lists(rows, size=10, v2=True)
-    span = Span(since=START, until=START + 200 * DAY)
-    batches, plan = simulate(server, span, workers=workers, ordered=True, until=1)
-    front = plan.next()
+    dates = DateRange(since=START, until=START + 200 * DAY)
+    batches, scheduler = simulate(server, dates, workers=workers, ordered=True, until=1)
+    front = scheduler.next()
     most = 0
-    while (ask := plan.next()) is not None:
-        chain = ask.chain
-        plan.arrived(ask, server(chain.asked_since, chain.asked_until, chain.cursor))
-        most = max(most, plan.ledger.held)
+    while (request := scheduler.next()) is not None:
+        partition = request.partition
+        scheduler.arrived(request, server(partition.asked_since, partition.asked_until, partition.cursor))
+        most = max(most, scheduler.partitions.held)
     assert most == HELD_PAGES * workers - 1  # and the page of the front, which is on its way
-    assert not plan.ledger.out
-    plan.returned(front)
-    while (ask := plan.next()) is not None:
-        chain = ask.chain
-        plan.arrived(ask, server(chain.asked_since, chain.asked_until, chain.cursor))
-    assert items_of(batches) + items_of(plan.ledger.out) == rows
+    assert not scheduler.partitions.out
+    scheduler.returned(front)
+    while (request := scheduler.next()) is not None:
+        partition = request.partition
+        scheduler.arrived(request, server(partition.asked_since, partition.asked_until, partition.cursor))
+    assert items_of(batches) + items_of(scheduler.partitions.out) == rows
 
 
 def test_in_order_pieces_are_cut_from_the_front():
     rows = rows_of(sorted(number % 200 for number in range(20_000)))
     server = Lists(rows, size=10, v2=True)
-    plan = simulate(server, Span(since=START, until=START + 200 * DAY), workers=4, ordered=True, until=1)[1]
-    asks = [plan.next() for _ in range(4)]
-    assert [ask.chain.id for ask in asks] == sorted(ask.chain.id for ask in asks)
-    pieces = [ask.chain.until - ask.chain.asked_since for ask in asks[1:]]
+    scheduler = simulate(server, DateRange(since=START, until=START + 200 * DAY), workers=4, ordered=True, until=1)[1]
+    requests = [scheduler.next() for _ in range(4)]
+    assert [request.partition.id for request in requests] == sorted(request.partition.id for request in requests)
+    pieces = [request.partition.until - request.partition.asked_since for request in requests[1:]]
     assert all(piece <= 3 * CARVE_PAGES * 10 / 100 * DAY for piece in pieces)
 
 
@@ -466,51 +466,51 @@ def test_in_order_pieces_are_cut_from_the_front():
 def test_worklogs_behind_the_last_date_that_is_expected_do_not_make_it_look_further_for_ever(ordered, workers):
     """API 1.0 does not say where its list ends; somebody has booked holidays until the end of next year."""
     rows = rows_of([day / 2 for day in range(40)] + [400, 401.25, 700])
-    span = Span(last=START + 10 * DAY, grain=DAY / 24)
-    batches, plan = simulate(Server(rows, size=2, v2=False), span, workers=workers, ordered=ordered)
+    dates = DateRange(last=START + 10 * DAY, grain=DAY / 24)
+    batches, scheduler = simulate(Server(rows, size=2, v2=False), dates, workers=workers, ordered=ordered)
     assert sorted(items_of(batches)) == sorted(rows)
-    assert plan.statistics().pages <= 120
+    assert scheduler.statistics().pages <= 120
 
 
 def test_an_idle_worker_takes_the_later_half_of_the_busiest_chain():
     rows = rows_of(range(100))
     server = Server(rows, size=10)
-    plan = simulate(server, Span(since=START, until=START + 100 * DAY - MICROSECOND), workers=1, until=1)[1]
-    busy = plan.next()
-    stolen = plan.next()
-    assert stolen.chain.asked_since == START + 54 * DAY
-    assert busy.chain.until == START + 54 * DAY - MICROSECOND
-    assert stolen.chain.until == START + 100 * DAY - MICROSECOND
+    scheduler = simulate(server, DateRange(since=START, until=START + 100 * DAY - MICROSECOND), workers=1, until=1)[1]
+    busy = scheduler.next()
+    stolen = scheduler.next()
+    assert stolen.partition.asked_since == START + 54 * DAY
+    assert busy.partition.until == START + 54 * DAY - MICROSECOND
+    assert stolen.partition.until == START + 100 * DAY - MICROSECOND
 
 
 def test_estimates_are_settled_by_the_total_of_the_part_that_was_given_away():
     days = [0] * 5 + [day for day in range(1, 100) for _ in range(1 if day < 60 else 3)]
     rows = rows_of(days)
     server = Server(rows, size=10)
-    plan = simulate(server, Span(since=START, until=START + 100 * DAY - MICROSECOND), workers=1, until=1)[1]
-    plan.next()
-    stolen = plan.next()
-    chain = stolen.chain
-    plan.arrived(stolen, server(chain.asked_since, chain.asked_until, chain.cursor))
-    assert plan.statistics().remaining == len(rows) - 20
+    scheduler = simulate(server, DateRange(since=START, until=START + 100 * DAY - MICROSECOND), workers=1, until=1)[1]
+    scheduler.next()
+    stolen = scheduler.next()
+    partition = stolen.partition
+    scheduler.arrived(stolen, server(partition.asked_since, partition.asked_until, partition.cursor))
+    assert scheduler.statistics().remaining == len(rows) - 20
 
 
 def test_statistics_tell_how_the_run_stands():
     rows = rows_of(range(10))
-    span = Span(since=START, until=START + 10 * DAY - MICROSECOND)
-    plan = simulate(Server(rows, size=2), span, workers=2, until=0)[1]
-    assert plan.statistics().remaining is None
-    assert plan.statistics().reached == START
-    plan.next()
-    assert plan.statistics().active == 1
+    dates = DateRange(since=START, until=START + 10 * DAY - MICROSECOND)
+    scheduler = simulate(Server(rows, size=2), dates, workers=2, until=0)[1]
+    assert scheduler.statistics().remaining is None
+    assert scheduler.statistics().reached == START
+    scheduler.next()
+    assert scheduler.statistics().active == 1
     server = Server(rows, size=2)
-    plan = simulate(server, span, workers=2, until=0)[1]
-    for ask in [plan.next(), plan.next()]:
-        plan.arrived(ask, server(ask.chain.asked_since, ask.chain.asked_until, None))
-    statistics = plan.statistics()
+    scheduler = simulate(server, dates, workers=2, until=0)[1]
+    for request in [scheduler.next(), scheduler.next()]:
+        scheduler.arrived(request, server(request.partition.asked_since, request.partition.asked_until, None))
+    statistics = scheduler.statistics()
     assert (statistics.pages, statistics.worklogs, statistics.remaining) == (2, 4, 6)
-    assert statistics.windows_open == 2
-    _, plan = simulate(Server(rows, size=2), span, workers=2)
-    assert plan.statistics().reached is None
-    assert (plan.statistics().windows_open, plan.statistics().remaining) == (0, 0)
-    assert plan.statistics().windows_done >= 2
+    assert statistics.partitions_open == 2
+    _, scheduler = simulate(Server(rows, size=2), dates, workers=2)
+    assert scheduler.statistics().reached is None
+    assert (scheduler.statistics().partitions_open, scheduler.statistics().remaining) == (0, 0)
+    assert scheduler.statistics().partitions_done >= 2

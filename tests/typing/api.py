@@ -23,12 +23,12 @@ from tracket_async import (
     Outcome,
     Outcomes,
     Page,
+    Paginator,
     RequestError,
     RetryPolicy,
     Timeouts,
     TracketClient,
     TracketError,
-    Walk,
     Worklog,
     WorklogChanges,
     WorklogFilter,
@@ -38,8 +38,8 @@ from tracket_async import (
 from tracket_async._http.messages import Request
 from tracket_async._http.session import SessionStatistics
 from tracket_async.events import Event, RequestEnded
-from tracket_async.scan.parallel import WindowRun, as_worklogs
-from tracket_async.scan.partition import Batch, ChainStatistics, WindowState
+from tracket_async.scan.parallel import ParallelScan, worklog_format
+from tracket_async.scan.partition import Batch, PartitionState, ScanStatistics
 
 assert_type(__version__, str)
 
@@ -89,7 +89,7 @@ async def operations() -> None:
     async with TracketClient.from_env() as client:
         assert_type(client, TracketClient)
         walk = client.worklogs.list(since=MONDAY, until=NOW, size=10, read_ahead=2)
-        assert_type(walk, Walk)
+        assert_type(walk, Paginator)
         page = await walk
         assert_type(page, Page)
         assert_type(page.items, list[Worklog])
@@ -130,14 +130,14 @@ async def many(client: TracketClient) -> None:
     client.worklogs.create_many(["w"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
 
-async def windows(client: TracketClient) -> None:
-    """A run of windows keeps the type of its items."""
-    run = await client.worklogs.windows(WorklogFilter(since=MONDAY), as_worklogs(client.wire), states=())
-    assert_type(run, WindowRun[Worklog])
+async def scan(client: TracketClient) -> None:
+    """A scan keeps the type of its items."""
+    run = await client.worklogs.scan(WorklogFilter(since=MONDAY), worklog_format(client.wire), states=())
+    assert_type(run, ParallelScan[Worklog])
     async for batch in run.batches():
         assert_type(batch, Batch[Worklog])
-        assert_type(batch.states, tuple[WindowState, ...])
-    assert_type(run.statistics(), ChainStatistics)
+        assert_type(batch.states, tuple[PartitionState, ...])
+    assert_type(run.statistics(), ScanStatistics)
 
 
 async def failures(client: TracketClient) -> None:

@@ -228,8 +228,8 @@ class JsonLines:
     """One JSON object a line, at most one a second and one for each new stage, and one at the end.
 
     ``event`` is ``"progress"`` or ``"end"``; ``stage``, ``done``, ``resumed``, ``total`` (null: unknown), ``reached``,
-    ``active``, ``retries``, ``paused_for``, ``waiting`` and ``single_chain`` are those of `Progress`; ``seconds`` is
-    the time since the start, ``rate`` the worklogs a second of this stage (null before there is any).
+    ``active``, ``retries``, ``paused_for``, ``waiting`` and ``single_partition`` are those of `Progress`; ``seconds``
+    is the time since the start, ``rate`` the worklogs a second of this stage (null before there is any).
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -33,7 +33,7 @@ from tracket_async.errors import StorageError, UnsupportedError
 from tracket_async.export import text as cells
 from tracket_async.export.progress import Teller
 from tracket_async.export.run import Layout
-from tracket_async.export.source import as_rows
+from tracket_async.export.source import row_format
 from tracket_async.export.tables import date_of
 from tracket_async.models import Worklog, WorklogFilter
 
@@ -264,8 +264,8 @@ async def copy(
     total = await _total(client, filter) if watch.wanted else None
     teller = Teller(watch.report, statistics=client.statistics, clock=time.monotonic)
     teller.tell("walking", 0, total=total)
-    run = await client.worklogs.windows(
-        filter, as_rows(client.wire), concurrency=concurrency, ordered=ordered, on_notice=output.note
+    run = await client.worklogs.scan(
+        filter, row_format(client.wire), concurrency=concurrency, ordered=ordered, on_notice=output.note
     )
     try:
         async with Outlet([place for place, _ in sinks]) as outlet, contextlib.aclosing(run.batches()) as pages:

@@ -11,12 +11,12 @@ On API 2.0 only. A round fetches what was created or updated since the round bef
 compares the number of worklogs with the server's. If they differ, worklogs were deleted meanwhile or slipped through:
 the days whose numbers differ are found by halving, and compared worklog by worklog (`ranges`); then the next round.
 
-The first stage: every page, fetched by many chains at once, into the store.
+The first stage: every page, fetched by many partitions at once, into the store.
 
 Rows become Arrow columns as they come; about every `COMMIT_ROWS` of them, or every `COMMIT_SECONDS`, what has come is
-committed together with where the chains stand, while the next pages are already being fetched. On an error, and when it
-is cancelled, what has come is committed first. So a killed process has to fetch again what came in the last seconds,
-and nothing else.
+committed together with the states of the partitions, while the next pages are already being fetched. On an error, and
+when it is cancelled, what has come is committed first. So a killed process has to fetch again what came in the last
+seconds, and nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tracket_async.export.source import Patience, Source, matches
 from tracket_async.export.store import NOTHING, Day, Revision, Store, WorkThread
 from tracket_async.export.tables import arrow_batch, id_of, unique
 from tracket_async.models import WorklogFilter, first_moment, last_moment
-from tracket_async.scan.partition import Batch, WindowState
+from tracket_async.scan.partition import Batch, PartitionState
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -143,7 +143,7 @@ async def compare(desk: Desk, wanted: WorklogFilter) -> Comparison:
     changes, met, rows = NOTHING, 0, list[Row]()
     source, store, settings = desk.source, desk.store, desk.settings
     await desk.do(store.begin_meeting)
-    run = await source.windows(wanted, concurrency=settings.concurrency, on_notice=settings.on_notice)
+    run = await source.scan(wanted, concurrency=settings.concurrency, on_notice=settings.on_notice)
     async with aclosing(run.batches()) as batches:
         async for batch in batches:
             rows += batch.items
@@ -307,7 +307,7 @@ class Intake:
         self._rows: list[Row] = []
         self._batches: list[Any] = []
         self._count = 0
-        self._states: dict[int, WindowState] = {}
+        self._states: dict[int, PartitionState] = {}
         self._since = desk.clock()
         self._commit: asyncio.Task[None] | None = None
 
@@ -370,9 +370,9 @@ async def walk(desk: Desk, resumed: int, total: int | None) -> bool:
         StorageError, StoreError: as the store does. What was committed is kept.
         ExportError, RequestError: as the source does; `RequestError.cursor` is of no use here: the store knows more.
     """
-    states = [WindowState.from_json(state) for state in await desk.do(desk.store.windows)]
+    states = [PartitionState.from_json(state) for state in await desk.do(desk.store.partitions)]
     settings, intake = desk.settings, Intake(desk)
-    run = await desk.source.windows(
+    run = await desk.source.scan(
         desk.store.request.filter, concurrency=settings.concurrency, states=states, on_notice=settings.on_notice
     )
     try:
@@ -382,15 +382,15 @@ async def walk(desk: Desk, resumed: int, total: int | None) -> bool:
                 if intake.is_due:
                     await intake.begin_commit()
                 if desk.teller.is_due:
-                    chains = run.statistics()
+                    scan = run.statistics()
                     desk.teller.tell(
                         "walking",
-                        resumed + chains.worklogs,
+                        resumed + scan.worklogs,
                         resumed=resumed,
                         total=total,
-                        reached=chains.reached,
-                        active=chains.active,
-                        single_chain=chains.single_chain,
+                        reached=scan.reached,
+                        active=scan.active,
+                        single_partition=scan.single_partition,
                         waiting=desk.source.waiting,
                         always=True,
                     )
@@ -399,4 +399,4 @@ async def walk(desk: Desk, resumed: int, total: int | None) -> bool:
             await intake.finish()
         raise
     await intake.finish()
-    return run.statistics().single_chain
+    return run.statistics().single_partition

@@ -30,7 +30,7 @@ class Progress:
         total: how many there will be, None when the server does not say.
         reached: every worklog before this date has been fetched; None while there is no such date.
         active: pages that are being fetched at this moment.
-        single_chain: the server's order of dates leaves no choice but to fetch one page after the other.
+        single_partition: the server's order of dates leaves no choice but to fetch one page after the other.
         seconds: since this run began.
         retries: how many calls had to be repeated in this session.
         paused_for: seconds until the end of a pause that the server asked for; 0 without one.
@@ -43,7 +43,7 @@ class Progress:
     total: int | None = None
     reached: dt.datetime | None = None
     active: int = 0
-    single_chain: bool = False
+    single_partition: bool = False
     seconds: float = 0.0
     retries: int = 0
     paused_for: float = 0.0
@@ -72,7 +72,7 @@ class ExportResult:
             None on API 1.0.
         resumed: how many worklogs earlier runs had fetched.
         changes: what was added, changed and removed by the checks, because it changed while all was being fetched.
-        single_chain: the server's order of dates left no choice but to fetch one page after the other.
+        single_partition: the server's order of dates left no choice but to fetch one page after the other.
     """
 
     worklogs: int
@@ -81,7 +81,7 @@ class ExportResult:
     total: int | None = None
     resumed: int = 0
     changes: Revision = NOTHING
-    single_chain: bool = False
+    single_partition: bool = False
 
 
 @attrs.frozen(kw_only=True)

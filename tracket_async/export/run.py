@@ -101,7 +101,7 @@ def _result(store: Store, resumed: int, changes: Revision) -> ExportResult:
         total=store.fact("total"),
         resumed=resumed,
         changes=changes,
-        single_chain=store.fact("single_chain"),
+        single_partition=store.fact("single_partition"),
     )
 
 
@@ -113,7 +113,7 @@ async def _walk(its: Desk, resumed: int) -> None:
         await its.do(store.remember, started=now.isoformat(), total_at_start=total)
     its.teller.tell("walking", resumed, resumed=resumed, total=total, always=True)
     alone = await walk(its, resumed, total)
-    await its.do(store.settle, single_chain=alone)
+    await its.do(store.settle, single_partition=alone)
 
 
 async def _check(its: Desk) -> Revision:

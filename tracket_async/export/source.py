@@ -32,9 +32,9 @@ from tracket_async.errors import (
 )
 from tracket_async.export.tables import date_of, id_of
 from tracket_async.models import Worklog, WorklogFilter
-from tracket_async.pagination import CursorGuard
-from tracket_async.scan.parallel import Form, WindowRun
-from tracket_async.scan.partition import WindowState
+from tracket_async.pagination import CursorLoopGuard
+from tracket_async.scan.parallel import ItemFormat, ParallelScan
+from tracket_async.scan.partition import PartitionState
 
 T = TypeVar("T")
 
@@ -76,19 +76,19 @@ class Source:
         self._now = world.now
         self._answered: float | None = None
 
-    async def windows(
+    async def scan(
         self,
         wanted: WorklogFilter,
         *,
         concurrency: int,
-        states: Iterable[WindowState] = (),
+        states: Iterable[PartitionState] = (),
         on_notice: Callable[[str], None] | None = None,
-    ) -> WindowRun[Row]:
+    ) -> ParallelScan[Row]:
         """The concurrent walk over everything that matches."""
-        form = as_rows(self.client.wire)
+        item_format = row_format(self.client.wire)
         return await self.patiently(
-            lambda: self.client.worklogs.windows(
-                wanted, form, concurrency=concurrency, states=states, on_notice=on_notice, around=self.patiently
+            lambda: self.client.worklogs.scan(
+                wanted, item_format, concurrency=concurrency, states=states, on_notice=on_notice, around=self.patiently
             )
         )
 
@@ -103,7 +103,7 @@ class Source:
 
     async def pages(self, wanted: WorklogFilter) -> AsyncGenerator[list[Row]]:
         """All that match, one page after the other. A worklog may come twice: when a cursor was refused."""
-        cursor, guard, began_again = None, CursorGuard(None), False
+        cursor, guard, began_again = None, CursorLoopGuard(None), False
         while True:
             try:
                 page = await self._page(wanted, cursor, None)
@@ -111,7 +111,7 @@ class Source:
                 # An expired cursor: once more from the beginning, which is never far for what is asked here.
                 if cursor is None or began_again:
                     raise
-                cursor, guard, began_again = None, CursorGuard(None), True
+                cursor, guard, began_again = None, CursorLoopGuard(None), True
                 continue
             yield page.items
             guard.check(len(page.items), page.next_cursor)
@@ -164,9 +164,9 @@ class Source:
         return await self.patiently(lambda: self.client.send(request, wire.rows))
 
 
-def as_rows(wire: Wire) -> Form[Row]:
-    """The form of a concurrent walk in which every item is a `Row`."""
-    return Form(page=wire.rows, date_of=date_of, id_of=id_of, matches=matches)
+def row_format(wire: Wire) -> ItemFormat[Row]:
+    """The format of a concurrent walk in which every item is a `Row`."""
+    return ItemFormat(page=wire.rows, date_of=date_of, id_of=id_of, matches=matches)
 
 
 def matches(wanted: WorklogFilter, row: Row) -> bool:

@@ -8,7 +8,7 @@ ours:
 
     meta(name, value)          what the store is and where it stands; values are JSON. ``schema_version``, ``request``,
                                ``phase`` and the marks that `run` and `sync` keep
-    windows(id, state)         where each chain of the walk stands, JSON
+    partitions(id, state)         where each partition of the scan stands, JSON
     arrivals(..., batch)       the worklogs, in the order in which they were committed
     tombstones(id, date, minutes, found)    worklogs that were here and that the server no longer has
 
@@ -233,9 +233,9 @@ class Store:
     def _number(self, statement: str, values: Sequence[Any] = ()) -> int:
         return int(self.database.rows(statement, values)[0][0])
 
-    def windows(self) -> list[dict[str, Any]]:
+    def partitions(self) -> list[dict[str, Any]]:
         """The states that were kept with the last batches, by id."""
-        return [json.loads(state) for (state,) in self.database.rows(sql.WINDOWS)]
+        return [json.loads(state) for (state,) in self.database.rows(sql.PARTITIONS)]
 
     def append(self, batches: Sequence[Any], states: Mapping[int, Mapping[str, Any]], **facts: Any) -> None:
         """Keeps Arrow batches, the new states of windows by id, and facts, in one transaction. Only while walking."""
@@ -247,8 +247,8 @@ class Store:
                 self._remember({"batch": number})
             if states:
                 texts = [json.dumps(state) for state in states.values()]
-                self.database.execute(sql.DROP_WINDOWS, [list(states)])
-                self.database.execute(sql.KEEP_WINDOWS, [list(states), texts])
+                self.database.execute(sql.DROP_PARTITIONS, [list(states)])
+                self.database.execute(sql.KEEP_PARTITIONS, [list(states), texts])
             self._remember(facts)
 
     def _given(self, batches: Sequence[Any]) -> AbstractContextManager[None]:
@@ -262,7 +262,7 @@ class Store:
         with self.database.transaction():
             gone = self._number(sql.SETTLE)
             self.database.execute(sql.SETTLED_VIEW)
-            self.database.execute(sql.NO_WINDOWS)
+            self.database.execute(sql.NO_PARTITIONS)
             self._remember({"phase": "checking"} | facts)
         self.database.checkpoint()
         return gone

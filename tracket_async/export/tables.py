@@ -99,7 +99,7 @@ _VIEW: Final = f"CREATE OR REPLACE VIEW worklogs AS SELECT {COLUMNS} FROM tracke
 
 TABLES: Final = {
     "meta": "name VARCHAR NOT NULL, value VARCHAR NOT NULL",
-    "windows": "id INTEGER NOT NULL, state VARCHAR NOT NULL",
+    "partitions": "id INTEGER NOT NULL, state VARCHAR NOT NULL",
     "arrivals": f"{sql_definitions()}, batch INTEGER NOT NULL",
     "tombstones": "id VARCHAR NOT NULL, date TIMESTAMPTZ NOT NULL, minutes DOUBLE NOT NULL, found TIMESTAMPTZ",
 }
@@ -114,10 +114,10 @@ FACT: Final = "SELECT value FROM tracket.meta WHERE name = ?"
 FORGET: Final = "DELETE FROM tracket.meta WHERE name = ?"
 REMEMBER: Final = "INSERT INTO tracket.meta VALUES (?, ?)"
 
-WINDOWS: Final = "SELECT state FROM tracket.windows ORDER BY id"
-DROP_WINDOWS: Final = "DELETE FROM tracket.windows WHERE id IN (SELECT unnest(?))"
-KEEP_WINDOWS: Final = "INSERT INTO tracket.windows SELECT unnest(?), unnest(?)"
-NO_WINDOWS: Final = "DELETE FROM tracket.windows"
+PARTITIONS: Final = "SELECT state FROM tracket.partitions ORDER BY id"
+DROP_PARTITIONS: Final = "DELETE FROM tracket.partitions WHERE id IN (SELECT unnest(?))"
+KEEP_PARTITIONS: Final = "INSERT INTO tracket.partitions SELECT unnest(?), unnest(?)"
+NO_PARTITIONS: Final = "DELETE FROM tracket.partitions"
 
 # Sorted within the batch, so that a later query for some dates can leave most of it unread.
 APPEND: Final = f"INSERT INTO tracket.arrivals SELECT {COLUMNS}, ? FROM given ORDER BY date, id"

@@ -26,7 +26,7 @@ from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestErro
 from tracket_async.importer.journal import IN_DOUBT, Journal, State
 from tracket_async.importer.reader import MOST, Change, Reading, Row
 from tracket_async.models import NewWorklog, Worklog
-from tracket_async.reconcile import WAIT, Doubt, Observatory, Verdict, clock_of, judge
+from tracket_async.reconcile import WAIT, AmbiguousRow, ServerLookup, Verdict, clock_of, resolve
 
 Kind = Literal["failed", "ambiguous"]
 
@@ -271,7 +271,7 @@ class Import:
         self._again: set[int] = set()
         self._known: dict[int, _Known] = {}
         self._failures = Troubles()
-        self._observatory = Observatory(client=client, concurrency=choices.concurrency, wait=choices.wait, world=world)
+        self._observatory = ServerLookup(client=client, concurrency=choices.concurrency, wait=choices.wait, world=world)
         self._sending: Sending[Row[NewWorklog]] = Sending(
             self._create, concurrency=choices.concurrency, on_error=choices.on_error, patience=choices.patience
         )
@@ -351,7 +351,7 @@ class Import:
         ids = {worklog.id for look in looks for worklogs in look.sure.values() for worklog in worklogs}
         ids |= {worklog.id for look in looks for worklogs in look.unsure.values() for worklog in worklogs}
         claimed = await asyncio.to_thread(self._journal.claimed, ids)
-        for verdict in judge(doubts.values(), looks, claimed=claimed):
+        for verdict in resolve(doubts.values(), looks, claimed=claimed):
             if verdict.created is not None:
                 self._found += 1
                 self._journal.ok(verdict.line, verdict.created.id)
@@ -364,10 +364,10 @@ class Import:
                 self._journal.ambiguous(verdict.line, known.reason, known.candidates)
             self._on_row(doubts[verdict.line].new)
 
-    def _doubts(self) -> dict[int, Doubt]:
+    def _doubts(self) -> dict[int, AmbiguousRow]:
         sent = self._history.doubts
         rows = islice(self._rows.rows(sent.__contains__), len(sent))
-        return {row.line: Doubt(row.line, row.item, sent[row.line].at, sent[row.line].clock) for row in rows}
+        return {row.line: AmbiguousRow(row.line, row.item, sent[row.line].at, sent[row.line].clock) for row in rows}
 
 
 def _known(verdict: Verdict) -> _Known:

@@ -1,7 +1,4 @@
-"""The workers: fetch what the plan asks for, as many at once as allowed, and hand over what it makes of it.
-
-A list walked by many chains at once: the windows of one version of the API over one session.
-"""
+"""Workers of a parallel scan: they fetch the pages that the scheduler asks for, and hand over its batches."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from tracket_async._api.endpoints import Wire
 from tracket_async._http.messages import Response
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter
-from tracket_async.scan.partition import DAY, Batch, ChainStatistics, Fetch, Keys, PageLike, Span, WindowState
-from tracket_async.scan.scheduler import Ask, Plan
+from tracket_async.scan.partition import DAY, Batch, DateRange, Fetch, Keys, PageLike, PartitionState, ScanStatistics
+from tracket_async.scan.scheduler import PageRequest, Scheduler
 from tracket_async.worklogs import Line, check_export, has_timestamps
 
 T = TypeVar("T")
 
 
-class Bell:
+class Notifier:
     """Wakes everybody who is waiting at this moment."""
 
     def __init__(self) -> None:
@@ -46,19 +43,19 @@ class Bell:
                 future.set_result(None)
 
 
-class WindowRun(Generic[T]):
-    """A walk by many chains at once, over windows of date.
+class ParallelScan(Generic[T]):
+    """A walk by many partitions at once, over partitions of date.
 
     Args:
         fetch: fetches one page of a query.
-        span: the dates to be walked.
+        dates: the dates to be walked.
         date_of, id_of: how to tell the date (aware datetime) and the id of an item.
         concurrency: pages that are fetched at once, at least 1.
-        ordered: hand batches over in ascending order of date (by windows: within the same date, in the server's order).
+        ordered: hand batches over in ascending order of date (within the same date, in the server's order).
             A bounded number of pages waits for those before them; about as fast. Cannot be resumed from states.
         keep: whether an item belongs to the walk, for what the server cannot filter; None: all do.
-        states: the states kept of an earlier run with the same ``span``, to go on from; empty: begin.
-        on_notice: is told, in a sentence, when the run has to fall back to one chain.
+        states: the states kept of an earlier run with the same ``dates``, to go on from; empty: begin.
+        on_notice: is told, in a sentence, when the run has to fall back to one partition.
 
     Raises:
         ValueError: ``concurrency`` is below 1, or ``states`` are given with ``ordered``.
@@ -67,14 +64,14 @@ class WindowRun(Generic[T]):
     def __init__(
         self,
         fetch: Fetch[T],
-        span: Span,
+        dates: DateRange,
         *,
         date_of: Callable[[T], dt.datetime],
         id_of: Callable[[T], str],
         concurrency: int = 16,
         ordered: bool = False,
         keep: Callable[[T], bool] | None = None,
-        states: Iterable[WindowState] = (),
+        states: Iterable[PartitionState] = (),
         on_notice: Callable[[str], None] | None = None,
     ) -> None:
         states = tuple(states)
@@ -84,8 +81,8 @@ class WindowRun(Generic[T]):
             raise ValueError("states cannot be resumed in order: leave out ordered=True")
         self._fetch = fetch
         self._concurrency = concurrency
-        self._plan = Plan(
-            span,
+        self._scheduler = Scheduler(
+            dates,
             Keys(date_of, id_of),
             workers=concurrency,
             ordered=ordered,
@@ -93,18 +90,18 @@ class WindowRun(Generic[T]):
             states=states,
             on_notice=on_notice,
         )
-        self._news = Bell()
-        self._work_to_do = Bell()
+        self._news = Notifier()
+        self._work_to_do = Notifier()
         self._error: BaseException | None = None
         self._running = False
 
-    def statistics(self) -> ChainStatistics:
+    def statistics(self) -> ScanStatistics:
         """How the run stands."""
-        return self._plan.statistics()
+        return self._scheduler.statistics()
 
-    def states(self) -> tuple[WindowState, ...]:
-        """Where every window stands, by id. What `batches` has not handed over yet counts as handed over here."""
-        return self._plan.ledger.states()
+    def states(self) -> tuple[PartitionState, ...]:
+        """Where every partition stands, by id. What `batches` has not handed over yet counts as handed over here."""
+        return self._scheduler.partitions.states()
 
     async def batches(self) -> AsyncGenerator[Batch[T]]:
         """Every batch. Closing it (`contextlib.aclosing`) cancels and awaits what is on its way.
@@ -119,7 +116,7 @@ class WindowRun(Generic[T]):
             raise ClientStateError("This walk is already being iterated")
         self._running = True
         self._error = None
-        out = self._plan.ledger.out
+        out = self._scheduler.partitions.out
         workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
         try:
             while True:
@@ -128,7 +125,7 @@ class WindowRun(Generic[T]):
                     self._work_to_do.ring()
                 if self._error is not None:
                     raise self._error
-                if self._plan.finished:
+                if self._scheduler.finished:
                     return
                 await self._news.wait()
         finally:
@@ -138,15 +135,15 @@ class WindowRun(Generic[T]):
             self._running = False
 
     async def _work(self) -> None:
-        plan = self._plan
+        scheduler = self._scheduler
         try:
-            while not plan.finished and self._error is None:
+            while not scheduler.finished and self._error is None:
                 # What is handed over more slowly than it arrives must not pile up.
-                ask = plan.next() if len(plan.ledger.out) < self._concurrency else None
-                if ask is None:
+                request = scheduler.next() if len(scheduler.partitions.out) < self._concurrency else None
+                if request is None:
                     await self._work_to_do.wait()
                     continue
-                await self._step(ask)
+                await self._step(request)
                 self._news.ring()
                 self._work_to_do.ring()
         except BaseException as error:
@@ -156,21 +153,21 @@ class WindowRun(Generic[T]):
             if not isinstance(error, Exception):
                 raise
 
-    async def _step(self, ask: Ask[T]) -> None:
-        chain = ask.chain
+    async def _step(self, request: PageRequest[T]) -> None:
+        partition = request.partition
         try:
-            page = await self._fetch(chain.asked_since, chain.asked_until, chain.cursor)
+            page = await self._fetch(partition.asked_since, partition.asked_until, partition.cursor)
         except (BadRequestError, GoneError) as error:
-            if not self._plan.refused(ask):
-                error.cursor = chain.cursor
+            if not self._scheduler.refused(request):
+                error.cursor = partition.cursor
                 raise
         except BaseException as error:
             if isinstance(error, TracketError):
-                error.cursor = chain.cursor
-            self._plan.returned(ask)
+                error.cursor = partition.cursor
+            self._scheduler.returned(request)
             raise
         else:
-            self._plan.arrived(ask, page)
+            self._scheduler.arrived(request, page)
 
 
 MINUTE: Final = dt.timedelta(minutes=1)
@@ -179,7 +176,7 @@ _logger = logging.getLogger("tracket_async")
 
 
 @attrs.frozen(kw_only=True)
-class Form(Generic[T]):
+class ItemFormat(Generic[T]):
     """What a concurrent walk makes of a page, for those who need no `Worklog`.
 
     Attributes:
@@ -194,26 +191,26 @@ class Form(Generic[T]):
     matches: Callable[[WorklogFilter, T], bool]
 
 
-def as_worklogs(wire: Wire) -> Form[Worklog]:
+def worklog_format(wire: Wire) -> ItemFormat[Worklog]:
     """Every item is a `Worklog`."""
-    return Form(page=wire.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches)
+    return ItemFormat(page=wire.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches)
 
 
-async def windows(
+async def scan(
     line: Line,
     wanted: WorklogFilter,
-    form: Form[T],
+    form: ItemFormat[T],
     *,
     concurrency: int = 16,
     ordered: bool = False,
-    states: Iterable[WindowState] = (),
+    states: Iterable[PartitionState] = (),
     on_notice: Callable[[str], None] | None = None,
     around: Callable[[Callable[[], Awaitable[PageLike[T]]]], Awaitable[PageLike[T]]] | None = None,
-) -> WindowRun[T]:
-    """The run that walks what the filter wants; the arguments are those of ``client.worklogs.windows``."""
+) -> ParallelScan[T]:
+    """The run that walks what the filter wants; the arguments are those of ``client.worklogs.partitions``."""
     check_export(wanted, concurrency=concurrency)
 
-    @functools.lru_cache(maxsize=4 * concurrency)  # the pages of a chain differ in their cursors alone
+    @functools.lru_cache(maxsize=4 * concurrency)  # the pages of a partition differ in their cursors alone
     def bounded(since: dt.datetime | None, until: dt.datetime | None) -> WorklogFilter:
         return attrs.evolve(wanted, since=since, until=until)
 
@@ -223,9 +220,9 @@ async def windows(
             return line.send(request, form.page)
         return around(lambda: line.send(request, form.page))
 
-    return WindowRun(
+    return ParallelScan(
         fetch,
-        await _span(line, wanted),
+        await _dates(line, wanted),
         date_of=form.date_of,
         id_of=form.id_of,
         concurrency=concurrency,
@@ -236,14 +233,14 @@ async def windows(
     )
 
 
-async def _span(line: Line, wanted: WorklogFilter) -> Span:
+async def _dates(line: Line, wanted: WorklogFilter) -> DateRange:
     """The dates to be walked, and where within them the worklogs are."""
     if not line.filters_dates:
-        return Span(since=wanted.since, until=wanted.until, last=line.world.now(), grain=MINUTE)
+        return DateRange(since=wanted.since, until=wanted.until, last=line.world.now(), grain=MINUTE)
     first = last = None
     if wanted.since is None or wanted.until is None:
         first, last = await _both(_edge(line, wanted), _edge(line, attrs.evolve(wanted, descending=True)))
-    return Span(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY)
+    return DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY)
 
 
 async def _edge(line: Line, wanted: WorklogFilter) -> dt.datetime | None:

@@ -1,21 +1,8 @@
-"""The windows of time that a concurrent walk is made of, as values: what a store keeps and what a consumer is given.
+"""Partitions of a parallel scan: their states as values, and which items of a page belong to one.
 
-How a concurrent walk works (`windows.run` runs it, `windows.plan` decides, `windows.chain` reads):
-
-* The range of dates is cut into windows, disjoint and together everything. Each is walked by one chain of cursors, in
-  ascending order of date; many chains at once.
-* Whoever is idle takes the later half of what the busiest chain has still to cover: that chain's `WindowState.until`
-  shrinks, and it stops at its first worklog past it.
-* Each page that arrives becomes one `Batch`: its worklogs and every `WindowState` that is new since the batch before.
-  Keep both in one transaction, batch after batch, and a walk begun with the states kept goes on where it was: whatever
-  is not in the store is still to be walked, and only a chain whose cursor was refused can bring a worklog again
-  (keep one row per id).
-
-One chain of cursors and the window that it covers: what of a page is its own, and where it stands then.
-
-Rules: a worklog belongs to a window by its date. The pages of a chain ascend by date; a page that does not is
-`OutOfOrderError`, and what was taken before stands. A worklog that comes again with the same date (a chain that began
-again, a row that moved between pages) is left out: of all those at the date reached, the ids are remembered.
+A worklog belongs to a partition by its date. The pages of a partition ascend by date: a page that does not raises
+`OutOfOrderError`, and what was taken before stands. A worklog that comes again with the same date (after a partition
+began again, or because a row moved between pages) is left out: all ids at the date reached are remembered.
 """
 
 from __future__ import annotations
@@ -28,7 +15,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import attrs
 
-from tracket_async.pagination import CursorGuard
+from tracket_async.pagination import CursorLoopGuard
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -38,7 +25,7 @@ DAY = dt.timedelta(days=1)
 
 
 class PageLike(Protocol[T_co]):
-    """What a chain reads: a `Page`, or a page of rows that are no `Worklog` (yet)."""
+    """What a partition reads: a `Page`, or a page of rows that are no `Worklog` (yet)."""
 
     @property
     def items(self) -> Sequence[T_co]:
@@ -64,7 +51,8 @@ class PageLike(Protocol[T_co]):
 class Fetch(Protocol[T_co]):
     """Asks for one page of the worklogs within the bounds (inclusive, None: unbounded), ascending by date.
 
-    Bounds that the server cannot enforce may be ignored: the chain enforces them. ``cursor`` None asks for the first.
+    Bounds that the server cannot enforce may be ignored: the partition enforces them. A ``cursor`` of None asks for the
+    first page.
     """
 
     def __call__(
@@ -83,19 +71,19 @@ def _moment_from_json(value: str | None) -> dt.datetime | None:
 
 
 @attrs.frozen(kw_only=True)
-class WindowState:
-    """Where one chain stands. Bounds are inclusive aware datetimes, None means unbounded.
+class PartitionState:
+    """Where one partition stands. Bounds are inclusive aware datetimes, None means unbounded.
 
     Attributes:
-        id: numbers the windows of a run from 0; an id keeps its meaning when the run is resumed.
-        since, until: what this window has to cover. ``until`` shrinks when half of the window is given away.
+        id: numbers the partitions of a run from 0; an id keeps its meaning when the run is resumed.
+        since, until: what this partition has to cover. ``until`` shrinks when half of the partition is given away.
         asked_since, asked_until: the bounds of the query that ``cursor`` belongs to.
         cursor: asks for the next page; None: begin (again) with the query.
         reached: the date of the last worklog handed over; None before the first.
         seen: worklogs handed over.
         done: nothing is left to cover.
-        whole: the one chain that covers everything in whatever order the server has, because the server turned out
-            not to list in ascending order. It repeats worklogs that earlier windows handed over (within one run
+        whole: the one partition that covers everything in whatever order the server has, because the server turned out
+            not to list in ascending order. It repeats worklogs that earlier partitions handed over (within one run
             they are left out).
     """
 
@@ -134,29 +122,29 @@ class Batch(Generic[T]):
     """What one page brought.
 
     Attributes:
-        window: the id of the window that it belongs to.
-        items: each worklog of the run is in exactly one batch, and within a window they come in the server's order;
+        partition: the id of the partition that it belongs to.
+        items: each worklog of the run is in exactly one batch, and within a partition they come in the server's order;
             may be empty.
         states: the states that changed since the batch before, in no particular order; to be kept together with
             ``items``, in the order of the batches. Empty with ``ordered=True``: such a run cannot be resumed.
         server_date: the answer's Date header.
     """
 
-    window: int
+    partition: int
     items: list[T]
-    states: tuple[WindowState, ...] = ()
+    states: tuple[PartitionState, ...] = ()
     server_date: dt.datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Span:
+class DateRange:
     """The dates to be walked. Bounds are inclusive, None means unbounded.
 
     Attributes:
         since, until: the bounds that are kept to.
         first, last: where the first and the last worklog probably are, to cut the range well where it is unbounded;
             a guess that is wrong costs time and loses nothing. None: unknown.
-        grain: the narrowest window: its beginning is a multiple of this since 1970-01-01T00:00Z. One day where the
+        grain: the narrowest partition: its beginning is a multiple of this since 1970-01-01T00:00Z. One day where the
             server filters by day.
     """
 
@@ -172,35 +160,35 @@ class Span:
 
 
 @attrs.frozen(kw_only=True)
-class ChainStatistics:
+class ScanStatistics:
     """How a concurrent walk stands.
 
     Attributes:
-        active: chains whose page is on its way.
-        windows_open, windows_done: windows that have, and that have not, something left to cover.
+        active: partitions whose page is on its way.
+        partitions_open, partitions_done: partitions that have, and that have not, something left to cover.
         pages: pages that have arrived in this run.
         worklogs: worklogs handed over in this run.
         duplicates: worklogs that came again and were left out.
-        refused_cursors: chains that began again because the server refused their cursor.
+        refused_cursors: partitions that began again because the server refused their cursor.
         remaining: an estimate of the worklogs still to come; None while nothing is known.
         reached: every worklog before this date has been handed over; None while there is no such date.
-        single_chain: the run fell back to one chain because the server does not list in ascending order.
+        single_partition: the run fell back to one partition because the server does not list in ascending order.
     """
 
     active: int
-    windows_open: int
-    windows_done: int
+    partitions_open: int
+    partitions_done: int
     pages: int
     worklogs: int
     duplicates: int
     refused_cursors: int
     remaining: int | None
     reached: dt.datetime | None
-    single_chain: bool
+    single_partition: bool
 
 
 class OutOfOrderError(Exception):
-    """A page of the chain does not ascend by date. Never leaves this package."""
+    """A page of the partition does not ascend by date. Never leaves this package."""
 
 
 @attrs.frozen
@@ -212,15 +200,15 @@ class Keys(Generic[T]):
 
 
 @attrs.frozen
-class Take(Generic[T]):
-    """What a page brought to a chain.
+class PageResult(Generic[T]):
+    """What a page brought to a partition.
 
     Attributes:
-        fresh: the items that belong to its window and were not taken before.
+        fresh: the items that belong to its partition and were not taken before.
         ids: theirs.
         duplicates: how many belong to it and were.
-        ascends: a date of this chain is after an earlier one.
-        past: the page goes on beyond the window's end.
+        ascends: a date of this partition is after an earlier one.
+        past: the page goes on beyond the partition's end.
     """
 
     fresh: list[T] = attrs.field(factory=list[Any])
@@ -235,12 +223,12 @@ def _no_ids() -> set[str]:
 
 
 @attrs.frozen
-class Pace:
+class DensityEstimate:
     """How dense items lately were: an average over dates, in which a date counts less the farther it lies behind."""
 
     per_second: float = 0.0
 
-    def after(self, items: int, seconds: float, memory: float) -> Pace:
+    def after(self, items: int, seconds: float, memory: float) -> DensityEstimate:
         """The pace after another page, which has so many items in so many seconds.
 
         Args:
@@ -251,15 +239,15 @@ class Pace:
         """
         seconds = seconds or DAY.total_seconds()
         old = math.exp(-seconds / memory) if self.per_second else 0.0
-        return Pace(self.per_second * old + items / seconds * (1 - old))
+        return DensityEstimate(self.per_second * old + items / seconds * (1 - old))
 
 
 @attrs.define(eq=False, kw_only=True)
-class Chain(Generic[T]):
-    """A window and its chain while they are walked; `WindowState` describes the attributes that have its names.
+class Partition(Generic[T]):
+    """A partition while it is walked; `PartitionState` describes the attributes that have its names.
 
     Attributes:
-        taken: items that belong to the window and have been taken, handed over or not.
+        taken: items that belong to the partition and have been taken, handed over or not.
         busy: its page is on its way.
         dropped: what arrives for it is of no use any more.
         doubtful: it has passed its end, in a list not yet seen to ascend.
@@ -268,9 +256,9 @@ class Chain(Generic[T]):
         lent: what was given away of the total of the query that it is asking.
         paced: how dense its items lately were.
         edge: the ids taken at the date ``reached``.
-        last: the last date that the server showed in this chain.
+        last: the last date that the server showed in this partition.
         retaken: ``taken`` when it last began again; None if it never did.
-        held: batches that wait for the windows before this one.
+        held: batches that wait for the partitions before this one.
     """
 
     id: int
@@ -290,29 +278,29 @@ class Chain(Generic[T]):
     doubtful: bool = False
     remaining: float | None = None
     guess: float = 0.0
-    lender: Chain[T] | None = None
+    lender: Partition[T] | None = None
     lent: float = 0.0
-    paced: Pace = attrs.field(factory=Pace)
+    paced: DensityEstimate = attrs.field(factory=DensityEstimate)
     edge: set[str] = attrs.field(factory=_no_ids)
     last: dt.datetime | None = None
     retaken: int | None = None
-    guard: CursorGuard = attrs.field(init=False)
+    guard: CursorLoopGuard = attrs.field(init=False)
     held: list[Batch[T]] = attrs.field(factory=list[Batch[Any]])
 
     def __attrs_post_init__(self) -> None:
-        self.guard = CursorGuard(self.cursor)
+        self.guard = CursorLoopGuard(self.cursor)
 
     @classmethod
-    def of(cls, state: WindowState) -> Chain[T]:
-        """The chain that goes on from a state."""
+    def of(cls, state: PartitionState) -> Partition[T]:
+        """The partition that goes on from a state."""
         return cls(**attrs.asdict(state, recurse=False))
 
-    def state(self) -> WindowState:
+    def state(self) -> PartitionState:
         """Where it stands."""
-        return WindowState(**{name: getattr(self, name) for name in _STATE})
+        return PartitionState(**{name: getattr(self, name) for name in _STATE})
 
-    def take(self, page: PageLike[T], keys: Keys[T]) -> Take[T]:
-        """What of the page belongs to the window; the window has then reached the last of it.
+    def take(self, page: PageLike[T], keys: Keys[T]) -> PageResult[T]:
+        """What of the page belongs to the partition; the partition has then reached the last of it.
 
         Raises:
             OutOfOrderError: the page does not ascend, or begins before the page before ended.
@@ -321,7 +309,7 @@ class Chain(Generic[T]):
         items: Sequence[T] = page.items
         self.guard.check(len(items), page.next_cursor)
         if not items:
-            return Take()
+            return PageResult()
         ids = list(map(keys.id_of, items))
         if len(set(ids)) < len(ids):
             # A row that a page repeats at its end would pass for one out of order.
@@ -340,10 +328,10 @@ class Chain(Generic[T]):
         first = 0 if low is None else bisect_left(dates, low)
         end = len(dates) if self.until is None else bisect_right(dates, self.until)
         fresh, ids = self._fresh(items[first:end], ids[first:end], dates[first:end])
-        return Take(fresh, ids, end - first - len(fresh) + repeated, before < dates[-1], end < len(dates))
+        return PageResult(fresh, ids, end - first - len(fresh) + repeated, before < dates[-1], end < len(dates))
 
     def _fresh(self, items: Sequence[T], ids: list[str], dates: list[dt.datetime]) -> tuple[list[T], list[str]]:
-        """Those that were not taken before, and their ids; the window has then reached the last of them."""
+        """Those that were not taken before, and their ids; the partition has then reached the last of them."""
         if not items:
             return [], []
         fresh, their_ids = list(items), ids
@@ -361,7 +349,7 @@ class Chain(Generic[T]):
         """Drops the cursor and asks anew from the date reached.
 
         Returns:
-            False when nothing was taken since it last began again: a chain that gets no further has to fail.
+            False when nothing was taken since it last began again: a partition that gets no further has to fail.
         """
         if self.retaken == self.taken:
             return False
@@ -369,8 +357,8 @@ class Chain(Generic[T]):
         self.asked_since, self.asked_until = (self.since if self.whole else self.reached or self.since), self.until
         self.cursor = self.last = self.lender = None
         self.lent = 0.0
-        self.guard = CursorGuard(None)
+        self.guard = CursorLoopGuard(None)
         return True
 
 
-_STATE = tuple(field.name for field in attrs.fields(WindowState))
+_STATE = tuple(field.name for field in attrs.fields(PartitionState))

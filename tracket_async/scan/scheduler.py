@@ -1,26 +1,21 @@
-"""Where a range of dates can be cut: arithmetic on moments, nothing else.
+"""Scheduling of a parallel scan: which page is fetched next, and what becomes of one that arrived. No await, no clock.
 
-Which windows there are and what has been handed over: the books of a run, kept page by page.
+Every page is a decision of its own. A worker keeps no partition: it fetches the next page of the partition with the
+most left to take, so that no long one remains at the end (longest processing time first). If that partition's page is
+on its way already, and half of what it has left is more than any other partition has, its later half becomes a
+partition of its own. The estimates that this needs come from the totals of first pages; on a server without totals,
+from how dense the dates lately were, averaged over a day, as people sleep at night.
 
-A batch carries every state that changed since the batch before. With ``ordered`` it waits instead until all windows
-before its own are done.
+With ``ordered``, the beginning comes first: pieces of `CARVE_PAGES` pages are cut from the front of what is left, and
+batches wait until all partitions before theirs are done. At most `HELD_PAGES` a worker wait.
 
-Which page is fetched next, and what becomes of one that arrived: pure decisions, no await, no clock.
+A batch carries every state that changed since the batch before.
 
-How it decides. Every page is a decision of its own: a worker does not keep a window, it fetches the next page of the
-chain with most left to take, so that no long chain is left over for the end (longest processing time first). If the
-chain with most left is already being fetched and half of it is more than any other chain has, its later half becomes a
-chain of its own. That needs estimates, and they need only be fair: where the server gives totals, they come from the
-first page of each chain; elsewhere from how dense the dates lately were, averaged over a day, as people sleep at night.
-
-With ``ordered``, what counts is the beginning: pieces of `CARVE_PAGES` pages are cut from the front of what is left,
-and batches wait until all windows before theirs are done. How many wait is bounded by `HELD_PAGES` a worker.
-
-A server that turns out not to list in ascending order leaves one way to miss nothing: everything is dropped but what
-has been handed over, and one chain walks all of it, leaving out what was handed over (64-bit hashes of the ids).
-Before a list has been seen to ascend, a chain that has passed its window's end is not done but *doubtful*: it waits,
-and goes on if nobody else finds a proof. What no check can find is a list that is out of order only where nobody looks:
-behind a page that ascends and passes the end of its window.
+If the server does not list in ascending order, every partition is dropped, and a single one reads everything, without
+the worklogs that were handed over already (64-bit hashes of their ids). Before a list has been seen to ascend, a
+partition that has passed its end is not done but *doubtful*: it waits, and goes on if no other finds a proof. No check
+can find a list that is out of order only where nobody looks: behind a page that ascends and passes the end of its
+partition.
 """
 
 from __future__ import annotations
@@ -37,15 +32,15 @@ from tracket_async.errors import UnsupportedError
 from tracket_async.scan.partition import (
     MICROSECOND,
     Batch,
-    Chain,
-    ChainStatistics,
+    DateRange,
+    DensityEstimate,
     Keys,
     OutOfOrderError,
-    Pace,
     PageLike,
-    Span,
-    Take,
-    WindowState,
+    PageResult,
+    Partition,
+    PartitionState,
+    ScanStatistics,
 )
 
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -56,8 +51,8 @@ LATEST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 class Ruler:
     """The range of a run. A cut is the first moment of the later part, and a multiple of the grain."""
 
-    def __init__(self, span: Span) -> None:
-        self._span = span
+    def __init__(self, dates: DateRange) -> None:
+        self._dates = dates
 
     def before(self, cut: dt.datetime) -> dt.datetime:
         """The upper bound of what lies in front of the cut."""
@@ -65,11 +60,11 @@ class Ruler:
 
     def within(self, moment: dt.datetime) -> bool:
         """Whether the moment is within the range of the run."""
-        return (self._span.since or EARLIEST) <= moment <= (self._span.until or LATEST)
+        return (self._dates.since or EARLIEST) <= moment <= (self._dates.until or LATEST)
 
     def cuts(self, parts: int) -> list[dt.datetime]:
-        """Cuts the range into as many as ``parts`` windows, or fewer; not at all where its ends are unknown."""
-        low = self._span.since or self._span.first
+        """Cuts the range into as many as ``parts`` partitions, or fewer; not at all where its ends are unknown."""
+        low = self._dates.since or self._dates.first
         high = self._end(low)
         if low is None or high is None:
             return []
@@ -86,16 +81,16 @@ class Ruler:
         Returns:
             None where there is no room, or where it is not known how far the range goes.
         """
-        low = low or self._span.first
+        low = low or self._dates.first
         high = until or self._end(low)
         return None if low is None or high is None else self._cut(low, high, kept)
 
     def is_charted(self, since: dt.datetime | None, until: dt.datetime | None) -> bool:
-        """Whether a window that nobody has asked yet lies where worklogs are expected, and so can be cut by guess.
+        """Whether a partition that nobody has asked yet lies where worklogs are expected, and so can be cut by guess.
 
         Behind the last date that is expected every guess would find room for another cut, for ever.
         """
-        return until is not None or (self._span.last is not None and (since or EARLIEST) < self._span.last)
+        return until is not None or (self._dates.last is not None and (since or EARLIEST) < self._dates.last)
 
     def ahead(self, reached: dt.datetime, until: dt.datetime | None) -> float:
         """Seconds from ``reached`` to ``until``, or to where the range probably ends."""
@@ -104,18 +99,18 @@ class Ruler:
 
     def _end(self, low: dt.datetime | None) -> dt.datetime | None:
         """Where the range ends; where that is unknown, a place to look whether anything lies beyond."""
-        if self._span.until is not None or self._span.last is None:
-            return self._span.until
-        if low is None or low < self._span.last:
-            return self._span.last
-        begin = self._span.since or self._span.first or self._span.last
+        if self._dates.until is not None or self._dates.last is None:
+            return self._dates.until
+        if low is None or low < self._dates.last:
+            return self._dates.last
+        begin = self._dates.since or self._dates.first or self._dates.last
         try:
-            return low + max(low - begin, self._span.grain)
+            return low + max(low - begin, self._dates.grain)
         except OverflowError:
             return LATEST
 
     def _cut(self, low: dt.datetime, high: dt.datetime, kept: float) -> dt.datetime | None:
-        grain = self._span.grain
+        grain = self._dates.grain
         try:
             cut = self._floor(low + (high - low) * kept)
             if cut <= low:
@@ -125,22 +120,22 @@ class Ruler:
         return cut if low < cut <= high else None
 
     def _floor(self, moment: dt.datetime) -> dt.datetime:
-        return moment - (moment - EPOCH) % self._span.grain
+        return moment - (moment - EPOCH) % self._dates.grain
 
 
 T = TypeVar("T")
 
 
-class Ledger(Generic[T]):
+class Partitions(Generic[T]):
     """The books of one run.
 
     Attributes:
-        open: the chains that are not done, in the order of their dates; with ``ordered`` also those that are done and
-            whose batches wait.
+        open: the partitions that are not done, in the order of their dates; with ``ordered`` also those that are done
+            and whose batches wait.
         out: the batches to be handed over, in this order.
-        held: how many batches wait for the windows before theirs.
+        held: how many batches wait for the partitions before theirs.
         worklogs, duplicates: how many were handed over and left out.
-        single: one chain walks everything, whatever the order.
+        single: one partition walks everything, whatever the order.
     """
 
     def __init__(
@@ -149,49 +144,51 @@ class Ledger(Generic[T]):
         *,
         ordered: bool,
         keep: Callable[[T], bool] | None,
-        states: Iterable[WindowState],
+        states: Iterable[PartitionState],
     ) -> None:
         self._keys = keys
         self._ordered = ordered
         self._keep = keep
         states = tuple(states)
-        going = [Chain[T].of(state) for state in states if not state.done]
-        self.open = sorted(going, key=lambda chain: chain.since or EARLIEST)
+        going = [Partition[T].of(state) for state in states if not state.done]
+        self.open = sorted(going, key=lambda partition: partition.since or EARLIEST)
         self.out: deque[Batch[T]] = deque()
         self.held = self.worklogs = self.duplicates = 0
         self.single = any(state.whole for state in states)
         self._done = [state for state in states if state.done]
-        self._changed: dict[int, Chain[T]] = {}
+        self._changed: dict[int, Partition[T]] = {}
         self._next_id = max((state.id for state in states), default=-1) + 1
         self._given = array("q")  # hashes of the ids taken: 8 bytes each, however long the run
-        self._known: set[int] = set()  # the same, from when a single chain has to leave them out
+        self._known: set[int] = set()  # the same, from when a single partition has to leave them out
 
     @property
     def done(self) -> int:
-        """How many windows are done."""
-        return len(self._done) + sum(chain.done for chain in self.open)
+        """How many partitions are done."""
+        return len(self._done) + sum(partition.done for partition in self.open)
 
-    def states(self) -> tuple[WindowState, ...]:
-        """Where every window stands, by id. Batches in `out` count as handed over."""
-        return tuple(sorted([*self._done, *(chain.state() for chain in self.open)], key=lambda state: state.id))
+    def states(self) -> tuple[PartitionState, ...]:
+        """Where every partition stands, by id. Batches in `out` count as handed over."""
+        return tuple(sorted([*self._done, *(partition.state() for partition in self.open)], key=lambda state: state.id))
 
-    def add(self, since: dt.datetime | None, until: dt.datetime | None, *, behind: Chain[T] | None = None) -> Chain[T]:
-        """A new window, at the end or behind another."""
-        chain = Chain[T](id=self._next_id, since=since, until=until, asked_since=since, asked_until=until)
+    def add(
+        self, since: dt.datetime | None, until: dt.datetime | None, *, behind: Partition[T] | None = None
+    ) -> Partition[T]:
+        """A new partition, at the end or behind another."""
+        partition = Partition[T](id=self._next_id, since=since, until=until, asked_since=since, asked_until=until)
         self._next_id += 1
-        self.open.insert(len(self.open) if behind is None else self.open.index(behind) + 1, chain)
-        self.note(chain)
-        return chain
+        self.open.insert(len(self.open) if behind is None else self.open.index(behind) + 1, partition)
+        self.note(partition)
+        return partition
 
-    def note(self, chain: Chain[T]) -> None:
-        """The chain's state changed: the next batch tells."""
-        self._changed[chain.id] = chain
+    def note(self, partition: Partition[T]) -> None:
+        """The partition's state changed: the next batch tells."""
+        self._changed[partition.id] = partition
 
-    def fall_back(self, since: dt.datetime | None, until: dt.datetime | None) -> Chain[T]:
-        """Drops every window, and begins one chain that leaves out what was handed over."""
-        for chain in self.open:
-            chain.dropped = chain.done = True
-            self.note(chain)
+    def fall_back(self, since: dt.datetime | None, until: dt.datetime | None) -> Partition[T]:
+        """Drops every partition, and begins one partition that leaves out what was handed over."""
+        for partition in self.open:
+            partition.dropped = partition.done = True
+            self.note(partition)
         self._known = set(self._given)
         self._given = array("q")
         self.single = True
@@ -200,7 +197,7 @@ class Ledger(Generic[T]):
         return whole
 
     def unknown(self, items: list[T]) -> list[T]:
-        """Those of the items that the single chain has not met, and that were not handed over before it."""
+        """Those of the items that the single partition has not met, and that were not handed over before it."""
         fresh: list[T] = []
         for item in items:
             key = hash(self._keys.id_of(item))
@@ -209,21 +206,21 @@ class Ledger(Generic[T]):
                 fresh.append(item)
         return fresh
 
-    def deliver(self, chain: Chain[T], take: Take[T], page: PageLike[Any]) -> None:
+    def deliver(self, partition: Partition[T], take: PageResult[T], page: PageLike[Any]) -> None:
         """Makes the batch of a page."""
         items = take.fresh if self._keep is None else [item for item in take.fresh if self._keep(item)]
         if not self.single:
             self._given.fromlist([hash(key) for key in take.ids])
-        chain.seen += len(items)
+        partition.seen += len(items)
         self.worklogs += len(items)
         self.duplicates += take.duplicates
-        self.note(chain)
+        self.note(partition)
         states = () if self._ordered else tuple(changed.state() for changed in self._changed.values())
         some_done = any(changed.done for changed in self._changed.values())
         self._changed.clear()
-        batch = Batch(window=chain.id, items=items, states=states, server_date=page.server_date)
+        batch = Batch(partition=partition.id, items=items, states=states, server_date=page.server_date)
         if self._ordered:
-            chain.held.append(batch)
+            partition.held.append(batch)
             self.held += 1
             self._release()
         else:
@@ -246,63 +243,63 @@ class Ledger(Generic[T]):
 
 
 CARVE_PAGES: Final = 12
-"""With ``ordered``: about so many pages make one window."""
+"""With ``ordered``: about so many pages make one partition."""
 HELD_PAGES: Final = 24
 """With ``ordered``: so many pages a worker may be fetched ahead of those before them."""
 PACE_MEMORY: Final = 86_400.0
-"""Where the server gives no totals: seconds of dates over which a chain's pace is averaged. People sleep at night."""
+"""Seconds of dates over which a partition's density is averaged. People sleep at night."""
 RUN_PACE_MEMORY: Final = 7 * 86_400.0
-"""The same for all chains together."""
+"""The same for all partitions together."""
 
 WORTH_BUSY: Final = 2.0
-"""A chain that has less than so many pages left, the one on its way included, is not halved for a free worker."""
+"""A partition that has less than so many pages left, the one on its way included, is not halved for a free worker."""
 WORTH: Final = 1.0
 """The same when nothing else is left for that worker to fetch."""
 WORTH_ROUGHLY: Final = 0.5
-"""The same, where the server gives no totals: a request in vain costs less time than a chain of unexpected length."""
+"""The same without totals: a request in vain costs less time than a partition of unexpected length."""
 
 OUT_OF_ORDER: Final = (
-    "The server does not list worklogs in ascending order of date, so they cannot be walked in windows: "
-    "one chain walks all of them, without concurrency"
+    "The server does not list worklogs in ascending order of date, so they cannot be fetched in parallel: "
+    "all pages are fetched one after the other"
 )
 
 
 @attrs.frozen
-class Ask(Generic[T]):
-    """A page to be fetched: that of ``chain.cursor``, or the first from ``chain.asked_since`` on."""
+class PageRequest(Generic[T]):
+    """A page to be fetched: that of ``partition.cursor``, or the first from ``partition.asked_since`` on."""
 
-    chain: Chain[T]
+    partition: Partition[T]
 
 
-class Plan(Generic[T]):
-    """All chains of one run. Give each `Ask` back once: to `arrived`, `refused` or `returned`.
+class Scheduler(Generic[T]):
+    """All partitions of one run. Give each `PageRequest` back once: to `arrived`, `refused` or `returned`.
 
     Attributes:
-        ledger: the windows, and the batches to be handed over.
+        partitions: the partitions, and the batches to be handed over.
     """
 
     def __init__(
         self,
-        span: Span,
+        dates: DateRange,
         keys: Keys[T],
         *,
         workers: int,
         ordered: bool = False,
         keep: Callable[[T], bool] | None = None,
-        states: Iterable[WindowState] = (),
+        states: Iterable[PartitionState] = (),
         on_notice: Callable[[str], None] | None = None,
     ) -> None:
         states = tuple(states)
-        self.ledger = Ledger(keys, ordered=ordered, keep=keep, states=states)
-        self._span = span
-        self._ruler = Ruler(span)
+        self.partitions = Partitions(keys, ordered=ordered, keep=keep, states=states)
+        self._dates = dates
+        self._ruler = Ruler(dates)
         self._keys = keys
         self._workers = workers
         self._ordered = ordered
         self._on_notice = on_notice
         self._proven = False
         self._page_size = 1
-        self._paced = Pace()
+        self._paced = DensityEstimate()
         self._pages = self._refused = 0
         if not states:
             self._begin()
@@ -310,170 +307,182 @@ class Plan(Generic[T]):
     @property
     def finished(self) -> bool:
         """Whether nothing is left to fetch. Something may still be left to hand over."""
-        return not self.ledger.open
+        return not self.partitions.open
 
-    def statistics(self) -> ChainStatistics:
+    def statistics(self) -> ScanStatistics:
         """How the run stands."""
-        going = [chain for chain in self.ledger.open if not chain.done]
-        estimates = [chain.remaining for chain in going if chain.remaining is not None]
-        positions = [position for chain in going if (position := chain.reached or chain.since) is not None]
-        return ChainStatistics(
-            active=sum(chain.busy for chain in going),
-            windows_open=len(going),
-            windows_done=self.ledger.done,
+        going = [partition for partition in self.partitions.open if not partition.done]
+        estimates = [partition.remaining for partition in going if partition.remaining is not None]
+        positions = [position for partition in going if (position := partition.reached or partition.since) is not None]
+        return ScanStatistics(
+            active=sum(partition.busy for partition in going),
+            partitions_open=len(going),
+            partitions_done=self.partitions.done,
             pages=self._pages,
-            worklogs=self.ledger.worklogs,
-            duplicates=self.ledger.duplicates,
+            worklogs=self.partitions.worklogs,
+            duplicates=self.partitions.duplicates,
             refused_cursors=self._refused,
             remaining=round(sum(estimates)) if len(estimates) == len(going) else None,
-            reached=min(positions) if positions and len(positions) == len(going) and not self.ledger.single else None,
-            single_chain=self.ledger.single,
+            reached=min(positions)
+            if positions and len(positions) == len(going) and not self.partitions.single
+            else None,
+            single_partition=self.partitions.single,
         )
 
     # -- what to fetch --------------------------------------------------------------------------------------------
 
-    def next(self) -> Ask[T] | None:
+    def next(self) -> PageRequest[T] | None:
         """The page to fetch now; None while there is nothing to do before another page arrives or is handed over."""
-        chain = self._next_in_order() if self._ordered else self._next_by_weight()
-        if chain is None:
+        partition = self._next_in_order() if self._ordered else self._next_by_weight()
+        if partition is None:
             return None
-        chain.busy = True
-        return Ask(chain)
+        partition.busy = True
+        return PageRequest(partition)
 
-    def _next_by_weight(self) -> Chain[T] | None:
-        chains = self.ledger.open
-        free = max((chain for chain in chains if not chain.busy and not chain.doubtful), key=_weight, default=None)
+    def _next_by_weight(self) -> Partition[T] | None:
+        partitions = self.partitions.open
+        free = max(
+            (partition for partition in partitions if not partition.busy and not partition.doubtful),
+            key=_weight,
+            default=None,
+        )
         chosen = self._steal(0.0 if free is None else _weight(free)) or free
-        if chosen is None and not any(chain.busy for chain in chains):
-            # Only doubtful chains are left. The one that began earliest will see whatever the others would.
-            return min(chains, key=lambda chain: chain.asked_since or EARLIEST, default=None)
+        if chosen is None and not any(partition.busy for partition in partitions):
+            # Only doubtful partitions are left. The one that began earliest will see whatever the others would.
+            return min(partitions, key=lambda partition: partition.asked_since or EARLIEST, default=None)
         return chosen
 
-    def _next_in_order(self) -> Chain[T] | None:
-        chains = self.ledger.open
-        front = chains[0] if chains else None
+    def _next_in_order(self) -> Partition[T] | None:
+        partitions = self.partitions.open
+        front = partitions[0] if partitions else None
         if front is not None and not front.busy:
             return self._carve(front)
-        busy = sum(chain.busy for chain in chains)
-        if self.ledger.held + busy >= HELD_PAGES * self._workers:
+        busy = sum(partition.busy for partition in partitions)
+        if self.partitions.held + busy >= HELD_PAGES * self._workers:
             return None
-        for chain in chains:
-            if not (chain.busy or chain.done or chain.doubtful):
-                return self._carve(chain)
+        for partition in partitions:
+            if not (partition.busy or partition.done or partition.doubtful):
+                return self._carve(partition)
         return self._steal(0.0)
 
-    def _carve(self, chain: Chain[T]) -> Chain[T]:
-        if chain.reached is None and not self._ruler.is_charted(chain.since, chain.until):
-            return chain
+    def _carve(self, partition: Partition[T]) -> Partition[T]:
+        if partition.reached is None and not self._ruler.is_charted(partition.since, partition.until):
+            return partition
         piece = CARVE_PAGES * self._page_size
-        if self._paced.per_second and chain.reached is None and chain.since is not None:
+        if self._paced.per_second and partition.reached is None and partition.since is not None:
             # Nobody has asked it, and since it was cut off more has been learnt.
-            chain.remaining = self._paced.per_second * self._ruler.ahead(chain.since, chain.until)
-        if chain.remaining is not None and chain.remaining > 1.5 * piece and not chain.doubtful:
-            self._split(chain, chain.remaining, piece / chain.remaining)
-        return chain
+            partition.remaining = self._paced.per_second * self._ruler.ahead(partition.since, partition.until)
+        if partition.remaining is not None and partition.remaining > 1.5 * piece and not partition.doubtful:
+            self._split(partition, partition.remaining, piece / partition.remaining)
+        return partition
 
-    def _steal(self, weight: float) -> Chain[T] | None:
-        """Half of the busiest chain, if that is more than ``weight`` and worth a request."""
+    def _steal(self, weight: float) -> Partition[T] | None:
+        """Half of the busiest partition, if that is more than ``weight`` and worth a request."""
         pages = WORTH_BUSY if weight else WORTH_ROUGHLY if self._paced.per_second else WORTH
         least = max(2 * weight, pages * self._page_size)
-        for chain in sorted((chain for chain in self.ledger.open if chain.busy), key=_weight, reverse=True):
-            if chain.remaining is None or chain.doubtful:
+        for partition in sorted(
+            (partition for partition in self.partitions.open if partition.busy), key=_weight, reverse=True
+        ):
+            if partition.remaining is None or partition.doubtful:
                 continue
-            if chain.remaining < least:
+            if partition.remaining < least:
                 return None
-            if (part := self._split(chain, chain.remaining, 0.5)) is not None:
+            if (part := self._split(partition, partition.remaining, 0.5)) is not None:
                 return part
         return None
 
-    def _split(self, chain: Chain[T], remaining: float, kept: float) -> Chain[T] | None:
-        """Makes what lies behind the first ``kept`` (0 to 1) of the chain's dates a chain of its own, if it can."""
-        cut = None if self.ledger.single else self._ruler.cut(chain.reached or chain.since, chain.until, kept)
+    def _split(self, partition: Partition[T], remaining: float, kept: float) -> Partition[T] | None:
+        """Make a partition of the dates behind the first ``kept`` (0 to 1) of another, where there is room."""
+        cut = (
+            None
+            if self.partitions.single
+            else self._ruler.cut(partition.reached or partition.since, partition.until, kept)
+        )
         if cut is None:
             return None
-        part = self.ledger.add(cut, chain.until, behind=chain)
+        part = self.partitions.add(cut, partition.until, behind=partition)
         part.remaining = part.guess = remaining * (1 - kept)
-        part.lender = chain
-        part.paced = chain.paced
-        chain.lent += part.guess
-        chain.remaining = remaining - part.guess
-        chain.until = self._ruler.before(cut)
-        self.ledger.note(chain)
+        part.lender = partition
+        part.paced = partition.paced
+        partition.lent += part.guess
+        partition.remaining = remaining - part.guess
+        partition.until = self._ruler.before(cut)
+        self.partitions.note(partition)
         return part
 
     # -- what became of it ----------------------------------------------------------------------------------------
 
-    def arrived(self, ask: Ask[T], page: PageLike[T]) -> None:
-        """Takes what the page brought; its batch goes to the ledger.
+    def arrived(self, request: PageRequest[T], page: PageLike[T]) -> None:
+        """Takes what the page brought; its batch goes to the partitions.
 
         Raises:
             CursorLoopError: the cursors go round in a circle.
             UnsupportedError: ``ordered`` was asked for, and the server's order is another.
         """
-        chain = ask.chain
-        chain.busy = False
+        partition = request.partition
+        partition.busy = False
         self._pages += 1
-        if chain.dropped:
+        if partition.dropped:
             return
         self._page_size = max(self._page_size, len(page.items))
-        if chain.whole:
-            self.ledger.deliver(chain, self._take_whole(chain, page), page)
+        if partition.whole:
+            self.partitions.deliver(partition, self._take_whole(partition, page), page)
             return
-        before = chain.reached
+        before = partition.reached
         try:
-            take = chain.take(page, self._keys)
+            take = partition.take(page, self._keys)
         except OutOfOrderError:
             self._fall_back(page)
             return
-        self._estimate(chain, page, since=before, first=chain.cursor is None)
-        self._settle(chain, page, take)
-        self.ledger.deliver(chain, take, page)
+        self._estimate(partition, page, since=before, first=partition.cursor is None)
+        self._settle(partition, page, take)
+        self.partitions.deliver(partition, take, page)
 
-    def refused(self, ask: Ask[T]) -> bool:
-        """The server refused the cursor: the chain begins again where it stands.
+    def refused(self, request: PageRequest[T]) -> bool:
+        """The server refused the cursor: the partition begins again where it stands.
 
         Returns:
             False when there was no cursor, or no progress since it last began again: the refusal is an error.
         """
-        chain = ask.chain
-        chain.busy = False
-        if chain.dropped:
+        partition = request.partition
+        partition.busy = False
+        if partition.dropped:
             return True
-        if chain.cursor is None or not chain.begin_again():
+        if partition.cursor is None or not partition.begin_again():
             return False
         self._refused += 1
-        self.ledger.note(chain)
+        self.partitions.note(partition)
         return True
 
-    def returned(self, ask: Ask[T]) -> None:
+    def returned(self, request: PageRequest[T]) -> None:
         """The page was not fetched; it is still to be."""
-        ask.chain.busy = False
+        request.partition.busy = False
 
-    def _settle(self, chain: Chain[T], page: PageLike[T], take: Take[T]) -> None:
-        """Whether the chain is done, goes on, or has to wait for a proof."""
-        # A doubtful chain goes on only when there is no other: at its end, nothing can be hidden any more.
+    def _settle(self, partition: Partition[T], page: PageLike[T], take: PageResult[T]) -> None:
+        """Whether the partition is done, goes on, or has to wait for a proof."""
+        # A doubtful partition goes on only when there is no other: at its end, nothing can be hidden any more.
         last = page.next_cursor is None
-        self._proven = self._proven or take.ascends or (last and chain.doubtful)
-        chain.cursor = page.next_cursor
-        chain.done = last or (take.past and self._proven)
-        chain.doubtful = take.past and not self._proven
+        self._proven = self._proven or take.ascends or (last and partition.doubtful)
+        partition.cursor = page.next_cursor
+        partition.done = last or (take.past and self._proven)
+        partition.doubtful = take.past and not self._proven
         if self._proven:
-            for other in self.ledger.open:
+            for other in self.partitions.open:
                 if other.doubtful and not other.busy:
                     other.doubtful, other.done = False, True
-                    self.ledger.note(other)
+                    self.partitions.note(other)
 
-    def _take_whole(self, chain: Chain[T], page: PageLike[T]) -> Take[T]:
-        chain.guard.check(len(page.items), page.next_cursor)
+    def _take_whole(self, partition: Partition[T], page: PageLike[T]) -> PageResult[T]:
+        partition.guard.check(len(page.items), page.next_cursor)
         if page.total is not None:
-            left = page.total if chain.remaining is None else chain.remaining
-            chain.remaining = max(left - len(page.items), 0.0)
-        chain.cursor = page.next_cursor
-        chain.done = page.next_cursor is None
+            left = page.total if partition.remaining is None else partition.remaining
+            partition.remaining = max(left - len(page.items), 0.0)
+        partition.cursor = page.next_cursor
+        partition.done = page.next_cursor is None
         within = [item for item in page.items if self._ruler.within(self._keys.date_of(item))]
-        fresh = self.ledger.unknown(within)
-        chain.taken += len(fresh)
-        return Take(fresh, duplicates=len(within) - len(fresh))
+        fresh = self.partitions.unknown(within)
+        partition.taken += len(fresh)
+        return PageResult(fresh, duplicates=len(within) - len(fresh))
 
     def _fall_back(self, page: PageLike[T]) -> None:
         if self._ordered:
@@ -481,37 +490,39 @@ class Plan(Generic[T]):
                 "The server does not list worklogs in ascending order of date, so they cannot be handed over in that "
                 "order: leave out ordered=True, or export to a store, whose files are sorted"
             )
-        whole = self.ledger.fall_back(self._span.since, self._span.until)
-        self.ledger.deliver(whole, Take(), page)
+        whole = self.partitions.fall_back(self._dates.since, self._dates.until)
+        self.partitions.deliver(whole, PageResult(), page)
         if self._on_notice is not None:
             self._on_notice(OUT_OF_ORDER)
 
-    def _estimate(self, chain: Chain[T], page: PageLike[Any], *, since: dt.datetime | None, first: bool) -> None:
-        """What the chain has still to take after this page, which began behind ``since``."""
+    def _estimate(
+        self, partition: Partition[T], page: PageLike[Any], *, since: dt.datetime | None, first: bool
+    ) -> None:
+        """What the partition has still to take after this page, which began behind ``since``."""
         if page.total is not None and first:
-            chain.remaining = max(page.total - len(page.items) - chain.lent, 0.0)
-            if (lender := chain.lender) is not None:
-                error = page.total - chain.guess
+            partition.remaining = max(page.total - len(page.items) - partition.lent, 0.0)
+            if (lender := partition.lender) is not None:
+                error = page.total - partition.guess
                 lender.lent += error
                 lender.remaining = max((lender.remaining or 0.0) - error, 0.0)
-                chain.lender = None
-        elif chain.reached is None or (page.total is not None and chain.remaining is not None):
-            chain.remaining = max((chain.remaining or 0.0) - len(page.items), 0.0)
+                partition.lender = None
+        elif partition.reached is None or (page.total is not None and partition.remaining is not None):
+            partition.remaining = max((partition.remaining or 0.0) - len(page.items), 0.0)
         else:
             begin = since or self._keys.date_of(page.items[0])
-            seconds = (chain.reached - begin).total_seconds()
-            chain.paced = chain.paced.after(len(page.items), seconds, PACE_MEMORY)
+            seconds = (partition.reached - begin).total_seconds()
+            partition.paced = partition.paced.after(len(page.items), seconds, PACE_MEMORY)
             self._paced = self._paced.after(len(page.items), seconds, RUN_PACE_MEMORY)
-            chain.remaining = chain.paced.per_second * self._ruler.ahead(chain.reached, chain.until)
+            partition.remaining = partition.paced.per_second * self._ruler.ahead(partition.reached, partition.until)
 
     def _begin(self) -> None:
-        since = self._span.since
+        since = self._dates.since
         for cut in self._ruler.cuts(1 if self._ordered else self._workers):
-            self.ledger.add(since, self._ruler.before(cut))
+            self.partitions.add(since, self._ruler.before(cut))
             since = cut
-        self.ledger.add(since, self._span.until)
+        self.partitions.add(since, self._dates.until)
 
 
-def _weight(chain: Chain[Any]) -> float:
-    """What the chain has to take; one that nobody has asked yet may have everything."""
-    return float("inf") if chain.remaining is None else chain.remaining
+def _weight(partition: Partition[Any]) -> float:
+    """What the partition has to take; one that nobody has asked yet may have everything."""
+    return float("inf") if partition.remaining is None else partition.remaining
