@@ -140,7 +140,7 @@ def test_what_fails_is_listed_with_the_command_to_go_on(tracket, served, file):
         "To go on: tracket delete --from-file 'my ids' --concurrency 1 --yes --api 2.0."
         " What is done already does no harm."
     )
-    assert json.loads(result.out)["troubles"][0]["line"] == 2
+    assert json.loads(result.out)["errors"][0]["line"] == 2
 
 
 def test_who_is_refused_gets_the_summary_first(tracket, served, file):

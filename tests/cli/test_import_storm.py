@@ -91,7 +91,7 @@ def hasty(monkeypatch):
         "timeouts": Timeouts(read=2.0),
     }
     monkeypatch.setattr(TracketClient, "from_env", functools.partial(TracketClient.from_env, **settings))
-    monkeypatch.setattr(importing, "Choices", functools.partial(importing.Choices, wait=0.1))
+    monkeypatch.setattr(importing, "ImportSettings", functools.partial(importing.ImportSettings, wait=0.1))
 
 
 @pytest.fixture

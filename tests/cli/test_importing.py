@@ -28,7 +28,7 @@ ROUTES = {"1.0": "/worklogs", "2.0": "/timeEntries"}
 def folder(tmp_path, monkeypatch):
     """Everything happens in a folder of its own, and nobody waits between two looks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(importing, "Choices", functools.partial(importing.Choices, wait=0.0))
+    monkeypatch.setattr(importing, "ImportSettings", functools.partial(importing.ImportSettings, wait=0.0))
     return tmp_path
 
 
@@ -211,7 +211,7 @@ def test_what_did_not_go_well_is_listed_with_the_command_to_go_on(tracket, serve
         f" there: {again} --resend-ambiguous"
     )
     report = json.loads(result.out)
-    troubles = report.pop("troubles")
+    errors = report.pop("errors")
     assert report == {
         "file": "in put.ndjson",
         "journal": str(journal(name).resolve()),
@@ -224,7 +224,7 @@ def test_what_did_not_go_well_is_listed_with_the_command_to_go_on(tracket, serve
         "not_sent": 0,
         "complete": False,
     }
-    assert [(each["line"], each["kind"], each["candidates"]) for each in troubles] == [
+    assert [(each["line"], each["kind"], each["candidates"]) for each in errors] == [
         (2, "failed", []),
         (4, "ambiguous", []),
     ]

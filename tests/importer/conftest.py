@@ -13,9 +13,9 @@ import pytest
 from tracket_async import RetryPolicy, TracketClient
 from tracket_async._http.limits import World
 from tracket_async.emulator import Emulator
-from tracket_async.importer.journal import Header, Journal, beside
-from tracket_async.importer.reader import Layout, Reading, Source, new_worklog
-from tracket_async.importer.run import Choices, Import
+from tracket_async.importer.journal import Journal, JournalHeader, journal_path
+from tracket_async.importer.reader import InputFile, InputSource, ReadOptions, new_worklog
+from tracket_async.importer.run import ImportRun, ImportSettings
 
 HASTE = RetryPolicy(attempts=6, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
 
@@ -58,22 +58,24 @@ class File:
 
     @property
     def journal(self):
-        return beside(self.path)
+        return journal_path(self.path)
 
     @property
     def entries(self):
         return [json.loads(line) for line in self.journal.read_bytes().splitlines()[1:]]
 
     @asynccontextmanager
-    async def opened(self, emulator, *, choices=None, client=None, **settings):
+    async def opened(self, emulator, *, settings=None, client=None, **more):
         """An import that is ready to run."""
         chosen = {"retry": HASTE} | (client or {})
         async with TracketClient.from_env(emulator.env(self.api), **chosen) as opened:
-            with Source(str(self.path)) as source:
-                reading = Reading(source=source, layout=Layout(format="ndjson"), make=new_worklog, wire=opened.wire)
-                found, content = reading.check(), source.fingerprint()
+            with InputSource(str(self.path)) as source:
+                input_file = InputFile(
+                    source=source, options=ReadOptions(format="ndjson"), make=new_worklog, wire=opened.wire
+                )
+                found, content = input_file.validate(), source.fingerprint()
                 assert found.bad == []
-                header = Header(
+                header = JournalHeader(
                     size=content.size,
                     sha256=content.sha256,
                     format="ndjson",
@@ -83,19 +85,19 @@ class File:
                     account=opened.account,
                 )
                 async with Journal(self.journal, header) as journal:
-                    yield Import(
+                    yield ImportRun(
                         opened,
-                        reading,
+                        input_file,
                         journal,
                         total=found.rows,
-                        choices=Choices(**{"concurrency": 4, **(choices or {})}),
-                        **{"world": World(sleep=at_once), **settings},
+                        settings=ImportSettings(**{"concurrency": 4, **(settings or {})}),
+                        **{"world": World(sleep=at_once), **more},
                     )
 
-    async def load(self, emulator, *, client=None, on_row=lambda _new: None, world=None, **choices):
+    async def load(self, emulator, *, client=None, on_row=lambda _new: None, world=None, **settings):
         """One run, and what came of it."""
         world = world or World(sleep=at_once)
-        async with self.opened(emulator, choices=choices, client=client, on_row=on_row, world=world) as work:
+        async with self.opened(emulator, settings=settings, client=client, on_row=on_row, world=world) as work:
             await work.run()
             return work.report()
 

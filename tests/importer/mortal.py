@@ -22,7 +22,7 @@ from tracket_async.cli import files as importing
 from tracket_async.cli import main
 from tracket_async.cli.app import app  # noqa: F401 - imported once for all
 from tracket_async.importer.journal import Journal
-from tracket_async.importer.run import Import
+from tracket_async.importer.run import ImportRun
 from tracket_async.reconcile import ServerLookup
 from tracket_async.worklogs import Worklogs
 
@@ -31,11 +31,11 @@ POINTS = {
     "write": (os, "pwrite"),
     "cut": (os, "ftruncate"),
     "fsync": (os, "fsync"),
-    "intend": (Journal, "intend"),
+    "record_sent": (Journal, "record_sent"),
     "create": (Worklogs, "create"),
     "ok": (Journal, "ok"),
     "ambiguous": (Journal, "ambiguous"),
-    "reconcile": (Import, "_reconcile"),
+    "reconcile": (ImportRun, "_reconcile"),
     "look": (ServerLookup, "_look"),
     "claimed": (Journal, "claimed"),
     "close": (Journal, "close"),
@@ -102,7 +102,7 @@ def fuse(seconds):
 
 def child(order):
     # What a person waits for, and no test needs to.
-    importing.Choices = functools.partial(importing.Choices, wait=order["wait"])
+    importing.ImportSettings = functools.partial(importing.ImportSettings, wait=order["wait"])
     os.environ.update(order["environ"])
     if order.get("point") == "torn":
         tear(order["nth"])

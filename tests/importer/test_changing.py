@@ -11,8 +11,8 @@ import pytest
 from tracket_async import RetryPolicy, TracketClient
 from tracket_async.emulator import faults
 from tracket_async.errors import AuthenticationError
-from tracket_async.importer.reader import Layout, Reading, Source, change, worklog_id
-from tracket_async.importer.run import Changing, deletions, updates
+from tracket_async.importer.reader import InputFile, InputSource, ReadOptions, change, worklog_id
+from tracket_async.importer.run import ChangeRun, deletions, updates
 
 NO_RETRY = RetryPolicy(attempts=1)
 
@@ -45,13 +45,13 @@ def run(emulator, api, tmp_path):
         path = tmp_path / "file"
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         async with TracketClient.from_env(emulator.env(api), retry=NO_RETRY) as client:
-            with Source(str(path)) as source:
-                layout = Layout(format="ids" if make is worklog_id else "ndjson")
-                reading = Reading(source=source, layout=layout, make=make, wire=client.wire)
-                yield Changing(
+            with InputSource(str(path)) as source:
+                options = ReadOptions(format="ids" if make is worklog_id else "ndjson")
+                input_file = InputFile(source=source, options=options, make=make, wire=client.wire)
+                yield ChangeRun(
                     apply(client),
-                    reading,
-                    total=reading.check().rows,
+                    input_file,
+                    total=input_file.validate().rows,
                     **{"concurrency": 2, **settings},
                 )
 
@@ -95,7 +95,7 @@ async def test_a_change_of_what_is_not_there_fails_with_its_line(run, there):
     lines = [json.dumps({"id": one, "minutes": 1}) for one in (there[0], "nobody", there[1])]
     report = await run(lines, updates, change)
     assert summary(report) == {"done": 2, "failed": 1}
-    assert [(each.line, each.kind) for each in report.troubles] == [(2, "failed")]
+    assert [(each.line, each.kind) for each in report.errors] == [(2, "failed")]
 
 
 async def test_what_may_have_happened_is_told_apart_from_what_did_not(emulator, run, there, route):
@@ -103,7 +103,7 @@ async def test_what_may_have_happened_is_told_apart_from_what_did_not(emulator, 
     emulator.faults.add(faults.Status(403), method="DELETE", route=f"{route}/{{id}}", nth=2)
     report = await run(there, deletions, worklog_id, concurrency=1)
     assert summary(report) == {"done": 8, "failed": 1, "ambiguous": 1}
-    assert [(each.line, each.kind) for each in report.troubles] == [(1, "ambiguous"), (2, "failed")]
+    assert [(each.line, each.kind) for each in report.errors] == [(1, "ambiguous"), (2, "failed")]
     assert summary(await run(there, deletions, worklog_id)) == {"done": 1, "already": 9}
 
 

@@ -89,9 +89,9 @@ async def test_a_row_that_fails_does_not_keep_the_others_back_and_is_tried_again
     made = file(rows(10))
     report = await made.load(emulator, concurrency=1)
     assert summary(report) == {"done": 9, "failed": 1}
-    (trouble,) = report.troubles
-    assert (trouble.line, trouble.kind) == (3, "failed")
-    assert "400" in trouble.reason
+    (error,) = report.errors
+    assert (error.line, error.kind) == (3, "failed")
+    assert "400" in error.reason
     assert "400" in made.entries[5]["failed"]
     assert summary(await made.load(emulator)) == {"done": 1, "already": 9}
     assert emulator.count == 10
@@ -129,8 +129,8 @@ async def test_a_create_that_did_not_happen_is_never_sent_again_unasked(
     for run in range(3):
         report = await made.load(emulator, concurrency=1)
         assert summary(report) == {"done": 8, "ambiguous": 2} if run == 0 else {"already": 8, "ambiguous": 2}
-        assert [(each.line, each.kind) for each in report.troubles] == [(2, "ambiguous"), (5, "ambiguous")]
-        assert "it is not there, but may still arrive" in report.troubles[0].reason
+        assert [(each.line, each.kind) for each in report.errors] == [(2, "ambiguous"), (5, "ambiguous")]
+        assert "it is not there, but may still arrive" in report.errors[0].reason
         assert posts(emulator) == 10
     assert summary(await made.load(emulator, resend_ambiguous=True)) == {"done": 2, "already": 8}
     assert contents(emulator.worklogs()) == contents(given)
@@ -183,9 +183,9 @@ async def test_several_that_could_be_it_are_named_and_it_is_not_sent_again_even_
     made = file([EVERYTHING])
     report = await made.load(emulator)
     assert summary(report) == {"ambiguous": 1}
-    assert "several worklogs of the same content" in report.troubles[0].reason
-    assert set(report.troubles[0].candidates) == {worklog["worklogId"] for worklog in emulator.worklogs()}
+    assert "several worklogs of the same content" in report.errors[0].reason
+    assert set(report.errors[0].candidates) == {worklog["worklogId"] for worklog in emulator.worklogs()}
     assert summary(await made.load(emulator, resend_ambiguous=True)) == {"ambiguous": 1}
     assert posts(emulator) == 1
-    emulator.delete(report.troubles[0].candidates[0])
+    emulator.delete(report.errors[0].candidates[0])
     assert summary(await made.load(emulator)) == {"done": 1, "found": 1}

@@ -39,7 +39,7 @@ async def test_who_may_not_even_read_sends_nothing(emulator, file, rows, route, 
 async def test_where_nobody_listens_nothing_is_sent_and_nothing_is_in_doubt(file, rows):
     made = file(rows(3))
     async with Emulator() as emulator:
-        async with made.opened(emulator, choices={}) as work:
+        async with made.opened(emulator, settings={}) as work:
             await emulator.__aexit__(None, None, None)
             with pytest.raises(ConnectError):
                 await work.run()
@@ -80,7 +80,7 @@ async def test_on_a_full_disk_no_row_leaves_without_its_entry(emulator, file, ro
         fsync(descriptor)
 
     made = file(rows(100))
-    async with made.opened(emulator, choices={"concurrency": 4}) as work:
+    async with made.opened(emulator, settings={"concurrency": 4}) as work:
         monkeypatch.setattr(os, "fsync", full)
         await work.run()
         monkeypatch.undo()
@@ -101,14 +101,14 @@ async def test_an_answer_that_cannot_be_written_down_is_found_by_the_next_run(em
         return pwrite(descriptor, data, offset)
 
     made = file(rows(20))
-    async with made.opened(emulator, choices={"concurrency": 4}) as work:
+    async with made.opened(emulator, settings={"concurrency": 4}) as work:
         monkeypatch.setattr(os, "pwrite", full)
         await work.run()
         monkeypatch.undo()
         report = work.report()
     assert isinstance(report.stopped, StorageError)
     assert 1 <= emulator.count <= 4
-    assert [each.reason for each in report.troubles] == [UNANSWERED] * len(report.troubles)
+    assert [each.reason for each in report.errors] == [UNANSWERED] * len(report.errors)
     created = emulator.count
     end = await made.load(emulator, resend_ambiguous=True)
     assert (end.done, end.found) == (20, created)
@@ -123,7 +123,7 @@ async def test_a_file_that_is_changed_meanwhile_is_sent_no_further(emulator, fil
         made.path.write_bytes(content + b"\n")
 
     emulator.faults.add(faults.Call(change), method="POST", route=route, nth=5)
-    async with made.opened(emulator, choices={"concurrency": 1}) as work:
+    async with made.opened(emulator, settings={"concurrency": 1}) as work:
         with pytest.raises(StoreError, match="was changed while it was being read"):
             await work.run()
         assert summary(work.report()) == {"done": 5, "not_sent": 45}
@@ -135,7 +135,7 @@ async def test_a_file_that_is_changed_meanwhile_is_sent_no_further(emulator, fil
 
 async def test_what_is_interrupted_leaves_no_row_in_doubt_whose_answer_comes_in_time(emulator, file, rows, route):
     made = file(rows(50))
-    async with made.opened(emulator, choices={"concurrency": 4}) as work:
+    async with made.opened(emulator, settings={"concurrency": 4}) as work:
         task = asyncio.create_task(work.run())
         emulator.faults.add(faults.Call(lambda _: task.cancel()), method="POST", route=route, nth=10)
         with pytest.raises(asyncio.CancelledError):
@@ -153,11 +153,11 @@ async def test_rows_that_a_killed_run_had_in_the_air_are_looked_for(emulator, fi
     made = file(rows(4))
     async with made.opened(emulator) as work:
         for line in (1, 2, 3):
-            await work._journal.intend(line, work._world.now(), None)
+            await work._journal.record_sent(line, work._world.now(), None)
             if happened:
                 await work._client.worklogs.create(next(r.item for r in work._rows.rows() if r.line == line))
     assert summary(work.report()) == {"ambiguous": 3, "not_sent": 1}
-    assert [each.reason for each in work.report().troubles] == [UNANSWERED] * 3
+    assert [each.reason for each in work.report().errors] == [UNANSWERED] * 3
     report = await made.load(emulator)
     assert summary(report) == ({"done": 4, "found": 3} if happened else {"done": 1, "ambiguous": 3})
     assert posts(emulator) == (4 if happened else 1)
@@ -166,11 +166,11 @@ async def test_rows_that_a_killed_run_had_in_the_air_are_looked_for(emulator, fi
 async def test_if_nobody_can_look_the_rows_stay_in_doubt_and_the_others_are_sent(emulator, file, rows, route, posts):
     made = file(rows(4))
     async with made.opened(emulator) as work:
-        await work._journal.intend(2, work._world.now(), None)
+        await work._journal.record_sent(2, work._world.now(), None)
     emulator.faults.add(faults.Status(403), method="GET", route=route, nth=range(2, 100))
     report = await made.load(emulator, resend_ambiguous=True)
     assert summary(report) == {"done": 3, "ambiguous": 1}
-    assert report.troubles[0].reason.startswith("Looking for it failed: ")
+    assert report.errors[0].reason.startswith("Looking for it failed: ")
     assert posts(emulator) == 3
 
 
@@ -190,11 +190,11 @@ async def test_one_of_an_unknown_age_is_named_and_never_taken_for_a_row(file, ro
         )
         assert "createdDate" not in old
         async with made.opened(emulator) as work:
-            await work._journal.intend(1, work._world.now(), None)
+            await work._journal.record_sent(1, work._world.now(), None)
         report = await made.load(emulator)
         assert summary(report) == {"ambiguous": 1}
-        assert "of an unknown age" in report.troubles[0].reason
-        assert report.troubles[0].candidates == (old["worklogId"],)
+        assert "of an unknown age" in report.errors[0].reason
+        assert report.errors[0].candidates == (old["worklogId"],)
         assert summary(await made.load(emulator, resend_ambiguous=True)) == {"done": 1}
 
 

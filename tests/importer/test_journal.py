@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, TargetBusyError
-from tracket_async.importer.journal import Header, Journal, Sending, State, beside, past
+from tracket_async.importer.journal import FirstSend, Journal, JournalHeader, RowState, journal_path, read_journal
 
 NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
-HEADER = Header(
+HEADER = JournalHeader(
     size=3, sha256="abc", format="csv", raw=False, api="2.0", base_url="https://tracket.example/prefix", account="7"
 )
 
@@ -31,7 +31,7 @@ def lines(path):
 async def filled(path):
     async with Journal(path, HEADER) as journal:
         for line in (1, 2, 3, 4):
-            await journal.intend(line, NOON, -0.25)
+            await journal.record_sent(line, NOON, -0.25)
         journal.ok(1, "w1")
         journal.failed(2, "no")
         journal.ambiguous(3, "who knows", ["w8", "w9"])
@@ -39,7 +39,7 @@ async def filled(path):
 
 
 def test_it_lies_beside_the_file(tmp_path):
-    assert beside(tmp_path / "file.csv") == tmp_path / "file.csv.tracket-journal"
+    assert journal_path(tmp_path / "file.csv") == tmp_path / "file.csv.tracket-journal"
 
 
 async def test_it_is_lines_of_json_that_people_can_read(path):
@@ -71,15 +71,15 @@ async def test_the_next_one_goes_on(path):
     before = await filled(path)
     async with Journal(path, HEADER) as journal:
         assert [journal.history.of(line) for line in range(1, 6)] == [
-            State.OK,
-            State.FAILED,
-            State.AMBIGUOUS,
-            State.SENT,
-            State.NOTHING,
+            RowState.OK,
+            RowState.FAILED,
+            RowState.AMBIGUOUS,
+            RowState.SENT,
+            RowState.NOTHING,
         ]
-        assert journal.history.doubts == {3: Sending(NOON, -0.25), 4: Sending(NOON, -0.25)}
+        assert journal.history.unresolved == {3: FirstSend(NOON, -0.25), 4: FirstSend(NOON, -0.25)}
         journal.ok(4, "w4")
-        assert journal.history.of(4) is State.OK
+        assert journal.history.of(4) is RowState.OK
     assert path.read_bytes() == before + b'{"line":4,"ok":"w4"}\n'
 
 
@@ -88,7 +88,7 @@ async def test_an_intention_is_on_the_disk_when_it_returns(path, monkeypatch):
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(path.read_bytes()), fsync(descriptor)))
     async with Journal(path, HEADER) as journal:
-        await journal.intend(1, NOON, None)
+        await journal.record_sent(1, NOON, None)
         assert synced[-1].endswith(b'{"line":1,"sent":"2024-06-01T12:00:00Z"}\n')
         journal.ok(1, "w1")
         assert not synced[-1].endswith(b'"w1"}\n')
@@ -115,7 +115,7 @@ async def test_a_second_process_is_told_who_has_it(path):
 async def test_a_link_is_not_followed(path, tmp_path):
     (tmp_path / "elsewhere").write_bytes(b"mine")
     path.symlink_to(tmp_path / "elsewhere")
-    for make in (Journal, past):
+    for make in (Journal, read_journal):
         with pytest.raises(StorageError, match="is a symbolic link, which is not followed"):
             make(path, HEADER)
     assert (tmp_path / "elsewhere").read_bytes() == b"mine"
@@ -124,7 +124,7 @@ async def test_a_link_is_not_followed(path, tmp_path):
 async def test_a_link_that_comes_at_the_last_moment_is_not_followed_either(path, tmp_path, monkeypatch):
     path.symlink_to(tmp_path / "elsewhere")
     monkeypatch.setattr("tracket_async.importer.journal.refuse_link", lambda _path: None)
-    for make in (Journal, past):
+    for make in (Journal, read_journal):
         with pytest.raises(StorageError, match="symbolic link"):
             make(path, HEADER)
     assert not (tmp_path / "elsewhere").exists()
@@ -137,7 +137,7 @@ async def test_a_line_that_was_not_finished_is_cut_off_wherever_it_was_cut(path)
     for end in [*range(0, header, 9), header - 1, *range(last, len(whole))]:
         path.write_bytes(whole[:end])
         kept = 0 if end < header else last
-        assert past(path, HEADER).counts[State.OK] == (1 if kept else 0)
+        assert read_journal(path, HEADER).counts[RowState.OK] == (1 if kept else 0)
         assert path.read_bytes() == whole[:end]  # a look changes nothing
         async with Journal(path, HEADER) as journal:
             journal.ok(9, "w9")
@@ -147,7 +147,7 @@ async def test_a_line_that_was_not_finished_is_cut_off_wherever_it_was_cut(path)
 @pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b'{"size": 3}\n', b"\0" * 5, b"{}"])
 async def test_a_file_that_is_no_journal_is_left_alone(path, content):
     path.write_bytes(content)
-    for make in (Journal, past):
+    for make in (Journal, read_journal):
         with pytest.raises(StoreError, match=r"is not a journal of tracket import. Give another place with --journal"):
             make(path, HEADER)
     assert path.read_bytes() == content
@@ -160,7 +160,7 @@ async def test_a_file_that_is_no_journal_is_left_alone(path, content):
 async def test_damage_in_the_middle_is_told_with_its_line(path, damage):
     whole = await filled(path)
     path.write_bytes(whole + damage + b'{"line":4,"ok":"w4"}\n')
-    for make in (Journal, past):
+    for make in (Journal, read_journal):
         with pytest.raises(StoreError, match=r"is damaged at line 9, so nobody knows which rows were sent"):
             make(path, HEADER)
 
@@ -181,7 +181,7 @@ async def test_damage_in_the_middle_is_told_with_its_line(path, damage):
 async def test_another_import_does_not_go_on_with_it(path, changes, what):
     before = await filled(path)
     other = msgspec.structs.replace(HEADER, **changes)
-    for make in (Journal, past):
+    for make in (Journal, read_journal):
         with pytest.raises(StoreError, match=rf"is the journal of another import: {what}.*--journal"):
             make(path, other)
     assert path.read_bytes() == before
@@ -193,7 +193,7 @@ async def test_the_journal_of_an_import_that_sent_nothing_becomes_that_of_anothe
         pass
     path.write_bytes(path.read_bytes() + rest)
     other = msgspec.structs.replace(HEADER, account="8", sha256="abd")
-    assert past(path, other).counts == {}
+    assert read_journal(path, other).counts == {}
     for _ in range(2):
         async with Journal(path, other):
             pass
@@ -215,14 +215,14 @@ async def test_the_ids_of_its_rows_can_be_told_from_others(path):
 
 
 def test_without_a_journal_nothing_has_happened(path):
-    assert past(path, HEADER).counts == {}
+    assert read_journal(path, HEADER).counts == {}
     assert not path.exists()
 
 
 def test_where_there_is_no_folder_it_says_so(tmp_path):
     with pytest.raises(StorageError, match="Make the folder first"):
         Journal(tmp_path / "none" / "journal", HEADER)
-    assert past(tmp_path / "none" / "journal", HEADER).counts == {}
+    assert read_journal(tmp_path / "none" / "journal", HEADER).counts == {}
 
 
 async def test_a_full_disk_at_its_end_does_not_keep_others_from_it(path, monkeypatch):

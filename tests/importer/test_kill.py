@@ -16,7 +16,7 @@ import pytest
 
 from tracket_async.emulator import Emulator
 from tracket_async.emulator.faults import CommitThenCut, Disturbance, Status
-from tracket_async.importer.journal import beside
+from tracket_async.importer.journal import journal_path
 
 SCRIPT = Path(__file__).with_name("mortal.py")
 KILLED = -9
@@ -27,7 +27,7 @@ POINTS = {
     "write": (1, 2, 30),
     "torn": (1, 2, 30),
     "fsync": (1, 2, 7),
-    "intend": (1, 14),
+    "record_sent": (1, 14),
     "create": (1, 4, 27),
     "ok": (1, 20),
     "ambiguous": (1,),
@@ -108,7 +108,7 @@ class Mortals:
 
     def check(self, path, rows, there):
         """The journal's ids are those of the server, one for each row, with that row's content."""
-        entries = [json.loads(line) for line in beside(path).read_bytes().splitlines()[1:]]
+        entries = [json.loads(line) for line in journal_path(path).read_bytes().splitlines()[1:]]
         created = {entry["line"]: entry["ok"] for entry in entries if "ok" in entry}
         found = {worklog["worklogId"]: worklog for worklog in there}
         assert sorted(created.values()) == sorted(found)

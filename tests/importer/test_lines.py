@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracket_async.export import text as cells
-from tracket_async.importer.reader import BadLine, Layout, Record, read
+from tracket_async.importer.reader import BadLine, ReadOptions, Record, read
 from tracket_async.models import Worklog
 
 HEADER = b"id,date,minutes,description\r\n"
@@ -19,7 +19,7 @@ DAY = dt.date(2024, 5, 20)
 
 
 def records(content, format, **choices):  # noqa: A002 - as the layout
-    return list(read(io.BytesIO(content), Layout(format=format, **choices)))
+    return list(read(io.BytesIO(content), ReadOptions(format=format, **choices)))
 
 
 def reasons(content, format, **choices):  # noqa: A002
@@ -169,7 +169,7 @@ def test_lines_are_read_as_they_are_needed():
         yield b"a,2024-05-20,5,\r\n"
         pytest.fail("nobody has asked for this line")
 
-    assert next(read(lines(), Layout(format="csv"))).values["id"] == "a"
+    assert next(read(lines(), ReadOptions(format="csv"))).values["id"] == "a"
 
 
 def test_no_limit_of_the_csv_module_is_changed_for_others():

@@ -7,27 +7,27 @@ import random
 import pytest
 
 from tracket_async.importer.reader import MOST
-from tracket_async.importer.run import Report, Trouble, Troubles
+from tracket_async.importer.run import FirstErrors, RowError, RunReport
 
 
-def trouble(line, kind="failed"):
-    return Trouble(line=line, kind=kind, reason="no")
+def error(line, kind="failed"):
+    return RowError(line=line, kind=kind, reason="no")
 
 
 def test_the_first_troubles_are_kept_whatever_their_order():
     lines = list(range(1, 3 * MOST))
     random.Random(1).shuffle(lines)
-    troubles = Troubles()
+    errors = FirstErrors()
     for line in lines:
-        troubles.add(trouble(line))
-    assert [each.line for each in troubles.first] == list(range(1, MOST + 1))
+        errors.add(error(line))
+    assert [each.line for each in errors.first] == list(range(1, MOST + 1))
 
 
 def test_the_last_word_about_a_line_counts():
-    troubles = Troubles()
-    troubles.add(trouble(5))
-    troubles.add(trouble(5, "ambiguous"))
-    assert [each.kind for each in troubles.first] == ["ambiguous"]
+    errors = FirstErrors()
+    errors.add(error(5))
+    errors.add(error(5, "ambiguous"))
+    assert [each.kind for each in errors.first] == ["ambiguous"]
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,5 @@ def test_the_last_word_about_a_line_counts():
     ],
 )
 def test_it_is_complete_when_every_row_is_written(counts, not_sent, complete):
-    report = Report(rows=10, **counts)
+    report = RunReport(rows=10, **counts)
     assert (report.not_sent, report.complete) == (not_sent, complete)

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, UsageError
-from tracket_async.importer.reader import LONGEST_LINE, Fingerprint, Source
+from tracket_async.importer.reader import LONGEST_LINE, Fingerprint, InputSource
 
 CONTENT = b"one\r\ntwo\n\nlast"
 
@@ -29,7 +29,7 @@ def fingerprint(content):
 
 
 def test_its_lines_can_be_read_again_and_again(path):
-    with Source(str(path)) as source:
+    with InputSource(str(path)) as source:
         for _ in range(2):
             assert list(source.lines()) == [b"one\r\n", b"two\n", b"\n", b"last"]
         assert source.fingerprint() == fingerprint(CONTENT)
@@ -40,13 +40,13 @@ def test_its_lines_can_be_read_again_and_again(path):
 def test_the_path_of_a_link_is_that_of_its_file(path, tmp_path):
     link = tmp_path / "link.csv"
     link.symlink_to(path)
-    with Source(str(link)) as source:
+    with InputSource(str(link)) as source:
         assert (source.name, source.path) == (str(link), path.resolve())
 
 
 @pytest.mark.parametrize("change", [b"ONE", b"one\r\ntwo\n\nlast and more"])
 def test_a_file_that_changes_is_read_no_further(path, change):
-    with Source(str(path)) as source:
+    with InputSource(str(path)) as source:
         lines = source.lines()
         next(lines)
         before = path.stat()
@@ -59,7 +59,7 @@ def test_a_file_that_changes_is_read_no_further(path, change):
 
 
 def test_a_file_that_was_only_touched_counts_as_changed(path):
-    with Source(str(path)) as source:
+    with InputSource(str(path)) as source:
         os.utime(path, ns=(0, 1))
         with pytest.raises(StoreError):
             list(source.lines())
@@ -68,7 +68,7 @@ def test_a_file_that_was_only_touched_counts_as_changed(path):
 @pytest.mark.parametrize("extra", [0, 1])
 def test_a_line_has_an_end(path, extra):
     path.write_bytes(b"x\n" + b"a" * (LONGEST_LINE + extra))
-    with Source(str(path)) as source:
+    with InputSource(str(path)) as source:
         if extra:
             with pytest.raises(UsageError, match=r"Line 2 of .* is longer than 1,048,576 bytes: this is no file of"):
                 list(source.lines())
@@ -79,7 +79,7 @@ def test_a_line_has_an_end(path, extra):
 @pytest.mark.parametrize(("name", "reason"), [("none.csv", "No such file"), (".", "Is a directory")])
 def test_what_cannot_be_opened_is_the_caller_s_mistake(tmp_path, name, reason):
     with pytest.raises(UsageError, match=f"cannot be read: {reason}"):
-        Source(str(tmp_path / name))
+        InputSource(str(tmp_path / name))
 
 
 def test_what_cannot_be_read_is_told(path, monkeypatch):
@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_told(path, monkeypatch):
         def readline(self, *_):
             raise OSError(5, "Input/output error")
 
-    with Source(str(path)) as source:
+    with InputSource(str(path)) as source:
         original = source._file.fileno()
         monkeypatch.setattr(source, "_file", Broken())
         with pytest.raises(UsageError, match=r"cannot be read: Input/output error"):
@@ -105,7 +105,7 @@ class Input:
 
 def test_standard_input_is_copied_and_read_twice(monkeypatch):
     monkeypatch.setattr(sys, "stdin", Input(CONTENT))
-    with Source("-") as source:
+    with InputSource("-") as source:
         assert (source.name, source.path) == ("standard input", None)
         assert len(list(source.lines())) == len(list(source.lines())) == 4
         assert source.fingerprint() == fingerprint(CONTENT)
@@ -114,7 +114,7 @@ def test_standard_input_is_copied_and_read_twice(monkeypatch):
 def test_the_copy_has_no_name_that_others_could_find(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", Input(CONTENT))
-    with Source("-") as source:
+    with InputSource("-") as source:
         assert list(tmp_path.iterdir()) == []
         assert os.fstat(source._file.fileno()).st_mode & 0o777 == 0o600
 
@@ -125,7 +125,7 @@ def test_a_pipe_is_copied_too(tmp_path):
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(CONTENT,))
     writer.start()
-    with Source(str(pipe)) as source:
+    with InputSource(str(pipe)) as source:
         writer.join()
         assert source.path is None
         assert source.fingerprint() == fingerprint(CONTENT)
@@ -140,5 +140,5 @@ def test_a_full_disk_ends_the_copying(monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: made)
     monkeypatch.setattr(sys, "stdin", Input(CONTENT))
     with pytest.raises(StorageError, match=r"cannot copy standard input to .*: No space left on device"):
-        Source("-")
+        InputSource("-")
     assert made.closed

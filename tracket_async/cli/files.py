@@ -34,23 +34,23 @@ from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import ExportError, UsageError
 from tracket_async.importer import journal as journals
-from tracket_async.importer.journal import IN_DOUBT, Header, Journal, State
+from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState
 from tracket_async.importer.reader import (
     STANDARD_INPUT,
     SUFFIXES,
     Change,
-    Findings,
     Fingerprint,
-    Format,
-    Layout,
+    InputFile,
+    InputFormat,
+    InputSource,
     Make,
-    Reading,
-    Source,
+    ReadOptions,
+    Validation,
     change,
     new_worklog,
     worklog_id,
 )
-from tracket_async.importer.run import Apply, Changing, Choices, Import, Report, deletions, updates
+from tracket_async.importer.run import Apply, ChangeRun, ImportRun, ImportSettings, RunReport, deletions, updates
 from tracket_async.models import NewWorklog
 
 YES: Final = frozenset({"y", "yes"})
@@ -87,32 +87,32 @@ async def _line_is_ready() -> None:
 T = TypeVar("T")
 
 
-def checked(reading: Reading[T], *, json: bool) -> Findings:
+def checked(input_file: InputFile[T], *, json: bool) -> Validation:
     """What the first pass over a file has found, if all of it can be used; else every bad line is named.
 
     Raises:
         UsageError: there are bad lines, or none at all.
         StoreError: the file changed meanwhile.
     """
-    findings, name = reading.check(), reading.source.name
-    if findings.bad_lines:
-        for bad in findings.bad:
+    validation, name = input_file.validate(), input_file.source.name
+    if validation.bad_lines:
+        for bad in validation.bad:
             output.note(f"  line {bad.line}: {one_line(bad.reason)}")
-        if findings.bad_lines > len(findings.bad):
-            output.note(f"  and {findings.bad_lines - len(findings.bad):,} more")
+        if validation.bad_lines > len(validation.bad):
+            output.note(f"  and {validation.bad_lines - len(validation.bad):,} more")
         if json:
-            bad_lines = [attrs.asdict(bad) for bad in findings.bad]
-            output.json([{"file": name, "rows": findings.rows, "bad_lines": findings.bad_lines, "bad": bad_lines}])
-        lines = "1 line" if findings.bad_lines == 1 else f"{findings.bad_lines:,} lines"
+            bad_lines = [attrs.asdict(bad) for bad in validation.bad]
+            output.json([{"file": name, "rows": validation.rows, "bad_lines": validation.bad_lines, "bad": bad_lines}])
+        lines = "1 line" if validation.bad_lines == 1 else f"{validation.bad_lines:,} lines"
         raise UsageError(f"{lines} of {name} cannot be used. Nothing was sent. Correct them and run the same again")
-    if not findings.rows:
+    if not validation.rows:
         raise UsageError(f"There is not one worklog in {name}. Give a file with worklogs")
-    if findings.ignored:
-        output.note(f"Ignored, since only the server sets it: {', '.join(sorted(findings.ignored))}.")
-    return findings
+    if validation.ignored:
+        output.note(f"Ignored, since only the server sets it: {', '.join(sorted(validation.ignored))}.")
+    return validation
 
 
-def counts(report: Report, done: str, already: str) -> str:
+def counts(report: RunReport, done: str, already: str) -> str:
     """The numbers that are not 0, in words.
 
     Args:
@@ -131,29 +131,29 @@ def counts(report: Report, done: str, already: str) -> str:
     return ", ".join(f"{number:,} {what}" for number, what in parts if number)
 
 
-def troubles(report: Report, everything: str) -> Iterator[str]:
+def error_lines(report: RunReport, everything: str) -> Iterator[str]:
     """A line for each row that somebody has to look at.
 
     Args:
         report: with the rows.
         everything: where the rows are that it does not name; a clause.
     """
-    for trouble in report.troubles:
-        candidates = f": {', '.join(map(output.text, trouble.candidates))}" if trouble.candidates else ""
-        yield f"  line {trouble.line}: {trouble.kind}: {one_line(trouble.reason)}{candidates}"
-    left = report.failed + report.ambiguous - len(report.troubles)
+    for error in report.errors:
+        candidates = f": {', '.join(map(output.text, error.candidates))}" if error.candidates else ""
+        yield f"  line {error.line}: {error.kind}: {one_line(error.reason)}{candidates}"
+    left = report.failed + report.ambiguous - len(report.errors)
     if left > 0:
         yield f"  and {left:,} more{everything}"
 
 
-def as_json(report: Report, **more: Any) -> None:
+def as_json(report: RunReport, **more: Any) -> None:
     """The report as one line of JSON on standard output."""
     numbers = {name: getattr(report, name) for name in ("rows", "done", "found", "already", "failed", "ambiguous")}
-    listed = [attrs.asdict(trouble) for trouble in report.troubles]
-    output.json([{**more, **numbers, "not_sent": report.not_sent, "complete": report.complete, "troubles": listed}])
+    listed = [attrs.asdict(error) for error in report.errors]
+    output.json([{**more, **numbers, "not_sent": report.not_sent, "complete": report.complete, "errors": listed}])
 
 
-def exit_code(report: Report) -> ExitCode:
+def exit_code(report: RunReport) -> ExitCode:
     """0 only if every row is written.
 
     Raises:
@@ -195,7 +195,7 @@ class Many:
         str | None, Parameter(metavar="FILE", allow_leading_hyphen=True, help="File of worklogs; - is standard input.")
     ] = None
     format: Annotated[
-        Format | None,
+        InputFormat | None,
         Parameter(help="How the file is written; else the ending of its name decides.", show_default=False),
     ] = None
     raw: Annotated[
@@ -284,35 +284,35 @@ def run(work: _Work[T], many: Many, *, yes: bool, json: bool, connection: Connec
     if not yes and not possible():
         raise UsageError(f"Nobody can be asked here. Give --yes to {work.command} without asking")
     client = connection.client(limits=Limits(max_concurrency=many.concurrency))
-    source = Source(name)
+    source = InputSource(name)
     try:
-        reading = Reading(
+        input_file = InputFile(
             source=source,
-            layout=Layout(format=chosen, raw=many.raw, only_id=work is DELETE),
+            options=ReadOptions(format=chosen, raw=many.raw, only_id=work is DELETE),
             make=work.make,
             wire=client.wire,
             id_of=work.id_of,
         )
-        rows = checked(reading, json=json).rows
+        rows = checked(input_file, json=json).rows
     except BaseException:
         source.close()
         raise
-    return _run_changes(work, many, client, reading, rows, yes=yes, json=json, connection=connection)
+    return _run_changes(work, many, client, input_file, rows, yes=yes, json=json, connection=connection)
 
 
 async def _run_changes(
     work: _Work[T],
     many: Many,
     client: TracketClient,
-    reading: Reading[T],
+    input_file: InputFile[T],
     rows: int,
     *,
     yes: bool,
     json: bool,
     connection: Connection,
 ) -> ExitCode:
-    name = reading.source.name
-    with reading.source:
+    name = input_file.source.name
+    with input_file.source:
         if not yes and not await agreed(f"{work.asked} {_worklogs(rows)} that {name} names?"):
             output.note("Nothing was sent.")
             return ExitCode.INCOMPLETE
@@ -320,9 +320,9 @@ async def _run_changes(
         with contextlib.ExitStack() as meters:
             shown = meters.enter_context(meter("auto", work.doing))
             shown.expect(rows)
-            changing = Changing(
+            changing = ChangeRun(
                 work.apply(client),
-                reading,
+                input_file,
                 total=rows,
                 concurrency=many.concurrency,
                 on_error=many.on_error,
@@ -339,10 +339,10 @@ async def _run_changes(
 
 
 def _tell_changes(
-    work: _Work[T], many: Many, report: Report, name: str, seconds: float, *, json: bool, connection: Connection
+    work: _Work[T], many: Many, report: RunReport, name: str, seconds: float, *, json: bool, connection: Connection
 ) -> None:
     output.note(f"{name}: {counts(report, work.done, work.already)} in {seconds:.1f} s.")
-    for line in troubles(report, ""):
+    for line in error_lines(report, ""):
         output.note(line)
     if not report.complete:
         output.note(f"To go on: {_again(work, many, connection)}. What is done already does no harm.")
@@ -371,11 +371,11 @@ class _Plan:
     """What is to be done with what, checked."""
 
     client: TracketClient
-    reading: Reading[NewWorklog]
-    findings: Findings
+    input_file: InputFile[NewWorklog]
+    validation: Validation
     journal: Path
-    header: Header
-    choices: Choices
+    header: JournalHeader
+    settings: ImportSettings
     json: bool
     progress: Mode
     again: str
@@ -426,18 +426,20 @@ def import_worklogs(
     if chosen is None:
         raise UsageError(f"The name {file} does not say how it is written. Give --format ndjson or --format csv")
     client = connection.client(limits=Limits(max_concurrency=concurrency))
-    source = Source(file)
+    source = InputSource(file)
     try:
-        reading = Reading(source=source, layout=Layout(format=chosen, raw=raw), make=new_worklog, wire=client.wire)
-        findings = checked(reading, json=json)
+        input_file = InputFile(
+            source=source, options=ReadOptions(format=chosen, raw=raw), make=new_worklog, wire=client.wire
+        )
+        validation = checked(input_file, json=json)
         content = source.fingerprint()
         options = {"format": format, "raw": raw, "journal": journal, "concurrency": concurrency, "on_error": on_error}
         plan = _Plan(
             client=client,
-            reading=reading,
-            findings=findings,
+            input_file=input_file,
+            validation=validation,
             journal=journal or _journal(source, content),
-            header=Header(
+            header=JournalHeader(
                 size=content.size,
                 sha256=content.sha256,
                 format=chosen,
@@ -446,7 +448,7 @@ def import_worklogs(
                 base_url=client.base_url,
                 account=client.account,
             ),
-            choices=Choices(concurrency=concurrency, on_error=on_error, resend_ambiguous=resend_ambiguous),
+            settings=ImportSettings(concurrency=concurrency, on_error=on_error, resend_ambiguous=resend_ambiguous),
             json=json,
             progress=progress,
             again=command("import", file, options=_unusual(options), connection=connection),
@@ -463,17 +465,17 @@ def import_worklogs(
 
 async def _import(plan: _Plan) -> ExitCode:
     started = time.monotonic()
-    work: Import | None = None
+    work: ImportRun | None = None
     try:
-        with plan.reading.source, meter(plan.progress, "Importing") as shown:
+        with plan.input_file.source, meter(plan.progress, "Importing") as shown:
             async with Journal(plan.journal, plan.header) as journal, plan.client as client:
-                shown.expect(plan.findings.rows - journal.history.counts[State.OK])
-                work = Import(
+                shown.expect(plan.validation.rows - journal.history.counts[RowState.OK])
+                work = ImportRun(
                     client,
-                    plan.reading,
+                    plan.input_file,
                     journal,
-                    total=plan.findings.rows,
-                    choices=plan.choices,
+                    total=plan.validation.rows,
+                    settings=plan.settings,
                     on_row=lambda new: shown.advance(1, new.date.date()),
                 )
                 await work.run()
@@ -486,8 +488,8 @@ async def _import(plan: _Plan) -> ExitCode:
     return exit_code(report)
 
 
-def _tell(plan: _Plan, report: Report, seconds: float) -> None:
-    name = plan.reading.source.name
+def _tell(plan: _Plan, report: RunReport, seconds: float) -> None:
+    name = plan.input_file.source.name
     if report.already == report.rows:
         output.note(
             f"An earlier run has created all {report.rows:,} worklogs of {name}, so nothing was sent."
@@ -496,7 +498,7 @@ def _tell(plan: _Plan, report: Report, seconds: float) -> None:
     else:
         said = counts(report, "created", "already there")
         output.note(f"{name}: {said} in {seconds:.1f} s.")
-    for line in troubles(report, f"; all are in {plan.journal}"):
+    for line in error_lines(report, f"; all are in {plan.journal}"):
         output.note(line)
     if not report.complete:
         output.note(f"To go on: {plan.again}")
@@ -511,26 +513,26 @@ def _tell(plan: _Plan, report: Report, seconds: float) -> None:
 
 def _would(plan: _Plan) -> None:
     """What a run would do, for ``--dry-run``."""
-    history = journals.past(plan.journal, plan.header)
-    rows, created = plan.findings.rows, history.counts[State.OK]
-    doubts = sum(history.counts[state] for state in IN_DOUBT)
-    would = {"create": rows - created - doubts, "already_there": created, "look_for": doubts}
+    history = journals.read_journal(plan.journal, plan.header)
+    rows, created = plan.validation.rows, history.counts[RowState.OK]
+    unresolved = sum(history.counts[state] for state in UNRESOLVED)
+    would = {"create": rows - created - unresolved, "already_there": created, "look_for": unresolved}
     output.note(
-        f"{plan.reading.source.name}: {rows:,} worklogs, and nothing wrong with them. An import would create"
+        f"{plan.input_file.source.name}: {rows:,} worklogs, and nothing wrong with them. An import would create"
         f" {would['create']:,}"
         + (f", leave out {created:,} that are already there" if created else "")
-        + (f", and look for {doubts:,} of which nobody knows" if doubts else "")
+        + (f", and look for {unresolved:,} of which nobody knows" if unresolved else "")
         + ". Nothing was sent."
     )
     if plan.json:
-        output.json([{"file": plan.reading.source.name, "rows": rows, "dry_run": True, **would}])
+        output.json([{"file": plan.input_file.source.name, "rows": rows, "dry_run": True, **would}])
 
 
-def _journal(source: Source, content: Fingerprint) -> Path:
+def _journal(source: InputSource, content: Fingerprint) -> Path:
     """The same content has the same journal, also when it comes from standard input."""
     if source.path is not None:
-        return journals.beside(source.path)
-    return journals.beside(Path(f"standard-input-{content.sha256[:_NAMED]}"))
+        return journals.journal_path(source.path)
+    return journals.journal_path(Path(f"standard-input-{content.sha256[:_NAMED]}"))
 
 
 def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:

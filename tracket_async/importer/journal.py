@@ -1,17 +1,14 @@
-"""What a journal says about each row: the state of every line that has one, from entries in their order. Pure.
+"""The journal of an import: one JSON object a line, in the order of the events.
+
+The first line says what the journal is of (`JournalHeader`); every other one is a `JournalEntry`. One rule makes an
+import crash safe: the entry that says that a row is about to be sent is on the disk before the row leaves this process.
+So whatever ends the process, a row without an entry was not sent, and a row whose outcome is missing is known to be
+unresolved: it may have been created.
 
     nothing -> sent -> ok | failed | ambiguous        failed, ambiguous -> sent        sent, ambiguous -> ok
 
-A row that was sent and has no outcome, or one that is ambiguous, is in doubt: it may have been created. Memory is one
-byte a line, and an entry for each row in doubt.
-
-The journal of an import: what was sent and what became of it, one JSON object a line, in the order of the events.
-
-The first line says what the journal is of (`Header`); every other one is an `Entry`. All else rests on one rule: that
-a row is about to be sent is on the disk before the row leaves this process. So whatever ends the process, a row without
-an entry was not sent, and one whose outcome is not there is known to be in doubt.
-
-Only one process has a journal open; a line that a killed one has left unfinished is cut off.
+`RowStates` has the state of every row, read from the entries: one byte a line, and a `FirstSend` for each unresolved
+row. Only one process has a journal open. A line that a killed process left unfinished is cut off.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from tracket_async._files import Durable, WriterLock, refuse_link, storage_error
 from tracket_async.errors import StoreError
 
 
-class State(enum.IntEnum):
+class RowState(enum.IntEnum):
     """How far a row has come."""
 
     NOTHING = 0
@@ -42,10 +39,10 @@ class State(enum.IntEnum):
     AMBIGUOUS = 4
 
 
-IN_DOUBT: Final = frozenset({State.SENT, State.AMBIGUOUS})
+UNRESOLVED: Final = frozenset({RowState.SENT, RowState.AMBIGUOUS})
 
 
-class Entry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """A line of the journal about a row: one of ``sent``, ``ok``, ``failed``, ``ambiguous`` is there.
 
     Attributes:
@@ -68,56 +65,56 @@ class Entry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 @attrs.frozen
-class Sending:
-    """When a row was sent for the first time of those that are still in doubt; as in `Entry`."""
+class FirstSend:
+    """When a row was sent for the first time of those that are still in doubt; as in `JournalEntry`."""
 
     at: dt.datetime
     clock: float | None
 
 
-class History:
+class RowStates:
     """The states of all rows.
 
     Attributes:
         doubts: the rows that are in doubt, by their line.
-        counts: how many rows are in each state, `State.NOTHING` not counted.
+        counts: how many rows are in each state, `RowState.NOTHING` not counted.
     """
 
     def __init__(self) -> None:
         self._states = bytearray()
-        self.doubts: dict[int, Sending] = {}
-        self.counts: collections.Counter[State] = collections.Counter()
+        self.unresolved: dict[int, FirstSend] = {}
+        self.counts: collections.Counter[RowState] = collections.Counter()
 
-    def of(self, line: int) -> State:
+    def of(self, line: int) -> RowState:
         """The state of the row on that line."""
-        return State(self._states[line]) if line < len(self._states) else State.NOTHING
+        return RowState(self._states[line]) if line < len(self._states) else RowState.NOTHING
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: JournalEntry) -> None:
         """Go on by one entry."""
         line = entry.line
         if entry.sent is not None:
-            self._become(line, State.SENT)
-            self.doubts.setdefault(line, Sending(entry.sent, entry.clock))
+            self._become(line, RowState.SENT)
+            self.unresolved.setdefault(line, FirstSend(entry.sent, entry.clock))
             return
         state = _outcome(entry)
         self._become(line, state)
-        if state is not State.AMBIGUOUS:
-            self.doubts.pop(line, None)
+        if state is not RowState.AMBIGUOUS:
+            self.unresolved.pop(line, None)
 
-    def _become(self, line: int, state: State) -> None:
+    def _become(self, line: int, state: RowState) -> None:
         if line >= len(self._states):
             self._states.extend(bytes(max(line + 1 - len(self._states), len(self._states))))
-        before = State(self._states[line])
-        if before is not State.NOTHING:
+        before = RowState(self._states[line])
+        if before is not RowState.NOTHING:
             self.counts[before] -= 1
         self.counts[state] += 1
         self._states[line] = state
 
 
-def _outcome(entry: Entry) -> State:
+def _outcome(entry: JournalEntry) -> RowState:
     if entry.ok is not None:
-        return State.OK
-    return State.FAILED if entry.failed is not None else State.AMBIGUOUS
+        return RowState.OK
+    return RowState.FAILED if entry.failed is not None else RowState.AMBIGUOUS
 
 
 SUFFIX: Final = ".tracket-journal"
@@ -127,7 +124,7 @@ _PRIVATE: Final = 0o600
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True):
+class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What a journal is of; another import than that cannot go on with it.
 
     Attributes:
@@ -159,16 +156,16 @@ _FACTS: Final = (
 )
 
 _encode: Final = msgspec.json.Encoder().encode
-_read_header: Final = msgspec.json.Decoder(Header).decode
-_read_entry: Final = msgspec.json.Decoder(Entry).decode
+_read_header: Final = msgspec.json.Decoder(JournalHeader).decode
+_read_entry: Final = msgspec.json.Decoder(JournalEntry).decode
 
 
-def beside(path: Path) -> Path:
+def journal_path(path: Path) -> Path:
     """Where the journal of a file is."""
     return path.with_name(path.name + SUFFIX)
 
 
-def past(path: Path, header: Header) -> History:
+def read_journal(path: Path, header: JournalHeader) -> RowStates:
     """What the journal at the path says; nothing when there is none. It is neither locked nor changed.
 
     Raises:
@@ -180,7 +177,7 @@ def past(path: Path, header: Header) -> History:
         try:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         except FileNotFoundError:
-            return History()
+            return RowStates()
         try:
             return _history(path, descriptor, header)[0]
         finally:
@@ -203,9 +200,9 @@ class Journal:
         StorageError: it cannot be written, or is a symbolic link.
     """
 
-    history: History
+    history: RowStates
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: JournalHeader) -> None:
         self.path = path
         self._lock = WriterLock(path)
         with ExitStack() as failing:
@@ -240,26 +237,26 @@ class Journal:
         finally:
             self._lock.close()
 
-    async def intend(self, line: int, at: dt.datetime, clock: float | None) -> None:
-        """Take down that a row is about to be sent; returns when that is on the disk. See `Entry`.
+    async def record_sent(self, line: int, at: dt.datetime, clock: float | None) -> None:
+        """Take down that a row is about to be sent; returns when that is on the disk. See `JournalEntry`.
 
         Raises:
             StorageError: it cannot be: the row must not be sent.
         """
-        self._append(Entry(line=line, sent=at, clock=clock))
+        self._append(JournalEntry(line=line, sent=at, clock=clock))
         await self._file.synced()
 
     def ok(self, line: int, created: str) -> None:
         """Take down the id of the worklog that was created for a row."""
-        self._append(Entry(line=line, ok=created))
+        self._append(JournalEntry(line=line, ok=created))
 
     def failed(self, line: int, reason: str) -> None:
         """Take down that a row was certainly not created."""
-        self._append(Entry(line=line, failed=reason))
+        self._append(JournalEntry(line=line, failed=reason))
 
     def ambiguous(self, line: int, reason: str, candidates: Iterable[str] = ()) -> None:
         """Take down that nobody knows whether a row was created."""
-        self._append(Entry(line=line, ambiguous=reason, candidates=tuple(candidates)))
+        self._append(JournalEntry(line=line, ambiguous=reason, candidates=tuple(candidates)))
 
     def claimed(self, ids: Iterable[str]) -> set[str]:
         """Those of the ids that were created for a row of this journal. Reads it from the beginning."""
@@ -270,14 +267,14 @@ class Journal:
             entries = (_entry(line) for _, line, _ in _lines(self._descriptor) if line.startswith(b'{"line":'))
             return {entry.ok for entry in entries if entry.ok is not None and entry.ok in wanted}
 
-    def _append(self, entry: Entry) -> None:
+    def _append(self, entry: JournalEntry) -> None:
         self._file.append(_encode(entry) + b"\n")
         self.history.take(entry)
 
 
-def _history(path: Path, descriptor: int, header: Header) -> tuple[History, int]:
+def _history(path: Path, descriptor: int, header: JournalHeader) -> tuple[RowStates, int]:
     """The states, and how much of the file stays: nothing of an unfinished line, or of an import that sent nothing."""
-    history = History()
+    history = RowStates()
     found, whole, entries = header, 0, 0
     for number, line, end in _lines(descriptor):
         if not line.endswith(b"\n"):
@@ -308,11 +305,11 @@ def _lines(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
             yield number, line, end
 
 
-def _entry(line: bytes) -> Entry:
+def _entry(line: bytes) -> JournalEntry:
     return _read_entry(line)
 
 
-def _compare(path: Path, found: Header, wanted: Header) -> None:
+def _compare(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
     if None in {found.account, wanted.account}:
         wanted = msgspec.structs.replace(wanted, account=found.account)
     for names, what in _FACTS:

@@ -39,9 +39,9 @@ from tracket_async.errors import StoreError, UsageError
 from tracket_async.importer.columns import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, Readers, attributes_of, shown
 from tracket_async.models import NewWorklog, WorklogChanges
 
-Format = Literal["ndjson", "csv", "ids"]
+InputFormat = Literal["ndjson", "csv", "ids"]
 
-SUFFIXES: Final[Mapping[str, Format]] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
+SUFFIXES: Final[Mapping[str, InputFormat]] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
 
 NOT_TEXT: Final = "it is not UTF-8 text"
 _BOM: Final = b"\xef\xbb\xbf"
@@ -72,7 +72,7 @@ class BadLine:
 
 
 @attrs.frozen(kw_only=True)
-class Layout:
+class ReadOptions:
     """How a file is read.
 
     Attributes:
@@ -82,19 +82,19 @@ class Layout:
         only_id: nothing but the id is looked at.
     """
 
-    format: Format
+    format: InputFormat
     raw: bool = False
     only_id: bool = False
 
 
-def read(lines: Iterable[bytes], layout: Layout) -> Iterator[Record | BadLine]:
+def read(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadLine]:
     """The records, in their order.
 
     Args:
         lines: each with its line break, in UTF-8; a byte order mark may stand before the first.
-        layout: how.
+        options: how.
     """
-    return _FORMATS[layout.format](_without_mark(lines), layout)
+    return _FORMATS[options.format](_without_mark(lines), options)
 
 
 def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -102,13 +102,13 @@ def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield line if number else line.removeprefix(_BOM)
 
 
-def _ndjson(lines: Iterable[bytes], layout: Layout) -> Iterator[Record | BadLine]:
+def _ndjson(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadLine]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             found = _object(line)
-            names = attributes_of(found, only_id=layout.only_id)
+            names = attributes_of(found, only_id=options.only_id)
             yield _record(number, zip(names, found.values(), strict=True), FROM_JSON)
         except RecursionError:
             yield BadLine(number, "it is nested too deeply")
@@ -127,7 +127,7 @@ def _object(line: bytes) -> dict[str, Any]:
     raise ValueError("it must be a JSON object")
 
 
-def _ids(lines: Iterable[bytes], _layout: Layout) -> Iterator[Record | BadLine]:
+def _ids(lines: Iterable[bytes], _options: ReadOptions) -> Iterator[Record | BadLine]:
     for number, line in enumerate(lines, start=1):
         try:
             text = line.decode().strip()
@@ -157,11 +157,11 @@ class _Texts:
             raise ValueError(NOT_TEXT) from None
 
 
-def _csv(lines: Iterable[bytes], layout: Layout) -> Iterator[Record | BadLine]:
+def _csv(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadLine]:
     texts = _Texts(lines)
     rows = csv.reader(texts, strict=True)
     names: list[str | None] | None = None
-    readers = FROM_RAW_CELLS if layout.raw else FROM_CELLS
+    readers = FROM_RAW_CELLS if options.raw else FROM_CELLS
     while True:
         line = texts.number + 1
         try:
@@ -169,7 +169,7 @@ def _csv(lines: Iterable[bytes], layout: Layout) -> Iterator[Record | BadLine]:
             if not cells:
                 continue
             if names is None:
-                names = attributes_of(cells, only_id=layout.only_id)
+                names = attributes_of(cells, only_id=options.only_id)
                 continue
             yield _record(line, _filled(names, cells), readers)
         except StopIteration:
@@ -201,7 +201,7 @@ def _record(line: int, pairs: Iterable[tuple[str | None, Any]], readers: Readers
     return Record(line, kept, frozenset(ignored))
 
 
-_FORMATS: Final[Mapping[Format, Callable[[Iterable[bytes], Layout], Iterator[Record | BadLine]]]] = {
+_FORMATS: Final[Mapping[InputFormat, Callable[[Iterable[bytes], ReadOptions], Iterator[Record | BadLine]]]] = {
     "ndjson": _ndjson,
     "csv": _csv,
     "ids": _ids,
@@ -216,7 +216,7 @@ ONLY_2_0: Final = ("team_id", "project_id")
 
 
 @attrs.frozen
-class Row(Generic[T]):
+class InputRow(Generic[T]):
     """What is to be done for one record of a file.
 
     Attributes:
@@ -292,7 +292,7 @@ class Fingerprint:
     sha256: str
 
 
-class Source:
+class InputSource:
     """A file, or standard input for ``-``; open from its construction to `close`.
 
     Raises:
@@ -400,7 +400,7 @@ MOST: Final = 20
 
 
 @attrs.define(kw_only=True)
-class Findings:
+class Validation:
     """What the first pass found.
 
     Attributes:
@@ -423,36 +423,36 @@ class Findings:
 
 
 @attrs.frozen(kw_only=True)
-class Reading(Generic[T]):
+class InputFile(Generic[T]):
     """How a file becomes rows.
 
     Attributes:
         source: the file.
-        layout: how it is written.
+        options: how it is written.
         make: makes the item of a record.
         wire: the version of the API that it is for.
         id_of: the id of an item, where every item must have one of its own: the first pass then keeps all of them in
             memory. None: the same may come again.
     """
 
-    source: Source
-    layout: Layout
+    source: InputSource
+    options: ReadOptions
     make: Make[T]
     wire: Wire
     id_of: Callable[[T], str] | None = None
 
-    def check(self) -> Findings:
+    def validate(self) -> Validation:
         """Look at every line.
 
         Raises:
             StoreError: the file changed meanwhile.
             UsageError: it cannot be read at all.
         """
-        found = Findings()
+        found = Validation()
         lines: dict[str, int] = {}
-        for record in read(self.source.lines(), self.layout):
+        for record in read(self.source.lines(), self.options):
             row = self._row(record)
-            if isinstance(row, Row) and self.id_of is not None:
+            if isinstance(row, InputRow) and self.id_of is not None:
                 row = _alone(row, self.id_of(row.item), lines)
             if isinstance(row, BadLine):
                 found.refuse(row)
@@ -462,8 +462,8 @@ class Reading(Generic[T]):
                 found.ignored |= record.ignored
         return found
 
-    def rows(self, wanted: Callable[[int], bool] = lambda _line: True) -> Iterator[Row[T]]:
-        """The rows, in the file's order; for a file in which `check` found nothing wrong.
+    def rows(self, wanted: Callable[[int], bool] = lambda _line: True) -> Iterator[InputRow[T]]:
+        """The rows, in the file's order; for a file in which `validate` found nothing wrong.
 
         Args:
             wanted: whether to give the row on that line; asked when its turn has come.
@@ -471,22 +471,22 @@ class Reading(Generic[T]):
         Raises:
             StoreError: the file changed since it was opened.
         """
-        for record in read(self.source.lines(), self.layout):
+        for record in read(self.source.lines(), self.options):
             row = self._row(record) if wanted(record.line) else None
-            if isinstance(row, Row):
+            if isinstance(row, InputRow):
                 yield row
 
-    def _row(self, record: Record | BadLine) -> Row[T] | BadLine:
+    def _row(self, record: Record | BadLine) -> InputRow[T] | BadLine:
         if isinstance(record, BadLine):
             return record
         try:
-            return Row(record.line, self.make(record, self.wire))
+            return InputRow(record.line, self.make(record, self.wire))
         except UsageError as error:
             return BadLine(record.line, error.message)
         except (ValueError, TypeError) as error:
             return BadLine(record.line, str(error))
 
 
-def _alone(row: Row[T], named: str, lines: dict[str, int]) -> Row[T] | BadLine:
+def _alone(row: InputRow[T], named: str, lines: dict[str, int]) -> InputRow[T] | BadLine:
     first = lines.setdefault(named, row.line)
     return row if first == row.line else BadLine(row.line, f"the id {shown(named)} is on line {first} already")

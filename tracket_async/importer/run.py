@@ -23,16 +23,16 @@ from tracket_async._http.limits import World
 from tracket_async.bulk import PATIENCE, OnError, Sending
 from tracket_async.client import TracketClient
 from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError, is_ambiguous
-from tracket_async.importer.journal import IN_DOUBT, Journal, State
-from tracket_async.importer.reader import MOST, Change, Reading, Row
+from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
+from tracket_async.importer.reader import MOST, Change, InputFile, InputRow
 from tracket_async.models import NewWorklog, Worklog
 from tracket_async.reconcile import WAIT, AmbiguousRow, ServerLookup, Verdict, clock_of, resolve
 
-Kind = Literal["failed", "ambiguous"]
+ErrorKind = Literal["failed", "ambiguous"]
 
 
 @attrs.frozen(kw_only=True)
-class Trouble:
+class RowError:
     """A row that did not go well.
 
     Attributes:
@@ -43,25 +43,25 @@ class Trouble:
     """
 
     line: int
-    kind: Kind
+    kind: ErrorKind
     reason: str
     candidates: tuple[str, ...] = ()
 
 
-class Troubles:
-    """The first `MOST` troubles of a file, by their line, whatever the order in which they come."""
+class FirstErrors:
+    """The first `MOST` errors of a file, by their line, whatever the order in which they come."""
 
     def __init__(self) -> None:
-        self.first: tuple[Trouble, ...] = ()
+        self.first: tuple[RowError, ...] = ()
 
-    def add(self, trouble: Trouble) -> None:
+    def add(self, error: RowError) -> None:
         """Take one more."""
-        others = (each for each in self.first if each.line != trouble.line)
-        self.first = tuple(sorted((*others, trouble), key=lambda each: each.line)[:MOST])
+        others = (each for each in self.first if each.line != error.line)
+        self.first = tuple(sorted((*others, error), key=lambda each: each.line)[:MOST])
 
 
 @attrs.frozen(kw_only=True)
-class Report:
+class RunReport:
     """How the rows of a file stand after a run.
 
     Attributes:
@@ -71,7 +71,7 @@ class Report:
         already: rows that needed nothing: written by an earlier run, or (of a deletion) not there any more.
         failed: rows that certainly did not happen.
         ambiguous: rows that may have happened.
-        troubles: the first `MOST` of these two kinds, by their line.
+        errors: the first `MOST` of these two kinds, by their line.
         stopped: why rows were left out; None: none was, or it was the caller's wish.
     """
 
@@ -81,7 +81,7 @@ class Report:
     already: int = 0
     failed: int = 0
     ambiguous: int = 0
-    troubles: tuple[Trouble, ...] = ()
+    errors: tuple[RowError, ...] = ()
     stopped: TracketError | None = None
 
     @property
@@ -101,7 +101,7 @@ Apply = Callable[[T], Awaitable[bool]]
 """Does what is to be done with an item, and says whether there was anything to do."""
 
 
-class Changing(Generic[T]):
+class ChangeRun(Generic[T]):
     """One run over the rows of a file.
 
     Args:
@@ -120,7 +120,7 @@ class Changing(Generic[T]):
     def __init__(
         self,
         apply: Apply[T],
-        rows: Reading[T],
+        rows: InputFile[T],
         *,
         total: int,
         concurrency: int = 16,
@@ -133,8 +133,8 @@ class Changing(Generic[T]):
         self._total = total
         self._on_row = on_row
         self._done = self._already = self._failed = self._ambiguous = 0
-        self._troubles = Troubles()
-        self._sending: Sending[Row[T]] = Sending(
+        self._errors = FirstErrors()
+        self._sending: Sending[InputRow[T]] = Sending(
             self._write, concurrency=concurrency, on_error=on_error, patience=patience
         )
 
@@ -147,19 +147,19 @@ class Changing(Generic[T]):
         """
         await self._sending.run(self._rows.rows())
 
-    def report(self) -> Report:
+    def report(self) -> RunReport:
         """How the rows stand now."""
-        return Report(
+        return RunReport(
             rows=self._total,
             done=self._done,
             already=self._already,
             failed=self._failed,
             ambiguous=self._ambiguous,
-            troubles=self._troubles.first,
+            errors=self._errors.first,
             stopped=self._sending.stopped,
         )
 
-    async def _write(self, row: Row[T]) -> None:
+    async def _write(self, row: InputRow[T]) -> None:
         try:
             if await self._apply(row.item):
                 self._done += 1
@@ -169,7 +169,7 @@ class Changing(Generic[T]):
             ambiguous = isinstance(error, RequestError) and is_ambiguous(error)
             self._ambiguous += ambiguous
             self._failed += not ambiguous
-            self._troubles.add(Trouble(line=row.line, kind="ambiguous" if ambiguous else "failed", reason=str(error)))
+            self._errors.add(RowError(line=row.line, kind="ambiguous" if ambiguous else "failed", reason=str(error)))
             raise
         finally:
             self._on_row()
@@ -203,7 +203,7 @@ OnRow = Callable[[NewWorklog], None]
 
 
 @attrs.frozen(kw_only=True)
-class Choices:
+class ImportSettings:
     """How an import is done.
 
     Attributes:
@@ -230,7 +230,7 @@ class _Known:
     candidates: tuple[str, ...] = ()
 
 
-class Import:
+class ImportRun:
     """One run of an import.
 
     Args:
@@ -238,7 +238,7 @@ class Import:
         rows: the file, checked.
         journal: of the file, open.
         total: how many rows the file has.
-        choices: how.
+        settings: how.
         on_row: told of each row that is done with, whether it went well or not.
         world: this machine's time, and waiting.
 
@@ -249,11 +249,11 @@ class Import:
     def __init__(
         self,
         client: TracketClient,
-        rows: Reading[NewWorklog],
+        rows: InputFile[NewWorklog],
         journal: Journal,
         *,
         total: int,
-        choices: Choices = Choices(),
+        settings: ImportSettings = ImportSettings(),
         on_row: OnRow = lambda _new: None,
         world: World = World(),  # noqa: B008 - frozen
     ) -> None:
@@ -262,18 +262,18 @@ class Import:
         self._journal = journal
         self._history = journal.history
         self._total = total
-        self._already = journal.history.counts[State.OK]
-        self._choices = choices
+        self._already = journal.history.counts[RowState.OK]
+        self._settings = settings
         self._on_row = on_row
         self._world = world
         self._clock: float | None = None
         self._found = 0
         self._again: set[int] = set()
         self._known: dict[int, _Known] = {}
-        self._failures = Troubles()
-        self._observatory = ServerLookup(client=client, concurrency=choices.concurrency, wait=choices.wait, world=world)
-        self._sending: Sending[Row[NewWorklog]] = Sending(
-            self._create, concurrency=choices.concurrency, on_error=choices.on_error, patience=choices.patience
+        self._failures = FirstErrors()
+        self._lookup = ServerLookup(client=client, concurrency=settings.concurrency, wait=settings.wait, world=world)
+        self._sending: Sending[InputRow[NewWorklog]] = Sending(
+            self._create, concurrency=settings.concurrency, on_error=settings.on_error, patience=settings.patience
         )
 
     async def run(self) -> None:
@@ -289,36 +289,36 @@ class Import:
         # Whoever may not even read is told so before the first row fails; and the answer says what time it is there.
         page = await self._client.worklogs.list(size=None if self._client.api == "1.0" else 1)
         self._clock = clock_of(page, self._world.now())
-        await self._reconcile(resend=self._choices.resend_ambiguous)
+        await self._reconcile(resend=self._settings.resend_ambiguous)
         await self._sending.run(self._rows.rows(self._is_to_be_sent))
         if self._sending.stopped is None:
             await self._reconcile(resend=False)
 
-    def report(self) -> Report:
+    def report(self) -> RunReport:
         """How the rows stand now."""
         counts = self._history.counts
-        troubles = Troubles()
-        for line in sorted(self._history.doubts)[:MOST]:
+        errors = FirstErrors()
+        for line in sorted(self._history.unresolved)[:MOST]:
             known = self._known.get(line, _Known(UNANSWERED))
-            troubles.add(Trouble(line=line, kind="ambiguous", reason=known.reason, candidates=known.candidates))
+            errors.add(RowError(line=line, kind="ambiguous", reason=known.reason, candidates=known.candidates))
         for failure in self._failures.first:
-            troubles.add(failure)
-        return Report(
+            errors.add(failure)
+        return RunReport(
             rows=self._total,
-            done=counts[State.OK] - self._already,
+            done=counts[RowState.OK] - self._already,
             found=self._found,
             already=self._already,
-            failed=counts[State.FAILED],
-            ambiguous=sum(counts[state] for state in IN_DOUBT),
-            troubles=troubles.first,
+            failed=counts[RowState.FAILED],
+            ambiguous=sum(counts[state] for state in UNRESOLVED),
+            errors=errors.first,
             stopped=self._sending.stopped,
         )
 
     def _is_to_be_sent(self, line: int) -> bool:
-        return self._history.of(line) in (State.NOTHING, State.FAILED) or line in self._again
+        return self._history.of(line) in (RowState.NOTHING, RowState.FAILED) or line in self._again
 
-    async def _create(self, row: Row[NewWorklog]) -> Worklog:
-        await self._journal.intend(row.line, self._world.now(), self._clock)
+    async def _create(self, row: InputRow[NewWorklog]) -> Worklog:
+        await self._journal.record_sent(row.line, self._world.now(), self._clock)
         try:
             worklog = await self._client.worklogs.create(row.item)
         except AmbiguousWriteError as error:
@@ -326,7 +326,7 @@ class Import:
             self._journal.ambiguous(row.line, error.message)
             raise
         except TracketError as error:
-            self._failures.add(Trouble(line=row.line, kind="failed", reason=str(error)))
+            self._failures.add(RowError(line=row.line, kind="failed", reason=str(error)))
             self._journal.failed(row.line, str(error))
             self._on_row(row.item)
             raise
@@ -340,18 +340,18 @@ class Import:
         Args:
             resend: whether those of which nothing is found are to be sent again.
         """
-        doubts = self._doubts()
-        if not doubts:
+        unresolved = self._unresolved_rows()
+        if not unresolved:
             return
         try:
-            looks = await self._observatory.looks([*doubts.values()])
+            looks = await self._lookup.looks([*unresolved.values()])
         except RequestError as error:
-            self._known.update({line: _Known(f"Looking for it failed: {error}") for line in doubts})
+            self._known.update({line: _Known(f"Looking for it failed: {error}") for line in unresolved})
             return
         ids = {worklog.id for look in looks for worklogs in look.sure.values() for worklog in worklogs}
         ids |= {worklog.id for look in looks for worklogs in look.unsure.values() for worklog in worklogs}
         claimed = await asyncio.to_thread(self._journal.claimed, ids)
-        for verdict in resolve(doubts.values(), looks, claimed=claimed):
+        for verdict in resolve(unresolved.values(), looks, claimed=claimed):
             if verdict.created is not None:
                 self._found += 1
                 self._journal.ok(verdict.line, verdict.created.id)
@@ -362,10 +362,10 @@ class Import:
                 known = _known(verdict)
                 self._known[verdict.line] = known
                 self._journal.ambiguous(verdict.line, known.reason, known.candidates)
-            self._on_row(doubts[verdict.line].new)
+            self._on_row(unresolved[verdict.line].new)
 
-    def _doubts(self) -> dict[int, AmbiguousRow]:
-        sent = self._history.doubts
+    def _unresolved_rows(self) -> dict[int, AmbiguousRow]:
+        sent = self._history.unresolved
         rows = islice(self._rows.rows(sent.__contains__), len(sent))
         return {row.line: AmbiguousRow(row.line, row.item, sent[row.line].at, sent[row.line].clock) for row in rows}
 
