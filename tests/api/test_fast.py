@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async._api import v1, v2
+from tracket_async._api.converters import GeneralReader
 from tracket_async._api.endpoints import Reader
 from tracket_async._api.fast import _MANY_DAYS, Days, FastReader, row_of
 from tracket_async._api.schema import STATUSES
-from tracket_async._api.strict import GeneralReader
 from tracket_async._http.messages import Response
 from tracket_async.errors import ResponseError
 from tracket_async.models import Worklog

@@ -32,8 +32,8 @@ from tracket_async.models import Category, NewWorklog, Page, Worklog, WorklogCha
 if TYPE_CHECKING:
     import cattrs
 
+    from tracket_async._api.converters import GeneralReader
     from tracket_async._api.fast import Row
-    from tracket_async._api.strict import GeneralReader
 
 LIST_NAMES: Final = ("items", "options")
 """Where the list is; the second is inferred, and so is that it may stand there without an object around it."""
@@ -223,7 +223,7 @@ class Reader:
     @cached_property
     def _general(self) -> GeneralReader:
         # Imported when it is needed, since it may never be: cattrs is a third of what importing this package costs.
-        from tracket_async._api.strict import GeneralReader  # noqa: PLC0415
+        from tracket_async._api.converters import GeneralReader  # noqa: PLC0415
 
         return GeneralReader(self._layout)
 
@@ -315,7 +315,7 @@ class RestWire:
     @cached_property
     def _converter(self) -> cattrs.Converter:
         # Imported when it is needed: cattrs is a third of what importing this package costs.
-        from tracket_async._api.strict import make_converter  # noqa: PLC0415
+        from tracket_async._api.converters import make_converter  # noqa: PLC0415
 
         return make_converter(self.layout)
 
