@@ -231,7 +231,7 @@ async def test_any_request_can_be_sent():
         with pytest.raises(ConnectError) as caught:
             await client.send(Request("GET", "/api/2.0/reports", "/api/2.0/reports"), lambda response: response.body)
         assert caught.value.path == "/api/2.0/reports"
-        assert client.wire.version == "2.0"
+        assert client.api_version.version == "2.0"
 
 
 class Closing:

@@ -1,4 +1,4 @@
-"""The versions of the API by their names. A version is imported when a wire of it is made, and no other is.
+"""The versions of the API by their names. A version is imported when it is used, and no other is.
 
 What reads and writes worklogs (cattrs, msgspec and the functions made with them) is a third of what importing the
 client would take.
@@ -27,24 +27,24 @@ from tracket_async.errors import ClientStateError, ConfigurationError, UsageErro
 from tracket_async.worklogs import Categories, Life, Line, Worklogs
 
 if TYPE_CHECKING:
-    from tracket_async._api.endpoints import StartDate, Wire
+    from tracket_async._api.endpoints import ApiVersion, StartDate
     from tracket_async.events import Observer
 
 
-def _v1(**settings: Any) -> Wire:
+def _v1(**settings: Any) -> ApiVersion:
     from tracket_async._api import v1  # noqa: PLC0415
 
-    return v1.wire(**settings)
+    return v1.api_version(**settings)
 
 
-def _v2(**settings: Any) -> Wire:
+def _v2(**settings: Any) -> ApiVersion:
     from tracket_async._api import v2  # noqa: PLC0415
 
-    return v2.wire(**settings)
+    return v2.api_version(**settings)
 
 
-WIRES: Final[Mapping[str, Callable[..., Wire]]] = {"1.0": _v1, "2.0": _v2}
-"""Each version's function that makes its `Wire`; the settings that it takes are its own."""
+API_VERSIONS: Final[Mapping[str, Callable[..., ApiVersion]]] = {"1.0": _v1, "2.0": _v2}
+"""Each version's function that makes its `ApiVersion`; the settings that it takes are its own."""
 
 
 T = TypeVar("T")
@@ -156,9 +156,9 @@ class TracketClient:
         trust_env: bool = False,
         world: World = World(),  # noqa: B008
     ) -> None:
-        wire = _wire(api, cursor_parameter=cursor_parameter, start_date=start_date)
+        api_version = _api_version(api, cursor_parameter=cursor_parameter, start_date=start_date)
         session = TracketSession(
-            wire.default_origin if base_url is None else base_url,
+            api_version.default_origin if base_url is None else base_url,
             auth=auth,
             timeouts=timeouts,
             retry=retry,
@@ -169,11 +169,11 @@ class TracketClient:
             trust_env=trust_env,
             world=world,
         )
-        size = _page_size(wire, page_size)
+        size = _page_size(api_version, page_size)
         self._set(
             Line(
                 session=session,
-                wire=wire,
+                api_version=api_version,
                 options=CallOptions(),
                 page_size=size,
                 life=Life(),
@@ -212,7 +212,7 @@ class TracketClient:
     @property
     def api(self) -> str:
         """The version of the API: ``"1.0"`` or ``"2.0"``."""
-        return self._line.wire.version
+        return self._line.api_version.version
 
     @property
     def base_url(self) -> str:
@@ -225,9 +225,9 @@ class TracketClient:
         return self._line.account
 
     @property
-    def wire(self) -> Wire:
+    def api_version(self) -> ApiVersion:
         """The version of the API as functions: what makes requests and reads answers."""
-        return self._line.wire
+        return self._line.api_version
 
     async def __aenter__(self) -> Self:
         """Opens it on the running event loop.
@@ -289,10 +289,10 @@ class TracketClient:
         return await self._line.send(request, parse)
 
 
-def _wire(api: str, **settings: Any) -> Wire:
-    make = WIRES.get(api)
+def _api_version(api: str, **settings: Any) -> ApiVersion:
+    make = API_VERSIONS.get(api)
     if make is None:
-        raise ConfigurationError(f"The version of the API must be {' or '.join(WIRES)}, not {api!r}")
+        raise ConfigurationError(f"The version of the API must be {' or '.join(API_VERSIONS)}, not {api!r}")
     given = {name: value for name, value in settings.items() if value is not None}
     if given and api != "1.0":
         raise ConfigurationError(f"{' and '.join(given)} can be chosen on API 1.0 only")
@@ -302,12 +302,12 @@ def _wire(api: str, **settings: Any) -> Wire:
         raise ConfigurationError(error.message) from None
 
 
-def _page_size(wire: Wire, wanted: int | None) -> int | None:
-    largest = wire.max_page_size
+def _page_size(api_version: ApiVersion, wanted: int | None) -> int | None:
+    largest = api_version.max_page_size
     if wanted is None:
         return largest
     if largest is None:
-        raise ConfigurationError(f"API {wire.version} has no page_size to choose: leave it out")
+        raise ConfigurationError(f"API {api_version.version} has no page_size to choose: leave it out")
     if not 1 <= wanted <= largest:
         raise ConfigurationError(f"page_size must lie between 1 and {largest}, not be {wanted}")
     return wanted

@@ -370,7 +370,7 @@ class ServerLookup:
     @property
     def by_day(self) -> bool:
         """Whether the server keeps only the day of a date: API 2.0."""
-        return self.client.api != "1.0"
+        return self.client.api_version.keeps_days
 
     async def looks(self, doubts: Sequence[AmbiguousRow]) -> list[Snapshot]:
         """`LOOKS` looks for the rows, the first at once.

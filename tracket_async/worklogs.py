@@ -2,7 +2,7 @@
 
 What every operation needs: a version of the API, a session, and the choices that were made.
 
-What can be done with worklogs and categories: each operation is a request of the wire, sent over the session.
+What can be done with worklogs and categories: each operation is a request of the API version, sent over the session.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tracket_async.models import Category, NewWorklog, Worklog, WorklogChanges, 
 from tracket_async.pagination import Paginator
 
 if TYPE_CHECKING:
-    from tracket_async._api.endpoints import Wire
+    from tracket_async._api.endpoints import ApiVersion
     from tracket_async.bulk import OnError, Outcomes
     from tracket_async.scan.parallel import ItemFormat, ParallelScan
     from tracket_async.scan.partition import PageLike, PartitionState
@@ -92,7 +92,7 @@ class Line:
 
     Attributes:
         session: sends.
-        wire: makes requests and reads answers.
+        api_version: makes requests and reads answers.
         options: what calls do differently from the session.
         page_size: worklogs that a page of a list has; None leaves it to the server.
         life: whether the client is open.
@@ -101,7 +101,7 @@ class Line:
     """
 
     session: TracketSession
-    wire: Wire
+    api_version: ApiVersion
     options: CallOptions
     page_size: int | None
     life: Life
@@ -115,7 +115,7 @@ class Line:
     @property
     def filters_dates(self) -> bool:
         """Whether the server keeps to both ends of a range of dates, by days, and sorts: API 1.0 does neither."""
-        return self.wire.version != "1.0"
+        return self.api_version.filters_ranges
 
 
 CategoryList = list[Category]
@@ -171,9 +171,9 @@ class Worklogs:
         wanted = combined(filter, since, until)
         line = self._line
         size = line.page_size if size is None else size
-        line.wire.list(wanted, cursor=None, size=size)  # a mistake is told here, and not at the first page
+        line.api_version.list(wanted, cursor=None, size=size)  # a mistake is told here, and not at the first page
         return Paginator(
-            lambda cursor: line.send(line.wire.list(wanted, cursor=cursor, size=size), line.wire.page),
+            lambda cursor: line.send(line.api_version.list(wanted, cursor=cursor, size=size), line.api_version.page),
             read_ahead=read_ahead,
             keep=left_to_client(wanted, filters_dates=line.filters_dates),
             until=None if line.filters_dates else wanted.until,
@@ -186,8 +186,8 @@ class Worklogs:
             NotFoundError: there is none.
             UsageError: the id cannot be one.
         """
-        wire = self._line.wire
-        return await self._line.send(wire.get(id), wire.worklog)
+        api_version = self._line.api_version
+        return await self._line.send(api_version.get(id), api_version.worklog)
 
     async def create(self, new: NewWorklog) -> Worklog:
         """Creates a worklog and returns it as the server has it.
@@ -199,10 +199,10 @@ class Worklogs:
             UnsupportedError: a field is not offered by this version of the API.
         """
         line = self._line
-        request = line.wire.create(new)
+        request = line.api_version.create(new)
         was_open, sent_at = line.life.is_open, line.world.now()
         try:
-            return await line.send(request, line.wire.worklog)
+            return await line.send(request, line.api_version.worklog)
         except RequestError as error:
             if not is_ambiguous(error):
                 raise
@@ -220,8 +220,8 @@ class Worklogs:
             NotFoundError: there is no such worklog.
             UnsupportedError: a field is not offered by this version of the API.
         """
-        wire = self._line.wire
-        return await self._line.send(wire.update(id, changes), wire.worklog)
+        api_version = self._line.api_version
+        return await self._line.send(api_version.update(id, changes), api_version.worklog)
 
     async def delete(self, id: str) -> None:  # noqa: A002
         """Deletes a worklog. That an earlier attempt of the same call has deleted it already is a success.
@@ -229,8 +229,8 @@ class Worklogs:
         Raises:
             NotFoundError: there is no such worklog.
         """
-        wire = self._line.wire
-        await self._line.send(wire.delete(id), wire.deleted)
+        api_version = self._line.api_version
+        await self._line.send(api_version.delete(id), api_version.deleted)
 
     async def reconcile(
         self, error: AmbiguousWriteError, *, reads: int = 2, wait: float = 2.0, exclude: Collection[str] = ()
@@ -335,7 +335,7 @@ class Worklogs:
         """
         wanted = combined(filter, since, until)
         check_export(wanted, concurrency=concurrency)
-        self._line.wire.list(wanted, cursor=None, size=self._line.page_size)
+        self._line.api_version.list(wanted, cursor=None, size=self._line.page_size)
         return self._export(wanted, concurrency=concurrency, ordered=ordered, on_notice=on_notice)
 
     async def scan(
@@ -381,7 +381,7 @@ class Worklogs:
     async def _export(self, wanted: WorklogFilter, **settings: Any) -> AsyncGenerator[Worklog]:
         from tracket_async.scan import parallel  # noqa: PLC0415
 
-        run = await parallel.scan(self._line, wanted, parallel.worklog_format(self._line.wire), **settings)
+        run = await parallel.scan(self._line, wanted, parallel.worklog_format(self._line.api_version), **settings)
         async with aclosing(run.batches()) as batches:
             async for batch in batches:
                 for worklog in batch.items:
@@ -414,8 +414,8 @@ class Categories:
         Raises:
             UnsupportedError: on API 1.0, which does not list them.
         """
-        wire = self._line.wire
-        return await self._line.send(wire.categories(), wire.category_list)
+        api_version = self._line.api_version
+        return await self._line.send(api_version.categories(), api_version.category_list)
 
 
 def _ambiguous(new: NewWorklog, message: str, **details: Any) -> AmbiguousWriteError:

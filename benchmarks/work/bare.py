@@ -44,7 +44,7 @@ async def read(meter: Meter, *, url: str, api: str, pages: int, warm_up: int) ->
 
 
 async def entries(session: aiohttp.ClientSession, api: str) -> AsyncIterator[dict[str, Any]]:
-    """Every worklog, as the dict that it is on the wire."""
+    """Every worklog, as the dict that it is on the api_version."""
     query, (name, key) = dict(QUERY[api]), CURSORS[api]
     while True:
         async with session.get(PATHS[api], params=query) as response:

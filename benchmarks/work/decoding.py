@@ -37,11 +37,11 @@ def compare(meter: Meter, *, api: str, decoders: list[str], pages: int, turns: i
 
 def _tracket_async(api: str) -> Decode:
     from tracket_async._http.messages import Response  # noqa: PLC0415
-    from tracket_async.client import WIRES  # noqa: PLC0415 -- measured only if it is asked for, like those below
+    from tracket_async.client import API_VERSIONS  # noqa: PLC0415 -- measured only if it is asked for, like those below
 
-    wire = WIRES[api]()
+    api_version = API_VERSIONS[api]()
     headers = {"Content-Type": "application/json", "Date": "Sun, 01 Nov 2026 09:00:00 GMT"}
-    return lambda body: wire.page(Response(200, headers, body))
+    return lambda body: api_version.page(Response(200, headers, body))
 
 
 def _orjson(_api: str) -> Decode:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tracket_async._http.messages import Response
 from tracket_async._http.responses import json_type
-from tracket_async.client import WIRES
+from tracket_async.client import API_VERSIONS
 from tracket_async.errors import MalformedResponseError, ResponseError, UnreadableResponseError
 from tracket_async.models import UNSET, ApprovalStatus, NewWorklog, Worklog, WorklogChanges
 
@@ -71,50 +71,50 @@ def answer(body):
     return Response(status=200, headers={}, body=body)
 
 
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 @EXAMPLES
 @given(data=st.data())
 def test_any_worklog_goes_out_and_comes_back_equal(version, data):
-    wire = WIRES[version]()
+    api_version = API_VERSIONS[version]()
     worklog = data.draw(worklogs(version))
-    content = wire.converter.unstructure(worklog)
-    assert wire.converter.structure(content, Worklog) == worklog
+    content = api_version.converter.unstructure(worklog)
+    assert api_version.converter.structure(content, Worklog) == worklog
     text = json.dumps(content)
-    assert wire.worklog(answer(text.encode())) == worklog
-    items = wire.converter.unstructure([worklog, worklog])
+    assert api_version.worklog(answer(text.encode())) == worklog
+    items = api_version.converter.unstructure([worklog, worklog])
     page = json.dumps({"items": items, "worklogs": items}, ensure_ascii=False).encode()
-    assert wire.page(answer(page)).items == [worklog, worklog]
+    assert api_version.page(answer(page)).items == [worklog, worklog]
 
 
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 @EXAMPLES
 @given(data=st.data())
 def test_any_new_worklog_arrives_as_it_was_meant(version, data):
-    wire = WIRES[version]()
+    api_version = API_VERSIONS[version]()
     new = data.draw(new_worklogs(version))
-    content = json.loads(wire.create(new).body)
-    arrived = wire.converter.structure({**content, "id": "w", "worklogId": "w"}, Worklog)
+    content = json.loads(api_version.create(new).body)
+    arrived = api_version.converter.structure({**content, "id": "w", "worklogId": "w"}, Worklog)
     for name, value in attrs.asdict(new).items():
         assert getattr(arrived, name) == value
     assert None not in content.values()
 
 
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 @EXAMPLES
 @given(data=st.data())
 def test_any_changes_send_what_is_set_and_nothing_else(version, data):
-    wire = WIRES[version]()
+    api_version = API_VERSIONS[version]()
     new = attrs.asdict(data.draw(new_worklogs(version)))
     offered = [name for name in new if version == "2.0" or name not in ONLY_2]
     chosen = {name: new[name] for name in data.draw(st.sets(st.sampled_from(offered)))}
     chosen = {name: value for name, value in chosen.items() if value is not None or name not in REQUIRED}
     changes = WorklogChanges(**chosen)
-    content = json.loads(wire.update("w", changes).body)
-    filler = wire.converter.unstructure(
+    content = json.loads(api_version.update("w", changes).body)
+    filler = api_version.converter.unstructure(
         Worklog(id="w", user_id="~", date=dt.datetime.min.replace(tzinfo=dt.UTC), minutes=0)
     )
     merged = {**filler, **content}
-    arrived = wire.converter.structure(merged, Worklog)
+    arrived = api_version.converter.structure(merged, Worklog)
     for name in offered:
         value = getattr(changes, name)
         if value is not UNSET:
@@ -127,14 +127,14 @@ REQUIRED = ("item_id", "user_id", "date", "minutes")
 
 def test_version_1_leaves_out_what_only_version_2_has():
     worklog = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1, team_id="t")
-    content = WIRES["1.0"]().converter.unstructure(worklog)
+    content = API_VERSIONS["1.0"]().converter.unstructure(worklog)
     assert "t" not in content.values()
     assert "createdDate" not in content
     assert "approvalStatus" not in content
     assert content["itemId"] is None
 
 
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 @EXAMPLES
 @given(
     content=st.recursive(
@@ -143,19 +143,19 @@ def test_version_1_leaves_out_what_only_version_2_has():
     )
 )
 def test_any_json_gives_a_model_or_a_typed_error(version, content):
-    wire = WIRES[version]()
+    api_version = API_VERSIONS[version]()
     with pytest.raises(MalformedResponseError):
-        wire.converter.structure(content, Worklog)
+        api_version.converter.structure(content, Worklog)
     with pytest.raises(ResponseError):
-        wire.worklog(answer(json.dumps(content).encode()))
+        api_version.worklog(answer(json.dumps(content).encode()))
 
 
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 @EXAMPLES
 @given(body=st.binary())
 def test_any_bytes_give_a_model_or_a_typed_error(version, body):
-    wire = WIRES[version]()
-    for read in (wire.page, wire.rows, wire.worklog):
+    api_version = API_VERSIONS[version]()
+    for read in (api_version.page, api_version.rows, api_version.worklog):
         with pytest.raises(ResponseError):
             read(answer(body))
 
@@ -174,14 +174,14 @@ def test_any_bytes_give_a_model_or_a_typed_error(version, body):
         ((1,), "a finite number", "tuple"),
     ],
 )
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_a_wrong_value_is_told_with_what_was_expected_and_what_was_found(version, value, expected, found):
-    wire = WIRES[version]()
+    api_version = API_VERSIONS[version]()
     name = {"1.0": "worklogMinutes", "2.0": "minutes"}[version]
     sample = Worklog(id="w-7", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1)
-    content = wire.converter.unstructure(sample)
+    content = api_version.converter.unstructure(sample)
     with pytest.raises(MalformedResponseError) as caught:
-        wire.converter.structure({**content, name: value}, Worklog)
+        api_version.converter.structure({**content, name: value}, Worklog)
     assert caught.value.message == (
         f"The server's answer is malformed: $.{name} of worklog 'w-7' should be {expected}, and is {found}"
     )
@@ -207,29 +207,29 @@ def test_a_wrong_value_is_told_with_what_was_expected_and_what_was_found(version
         ('{"worklogs": []}'.encode("utf-16"), "something that is no JSON"),
     ],
 )
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_a_body_that_is_no_json_is_unreadable(version, body, said):
-    wire = WIRES[version]()
-    for read in (wire.page, wire.rows, wire.worklog):
+    api_version = API_VERSIONS[version]()
+    for read in (api_version.page, api_version.rows, api_version.worklog):
         with pytest.raises(UnreadableResponseError, match=said) as caught:
             read(answer(body))
         assert caught.value.__context__ is None
         assert caught.value.status == 200
 
 
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_text_that_is_not_utf_8_is_unreadable_where_it_is_read_and_nothing_where_it_is_not(version):
-    wire = WIRES[version]()
+    api_version = API_VERSIONS[version]()
     sample = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1, description="caf~")
-    good = json.dumps(wire.converter.unstructure(sample)).encode()
+    good = json.dumps(api_version.converter.unstructure(sample)).encode()
     with pytest.raises(UnreadableResponseError):
-        wire.worklog(answer(good.replace(b"~", b"\xe9")))
-    assert wire.worklog(answer(good[:-1] + b',"unknown":"\xe9"}')) == sample
+        api_version.worklog(answer(good.replace(b"~", b"\xe9")))
+    assert api_version.worklog(answer(good[:-1] + b',"unknown":"\xe9"}')) == sample
 
 
 def test_an_unreadable_answer_shows_no_secret():
     with pytest.raises(UnreadableResponseError) as caught:
-        WIRES["2.0"]().page(answer(b'<html>{"access_token": "canary"} Bearer canary</html>'))
+        API_VERSIONS["2.0"]().page(answer(b'<html>{"access_token": "canary"} Bearer canary</html>'))
     assert "canary" not in str(caught.value)
     assert "***" in caught.value.excerpt
 
@@ -239,15 +239,15 @@ def test_every_json_type_has_a_name():
     assert names == ["a boolean", "a number", "a number", "a string", "an array", "an object", "null"]
 
 
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_a_number_that_is_too_large_is_malformed_where_it_is_read_and_nothing_where_it_is_not(version):
-    wire = WIRES[version]()
+    api_version = API_VERSIONS[version]()
     name = {"1.0": "worklogMinutes", "2.0": "minutes"}[version]
     sample = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=123)
-    good = json.dumps(wire.converter.unstructure(sample)).encode()
+    good = json.dumps(api_version.converter.unstructure(sample)).encode()
     page = b'{"items":[%b],"worklogs":[%b]}'
     bad = good.replace(b"123", b"1e999")
     with pytest.raises(MalformedResponseError, match="a number that a computer can hold, and is larger") as caught:
-        wire.page(answer(page % (bad, bad)))
+        api_version.page(answer(page % (bad, bad)))
     assert caught.value.json_path == {"1.0": f"$.worklogs[0].{name}", "2.0": f"$.items[0].{name}"}[version]
-    assert wire.worklog(answer(good[:-1] + b',"unknown":1e999}')) == sample
+    assert api_version.worklog(answer(good[:-1] + b',"unknown":1e999}')) == sample

@@ -1,7 +1,7 @@
 """The fast path and the general one: equal on any input, and the fast one is really taken.
 
-`FastReader` may decline anything, and `Reader` then asks `GeneralReader`. So the two can differ only where the fast
-path accepts: everything here compares what `Reader` says with what `GeneralReader` alone says.
+`FastReader` may decline anything, and `ApiVersion` then asks `ConverterReader`. So the two can differ only where the
+fast path accepts: everything here compares what `ApiVersion` says with what `ConverterReader` alone says.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async._api import v1, v2
-from tracket_async._api.converters import GeneralReader
-from tracket_async._api.endpoints import Reader
+from tracket_async._api.converters import ConverterReader
 from tracket_async._api.fast import _MANY_DAYS, Days, FastReader, row_of
-from tracket_async._api.schema import STATUSES
+from tracket_async._api.schema import STATUSES, next_cursor
 from tracket_async._http.messages import Response
 from tracket_async.errors import ResponseError
 from tracket_async.models import Worklog
 
-LAYOUTS = {"1.0": v1.LAYOUT, "2.0": v2.LAYOUT}
-READERS = {version: (Reader(layout), GeneralReader(layout)) for version, layout in LAYOUTS.items()}
-FORMS = {version: [*FastReader(layout)._forms] for version, layout in LAYOUTS.items()}
+SCHEMAS = {"1.0": v1.SCHEMA, "2.0": v2.SCHEMA}
+READERS = {each.version: (each, ConverterReader(each.schema)) for each in (v1.api_version(), v2.api_version())}
+FORMS = {version: [*FastReader(schema)._forms] for version, schema in SCHEMAS.items()}
 NAMES = [attribute.name for attribute in attrs.fields(Worklog)]
 
 # Tokens of JSON text, good and bad, of which every member of a worklog and of a page gets one.
@@ -68,21 +67,21 @@ GOOD = {
 }
 
 
-def good(layout, name):
+def good(schema, name):
     """Tokens that a well-behaved server could send for an attribute."""
     if "date" in name:
-        return GOOD["date"] if name != "date" or layout is v1.LAYOUT else st.just('"2024-10-22"')
+        return GOOD["date"] if name != "date" or schema is v1.SCHEMA else st.just('"2024-10-22"')
     if "minutes" in name:
         return GOOD["number"]
     return GOOD["text"]
 
 
-def member(layout, name, attributes):
-    if name in layout.splits:
+def member(schema, name, attributes):
+    if name in schema.splits:
         return st.sampled_from([*TEXTS[:6], *OTHERS[6:7], "null"])
     if len(attributes) > 1:
         return st.sampled_from([OTHERS[8], "{}", "null"])
-    return good(layout, attributes[0])
+    return good(schema, attributes[0])
 
 
 @st.composite
@@ -99,14 +98,14 @@ def objects(draw, members, *, bad):
 
 
 @st.composite
-def pages(draw, layout):
+def pages(draw, schema):
     bad = draw(st.sampled_from([False, False, True]))
-    members = {name: member(layout, name, attributes) for name, attributes in layout.groups.items()}
+    members = {name: member(schema, name, attributes) for name, attributes in schema.groups.items()}
     worklogs = st.lists(objects(members, bad=bad), max_size=3).map(lambda texts: f"[{','.join(texts)}]")
-    envelope = {layout.items: worklogs, layout.cursor: st.sampled_from([*TEXTS[:2], "null"])}
-    if layout.total:
-        envelope[layout.total] = st.sampled_from(["0", "1354", "null", "18446744073709551616"])
-        envelope[layout.links] = TOKENS
+    envelope = {schema.items: worklogs, schema.cursor: st.sampled_from([*TEXTS[:2], "null"])}
+    if schema.total:
+        envelope[schema.total] = st.sampled_from(["0", "1354", "null", "18446744073709551616"])
+        envelope[schema.links] = TOKENS
     return draw(objects(envelope, bad=bad)).encode()
 
 
@@ -165,7 +164,7 @@ def assert_equal_on(version, body):
 
     def expected(response):
         found = general.page(response)
-        return found.worklogs, found.next_cursor, found.total
+        return found.items, next_cursor(found.cursor, found.links), found.total
 
     assert outcome(page, body) == outcome(rows, body) == outcome(expected, body)
     for form in FORMS[version]:
@@ -181,7 +180,7 @@ def assert_equal_on(version, body):
 @given(data=st.data())
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_both_paths_are_equal_on_pages_good_and_bad(version, data):
-    assert_equal_on(version, data.draw(damaged(pages(LAYOUTS[version]))))
+    assert_equal_on(version, data.draw(damaged(pages(SCHEMAS[version]))))
 
 
 @pytest.mark.soak
@@ -189,15 +188,15 @@ def test_both_paths_are_equal_on_pages_good_and_bad(version, data):
 @given(data=st.data())
 @settings(max_examples=5_000, deadline=None)
 def test_both_paths_are_equal_on_thousands_of_pages_good_and_bad(version, data):
-    assert_equal_on(version, data.draw(damaged(pages(LAYOUTS[version]))))
+    assert_equal_on(version, data.draw(damaged(pages(SCHEMAS[version]))))
 
 
 @pytest.mark.parametrize("version", READERS)
 @given(data=st.data())
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_both_paths_are_equal_on_one_worklog(version, data):
-    layout = LAYOUTS[version]
-    members = {name: member(layout, name, attributes) for name, attributes in layout.groups.items()}
+    schema = SCHEMAS[version]
+    members = {name: member(schema, name, attributes) for name, attributes in schema.groups.items()}
     assert_equal_on(version, data.draw(objects(members, bad=True)).encode())
 
 
@@ -212,14 +211,14 @@ def test_both_paths_are_equal_on_anything(version, body):
 @given(data=st.data())
 @settings(max_examples=50, deadline=None, derandomize=True)
 def test_a_well_behaved_page_takes_the_fast_path(version, data):
-    layout = LAYOUTS[version]
-    members = {name: member(layout, name, attributes) for name, attributes in layout.groups.items()}
+    schema = SCHEMAS[version]
+    members = {name: member(schema, name, attributes) for name, attributes in schema.groups.items()}
     text = ",".join(f'"{name}":{data.draw(tokens)}' for name, tokens in members.items())
-    body = f'{{"{layout.items}":[{{{text}}}]}}'.encode()
+    body = f'{{"{schema.items}":[{{{text}}}]}}'.encode()
     _, general = READERS[version]
-    assert FastReader(layout).rows(body) is not None
-    found = FastReader(layout).models(body)
-    assert repr(found.items) == repr(general.page(Response(status=200, headers={}, body=body)).worklogs)
+    assert FastReader(schema).rows(body) is not None
+    found = FastReader(schema).models(body)
+    assert repr(found.items) == repr(general.page(Response(status=200, headers={}, body=body)).items)
 
 
 SAMPLE = {
@@ -232,7 +231,7 @@ SAMPLE = {
 def test_a_model_of_the_fast_path_is_a_worklog_like_any_other(version):
     _, general = READERS[version]
     body = json.dumps(SAMPLE[version]).encode()
-    made = FastReader(LAYOUTS[version]).worklog(body)
+    made = FastReader(SCHEMAS[version]).worklog(body)
     usual = general.worklog(Response(status=200, headers={}, body=body))
     assert type(made) is type(usual) is Worklog
     assert made == usual
@@ -259,8 +258,8 @@ def test_making_a_worklog_has_nothing_that_the_fast_path_would_pass_over():
 
 
 def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
-    for layout in LAYOUTS.values():
-        fast = FastReader(layout)
+    for schema in SCHEMAS.values():
+        fast = FastReader(schema)
         for body in (
             b"",
             b"<html>",
@@ -276,12 +275,12 @@ def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
 
 @pytest.mark.parametrize("version", READERS)
 def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
-    layout = LAYOUTS[version]
+    schema = SCHEMAS[version]
     reader, _ = READERS[version]
-    sample = {**SAMPLE[version], layout.names["id"]: 7, layout.names["created_date"]: "2024-10-22"}
-    body = json.dumps({layout.items: [sample, SAMPLE[version]], layout.cursor: "c"}).encode()
-    assert FastReader(layout).rows(body) is None
-    assert FastReader(layout).models(body) is None
+    sample = {**SAMPLE[version], schema.names["id"]: 7, schema.names["created_date"]: "2024-10-22"}
+    body = json.dumps({schema.items: [sample, SAMPLE[version]], schema.cursor: "c"}).encode()
+    assert FastReader(schema).rows(body) is None
+    assert FastReader(schema).models(body) is None
     answer = Response(status=200, headers={}, body=body)
     page, rows = reader.page(answer), reader.rows(answer)
     assert [worklog.id for worklog in page.items] == ["7", "w"]
@@ -304,8 +303,8 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
 )
 def test_an_approval_in_any_form_takes_the_fast_path_the_likeliest_or_not(approval):
     body = json.dumps({"items": [{**SAMPLE["2.0"], "approval": approval}, SAMPLE["2.0"]]}).encode()
-    assert len(FastReader(v2.LAYOUT).rows(body).items) == 2
-    assert len(FastReader(v2.LAYOUT).models(body).items) == 2
+    assert len(FastReader(v2.SCHEMA).rows(body).items) == 2
+    assert len(FastReader(v2.SCHEMA).models(body).items) == 2
     assert_equal_on("2.0", body)
 
 

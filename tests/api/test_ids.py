@@ -7,8 +7,8 @@ import yarl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async._api.endpoints import ALLOWED, LONGEST, path_segment
-from tracket_async.client import WIRES
+from tracket_async._api.endpoints import ALLOWED, MAX_ID_LENGTH, path_segment
+from tracket_async.client import API_VERSIONS
 from tracket_async.errors import UsageError
 
 EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
@@ -26,7 +26,7 @@ EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
         ("a+b=", "a%2Bb%3D"),
         ("a:b@c", "a%3Ab%40c"),
         ("größe", "gr%C3%B6%C3%9Fe"),
-        ("x" * LONGEST, "x" * LONGEST),
+        ("x" * MAX_ID_LENGTH, "x" * MAX_ID_LENGTH),
     ],
 )
 def test_an_id_becomes_one_quoted_segment(given_id, segment):
@@ -62,7 +62,7 @@ def test_an_id_becomes_one_quoted_segment(given_id, segment):
         "\ud800",
         '"',
         "<a>",
-        "x" * (LONGEST + 1),
+        "x" * (MAX_ID_LENGTH + 1),
     ],
 )
 def test_an_id_that_could_mean_another_place_is_refused_by_name(refused):
@@ -77,16 +77,16 @@ def test_an_id_that_is_no_string_is_refused_by_its_type(refused):
         path_segment(refused)
 
 
-@pytest.mark.parametrize("version", WIRES)
+@pytest.mark.parametrize("version", API_VERSIONS)
 @EXAMPLES
 @given(given_id=st.text(st.characters() | st.sampled_from([*sorted(ALLOWED), *"./\\%?#"]), max_size=30))
 def test_no_id_leaves_its_segment_whoever_builds_the_url(version, given_id):
-    wire = WIRES[version]()
+    api_version = API_VERSIONS[version]()
     try:
-        request = wire.get(given_id)
+        request = api_version.get(given_id)
     except UsageError:
         return
-    above = wire.list.__self__.path
+    above = api_version.list.__self__.path
     for encoded in (False, True):
         url = yarl.URL("https://tracket.example/prefix" + request.path, encoded=encoded)
         assert url.host == "tracket.example"

@@ -14,15 +14,15 @@ SINCE = WorklogFilter(since=dt.datetime(2024, 3, 1, 22, 30, 15, 1_999, tzinfo=dt
 
 
 def test_start_date_is_a_whole_millisecond_that_is_not_after_what_is_meant():
-    assert v1.wire().list(SINCE).query == (("startDate", "2024-03-01T22:30:15.001Z"),)
+    assert v1.api_version().list(SINCE).query == (("startDate", "2024-03-01T22:30:15.001Z"),)
 
 
 def test_start_date_can_be_sent_as_a_day():
-    assert v1.wire(start_date="day").list(SINCE).query == (("startDate", "2024-03-01"),)
+    assert v1.api_version(start_date="day").list(SINCE).query == (("startDate", "2024-03-01"),)
 
 
 def test_the_cursors_parameter_can_be_named():
-    query = v1.wire(cursor_parameter="next-cursor").list(WorklogFilter(), cursor="c").query
+    query = v1.api_version(cursor_parameter="next-cursor").list(WorklogFilter(), cursor="c").query
     assert query == (("next-cursor", "c"),)
 
 
@@ -31,16 +31,16 @@ def test_the_cursors_parameter_can_be_named():
 )
 def test_settings_that_cannot_be_meant_are_refused(settings):
     with pytest.raises(UsageError, match=next(iter(settings))):
-        v1.wire(**settings)
+        v1.api_version(**settings)
 
 
 @pytest.mark.parametrize("cursor", ["", 5, b"c"])
 def test_a_cursor_that_would_begin_again_is_refused(cursor):
     with pytest.raises(UsageError, match="cursor"):
-        v1.wire().list(WorklogFilter(), cursor=cursor)
+        v1.api_version().list(WorklogFilter(), cursor=cursor)
 
 
 def test_two_wires_of_the_same_settings_are_equal_and_say_which_they_are():
-    assert v1.wire() == v1.wire()
-    assert v1.wire() != v1.wire(cursor_parameter="after")
-    assert "version='1.0'" in repr(v1.wire())
+    assert v1.api_version() == v1.api_version()
+    assert v1.api_version() != v1.api_version(cursor_parameter="after")
+    assert "version='1.0'" in repr(v1.api_version())

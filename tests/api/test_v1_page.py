@@ -14,11 +14,11 @@ import pytest
 
 from tracket_async._api.schema import STATUSES
 from tracket_async._http.messages import Response
-from tracket_async.client import WIRES
+from tracket_async.client import API_VERSIONS
 from tracket_async.errors import MalformedResponseError, UnsupportedError
 from tracket_async.models import UNSET, ApprovalStatus, NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
-WIRE = WIRES["1.0"]()
+API = API_VERSIONS["1.0"]()
 TEXT = "2024-10-22T18:45:31.370Z"
 MOMENT = dt.datetime(2024, 10, 22, 18, 45, 31, 370_000, tzinfo=dt.UTC)
 
@@ -49,16 +49,16 @@ ANSWERED = (
 )
 CALLS = (
     # call, method, path, the request's body
-    (WIRE.list(WorklogFilter()), "GET", "/api/1.0/worklogs", None),
-    (WIRE.get("w-1"), "GET", "/api/1.0/worklogs/w-1", None),
+    (API.list(WorklogFilter()), "GET", "/api/1.0/worklogs", None),
+    (API.get("w-1"), "GET", "/api/1.0/worklogs/w-1", None),
     (
-        WIRE.create(NewWorklog(item_id="i", user_id="u", date=MOMENT, minutes=0)),
+        API.create(NewWorklog(item_id="i", user_id="u", date=MOMENT, minutes=0)),
         "POST",
         "/api/1.0/worklogs",
         {"itemId": "i", "userId": "u", "worklogDate": TEXT, "worklogMinutes": 0},
     ),
-    (WIRE.update("w-1", WorklogChanges()), "PUT", "/api/1.0/worklogs/w-1", {}),
-    (WIRE.delete("w-1"), "DELETE", "/api/1.0/worklogs/w-1", None),
+    (API.update("w-1", WorklogChanges()), "PUT", "/api/1.0/worklogs/w-1", {}),
+    (API.delete("w-1"), "DELETE", "/api/1.0/worklogs/w-1", None),
 )
 WHOLE = {name: value for name, value, *_ in ANSWERED}
 
@@ -70,18 +70,18 @@ def answer(content):
 def ways(content):
     """The worklog through every door: one by itself, a page of models, a page of rows, the converter."""
     page = answer({"worklogs": [content]})
-    yield WIRE.worklog(answer(content))
-    yield WIRE.page(page).items[0]
-    [row] = WIRE.rows(page).items
+    yield API.worklog(answer(content))
+    yield API.page(page).items[0]
+    [row] = API.rows(page).items
     found = Worklog(**{name: getattr(row, name) for name in attrs.fields_dict(Worklog)})
     yield attrs.evolve(found, approval_status=STATUSES.get(row.approval_status, row.approval_status))
-    yield WIRE.converter.structure(content, Worklog)
+    yield API.converter.structure(content, Worklog)
 
 
 def test_it_is_the_page_of_version_1():
-    assert WIRE.version == "1.0"
-    assert WIRE.default_origin == "https://tracket.dev"
-    assert WIRE.max_page_size is None
+    assert API.version == "1.0"
+    assert API.default_origin == "https://tracket.dev"
+    assert API.max_page_size is None
 
 
 @pytest.mark.parametrize(("request_", "method", "path", "body"), CALLS)
@@ -125,7 +125,7 @@ def test_each_field_may_be_null_or_missing_where_the_page_says_so_and_tolerantly
                 assert attrs.evolve(worklog, **{attribute: meant}) == next(ways(WHOLE))
         else:
             with pytest.raises(MalformedResponseError) as caught:
-                WIRE.page(answer({"worklogs": [WHOLE, content]}))
+                API.page(answer({"worklogs": [WHOLE, content]}))
             assert caught.value.json_path == f"$.worklogs[1].{name}"
             assert caught.value.worklog_id == (None if attribute == "id" else "w")
 
@@ -144,51 +144,51 @@ def test_an_approval_status_that_the_page_does_not_know_is_kept():
 
 def test_the_answer_to_an_update_lists_no_approval_status():
     content = {key: each for key, each in WHOLE.items() if key != "approvalStatus"}
-    worklog = WIRE.worklog(answer(content))
+    worklog = API.worklog(answer(content))
     assert worklog.approval_status is None
     assert worklog.approver_user_id == "a"
 
 
 def test_a_list_has_worklogs_and_maybe_a_next_cursor():
-    page = WIRE.page(answer({"next-cursor": "c", "worklogs": [WHOLE, {**WHOLE, "worklogId": "v"}]}))
+    page = API.page(answer({"next-cursor": "c", "worklogs": [WHOLE, {**WHOLE, "worklogId": "v"}]}))
     assert [worklog.id for worklog in page.items] == ["w", "v"]
     assert page.next_cursor == "c"
     assert page.total is None
     for last in ({}, {"next-cursor": None}, {"next-cursor": ""}):
-        page = WIRE.page(answer({"worklogs": [], **last}))
+        page = API.page(answer({"worklogs": [], **last}))
         assert page.items == []
         assert page.next_cursor is None
 
 
 def test_a_list_begins_at_start_date_and_goes_on_at_a_cursor():
     wanted = WorklogFilter(since=MOMENT, until=MOMENT)
-    assert WIRE.list(wanted).query == (("startDate", TEXT),)
-    assert WIRE.list(wanted, cursor="c/+=&").query == (("cursor", "c/+=&"), ("startDate", TEXT))
+    assert API.list(wanted).query == (("startDate", TEXT),)
+    assert API.list(wanted, cursor="c/+=&").query == (("cursor", "c/+=&"), ("startDate", TEXT))
 
 
 def test_a_delete_answers_with_a_message():
-    assert WIRE.deleted(answer({"message": "text"})) is None
+    assert API.deleted(answer({"message": "text"})) is None
 
 
 @pytest.mark.parametrize(("name", "value", "attribute", "meant", "creating", "updating"), SENT)
 def test_each_field_is_sent_when_a_worklog_is_created(name, value, attribute, meant, creating, updating):
     required = {attribute: meant for _, _, attribute, meant, marks, _ in SENT if "*" in marks}
     everything = {attribute: meant for _, _, attribute, meant, *_ in SENT}
-    assert json.loads(WIRE.create(NewWorklog(**everything)).body)[name] == value
-    least = json.loads(WIRE.create(NewWorklog(**required)).body)
+    assert json.loads(API.create(NewWorklog(**everything)).body)[name] == value
+    least = json.loads(API.create(NewWorklog(**required)).body)
     assert (name in least) is ("*" in creating)
 
 
 @pytest.mark.parametrize(("name", "value", "attribute", "meant", "creating", "updating"), SENT)
 def test_each_field_can_be_the_only_one_that_an_update_sends(name, value, attribute, meant, creating, updating):
-    body = WIRE.update("w", WorklogChanges(**{attribute: meant})).body
+    body = API.update("w", WorklogChanges(**{attribute: meant})).body
     assert json.loads(body) == {name: value}
 
 
 @pytest.mark.parametrize(("name", "value", "attribute", "meant", "creating", "updating"), SENT)
 def test_an_update_sets_to_null_what_the_page_lets_be_null(name, value, attribute, meant, creating, updating):
     if "0" in updating:
-        body = WIRE.update("w", WorklogChanges(**{attribute: None})).body
+        body = API.update("w", WorklogChanges(**{attribute: None})).body
         assert json.loads(body) == {name: None}
     else:
         with pytest.raises((TypeError, ValueError), match=attribute):
@@ -200,15 +200,15 @@ def test_what_the_page_does_not_know_is_refused_by_name(attribute):
     value = {"x": "1"} if attribute == "custom_fields" else "x"
     required = {attribute: meant for _, _, attribute, meant, marks, _ in SENT if "*" in marks}
     with pytest.raises(UnsupportedError, match=rf"1\.0.*{attribute}"):
-        WIRE.create(NewWorklog(**required, **{attribute: value}))
+        API.create(NewWorklog(**required, **{attribute: value}))
     with pytest.raises(UnsupportedError, match=rf"1\.0.*{attribute}"):
-        WIRE.update("w", WorklogChanges(**{attribute: value}))
+        API.update("w", WorklogChanges(**{attribute: value}))
 
 
 def test_setting_to_null_what_the_page_does_not_know_is_refused_and_leaving_it_is_not():
     with pytest.raises(UnsupportedError, match="team_id"):
-        WIRE.update("w", WorklogChanges(team_id=None))
-    assert json.loads(WIRE.update("w", WorklogChanges(team_id=UNSET, minutes=1)).body) == {"worklogMinutes": 1}
+        API.update("w", WorklogChanges(team_id=None))
+    assert json.loads(API.update("w", WorklogChanges(team_id=UNSET, minutes=1)).body) == {"worklogMinutes": 1}
 
 
 @pytest.mark.parametrize(
@@ -224,13 +224,13 @@ def test_setting_to_null_what_the_page_does_not_know_is_refused_and_leaving_it_i
 )
 def test_a_filter_that_the_page_does_not_know_is_refused_by_name(name, value):
     with pytest.raises(UnsupportedError, match=rf"1\.0.*{name}"):
-        WIRE.list(WorklogFilter(**{name: value}))
+        API.list(WorklogFilter(**{name: value}))
 
 
 def test_the_size_of_a_page_and_categories_are_not_offered():
     with pytest.raises(UnsupportedError, match="size"):
-        WIRE.list(WorklogFilter(), size=10)
+        API.list(WorklogFilter(), size=10)
     with pytest.raises(UnsupportedError, match="categories"):
-        WIRE.categories()
+        API.categories()
     with pytest.raises(UnsupportedError, match="categories"):
-        WIRE.category_list(answer({"items": []}))
+        API.category_list(answer({"items": []}))

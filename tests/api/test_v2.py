@@ -11,31 +11,31 @@ from tracket_async._api import v2
 from tracket_async.errors import UsageError
 from tracket_async.models import NewWorklog, WorklogChanges, WorklogFilter
 
-WIRE = v2.wire()
+API = v2.api_version()
 NOON = dt.datetime(2024, 3, 1, 12, 0, 0, 1_500, tzinfo=dt.UTC)
 NEW = {"item_id": "i", "user_id": "u", "date": NOON, "minutes": 1.5}
 
 
 def test_it_is_version_2():
-    assert WIRE.version == "2.0"
-    assert WIRE.default_origin == "https://us.production.timesheet.avisi-apps.com"
-    assert WIRE.max_page_size == 100
+    assert API.version == "2.0"
+    assert API.default_origin == "https://us.production.timesheet.avisi-apps.com"
+    assert API.max_page_size == 100
 
 
 @pytest.mark.parametrize(
     ("request_", "method", "path", "body"),
     [
-        (WIRE.list(WorklogFilter()), "GET", "/api/2.0/timeEntries", None),
-        (WIRE.get("e-1"), "GET", "/api/2.0/timeEntries/e-1", None),
+        (API.list(WorklogFilter()), "GET", "/api/2.0/timeEntries", None),
+        (API.get("e-1"), "GET", "/api/2.0/timeEntries/e-1", None),
         (
-            WIRE.create(NewWorklog(**NEW)),
+            API.create(NewWorklog(**NEW)),
             "POST",
             "/api/2.0/timeEntries",
             {"item": "i", "user": "u", "date": "2024-03-01", "minutes": 1.5},
         ),
-        (WIRE.update("e-1", WorklogChanges(minutes=2.0)), "PUT", "/api/2.0/timeEntries/e-1", {"minutes": 2}),
-        (WIRE.delete("e-1"), "DELETE", "/api/2.0/timeEntries/e-1", None),
-        (WIRE.categories(), "GET", "/api/2.0/templates/timeEntry/fields/category/options", None),
+        (API.update("e-1", WorklogChanges(minutes=2.0)), "PUT", "/api/2.0/timeEntries/e-1", {"minutes": 2}),
+        (API.delete("e-1"), "DELETE", "/api/2.0/timeEntries/e-1", None),
+        (API.categories(), "GET", "/api/2.0/templates/timeEntry/fields/category/options", None),
     ],
 )
 def test_each_call_has_its_method_path_and_body(request_, method, path, body):
@@ -54,7 +54,7 @@ def test_every_field_that_can_be_written_is_written():
         project_id="p",
         custom_fields={"r": "o"},
     )
-    assert json.loads(WIRE.create(new).body) == {
+    assert json.loads(API.create(new).body) == {
         "item": "i",
         "user": "u",
         "date": "2024-03-01",
@@ -80,13 +80,13 @@ def test_every_field_that_can_be_written_is_written():
     ],
 )
 def test_an_update_sends_what_is_set_and_null_for_none(changes, body):
-    assert json.loads(WIRE.update("e", WorklogChanges(**changes)).body) == body
+    assert json.loads(API.update("e", WorklogChanges(**changes)).body) == body
 
 
 @pytest.mark.parametrize("custom_fields", [{"x": float("nan")}, {"x": object()}, {"x": "\ud800"}, {"x": {(1, 2): 3}}])
 def test_what_json_cannot_say_is_refused_before_it_is_sent(custom_fields):
     with pytest.raises(UsageError, match="JSON"):
-        WIRE.create(NewWorklog(**NEW, custom_fields=custom_fields))
+        API.create(NewWorklog(**NEW, custom_fields=custom_fields))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_json_cannot_say_is_refused_before_it_is_sent(custom_fields):
     ],
 )
 def test_whole_minutes_are_written_without_a_fraction_while_that_is_exact(minutes, text):
-    body = WIRE.create(NewWorklog(**{**NEW, "minutes": minutes})).body
+    body = API.create(NewWorklog(**{**NEW, "minutes": minutes})).body
     assert body.endswith(b'"minutes":' + text + b"}")
 
 
@@ -121,7 +121,7 @@ def test_whole_minutes_are_written_without_a_fraction_while_that_is_exact(minute
     ],
 )
 def test_each_bound_of_a_filter_has_its_parameter(wanted, query):
-    assert WIRE.list(WorklogFilter(**wanted)).query == (("sortBy", "date"), ("sortType", "asc"), *query)
+    assert API.list(WorklogFilter(**wanted)).query == (("sortBy", "date"), ("sortType", "asc"), *query)
 
 
 @pytest.mark.parametrize(
@@ -129,17 +129,17 @@ def test_each_bound_of_a_filter_has_its_parameter(wanted, query):
 )
 @pytest.mark.parametrize(("descending", "kind"), [(True, "desc"), (False, "asc")])
 def test_the_order_is_always_said(sort_by, field, descending, kind):
-    query = WIRE.list(WorklogFilter(sort_by=sort_by, descending=descending)).query
+    query = API.list(WorklogFilter(sort_by=sort_by, descending=descending)).query
     assert query == (("sortBy", field), ("sortType", kind))
 
 
 @pytest.mark.parametrize("size", [1, 2, 99, 100])
 def test_the_size_of_a_page_can_be_chosen(size):
-    query = WIRE.list(WorklogFilter(), cursor="c", size=size).query
+    query = API.list(WorklogFilter(), cursor="c", size=size).query
     assert query[:2] == (("size", str(size)), ("after", "c"))
 
 
 @pytest.mark.parametrize("size", [-1, 0, 101, 1.5, True, "10"])
 def test_a_size_that_the_api_refuses_is_refused_here(size):
     with pytest.raises(UsageError, match="1 to 100"):
-        WIRE.list(WorklogFilter(), size=size)
+        API.list(WorklogFilter(), size=size)

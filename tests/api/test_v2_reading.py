@@ -13,7 +13,7 @@ from tracket_async._http.messages import Response
 from tracket_async.errors import MalformedResponseError, UnreadableResponseError
 from tracket_async.models import ApprovalStatus, Category, Worklog
 
-WIRE = v2.wire()
+API = v2.api_version()
 ENTRY = {
     "id": "e",
     "item": "5273029382",
@@ -55,16 +55,16 @@ def answer(content):
 
 
 def read(**changes):
-    return WIRE.worklog(answer({**ENTRY, **changes}))
+    return API.worklog(answer({**ENTRY, **changes}))
 
 
 def test_every_field_is_read():
     page = answer({"items": [ENTRY], "total": 1})
-    assert WIRE.worklog(answer(ENTRY)) == WORKLOG
-    assert WIRE.page(page).items == [WORKLOG]
-    [row] = WIRE.rows(page).items
+    assert API.worklog(answer(ENTRY)) == WORKLOG
+    assert API.page(page).items == [WORKLOG]
+    [row] = API.rows(page).items
     assert Worklog(**{name: getattr(row, name) for name in attrs.fields_dict(Worklog)}) == WORKLOG
-    assert WIRE.converter.structure(ENTRY, Worklog) == WORKLOG
+    assert API.converter.structure(ENTRY, Worklog) == WORKLOG
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_custom_fields_give_up_their_category_and_project(custom, category, proj
 
 
 def test_two_worklogs_without_custom_fields_do_not_share_them():
-    page = WIRE.page(answer({"items": [{**ENTRY, "customFields": None}, {**ENTRY, "customFields": {}}]}))
+    page = API.page(answer({"items": [{**ENTRY, "customFields": None}, {**ENTRY, "customFields": {}}]}))
     assert page.items[0].custom_fields == page.items[1].custom_fields == {}
     assert page.items[0].custom_fields is not page.items[1].custom_fields
 
@@ -147,7 +147,7 @@ def test_custom_fields_of_another_form_are_malformed(custom, path):
 
 def test_a_member_that_looks_like_a_path_is_no_custom_field():
     content = {key: value for key, value in ENTRY.items() if key not in ("customFields", "approval")}
-    worklog = WIRE.worklog(answer({**content, "customFields.category": "x", "approval.status": "open"}))
+    worklog = API.worklog(answer({**content, "customFields.category": "x", "approval.status": "open"}))
     assert worklog.category_id is None
     assert worklog.approval_status is None
 
@@ -159,11 +159,11 @@ def test_a_date_may_be_a_full_date_time():
 
 
 def test_a_page_says_how_many_match_and_when():
-    page = WIRE.page(answer({"size": 1, "total": 1354, "items": [ENTRY], "nextCursor": "c"}))
+    page = API.page(answer({"size": 1, "total": 1354, "items": [ENTRY], "nextCursor": "c"}))
     assert page.total == 1354
     assert page.next_cursor == "c"
     assert page.server_date == dt.datetime(1994, 11, 6, 8, 49, 37, tzinfo=dt.UTC)
-    assert WIRE.page(answer({"total": None, "items": []})).total is None
+    assert API.page(answer({"total": None, "items": []})).total is None
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_a_page_says_how_many_match_and_when():
     ],
 )
 def test_from_a_next_link_only_the_cursor_is_taken_and_only_without_a_cursor_of_its_own(content, cursor):
-    assert WIRE.page(answer({"items": [], **content})).next_cursor == cursor
-    assert WIRE.rows(answer({"items": [], **content})).next_cursor == cursor
+    assert API.page(answer({"items": [], **content})).next_cursor == cursor
+    assert API.rows(answer({"items": [], **content})).next_cursor == cursor
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_from_a_next_link_only_the_cursor_is_taken_and_only_without_a_cursor_of_
     ],
 )
 def test_a_page_of_another_shape_is_malformed_at_its_path(content, path):
-    for read_page in (WIRE.page, WIRE.rows):
+    for read_page in (API.page, API.rows):
         with pytest.raises(MalformedResponseError) as caught:
             read_page(answer(content))
         assert caught.value.json_path == path
@@ -227,7 +227,7 @@ def test_a_page_of_another_shape_is_malformed_at_its_path(content, path):
     ],
 )
 def test_categories_are_read_in_any_likely_form(content, categories):
-    assert WIRE.category_list(answer(content)) == categories
+    assert API.category_list(answer(content)) == categories
 
 
 @pytest.mark.parametrize(
@@ -244,16 +244,16 @@ def test_categories_are_read_in_any_likely_form(content, categories):
 )
 def test_categories_of_another_shape_are_malformed_at_their_path(content, path):
     with pytest.raises(MalformedResponseError) as caught:
-        WIRE.category_list(answer(content))
+        API.category_list(answer(content))
     assert caught.value.json_path == path
 
 
 @pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"message": "gone"}', b'"gone"', b"null"])
 def test_a_delete_may_answer_with_any_json_or_nothing(body):
-    assert WIRE.deleted(Response(status=204, headers={}, body=body)) is None
+    assert API.deleted(Response(status=204, headers={}, body=body)) is None
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"gone", b'{"message": "go'])
 def test_a_page_of_somebody_else_is_no_confirmation_of_a_delete(body):
     with pytest.raises(UnreadableResponseError):
-        WIRE.deleted(Response(status=200, headers={}, body=body))
+        API.deleted(Response(status=200, headers={}, body=body))

@@ -18,7 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tracket_async._api.endpoints import Reader
+from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http.auth import BearerToken
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError
@@ -34,7 +34,7 @@ STORAGE = 3
 
 # Where a child can die: at the n-th call of one of these, before it or after it.
 POINTS = {
-    "page": (Reader, "rows"),
+    "page": (ApiVersion, "rows"),
     "append": (store.Store, "append"),
     "statement": (database.Database, "execute"),
     "checkpoint": (database.Database, "checkpoint"),

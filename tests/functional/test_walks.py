@@ -205,7 +205,7 @@ async def collect(got, worklogs):
 
 async def test_a_scan_is_resumed_from_its_states(running, api):
     async with running(sample=3000) as (emulator, client):
-        form = worklog_format(client.wire)
+        form = worklog_format(client.api_version)
         kept, got = {}, []
         run = await client.worklogs.scan(WorklogFilter(), form, concurrency=4)
         async with aclosing(run.batches()) as batches:

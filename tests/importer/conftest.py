@@ -71,7 +71,10 @@ class File:
         async with TracketClient.from_env(emulator.env(self.api), **chosen) as opened:
             with InputSource(str(self.path)) as source:
                 input_file = InputFile(
-                    source=source, options=ReadOptions(format="ndjson"), make=new_worklog, wire=opened.wire
+                    source=source,
+                    options=ReadOptions(format="ndjson"),
+                    make=new_worklog,
+                    api_version=opened.api_version,
                 )
                 found, content = input_file.validate(), source.fingerprint()
                 assert found.bad == []

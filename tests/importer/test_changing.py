@@ -47,7 +47,7 @@ def run(emulator, api, tmp_path):
         async with TracketClient.from_env(emulator.env(api), retry=NO_RETRY) as client:
             with InputSource(str(path)) as source:
                 options = ReadOptions(format="ids" if make is worklog_id else "ndjson")
-                input_file = InputFile(source=source, options=options, make=make, wire=client.wire)
+                input_file = InputFile(source=source, options=options, make=make, api_version=client.api_version)
                 yield ChangeRun(
                     apply(client),
                     input_file,

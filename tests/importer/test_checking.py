@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracket_async.client import WIRES
+from tracket_async.client import API_VERSIONS
 from tracket_async.errors import StoreError
 from tracket_async.importer.reader import (
     MOST,
@@ -30,7 +30,9 @@ def input_file(tmp_path):
         path.write_bytes(content)
         source = InputSource(str(path))
         opened.append(source)
-        return InputFile(source=source, options=ReadOptions(format=format), make=make, wire=WIRES[api](), **settings)
+        return InputFile(
+            source=source, options=ReadOptions(format=format), make=make, api_version=API_VERSIONS[api](), **settings
+        )
 
     yield make
     for source in opened:
@@ -66,7 +68,7 @@ def test_the_rows_come_in_order_and_those_that_nobody_wants_are_left_out(input_f
 def test_what_is_not_wanted_is_not_made(input_file):
     made = []
 
-    def make(record, _wire):
+    def make(record, _api_version):
         made.append(record.line)
         return "x"
 

@@ -13,8 +13,8 @@ from tracket_async.models import NewWorklog, Worklog, WorklogChanges
 def test_every_attribute_is_a_column_under_its_own_name_and_under_that_of_1_0():
     for attribute in attrs.fields(Worklog):
         assert ATTRIBUTES[attribute.name] == attribute.name
-    for name, wire in v1.LAYOUT.names.items():
-        assert ATTRIBUTES[wire] == name
+    for name, wire_name in v1.SCHEMA.names.items():
+        assert ATTRIBUTES[wire_name] == name
 
 
 def test_what_can_be_set_is_what_the_models_take_and_the_rest_is_the_server_s():

@@ -6,12 +6,12 @@ import datetime as dt
 
 import pytest
 
-from tracket_async.client import WIRES
+from tracket_async.client import API_VERSIONS
 from tracket_async.errors import UsageError
 from tracket_async.importer.reader import Record, change, new_worklog, worklog_id
 from tracket_async.models import NewWorklog, WorklogChanges
 
-V1, V2 = WIRES["1.0"](), WIRES["2.0"]()
+V1, V2 = API_VERSIONS["1.0"](), API_VERSIONS["2.0"]()
 DAY = dt.date(2024, 5, 20)
 WHOLE = {"id": "old", "item_id": "i", "user_id": "u", "date": DAY, "minutes": 90.0}
 
@@ -20,9 +20,9 @@ def record(**values):
     return Record(1, {name: value for name, value in values.items() if value is not ...})
 
 
-@pytest.mark.parametrize("wire", [V1, V2])
-def test_a_worklog_has_what_the_record_says_without_its_id_and_its_nulls(wire):
-    found = new_worklog(record(**WHOLE, description=None, team_id=None, custom_fields={}), wire)
+@pytest.mark.parametrize("api_version", [V1, V2])
+def test_a_worklog_has_what_the_record_says_without_its_id_and_its_nulls(api_version):
+    found = new_worklog(record(**WHOLE, description=None, team_id=None, custom_fields={}), api_version)
     assert found == NewWorklog(item_id="i", user_id="u", date=DAY, minutes=90.0)
 
 

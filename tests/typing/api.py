@@ -132,7 +132,7 @@ async def many(client: TracketClient) -> None:
 
 async def scan(client: TracketClient) -> None:
     """A scan keeps the type of its items."""
-    run = await client.worklogs.scan(WorklogFilter(since=MONDAY), worklog_format(client.wire), states=())
+    run = await client.worklogs.scan(WorklogFilter(since=MONDAY), worklog_format(client.api_version), states=())
     assert_type(run, ParallelScan[Worklog])
     async for batch in run.batches():
         assert_type(batch, Batch[Worklog])

@@ -1,3 +1,3 @@
-"""The wire: requests out, models in. Nothing here awaits, opens a socket or reads a clock."""
+"""The API's requests and responses: requests out, models in. Nothing here awaits, opens a socket or reads a clock."""
 
 from __future__ import annotations

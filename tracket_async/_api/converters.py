@@ -1,10 +1,10 @@
-"""The general path between dicts and models: one cattrs converter for each layout. Tolerant in, strict out.
+"""The converters between dicts and models: one cattrs converter for each schema. Tolerant in, strict out.
 
 Reading, a worklog is flattened to one level of wire names and structured by a function that cattrs generates from
-`Worklog` and the layout's names. Writing goes the other way round. A wrong value is a `MalformedResponseError` that
+`Worklog` and the schema's names. Writing goes the other way round. A wrong value is a `MalformedResponseError` that
 names the JSON path and, where it can be told, the worklog.
 
-The general path from bytes to models: it decides what is right, and says what is wrong and where.
+The converters from bytes to models: it decides what is right, and says what is wrong and where.
 
 It reads the members that it needs and skips the others: what those hold does not matter, as long as the whole is JSON.
 The fast path (``fast.py``) skips with the same decoder, so that both take the same bodies.
@@ -13,6 +13,7 @@ The fast path (``fast.py``) skips with the same decoder, so that both take the s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import attrs
@@ -24,15 +25,15 @@ from tracket_async._api.schema import (
     ATTRIBUTES,
     DAY,
     MOMENT,
-    Kind,
-    Layout,
+    DecodedPage,
+    FieldError,
+    FieldType,
     Members,
-    Misread,
+    Schema,
     checked,
     elements,
     flatten,
     nest,
-    next_cursor,
     value,
 )
 from tracket_async._http.messages import Json, Response
@@ -43,7 +44,7 @@ from tracket_async.models import UNSET, NewWorklog, Worklog, WorklogChanges
 T = TypeVar("T")
 
 
-def make_converter(layout: Layout) -> cattrs.Converter:
+def make_converter(schema: Schema) -> cattrs.Converter:
     """A converter that structures `Worklog` and unstructures `Worklog`, `NewWorklog` and `WorklogChanges`.
 
     Structuring raises `MalformedResponseError`. Unstructuring gives dicts that JSON can write; it raises
@@ -51,28 +52,28 @@ def make_converter(layout: Layout) -> cattrs.Converter:
     `Worklog` it leaves out what this version does not have.)
     """
     converter = cattrs.Converter()
-    read = worklog_reader(layout)
+    read = worklog_reader(schema)
     converter.register_structure_hook(Worklog, lambda value, _type: read(value, "$"))
-    converter.register_unstructure_hook(Worklog, _worklog_writer(layout, converter))
-    converter.register_unstructure_hook(NewWorklog, _writer(layout, converter, NewWorklog))
-    converter.register_unstructure_hook(WorklogChanges, _writer(layout, converter, WorklogChanges))
+    converter.register_unstructure_hook(Worklog, _worklog_writer(schema, converter))
+    converter.register_unstructure_hook(NewWorklog, _writer(schema, converter, NewWorklog))
+    converter.register_unstructure_hook(WorklogChanges, _writer(schema, converter, WorklogChanges))
     return converter
 
 
-def told_id(layout: Layout, content: Mapping[str, Any]) -> str | None:
+def told_id(schema: Schema, content: Mapping[str, Any]) -> str | None:
     """The id of a worklog that may be malformed; None when it cannot be told."""
-    value = content.get(layout.names["id"])
+    value = content.get(schema.names["id"])
     try:
-        return layout.kinds["id"].read(value)  # type: ignore[no-any-return]
+        return schema.field_types["id"].read(value)  # type: ignore[no-any-return]
     except ValueError:
         return None
 
 
-def worklog_reader(layout: Layout) -> Callable[[Json, str], Worklog]:
+def worklog_reader(schema: Schema) -> Callable[[Json, str], Worklog]:
     """A function from a JSON value, and the JSON path where it stands, to the worklog that it is."""
     overrides: dict[str, Any] = {
-        name: override(rename=layout.names[name], struct_hook=_hook(layout.kinds[name], attribute))
-        if name in layout.names
+        name: override(rename=schema.names[name], struct_hook=_hook(schema.field_types[name], attribute))
+        if name in schema.names
         else override(omit=True)
         for name, attribute in ATTRIBUTES.items()
     }
@@ -81,25 +82,25 @@ def worklog_reader(layout: Layout) -> Callable[[Json, str], Worklog]:
     def read(content: Json, path: str) -> Worklog:
         if not isinstance(content, dict):
             raise malformed(path, "an object", json_type(content))
-        flat = flatten(layout, content)
+        flat = flatten(schema, content)
         try:
             return structure(flat, Worklog)
         except cattrs.ClassValidationError as group:
             name, problem = _first(group)
-        where = layout.names[name]
+        where = schema.names[name]
         member, _, inner = where.partition(".")
-        expected = str(problem) if isinstance(problem, Misread) else "there"
+        expected = str(problem) if isinstance(problem, FieldError) else "there"
         found = json_type(flat[where]) if where in flat else "missing"
-        if isinstance(flat.get(where), str) and layout.kinds[name] in (MOMENT, DAY):
+        if isinstance(flat.get(where), str) and schema.field_types[name] in (MOMENT, DAY):
             found = "another string"
         if inner and not isinstance(content.get(member), dict):
             where = member
-        raise malformed(f"{path}.{where}", expected, found, worklog_id=told_id(layout, content))
+        raise malformed(f"{path}.{where}", expected, found, worklog_id=told_id(schema, content))
 
     return read
 
 
-def _hook(kind: Kind, attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
+def _hook(kind: FieldType, attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
     if attribute.default is attrs.NOTHING:
 
         def read_required(value: Any, _type: Any) -> Any:
@@ -123,21 +124,21 @@ def _first(group: cattrs.ClassValidationError) -> tuple[str, Exception]:
     return note.name, problem
 
 
-def _write_or_none(kind: Kind) -> Callable[[Any], Any]:
+def _write_or_none(kind: FieldType) -> Callable[[Any], Any]:
     def write(value: Any) -> Any:
         return None if value is None else kind.write(value)
 
     return write
 
 
-def _worklog_writer(layout: Layout, converter: cattrs.Converter) -> Callable[[Worklog], dict[str, Any]]:
+def _worklog_writer(schema: Schema, converter: cattrs.Converter) -> Callable[[Worklog], dict[str, Any]]:
     overrides: dict[str, Any] = {
         name: override(
-            rename=layout.names[name],
-            unstruct_hook=_write_or_none(layout.kinds[name]),
-            omit_if_default=layout.names[name] in layout.omitted,
+            rename=schema.names[name],
+            unstruct_hook=_write_or_none(schema.field_types[name]),
+            omit_if_default=schema.names[name] in schema.omitted,
         )
-        if name in layout.names
+        if name in schema.names
         else override(omit=True)
         for name in ATTRIBUTES
     }
@@ -149,61 +150,56 @@ def _worklog_writer(layout: Layout, converter: cattrs.Converter) -> Callable[[Wo
     return write
 
 
-def _writer(layout: Layout, converter: cattrs.Converter, model: type[T]) -> Callable[[T], dict[str, Any]]:
+def _writer(schema: Schema, converter: cattrs.Converter, model: type[T]) -> Callable[[T], dict[str, Any]]:
     """Writes what is said and leaves out what is not: a value that is its attribute's default says nothing."""
     names = tuple(attrs.fields_dict(model))  # type: ignore[arg-type]
     overrides: dict[str, Any] = {
-        name: override(rename=layout.names[name], unstruct_hook=_write_or_none(layout.kinds[name]))
-        if name in layout.names
+        name: override(rename=schema.names[name], unstruct_hook=_write_or_none(schema.field_types[name]))
+        if name in schema.names
         else override(omit=True)
         for name in names
     }
     unstructure = make_dict_unstructure_fn(model, converter, _cattrs_omit_if_default=True, **overrides)
-    lacking = tuple(name for name in names if name not in layout.names)
+    lacking = tuple(name for name in names if name not in schema.names)
 
     def write(said: T) -> dict[str, Any]:
         for name in lacking:
             value = getattr(said, name)
             if value is not UNSET and (value or model is WorklogChanges):
-                raise UnsupportedError(f"API {layout.version} has no {name}; leave it out, or use API 2.0")
+                raise UnsupportedError(f"API {schema.version} has no {name}; leave it out, or use API 2.0")
         return nest(unstructure(said))
 
     return write
 
 
-@attrs.frozen
-class Contents:
-    """What a page says about worklogs, without what its headers say."""
-
-    worklogs: list[Worklog]
-    next_cursor: str | None
-    total: int | None
+@cache
+def converter_reader(schema: Schema) -> ConverterReader:
+    """Return the reader of a schema, which is made once."""
+    return ConverterReader(schema)
 
 
-class GeneralReader:
-    """Reads the bodies of one layout."""
+class ConverterReader:
+    """Reads the bodies of one schema."""
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self._read = worklog_reader(layout)
-        self._of_page = Members(layout.items, layout.cursor, layout.total, layout.links)
-        self._of_worklog = Members(*layout.groups)
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._read = worklog_reader(schema)
+        self._of_page = Members(schema.items, schema.cursor, schema.total, schema.links)
+        self._of_worklog = Members(*schema.groups)
 
-    def page(self, response: Response) -> Contents:
+    def page(self, response: Response) -> DecodedPage[Worklog]:
         """The answer to a list."""
-        layout = self.layout
+        schema = self.schema
         members = self._members(self._of_page, checked(response), "$", response)
-        path = f"$.{layout.items}"
-        if layout.items not in members:
+        path = f"$.{schema.items}"
+        if schema.items not in members:
             raise malformed(path, "an array", "missing", status=response.status)
-        items = elements(members[layout.items], path, response)
-        return Contents(
-            worklogs=[self._worklog(item, f"{path}[{index}]", response) for index, item in enumerate(items)],
-            next_cursor=next_cursor(
-                self._optional(members, layout.cursor, str, "a string or null", response),
-                members.get(layout.links or "", msgspec.UNSET),
-            ),
-            total=or_none(self._optional(members, layout.total, int, "a whole number or null", response)),
+        items = elements(members[schema.items], path, response)
+        return DecodedPage(
+            items=[self._worklog(item, f"{path}[{index}]", response) for index, item in enumerate(items)],
+            cursor=self._optional(members, schema.cursor, str, "a string or null", response),
+            links=members.get(schema.links or "", msgspec.UNSET),
+            total=or_none(self._optional(members, schema.total, int, "a whole number or null", response)),
         )
 
     def worklog(self, response: Response) -> Worklog:

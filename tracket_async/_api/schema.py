@@ -4,7 +4,7 @@ The cursor of the page after this one: the only thing of a page that finds its w
 
 What differs between the versions when a worklog is read or written, as data; and what each attribute's value is.
 
-A *kind* says what JSON value an attribute has; a *layout* says under which name. A name with a dot is a value inside an
+A *kind* says what JSON value an attribute has; a *schema* says under which name. A name with a dot is a value inside an
 object: ``customFields.category``. There is one list of a worklog's attributes, `Worklog` itself: everything here is
 keyed by their names, and what is derived from here (converters, Structs) takes types and defaults from there.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -27,6 +27,8 @@ from tracket_async.models import ApprovalStatus, Worklog
 
 FAILURES = (msgspec.DecodeError, ValueError, RecursionError)
 """What msgspec raises on a body: no JSON, or of another type; text that is not UTF-8; nested too deeply."""
+
+T = TypeVar("T")
 
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -92,6 +94,23 @@ def elements(content: bytes | msgspec.Raw, path: str, response: Response) -> lis
     raise malformed(path, "an array", json_type(value(content, path, response)), status=response.status)
 
 
+@attrs.frozen(eq=False)
+class DecodedPage(Generic[T]):
+    """A page's contents.
+
+    Attributes:
+        items: the worklogs, as rows or as models, in the server's order.
+        cursor: what stands where the cursor should; None of null, UNSET of nothing.
+        links: the bytes of the page's links, UNSET when it has none.
+        total: how many worklogs match, None when the page does not say.
+    """
+
+    items: list[T]
+    cursor: Any
+    links: Any
+    total: int | None
+
+
 AFTER = "after"
 """The one parameter of a next link that is taken from it."""
 
@@ -142,7 +161,7 @@ WHOLE = 2.0**53
 """Below it a float that is a whole number is that number exactly."""
 
 
-class Misread(ValueError):  # noqa: N818 - it never leaves this package: it becomes a MalformedResponseError
+class FieldError(ValueError):
     """A value is not of its kind; the text says what was expected."""
 
 
@@ -151,13 +170,13 @@ def _identifier(value: Json) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise Misread("a string")
+    raise FieldError("a string")
 
 
 def _text(value: Json) -> str:
     if isinstance(value, str):
         return value
-    raise Misread("a string")
+    raise FieldError("a string")
 
 
 def _status(value: Json) -> str:
@@ -173,27 +192,27 @@ def _number(value: Json) -> float:
             number = math.inf
         if math.isfinite(number):
             return number
-    raise Misread("a finite number")
+    raise FieldError("a finite number")
 
 
 def _moment(value: Json) -> dt.datetime:
     try:
         return read_moment(_text(value))
     except ValueError:
-        raise Misread("a date-time (RFC 3339)") from None
+        raise FieldError("a date-time (RFC 3339)") from None
 
 
 def _day(value: Json) -> dt.datetime:
     try:
         return read_day(_text(value))
     except ValueError:
-        raise Misread("a day (YYYY-MM-DD)") from None
+        raise FieldError("a day (YYYY-MM-DD)") from None
 
 
 def _object(value: Json) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    raise Misread("an object")
+    raise FieldError("an object")
 
 
 def _same(value: Any) -> Any:
@@ -205,11 +224,11 @@ def _write_number(value: float) -> float:
 
 
 @attrs.frozen
-class Kind:
+class FieldType:
     """What value an attribute has.
 
     Attributes:
-        read: from a JSON value, never null, to the attribute's; raises `Misread`. Tolerant.
+        read: from a JSON value, never null, to the attribute's; raises `FieldError`. Tolerant.
         write: from the attribute's value, never None, to a JSON value.
         wire_type: the type that a well-behaved server sends, for the fast path. What msgspec accepts as this type,
             ``read`` accepts too and reads alike; what it does not accept may still be accepted by ``read``.
@@ -220,15 +239,15 @@ class Kind:
     write: Callable[[Any], Any] = _same
 
 
-IDENTIFIER = Kind(_identifier, str)
-TEXT = Kind(_text, str)
-STATUS = Kind(_status, str, str)
-NUMBER = Kind(_number, float, _write_number)
-MOMENT = Kind(_moment, dt.datetime, write_moment)
-DAY = Kind(_day, str, write_day)
-OBJECT = Kind(_object, dict[str, Any])
+IDENTIFIER = FieldType(_identifier, str)
+TEXT = FieldType(_text, str)
+STATUS = FieldType(_status, str, str)
+NUMBER = FieldType(_number, float, _write_number)
+MOMENT = FieldType(_moment, dt.datetime, write_moment)
+DAY = FieldType(_day, str, write_day)
+OBJECT = FieldType(_object, dict[str, Any])
 
-KINDS: Final[Mapping[str, Kind]] = {
+FIELD_TYPES: Final[Mapping[str, FieldType]] = {
     "id": IDENTIFIER,
     "user_id": IDENTIFIER,
     "date": MOMENT,
@@ -247,13 +266,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "parent_item_id": IDENTIFIER,
     "custom_fields": OBJECT,
 }
-"""The kind of each attribute, where a layout does not say otherwise."""
+"""The kind of each attribute, where a schema does not say otherwise."""
 
 
 Split: TypeAlias = Callable[[Json], tuple[Json, ...]]
 
 
-def _group(self: Layout) -> Mapping[str, tuple[str, ...]]:
+def _group(self: Schema) -> Mapping[str, tuple[str, ...]]:
     groups: dict[str, tuple[str, ...]] = {}
     for attribute in ATTRIBUTES:
         if attribute in self.names:
@@ -263,7 +282,7 @@ def _group(self: Layout) -> Mapping[str, tuple[str, ...]]:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Layout:
+class Schema:
     """How one version writes worklogs and pages of them. There is one for each version, equal to itself alone.
 
     Attributes:
@@ -274,7 +293,7 @@ class Layout:
         cursor: where a page has the cursor of the page after it.
         total: where a page says how many worklogs match, None when it does not.
         links: where a page has its links, None when it has none.
-        kinds: the kind of each attribute.
+        field_types: the kind of each attribute.
         splits: for objects whose form is not certain: from what there is to the values of its attributes, in the
             order of the attributes.
         omitted: wire names that are left out, and not null, where a `Worklog` is written that has no value for them.
@@ -287,7 +306,7 @@ class Layout:
     cursor: str = attrs.field(repr=False)
     total: str | None = attrs.field(default=None, repr=False)
     links: str | None = attrs.field(default=None, repr=False)
-    kinds: Mapping[str, Kind] = attrs.field(default=KINDS, repr=False)
+    field_types: Mapping[str, FieldType] = attrs.field(default=FIELD_TYPES, repr=False)
     splits: Mapping[str, Split] = attrs.field(factory=dict[str, Split], repr=False)
     omitted: frozenset[str] = attrs.field(default=frozenset(), repr=False)
 
@@ -296,16 +315,16 @@ class Layout:
     )
 
 
-def flatten(layout: Layout, content: Mapping[str, Json]) -> dict[str, Json]:
-    """A worklog as the server sends it, made one level of the names that the layout knows."""
+def flatten(schema: Schema, content: Mapping[str, Json]) -> dict[str, Json]:
+    """A worklog as the server sends it, made one level of the names that the schema knows."""
     flat: dict[str, Json] = {}
-    for member, attributes in layout.groups.items():
+    for member, attributes in schema.groups.items():
         if member not in content:
             continue
-        names = [layout.names[attribute] for attribute in attributes]
+        names = [schema.names[attribute] for attribute in attributes]
         value = content[member]
-        if member in layout.splits:
-            flat.update(zip(names, layout.splits[member](value), strict=True))
+        if member in schema.splits:
+            flat.update(zip(names, schema.splits[member](value), strict=True))
         elif isinstance(value, dict) and len(names) > 1:
             rest = {**value}
             flat.update({name: rest.pop(leaf(name), None) for name in names if leaf(name)})

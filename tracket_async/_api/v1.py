@@ -1,7 +1,7 @@
 """API 1.0, "worklogs": its names and its query, after the vendor's page "Time entries" of 1.0.
 
 What that page leaves open is decided here and nowhere else: the name of the cursor's parameter and the form of
-``startDate`` are settings of `wire`.
+``startDate`` are settings of `api_version`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 
 import attrs
 
-from tracket_async._api.endpoints import Query, RestWire, StartDate, Wire
-from tracket_async._api.schema import Layout
+from tracket_async._api.endpoints import ApiVersion, Query, StartDate
+from tracket_async._api.schema import Schema
 from tracket_async._timestamps import first_millisecond, write_day
 from tracket_async.errors import UnsupportedError, UsageError
 from tracket_async.models import WorklogFilter
 
-LAYOUT: Final = Layout(
+SCHEMA: Final = Schema(
     version="1.0",
     names={
         "id": "worklogId",
@@ -49,8 +49,8 @@ NOT_OFFERED: Final = ("created_since", "created_until", "updated_since", "update
 _ALL: Final = WorklogFilter()
 
 
-def wire(*, cursor_parameter: str = "cursor", start_date: StartDate = "moment") -> Wire:
-    """The wire of API 1.0.
+def api_version(*, cursor_parameter: str = "cursor", start_date: StartDate = "moment") -> ApiVersion:
+    """Make the `ApiVersion` of API 1.0.
 
     Args:
         cursor_parameter: the query parameter that takes a page's ``next-cursor`` (the vendor's page hides its name).
@@ -65,11 +65,11 @@ def wire(*, cursor_parameter: str = "cursor", start_date: StartDate = "moment") 
         raise UsageError(
             f"cursor_parameter must be the name of another parameter than startDate, not {cursor_parameter!r}"
         )
-    return RestWire(
-        layout=LAYOUT,
+    return ApiVersion(
+        schema=SCHEMA,
         default_origin="https://tracket.dev",
-        max_page_size=None,
         path="/api/1.0/worklogs",
+        filters_ranges=False,
         filter_query=FilterQuery(START_DATES[start_date]),
         cursor_parameter=cursor_parameter,
     )

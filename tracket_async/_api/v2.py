@@ -10,8 +10,8 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tracket_async._api.endpoints import Query, RestWire, Wire
-from tracket_async._api.schema import DAY, KINDS, Layout
+from tracket_async._api.endpoints import ApiVersion, Query
+from tracket_async._api.schema import DAY, FIELD_TYPES, Schema
 from tracket_async._http.messages import Json
 from tracket_async._timestamps import first_day, first_millisecond, last_millisecond, write_day
 from tracket_async.models import WorklogFilter
@@ -45,7 +45,7 @@ def _first(content: Mapping[str, Json], names: tuple[str, ...]) -> Json:
     return None
 
 
-LAYOUT: Final = Layout(
+SCHEMA: Final = Schema(
     version="2.0",
     names={
         "id": "id",  # inferred
@@ -66,7 +66,7 @@ LAYOUT: Final = Layout(
         "parent_item_id": "parentItem",  # inferred
         "custom_fields": "customFields",
     },
-    kinds={**KINDS, "date": DAY},
+    field_types={**FIELD_TYPES, "date": DAY},
     items="items",
     cursor="nextCursor",
     total="total",
@@ -93,16 +93,17 @@ rounded outwards to milliseconds.
 SORT_FIELDS: Final = {"date": "date", "created_date": "createdDate", "updated_date": "updatedDate"}
 
 
-def wire() -> Wire:
-    """The wire of API 2.0."""
-    return RestWire(
-        layout=LAYOUT,
+def api_version() -> ApiVersion:
+    """Make the `ApiVersion` of API 2.0."""
+    return ApiVersion(
+        schema=SCHEMA,
         default_origin="https://us.production.timesheet.avisi-apps.com",
         max_page_size=100,
         path="/api/2.0/timeEntries",
         filter_query=filter_query,
         cursor_parameter="after",
         size_parameter="size",
+        filters_ranges=True,
         categories_path="/api/2.0/templates/timeEntry/fields/category/options",
     )
 

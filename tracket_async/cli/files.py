@@ -290,7 +290,7 @@ def run(work: _Work[T], many: Many, *, yes: bool, json: bool, connection: Connec
             source=source,
             options=ReadOptions(format=chosen, raw=many.raw, only_id=work is DELETE),
             make=work.make,
-            wire=client.wire,
+            api_version=client.api_version,
             id_of=work.id_of,
         )
         rows = checked(input_file, json=json).rows
@@ -429,7 +429,7 @@ def import_worklogs(
     source = InputSource(file)
     try:
         input_file = InputFile(
-            source=source, options=ReadOptions(format=chosen, raw=raw), make=new_worklog, wire=client.wire
+            source=source, options=ReadOptions(format=chosen, raw=raw), make=new_worklog, api_version=client.api_version
         )
         validation = checked(input_file, json=json)
         content = source.fingerprint()

@@ -265,7 +265,7 @@ async def copy(
     teller = Teller(watch.report, statistics=client.statistics, clock=time.monotonic)
     teller.tell("walking", 0, total=total)
     run = await client.worklogs.scan(
-        filter, row_format(client.wire), concurrency=concurrency, ordered=ordered, on_notice=output.note
+        filter, row_format(client.api_version), concurrency=concurrency, ordered=ordered, on_notice=output.note
     )
     try:
         async with Outlet([place for place, _ in sinks]) as outlet, contextlib.aclosing(run.batches()) as pages:
@@ -284,7 +284,7 @@ async def copy(
 
 async def _total(client: TracketClient, filter: WorklogFilter) -> int | None:  # noqa: A002 - as the library names it
     """How many worklogs the server has of the filter; None on API 1.0, which does not say."""
-    if client.api == "1.0":
+    if not client.api_version.has_total:
         return None
     return (await client.worklogs.list(filter=filter, size=1)).total
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar, cast
 
 import attrs
 
-from tracket_async._api.endpoints import RowPage, Wire
+from tracket_async._api.endpoints import ApiVersion, RowPage
 from tracket_async._api.fast import Row, row_of
 from tracket_async._http.limits import World
 from tracket_async.client import TracketClient
@@ -67,7 +67,7 @@ class Source:
 
     def __init__(self, client: TracketClient, *, patience: Patience, world: World, clock: Callable[[], float]) -> None:
         self.client = client
-        self.counts = client.api != "1.0"
+        self.counts = client.api_version.has_total
         self.waiting: str | None = None
         self._patience = patience
         self._clock = clock
@@ -85,7 +85,7 @@ class Source:
         on_notice: Callable[[str], None] | None = None,
     ) -> ParallelScan[Row]:
         """The concurrent walk over everything that matches."""
-        item_format = row_format(self.client.wire)
+        item_format = row_format(self.client.api_version)
         return await self.patiently(
             lambda: self.client.worklogs.scan(
                 wanted, item_format, concurrency=concurrency, states=states, on_notice=on_notice, around=self.patiently
@@ -98,7 +98,7 @@ class Source:
         A server that does not tell its time is taken to have this machine's.
         """
         here = self._now()
-        page = await self._page(wanted, None, 1 if self.counts else None)
+        page = await self._page(wanted, None, self.client.api_version.smallest_page)
         return page.total, page.server_date or here
 
     async def pages(self, wanted: WorklogFilter) -> AsyncGenerator[list[Row]]:
@@ -159,14 +159,14 @@ class Source:
         return max(asked, wait * self._rng.uniform(0.5, 1.0))
 
     async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowPage:
-        wire = self.client.wire
-        request = wire.list(wanted, cursor=cursor, size=size or wire.max_page_size)
-        return await self.patiently(lambda: self.client.send(request, wire.rows))
+        api_version = self.client.api_version
+        request = api_version.list(wanted, cursor=cursor, size=size or api_version.max_page_size)
+        return await self.patiently(lambda: self.client.send(request, api_version.rows))
 
 
-def row_format(wire: Wire) -> ItemFormat[Row]:
+def row_format(api_version: ApiVersion) -> ItemFormat[Row]:
     """The format of a concurrent walk in which every item is a `Row`."""
-    return ItemFormat(page=wire.rows, date_of=date_of, id_of=id_of, matches=matches)
+    return ItemFormat(page=api_version.rows, date_of=date_of, id_of=id_of, matches=matches)
 
 
 def matches(wanted: WorklogFilter, row: Row) -> bool:

@@ -27,7 +27,7 @@ SETTABLE: Final = tuple(attribute.name for attribute in attrs.fields(NewWorklog)
 """What a caller says about a worklog."""
 
 ATTRIBUTES: Final[Mapping[str, str]] = {
-    **{wire: name for name, wire in v1.LAYOUT.names.items()},
+    **{wire_name: name for name, wire_name in v1.SCHEMA.names.items()},
     **{attribute.name: attribute.name for attribute in attrs.fields(Worklog)},
 }
 """Each column's attribute."""

@@ -33,7 +33,7 @@ from typing import IO, Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from tracket_async._api.endpoints import Wire
+from tracket_async._api.endpoints import ApiVersion
 from tracket_async._files import storage_errors
 from tracket_async.errors import StoreError, UsageError
 from tracket_async.importer.columns import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, Readers, attributes_of, shown
@@ -211,8 +211,6 @@ _FORMATS: Final[Mapping[InputFormat, Callable[[Iterable[bytes], ReadOptions], It
 T = TypeVar("T")
 
 REQUIRED: Final = tuple(each.name for each in attrs.fields(NewWorklog) if each.default is attrs.NOTHING)
-ONLY_2_0: Final = ("team_id", "project_id")
-"""What API 1.0 lacks, so that there it is null already."""
 
 
 @attrs.frozen
@@ -230,43 +228,43 @@ class InputRow(Generic[T]):
 
 Change = tuple[str, WorklogChanges]
 """An id, and what to change in its worklog."""
-Make = Callable[[Record, Wire], T]
+Make = Callable[[Record, ApiVersion], T]
 """Makes the item of a record; raises `ValueError` or `TypeError` with a reason."""
 
 
-def new_worklog(record: Record, wire: Wire) -> NewWorklog:
+def new_worklog(record: Record, api_version: ApiVersion) -> NewWorklog:
     """The worklog to create. The id that the record may have is not looked at; null is as if nothing were said."""
     given = {name: value for name, value in record.values.items() if name != "id" and value is not None}
     missing = [name for name in REQUIRED if name not in given]
     if missing:
         raise UsageError(f"{' and '.join(missing)} must be given")
     new = NewWorklog(**given)
-    wire.create(new)
+    api_version.create(new)
     return new
 
 
-def change(record: Record, wire: Wire) -> Change:
+def change(record: Record, api_version: ApiVersion) -> Change:
     """The id and the changes. Null means null, and what is not given stays as it is."""
-    named = worklog_id(record, wire)
+    named = worklog_id(record, api_version)
     given: dict[str, Any] = {
         name: value for name, value in record.values.items() if name != "id" and not _says_nothing(name, value)
     }
-    if wire.version == "1.0":
-        given = {name: value for name, value in given.items() if value is not None or name not in ONLY_2_0}
+    # Null for what this version does not have asks for nothing.
+    given = {name: value for name, value in given.items() if value is not None or api_version.has(name)}
     if not given:
         raise UsageError("there is nothing to change")
     changes = WorklogChanges(**given)
-    wire.update(named, changes)
+    api_version.update(named, changes)
     return named, changes
 
 
-def worklog_id(record: Record, wire: Wire) -> str:
+def worklog_id(record: Record, api_version: ApiVersion) -> str:
     """The id, and that it can be one."""
     named = record.values.get("id")
     if not named:
         raise UsageError("id must be given")
     try:
-        wire.delete(named)
+        api_version.delete(named)
     except UsageError:
         raise UsageError(f"{shown(named)} cannot be the id of a worklog") from None
     return str(named)
@@ -430,7 +428,7 @@ class InputFile(Generic[T]):
         source: the file.
         options: how it is written.
         make: makes the item of a record.
-        wire: the version of the API that it is for.
+        api_version: the version of the API that it is for.
         id_of: the id of an item, where every item must have one of its own: the first pass then keeps all of them in
             memory. None: the same may come again.
     """
@@ -438,7 +436,7 @@ class InputFile(Generic[T]):
     source: InputSource
     options: ReadOptions
     make: Make[T]
-    wire: Wire
+    api_version: ApiVersion
     id_of: Callable[[T], str] | None = None
 
     def validate(self) -> Validation:
@@ -480,7 +478,7 @@ class InputFile(Generic[T]):
         if isinstance(record, BadLine):
             return record
         try:
-            return InputRow(record.line, self.make(record, self.wire))
+            return InputRow(record.line, self.make(record, self.api_version))
         except UsageError as error:
             return BadLine(record.line, error.message)
         except (ValueError, TypeError) as error:

@@ -287,7 +287,7 @@ class ImportRun:
         if self._already == self._total:
             return
         # Whoever may not even read is told so before the first row fails; and the answer says what time it is there.
-        page = await self._client.worklogs.list(size=None if self._client.api == "1.0" else 1)
+        page = await self._client.worklogs.list(size=self._client.api_version.smallest_page)
         self._clock = clock_of(page, self._world.now())
         await self._reconcile(resend=self._settings.resend_ambiguous)
         await self._sending.run(self._rows.rows(self._is_to_be_sent))

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from tracket_async._api.endpoints import Wire
+from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http.messages import Response
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter
@@ -191,9 +191,11 @@ class ItemFormat(Generic[T]):
     matches: Callable[[WorklogFilter, T], bool]
 
 
-def worklog_format(wire: Wire) -> ItemFormat[Worklog]:
+def worklog_format(api_version: ApiVersion) -> ItemFormat[Worklog]:
     """Every item is a `Worklog`."""
-    return ItemFormat(page=wire.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches)
+    return ItemFormat(
+        page=api_version.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches
+    )
 
 
 async def scan(
@@ -215,7 +217,7 @@ async def scan(
         return attrs.evolve(wanted, since=since, until=until)
 
     def fetch(since: dt.datetime | None, until: dt.datetime | None, cursor: str | None) -> Awaitable[PageLike[T]]:
-        request = line.wire.list(bounded(since, until), cursor=cursor, size=line.page_size)
+        request = line.api_version.list(bounded(since, until), cursor=cursor, size=line.page_size)
         if around is None:
             return line.send(request, form.page)
         return around(lambda: line.send(request, form.page))
@@ -244,7 +246,7 @@ async def _dates(line: Line, wanted: WorklogFilter) -> DateRange:
 
 
 async def _edge(line: Line, wanted: WorklogFilter) -> dt.datetime | None:
-    page: Page = await line.send(line.wire.list(wanted, cursor=None, size=1), line.wire.page)
+    page: Page = await line.send(line.api_version.list(wanted, cursor=None, size=1), line.api_version.page)
     return page.items[0].date if page.items else None
 
 
