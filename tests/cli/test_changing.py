@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tracket_async.cli import files as ask
+from tracket_async.cli import files
 from tracket_async.emulator import faults
 
 
@@ -39,12 +39,12 @@ def asked(monkeypatch):
     questions = []
 
     def prepare(answer):
-        async def agreed(question):
+        async def confirm(question):
             questions.append(question)
             return answer
 
-        monkeypatch.setattr(ask, "possible", lambda: True)
-        monkeypatch.setattr(ask, "agreed", agreed)
+        monkeypatch.setattr(files, "possible", lambda: True)
+        monkeypatch.setattr(files, "confirm", confirm)
         return questions
 
     return prepare

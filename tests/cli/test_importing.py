@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async.cli import files as importing
+from tracket_async.cli import files
 from tracket_async.emulator import faults
 
 TRACKET = (sys.executable, "-m", "tracket_async.cli")
@@ -28,7 +28,7 @@ ROUTES = {"1.0": "/worklogs", "2.0": "/timeEntries"}
 def folder(tmp_path, monkeypatch):
     """Everything happens in a folder of its own, and nobody waits between two looks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(importing, "ImportSettings", functools.partial(importing.ImportSettings, wait=0.0))
+    monkeypatch.setattr(files, "ImportSettings", functools.partial(files.ImportSettings, wait=0.0))
     return tmp_path
 
 

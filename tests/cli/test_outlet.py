@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tracket_async.cli import stream as outlet
-from tracket_async.cli.stream import DELAY, PIECE, Outlet
+from tracket_async.cli import stream
+from tracket_async.cli.stream import DELAY, PIECE, BufferedWriter
 
 
 class Shelf:
@@ -58,14 +58,14 @@ async def settled():
 
 async def fill(shelf, clock, error):
     """Puts something there, and fails."""
-    async with Outlet([shelf], sleep=clock.sleep) as out:
+    async with BufferedWriter([shelf], sleep=clock.sleep) as out:
         await out.put([b"a"])
         raise error
 
 
 async def test_what_is_put_waits_for_a_piece_of_it(clock):
     first, second = Shelf(), Shelf()
-    async with Outlet([first, second], sleep=clock.sleep) as out:
+    async with BufferedWriter([first, second], sleep=clock.sleep) as out:
         await out.put([b"a" * (PIECE - 2), b"b"])
         assert (first.written, second.written) == ([], [])
         await out.put([b"", b"c"])
@@ -76,7 +76,7 @@ async def test_what_is_put_waits_for_a_piece_of_it(clock):
 
 async def test_less_than_a_piece_is_written_after_the_delay(clock):
     shelf = Shelf()
-    async with Outlet([shelf], sleep=clock.sleep) as out:
+    async with BufferedWriter([shelf], sleep=clock.sleep) as out:
         await settled()
         assert clock.asked == []
         for turn in range(1, 3):
@@ -93,7 +93,7 @@ async def test_less_than_a_piece_is_written_after_the_delay(clock):
 
 async def test_while_something_is_written_nothing_else_is(clock):
     shelf = Shelf()
-    async with Outlet([shelf], sleep=clock.sleep) as out:
+    async with BufferedWriter([shelf], sleep=clock.sleep) as out:
         await out.put([b"a"])
         await settled()
         shelf.gate.clear()
@@ -112,7 +112,7 @@ async def test_leaving_waits_for_the_write_that_is_going_on(clock):
     shelf = Shelf()
 
     async def run():
-        async with Outlet([shelf], sleep=clock.sleep) as out:
+        async with BufferedWriter([shelf], sleep=clock.sleep) as out:
             await out.put([b"a"])
             await settled()
             shelf.gate.clear()
@@ -132,7 +132,7 @@ async def test_leaving_waits_for_the_write_that_is_going_on(clock):
 async def test_a_failure_is_told_to_who_puts_and_nothing_is_written_any_more(clock):
     shelf = Shelf(BrokenPipeError("nobody reads"))
     with pytest.raises(BrokenPipeError, match="nobody reads"):
-        async with Outlet([shelf], sleep=clock.sleep) as out:
+        async with BufferedWriter([shelf], sleep=clock.sleep) as out:
             await out.put([b"a" * PIECE])
     assert shelf.written == []
 
@@ -141,7 +141,7 @@ async def test_a_failure_in_between_is_told_at_the_next_put(clock):
     shelf = Shelf(BrokenPipeError("nobody reads"))
 
     async def run():
-        async with Outlet([shelf], sleep=clock.sleep) as out:
+        async with BufferedWriter([shelf], sleep=clock.sleep) as out:
             await out.put([b"a"])
             await settled()
             clock.over.set()
@@ -158,7 +158,7 @@ async def test_a_failure_after_the_last_put_is_told_at_the_end(clock):
     shelf = Shelf(BrokenPipeError())
 
     async def run():
-        async with Outlet([shelf], sleep=clock.sleep) as out:
+        async with BufferedWriter([shelf], sleep=clock.sleep) as out:
             await out.put([b"a"])
             await settled()
             clock.over.set()
@@ -187,7 +187,7 @@ async def test_a_cancellation_does_not_wait_for_who_has_stopped_reading(clock):
     shelf = Shelf()
 
     async def run():
-        async with Outlet([shelf], sleep=clock.sleep) as out:
+        async with BufferedWriter([shelf], sleep=clock.sleep) as out:
             await out.put([b"a"])
             await settled()
             shelf.gate.clear()
@@ -205,9 +205,9 @@ async def test_a_cancellation_does_not_wait_for_who_has_stopped_reading(clock):
 
 
 async def test_the_delay_is_one_of_real_time(monkeypatch):
-    monkeypatch.setattr(outlet, "DELAY", 0.0)
+    monkeypatch.setattr(stream, "DELAY", 0.0)
     shelf = Shelf()
-    async with Outlet([shelf]) as out:
+    async with BufferedWriter([shelf]) as out:
         await out.put([b"a"])
         await settled()
         assert shelf.written == [b"a"]

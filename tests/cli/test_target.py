@@ -11,13 +11,12 @@ import threading
 
 import pytest
 
-from tracket_async.cli import destinations as target
-from tracket_async.cli import output
+from tracket_async.cli import destinations, output
 from tracket_async.errors import StorageError, UsageError
 
 
 async def write(path, *pieces):
-    with target.opened(str(path)) as place:
+    with destinations.opened(str(path)) as place:
         for piece in pieces:
             await place.write(piece)
 
@@ -33,7 +32,7 @@ async def test_a_file_holds_what_was_written_is_private_and_alone(tmp_path):
 async def test_the_target_does_not_change_before_the_end(tmp_path):
     path = tmp_path / "out.ndjson"
     path.write_bytes(b"before")
-    with target.opened(str(path)) as place:
+    with destinations.opened(str(path)) as place:
         await place.write(b"after" * 100_000)
         assert path.read_bytes() == b"before"
         beside = next(one for one in tmp_path.iterdir() if one != path)
@@ -46,7 +45,7 @@ async def test_what_ends_early_leaves_the_target_as_it_was_and_nothing_beside_it
     path = tmp_path / "out.ndjson"
     path.write_bytes(b"before")
     with pytest.raises(kind):  # noqa: PT012, SIM117 - the exception goes through the target
-        with target.opened(str(path)) as place:
+        with destinations.opened(str(path)) as place:
             await place.write(b"half")
             raise kind
     assert path.read_bytes() == b"before"
@@ -125,7 +124,7 @@ async def test_a_full_disk_is_a_storage_error_and_leaves_nothing_beside_the_targ
         opened.append(open(descriptor, *args, **kwargs))  # noqa: PTH123, SIM115
         return Full(opened[-1], broken)
 
-    monkeypatch.setattr(target, "open", full, raising=False)
+    monkeypatch.setattr(destinations, "open", full, raising=False)
     with pytest.raises(StorageError, match=r"No space left on device. What was at this place before is untouched"):
         await write(path, b"x" * 10)
     opened[0].close()

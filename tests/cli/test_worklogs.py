@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tracket_async.cli import files as ask
+from tracket_async.cli import files
 from tracket_async.emulator.faults import Html, MissingField, Status
 
 BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
@@ -244,7 +244,7 @@ async def test_where_the_loop_cannot_watch_the_terminal_it_still_asks(typed, mon
 
     typed("y\n")
     monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
-    assert await ask.agreed("Really?")
+    assert await files.confirm("Really?")
 
 
 def test_categories_have_an_id_and_a_name(tracket, serve):

@@ -18,8 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tracket_async.cli import files as importing
-from tracket_async.cli import main
+from tracket_async.cli import files, main
 from tracket_async.cli.app import app  # noqa: F401 - imported once for all
 from tracket_async.importer.journal import Journal
 from tracket_async.importer.run import ImportRun
@@ -102,7 +101,7 @@ def fuse(seconds):
 
 def child(order):
     # What a person waits for, and no test needs to.
-    importing.ImportSettings = functools.partial(importing.ImportSettings, wait=order["wait"])
+    files.ImportSettings = functools.partial(files.ImportSettings, wait=order["wait"])
     os.environ.update(order["environ"])
     if order.get("point") == "torn":
         tear(order["nth"])

@@ -8,10 +8,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
-from tracket_async.cli import demo, export, sync
-from tracket_async.cli import files as importing
-from tracket_async.cli import worklogs as reads
-from tracket_async.cli import worklogs as writes
+from tracket_async.cli import demo, export, files, sync, worklogs
 
 HELP: Final = """Tracket, the time tracking of monday.com teams, from the command line.
 
@@ -40,13 +37,13 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     ("demo", demo.demo),
     ("export", export.export),
     ("sync", sync.sync),
-    ("import", importing.import_worklogs),
-    ("list", reads.list_worklogs),
-    ("get", reads.get),
-    ("create", writes.create),
-    ("update", writes.update),
-    ("delete", writes.delete),
-    ("categories", reads.categories),
+    ("import", files.import_worklogs),
+    ("list", worklogs.list_worklogs),
+    ("get", worklogs.get),
+    ("create", worklogs.create),
+    ("update", worklogs.update),
+    ("delete", worklogs.delete),
+    ("categories", worklogs.categories),
 )
 
 

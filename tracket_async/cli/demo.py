@@ -24,11 +24,9 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from tracket_async.cli import destinations as target
+from tracket_async.cli import destinations, output
 from tracket_async.cli import export as storing
 from tracket_async.cli import options as envfile
-from tracket_async.cli import output
-from tracket_async.cli import output as outcome
 from tracket_async.cli.destinations import STREAMED, Format
 from tracket_async.cli.export import CONCURRENCY
 from tracket_async.cli.progress import Watch, watching
@@ -151,7 +149,7 @@ async def demo(
 
 
 async def _export(client: TracketClient, folder: Path, concurrency: int) -> Summary:
-    without, started = storing.hindrance(), time.monotonic()
+    without, started = storing.store_unavailable_reason(), time.monotonic()
     files: dict[Path, Format] = {folder / f"worklogs.{name}": name for name in FORMATS}
     if without is not None:
         output.note(f"There will be no Parquet file, because {without}")
@@ -162,7 +160,7 @@ async def _export(client: TracketClient, folder: Path, concurrency: int) -> Summ
         else:
             summary, result = await _streamed(client, files, watch, concurrency), None
     seconds = time.monotonic() - started
-    output.note(outcome.exported(summary.worklogs, summary.hours, seconds, files=files, result=result))
+    output.note(output.exported(summary.worklogs, summary.hours, seconds, files=files, result=result))
     return summary
 
 
@@ -188,7 +186,7 @@ async def _streamed(client: TracketClient, files: Mapping[Path, Format], watch: 
     summary = Summary()
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(target.File(path)), rendering(STREAMED[named], Layout()))
+            (stack.enter_context(destinations.File(path)), rendering(STREAMED[named], Layout()))
             for path, named in files.items()
         ]
         await copy(client, WorklogFilter(), sinks, summary, watch, concurrency=concurrency)

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Container, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from tracket_async.cli import exits as afterword
+from tracket_async.cli import exits
 from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code, one_line
 from tracket_async.errors import UsageError
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code; ``tracket_async.cli.exits`` has the table.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    invocation = afterword.begin(arguments)
+    invocation = exits.begin(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A description in any script must not become a UnicodeEncodeError in a locale without it.
@@ -88,7 +88,7 @@ def _hint(arguments: list[str], commands: Container[str]) -> str:
     return f"See tracket {arguments[0]} --help" if arguments[0] in commands else "See tracket --help"
 
 
-def _failed(error: BaseException, invocation: afterword.Invocation) -> int:
+def _failed(error: BaseException, invocation: exits.Invocation) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.INCOMPLETE
     _let_go_of_output()
@@ -98,8 +98,8 @@ def _failed(error: BaseException, invocation: afterword.Invocation) -> int:
         traceback.print_exception(error, file=sys.stderr)
     with contextlib.suppress(OSError):
         sys.stderr.write(f"tracket: {describe(error)}\n")
-        if (words := afterword.words(invocation)) is not None:
-            sys.stderr.write(f"{words}\n")
+        if (hint := exits.resume_hint(invocation)) is not None:
+            sys.stderr.write(f"{hint}\n")
         sys.stderr.flush()
     return exit_code(error)
 

@@ -67,7 +67,7 @@ def keeping(store: Path) -> Generator[None]:
         raise
 
 
-def words(invocation: Invocation) -> str | None:
+def resume_hint(invocation: Invocation) -> str | None:
     """The line that says how to go on, None when nothing was left."""
     if invocation.kept is None or not invocation.kept.exists():
         return None

@@ -19,12 +19,7 @@ from typing import Annotated, Final, Generic, TypeVar
 import attrs
 from cyclopts import Parameter
 
-from tracket_async.cli import destinations as choosing
-from tracket_async.cli import destinations as target
-from tracket_async.cli import exits as afterword
-from tracket_async.cli import output
-from tracket_async.cli import output as outcome
-from tracket_async.cli import stream as streaming
+from tracket_async.cli import destinations, exits, output, stream
 from tracket_async.cli.destinations import ChosenFormat, Format, Outputs, Streamed
 from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Selection, named_columns
 from tracket_async.cli.progress import Mode, Watch, watching
@@ -50,7 +45,7 @@ class Outcome(Generic[T]):
     read: T
 
 
-def hindrance() -> MissingExtraError | None:
+def store_unavailable_reason() -> MissingExtraError | None:
     """Why there can be no store here; None: there can. It imports what a store needs."""
     if importlib.util.find_spec("fcntl") is None:
         return MissingExtraError("a store needs the file locks of a POSIX system, which this one is not")
@@ -85,7 +80,7 @@ def check_place(place: Path, files: Container[Path]) -> None:
     Raises:
         UsageError: it cannot, or one of the files is to be there.
     """
-    target.check(place)
+    destinations.check(place)
     if place in files:
         raise UsageError(f"{place} cannot be the store and an --output")
 
@@ -117,7 +112,7 @@ async def export_files(
         UsageError, ExportError, RequestError: as `export_to_files`.
     """
     place, how = place_of(files, store), settings(watch, concurrency=concurrency)
-    with afterword.keeping(place):
+    with exits.keeping(place):
         targets = dict[str | Path, Format](files.items())
         result = await export_to_files(client, targets, request, how, layout=layout, store=place, keep_store=True)
         if watch.stages.isdisjoint({"walking", "checking"}):
@@ -212,13 +207,13 @@ async def export(
         ordered=not unordered,
         progress=progress,
     )
-    outputs = output or [target.STANDARD_OUTPUT]
-    if choosing.to_standard_output(outputs):
+    outputs = output or [destinations.STANDARD_OUTPUT]
+    if destinations.to_standard_output(outputs):
         if store is not None:
             raise UsageError("--store is for an export to files. Give --output FILE")
-        await _to_standard_output(connection, choosing.streamed(format), job)
+        await _to_standard_output(connection, destinations.streamed(format), job)
     else:
-        await _to_files(connection, choosing.files(outputs, format), store, job)
+        await _to_files(connection, destinations.files(outputs, format), store, job)
 
 
 def _client(connection: Connection, job: _Job) -> TracketClient:
@@ -228,7 +223,7 @@ def _client(connection: Connection, job: _Job) -> TracketClient:
 async def _to_standard_output(connection: Connection, named: Streamed, job: _Job) -> None:
     started = time.monotonic()
     async with _client(connection, job) as client:
-        tally = await _stream(client, [(target.StandardOutput(), streaming.rendering(named, job.layout))], job)
+        tally = await _stream(client, [(destinations.StandardOutput(), stream.rendering(named, job.layout))], job)
     _say(job, tally.worklogs, tally.hours, started)
 
 
@@ -236,7 +231,7 @@ async def _to_files(connection: Connection, files: Mapping[Path, Format], store:
     started = time.monotonic()
     place_of(files, store)  # whether it can be there is told before anything is sent
     async with _client(connection, job) as client:
-        without = hindrance()
+        without = store_unavailable_reason()
         if without is None:
             async with watching(job.progress, client.statistics) as watch:
                 done = await export_files(
@@ -262,7 +257,7 @@ def _streamed(files: Mapping[Path, Format], store: Path | None, without: Missing
         MissingExtraError: they cannot.
     """
     streamed: dict[Path, Streamed] = {
-        path: named for path, how in files.items() if (named := choosing.STREAMED.get(how)) is not None
+        path: named for path, how in files.items() if (named := destinations.STREAMED.get(how)) is not None
     }
     if store is not None or len(streamed) < len(files):
         raise without
@@ -273,16 +268,16 @@ def _streamed(files: Mapping[Path, Format], store: Path | None, without: Missing
 async def _stream_to_files(client: TracketClient, files: Mapping[Path, Streamed], job: _Job) -> Tally:
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(target.File(path)), streaming.rendering(named, job.layout))
+            (stack.enter_context(destinations.File(path)), stream.rendering(named, job.layout))
             for path, named in files.items()
         ]
         return await _stream(client, sinks, job)
 
 
-async def _stream(client: TracketClient, sinks: Sequence[streaming.Sink], job: _Job) -> Tally:
+async def _stream(client: TracketClient, sinks: Sequence[stream.Sink], job: _Job) -> Tally:
     tally = Tally()
     async with watching(job.progress, client.statistics) as watch:
-        await streaming.copy(client, job.filter, sinks, tally, watch, concurrency=job.concurrency, ordered=job.ordered)
+        await stream.copy(client, job.filter, sinks, tally, watch, concurrency=job.concurrency, ordered=job.ordered)
     return tally
 
 
@@ -296,4 +291,4 @@ def _say(
     result: ExportResult | None = None,
 ) -> None:
     if job.progress != "off":
-        output.note(outcome.exported(worklogs, hours, time.monotonic() - started, files=files, result=result))
+        output.note(output.exported(worklogs, hours, time.monotonic() - started, files=files, result=result))

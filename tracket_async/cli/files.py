@@ -61,7 +61,7 @@ def possible() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-async def agreed(question: str) -> bool:
+async def confirm(question: str) -> bool:
     """Whether the answer is yes. Anything else, an empty line and the end of the input are a no."""
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
@@ -313,7 +313,7 @@ async def _run_changes(
 ) -> ExitCode:
     name = input_file.source.name
     with input_file.source:
-        if not yes and not await agreed(f"{work.asked} {_worklogs(rows)} that {name} names?"):
+        if not yes and not await confirm(f"{work.asked} {_worklogs(rows)} that {name} names?"):
             output.note("Nothing was sent.")
             return ExitCode.INCOMPLETE
         started = time.monotonic()

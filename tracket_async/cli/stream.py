@@ -24,8 +24,7 @@ from typing import Final, Self
 import attrs
 
 from tracket_async._api.fast import Row
-from tracket_async.cli import destinations as target
-from tracket_async.cli import output
+from tracket_async.cli import destinations, output
 from tracket_async.cli.destinations import Streamed, Target
 from tracket_async.cli.progress import Watch
 from tracket_async.client import TracketClient
@@ -43,7 +42,7 @@ DELAY: Final = 0.05
 """So many seconds later, what has been put here is being written."""
 
 
-class Outlet:
+class BufferedWriter:
     """An async context manager. What was put is written when its block is left, on an error too.
 
     Only a cancellation gives up what is not yet written, and waits for nothing: whoever reads may have stopped reading.
@@ -231,7 +230,7 @@ def rendering(format: Streamed, layout: Layout) -> Rendering:  # noqa: A002 - th
     return Rendering(cells.csv_header(columns), lambda rows: encode(cells.cells_of_rows(rows, columns)))
 
 
-Sink = tuple[target.Target, Rendering]
+Sink = tuple[destinations.Target, Rendering]
 
 
 async def copy(
@@ -268,11 +267,11 @@ async def copy(
         filter, row_format(client.api_version), concurrency=concurrency, ordered=ordered, on_notice=output.note
     )
     try:
-        async with Outlet([place for place, _ in sinks]) as outlet, contextlib.aclosing(run.batches()) as pages:
+        async with BufferedWriter([place for place, _ in sinks]) as writer, contextlib.aclosing(run.batches()) as pages:
             async for page in pages:
                 if not (rows := page.items):
                     continue
-                await outlet.put([how.render(rows) for _, how in sinks])
+                await writer.put([how.render(rows) for _, how in sinks])
                 tally.add(rows)
                 teller.tell("walking", tally.worklogs, total=total, reached=date_of(rows[-1]) if ordered else None)
     except UnsupportedError:

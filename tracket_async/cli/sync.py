@@ -12,12 +12,8 @@ from typing import Annotated, Any, Final
 import attrs
 from cyclopts import Parameter
 
-from tracket_async.cli import destinations as choosing
-from tracket_async.cli import destinations as target
-from tracket_async.cli import exits as afterword
+from tracket_async.cli import destinations, exits, output
 from tracket_async.cli import export as storing
-from tracket_async.cli import output
-from tracket_async.cli import output as outcome
 from tracket_async.cli.destinations import ChosenFormat, Format, Outputs
 from tracket_async.cli.export import CONCURRENCY, checked
 from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Json, Selection, moment, named_columns, refusals
@@ -121,11 +117,11 @@ async def sync(
     if not 0 <= lookback <= LONGEST:
         raise UsageError(f"--lookback must be a number of days from 0 to {LONGEST}, not {lookback}")
     outputs = output or []
-    if target.STANDARD_OUTPUT in outputs:
+    if destinations.STANDARD_OUTPUT in outputs:
         raise UsageError("--output of a sync has to be a file")
     with refusals():
         compared = None if reconcile is None else window(reconcile)
-    files = choosing.files(outputs, format)
+    files = destinations.files(outputs, format)
     storing.check_place(store, files)
     job = _Job(
         store=store,
@@ -140,7 +136,7 @@ async def sync(
         connection.client(limits=Limits(max_concurrency=job.concurrency)) as client,
         watching(progress, client.statistics) as watch,
     ):
-        with afterword.keeping(store):
+        with exits.keeping(store):
             report = await _sync(client, job, watch)
     _say(job, report, as_json=json)
 
@@ -215,8 +211,8 @@ def lines(store: Path, report: Report) -> Iterator[str]:
     if report.exported:
         yield f"Exported {report.exported:,} worklogs into {store}."
     if result.changes.different or result.gone:
-        yield f"{outcome.revised(result.changes)}, {result.gone:,} gone from the server."
+        yield f"{output.revised(result.changes)}, {result.gone:,} gone from the server."
     elif not report.exported:
         yield "Nothing has changed."
     buried = f", and tombstones of {report.tombstones:,}" if report.tombstones else ""
-    yield f"{store} has {result.worklogs:,} worklogs{buried}; {outcome.verdict(result)}."
+    yield f"{store} has {result.worklogs:,} worklogs{buried}; {output.verdict(result)}."

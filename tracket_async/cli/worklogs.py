@@ -11,9 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from tracket_async.cli import files as ask
-from tracket_async.cli import files as changing
-from tracket_async.cli import output
+from tracket_async.cli import files, output
 from tracket_async.cli.exits import ExitCode
 from tracket_async.cli.options import (
     DEFAULT,
@@ -217,7 +215,7 @@ def update(
     project: OptionalId = None,
     field: CustomFields = None,
     clear: Annotated[list[Clearable] | None, Parameter(negative=(), show_default=False)] = None,
-    many: changing.Many = changing.NONE,
+    many: files.Many = files.NONE,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
     json: Json = False,
     connection: Connection = DEFAULT,
@@ -266,8 +264,8 @@ def update(
     if many.from_file is not None:
         if id is not None or given:
             raise UsageError("--from-file names the worklogs and their changes. Give nothing beside it")
-        return changing.run(changing.UPDATE, many, yes=yes, json=json, connection=connection)
-    changing.refuse_without_file(many)
+        return files.run(files.UPDATE, many, yes=yes, json=json, connection=connection)
+    files.refuse_without_file(many)
     if id is None:
         raise UsageError("There is no worklog to change. Give its id, or --from-file")
     if not given:
@@ -285,7 +283,7 @@ async def _update(id: str, changes: WorklogChanges, *, json: bool, connection: C
 
 def delete(
     *ids: Id,
-    many: changing.Many = changing.NONE,
+    many: files.Many = files.NONE,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
     json: Json = False,
     connection: Connection = DEFAULT,
@@ -305,11 +303,11 @@ def delete(
     if many.from_file is not None:
         if ids:
             raise UsageError("--from-file names the worklogs. Give no ids beside it")
-        return changing.run(changing.DELETE, many, yes=yes, json=json, connection=connection)
-    changing.refuse_without_file(many)
+        return files.run(files.DELETE, many, yes=yes, json=json, connection=connection)
+    files.refuse_without_file(many)
     if not ids:
         raise UsageError("There is nothing to delete. Give the id of a worklog, or --from-file")
-    if not yes and not ask.possible():
+    if not yes and not files.possible():
         raise UsageError("Nobody can be asked here. Give --yes to delete without asking")
     return _delete(ids, yes=yes, connection=connection)
 
@@ -318,7 +316,7 @@ async def _delete(ids: Iterable[str], *, yes: bool, connection: Connection) -> E
     code = ExitCode.DONE
     async with connection.client() as client:
         for id in ids:  # noqa: A001 - as the API names it
-            if yes or await ask.agreed(_question(await client.worklogs.get(id))):
+            if yes or await files.confirm(_question(await client.worklogs.get(id))):
                 await client.worklogs.delete(id)
                 output.note(f"Deleted worklog {output.text(id)}.")
             else:
