@@ -1,4 +1,4 @@
-"""What every test may ask for: aioresponses that works, a loop with a time of its own, a check for leaks."""
+"""Fixtures for every test: aioresponses for aiohttp 3.14, an event loop on virtual time, a check for leaks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import selectors
+import signal
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,6 +18,10 @@ from hypothesis import HealthCheck, settings
 # How quickly a busy machine draws examples says nothing about what is tested.
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("busy")
+
+# A job in the background of a script (``pytest &``) inherits SIGINT as ignored; so would the processes of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _ClientResponse(ClientResponse):
