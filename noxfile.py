@@ -1,7 +1,10 @@
-"""Every check of this project, as sessions; without arguments, all of those that a change must pass.
+"""Every check of this project, as nox sessions.
 
-Each session has one dependency group of pyproject.toml. Code is tested as it will be installed: as a wheel, and
-``PYTHONSAFEPATH`` keeps the checkout from being imported in its stead.
+``nox`` alone runs lint, types and the test suite on the Python that runs it. ``nox -s ci`` runs what CI checks beyond
+that: the other Pythons, coverage, the lowest versions of the dependencies, and the OpenAPI contract.
+
+Each session installs one dependency group of pyproject.toml. The package is tested as it will be installed, as a wheel;
+``PYTHONSAFEPATH`` keeps Python from importing the checkout in its place.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 
 import nox
 
@@ -16,11 +20,14 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "coverage", "contract"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
+THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
+
+nox.options.sessions = ["lint", "types", f"tests-{THIS}"]
 
 if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
     # pyenv's python3.12 answers only when that version is selected: select all that are installed.
@@ -28,6 +35,8 @@ if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
     versions = [v for v in listed.stdout.split() if v.rsplit(".", 1)[0] in PYTHONS]
     if versions:
         os.environ["PYENV_VERSION"] = ":".join(versions)
+
+OTHERS = [version for version in PYTHONS if version != THIS and shutil.which(f"python{version}")]
 
 
 def install(session: nox.Session, group: str, *, project: bool = True) -> None:
@@ -39,7 +48,7 @@ def install(session: nox.Session, group: str, *, project: bool = True) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff's rules and format, and the ranks between the files."""
+    """Check ruff's rules, the format, and the layers of imports."""
     install(session, "lint", project=False)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check", "--diff")
@@ -48,32 +57,46 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy and pyright, both strict, over the package and over the code of a user."""
+    """Run mypy and pyright, both strict, over the package and over code as a user writes it."""
     install(session, "types")
     session.run("mypy")
     session.run("pyright", "--pythonpath", f"{session.bin}/python")
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=sorted({THIS, *PYTHONS}))
 def tests(session: nox.Session) -> None:
-    """The default suite, on every Python that is installed."""
+    """Run the test suite on one Python, in parallel processes."""
     install(session, "test")
-    session.run("pytest", *session.posargs, env=SAFE_PATH)
+    session.run("pytest", *PARALLEL, *session.posargs, env=SAFE_PATH)
 
 
-@nox.session
+@nox.session(python=OTHERS[:1] or [THIS])
 def coverage(session: nox.Session) -> None:
-    """The default suite once more: no line or branch of the package stays untested."""
+    """Run the test suite and check that it reaches every line and branch of the package."""
     install(session, "coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs, env=SAFE_PATH)
+    session.run("coverage", "run", "-m", "pytest", "-q", *PARALLEL, *session.posargs, env=SAFE_PATH)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=100")
 
 
+@nox.session(python=THIS)
+def lowest(session: nox.Session) -> None:
+    """Run the test suite on the lowest version of each dependency that pyproject.toml allows."""
+    session.install("uv>=0.7")
+    pinned = f"{session.create_tmp()}/lowest.txt"
+    wanted = ("--resolution", "lowest-direct", "--all-extras", "--group", "test", "pyproject.toml")
+    session.run(
+        "uv", "pip", "compile", "--quiet", "--python", f"{session.bin}/python", *wanted, "--output-file", pinned
+    )
+    session.install("--requirement", pinned)
+    session.install("--force-reinstall", "--no-deps", ".")
+    session.run("pytest", "-q", *PARALLEL, *session.posargs, env=SAFE_PATH)
+
+
 @nox.session
 def contract(session: nox.Session) -> None:
-    """The emulator does what its own OpenAPI document says, whatever it is sent (schemathesis)."""
+    """Check the emulator against its own OpenAPI document with schemathesis."""
     install(session, "contract")
     session.run(
         "pytest",
@@ -83,15 +106,22 @@ def contract(session: nox.Session) -> None:
     )
 
 
+@nox.session(python=False)
+def ci(session: nox.Session) -> None:
+    """Run what CI checks beyond ``nox`` alone; coverage replaces the plain suite on one of the other Pythons."""
+    for name in ["contract", "lowest", f"coverage-{(OTHERS or [THIS])[0]}", *(f"tests-{each}" for each in OTHERS[1:])]:
+        session.notify(name)
+
+
 @nox.session
 def soak(session: nox.Session) -> None:
-    """The figures of docs/reliability.md, whole; takes long."""
+    """Measure the figures of docs/reliability.md in full; takes hours."""
     install(session, "test")
     session.run("pytest", "-m", "soak", "-s", "--timeout=3600", *session.posargs, env=SAFE_PATH)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The figures of docs/performance.md, as ratios measured in one run."""
+    """Measure the figures of docs/performance.md, as ratios within one run."""
     install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
