@@ -6,7 +6,7 @@ killed one left is taken over. Errors of the operating system become `StorageErr
 
 A file that only grows, and whose end can be waited for to be on the disk: many waiters share one ``fsync``.
 
-`append` hands the bytes to the operating system at once, which keeps them even if this process is killed. `synced`
+`append` hands the bytes to the operating system at once, which keeps them even if this process is killed. `flush`
 returns when everything appended before it would outlast a power cut, too. While one ``fsync`` runs, in a thread, those
 who come meanwhile wait for the next: with 16 writers it is one for up to 16 of them.
 
@@ -123,7 +123,7 @@ def open_locked(path: Path) -> int | None:
             raise
         if _is_still(path, descriptor):
             return descriptor
-        # Its holder renamed or removed it between the two calls: what is locked is no longer the file of this name.
+        # Its owner renamed or removed it between the two calls: what is locked is no longer the file of this name.
         os.close(descriptor)
 
 
@@ -185,7 +185,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class Durable:
+class DurableAppender:
     """The end of a file.
 
     Args:
@@ -222,7 +222,7 @@ class Durable:
             raise self._error(error) from error
         self._size += written
 
-    async def synced(self) -> None:
+    async def flush(self) -> None:
         """Return when all that was appended is on the disk.
 
         Raises:
@@ -241,7 +241,7 @@ class Durable:
         """Bring everything to the disk, as far as that is possible, and close the file."""
         try:
             if self._broken is None:
-                await self.synced()
+                await self.flush()
         finally:
             try:
                 if self._syncing is not None:
@@ -271,7 +271,7 @@ _NOTE_BYTES = 4096
 
 
 @attrs.frozen(kw_only=True)
-class Holder:
+class LockOwner:
     """Who holds a store.
 
     Attributes:
@@ -305,7 +305,7 @@ class Holder:
         return f"process {self.pid} on {self.host} ({self.command}) since {since}"
 
 
-class WriterLock:
+class FileLock:
     """The right to write a store, from its construction to `close`.
 
     Raises:
@@ -322,7 +322,7 @@ class WriterLock:
             self._descriptor: int | None = descriptor
             try:
                 os.truncate(descriptor, 0)
-                os.pwrite(descriptor, Holder.me().note(), 0)
+                os.pwrite(descriptor, LockOwner.me().note(), 0)
             except OSError:
                 self.close()
                 raise
@@ -338,17 +338,17 @@ class WriterLock:
 
 
 def _busy(store: Path, note: Path) -> TargetBusyError:
-    holder = _read(note)
-    busy = TargetBusyError(f"{store} is being written by {holder or 'another process'}")
+    owner = _read(note)
+    busy = TargetBusyError(f"{store} is being written by {owner or 'another process'}")
     busy.hint = "Wait for it to end, or name another file"
     return busy
 
 
-def _read(path: Path) -> Holder | None:
-    # The holder may be about to write its note, or to remove it.
+def _read(path: Path) -> LockOwner | None:
+    # The owner may be about to write its note, or to remove it.
     try:
         note: dict[str, Any] = json.loads(path.read_bytes()[:_NOTE_BYTES])
         since = dt.datetime.fromisoformat(note["since"])
-        return Holder(pid=int(note["pid"]), host=str(note["host"]), since=since, command=str(note["command"]))
+        return LockOwner(pid=int(note["pid"]), host=str(note["host"]), since=since, command=str(note["command"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -8,7 +8,7 @@ import pytest
 
 from tracket_async.cli.output import exported, verdict
 from tracket_async.export.progress import ExportResult
-from tracket_async.export.store import Revision
+from tracket_async.export.store import ChangeCounts
 
 
 def test_a_streamed_export_says_what_it_knows():
@@ -18,7 +18,7 @@ def test_a_streamed_export_says_what_it_knows():
 
 def test_what_came_in_this_run_makes_the_rate_and_what_changed_meanwhile_is_told():
     result = ExportResult(
-        worklogs=1200, verdict="verified", resumed=200, changes=Revision(added=3, changed=2, removed=1), total=1200
+        worklogs=1200, verdict="verified", resumed=200, changes=ChangeCounts(added=3, changed=2, removed=1), total=1200
     )
     assert exported(1200, 10, 2.0, files=[Path("a"), Path("b")], result=result) == (
         "Exported 1,200 worklogs (10.0 h) to a, b in 2.0 s, 500/s; 200 of them were there from before; "

@@ -9,7 +9,7 @@ import pytest
 
 from tracket_async.cli import sync
 from tracket_async.emulator.faults import Status
-from tracket_async.export.run import Window
+from tracket_async.export.run import DateBounds
 
 
 @pytest.fixture(params=["1.0", "2.0"])
@@ -136,7 +136,7 @@ def test_no_secret_is_in_the_store_or_in_what_is_said(tracket, serve, tmp_path, 
 def test_a_range_of_dates_has_one_end_or_two(text, since, until):
     found = sync.window(text)
     assert [bound and bound.isoformat() for bound in (found.since, found.until)] == [since, until]
-    assert isinstance(found, Window)
+    assert isinstance(found, DateBounds)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tracket_async.cli.progress import details, watching
 from tracket_async.export.progress import Progress
 
 MAY = dt.datetime(2024, 5, 20, 12, tzinfo=dt.UTC)
-START = Progress(stage="walking", done=100, resumed=100, total=300)
+START = Progress(phase="fetching", done=100, resumed=100, total=300)
 
 
 @attrs.define
@@ -64,7 +64,7 @@ async def test_without_a_terminal_nothing_is_said(capsys, mode):
         watch.report(START)
         watch.finish(300)
     assert capsys.readouterr() == ("", "")
-    assert watch.stages == {"walking"}
+    assert watch.phases == {"fetching"}
 
 
 async def test_json_lines_come_for_each_stage_once_a_second_and_at_the_end(capsys):
@@ -75,12 +75,12 @@ async def test_json_lines_come_for_each_stage_once_a_second_and_at_the_end(capsy
         watch.report(attrs.evolve(START, done=150))  # too soon
         time.now += 1.01
         watch.report(attrs.evolve(START, done=200, reached=MAY, active=16, retries=2, waiting="it does"))
-        watch.report(Progress(stage="writing", done=0, total=300))
+        watch.report(Progress(phase="writing", done=0, total=300))
         time.now += 0.5
         watch.finish(300)
     first = {
         "event": "progress",
-        "stage": "walking",
+        "phase": "fetching",
         "done": 100,
         "resumed": 100,
         "total": 300,
@@ -93,7 +93,7 @@ async def test_json_lines_come_for_each_stage_once_a_second_and_at_the_end(capsy
         "waiting": None,
         "rate": None,
     }
-    writing = {**first, "stage": "writing", "done": 0, "resumed": 0, "seconds": 2.0}
+    writing = {**first, "phase": "writing", "done": 0, "resumed": 0, "seconds": 2.0}
     assert said(capsys) == [
         first,
         {**first, "done": 200, "reached": "2024-05-20", "active": 16, "retries": 2, "waiting": "it does"}
@@ -140,8 +140,8 @@ async def test_a_bar_shows_stage_count_date_and_details(terminal):
         assert "200 of 300 worklogs" in stderr.text
         assert "2024-05-20" in stderr.text
         assert "4 active" in stderr.text
-        watch.report(Progress(stage="checking", done=0))
-        watch.report(Progress(stage="writing", done=10, total=300))
+        watch.report(Progress(phase="checking", done=0))
+        watch.report(Progress(phase="writing", done=10, total=300))
         watch.finish(300)
     assert "Writing" in stderr.text
     assert "300 of 300 worklogs" in stderr.text

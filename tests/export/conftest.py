@@ -65,17 +65,17 @@ def batch_of():
 
 
 @pytest.fixture
-def settled(store, make_worklog, batch_of):
+def deduplicated(store, make_worklog, batch_of):
     """A store with the worklogs of the given numbers, or the given worklogs."""
 
-    def settle(worklogs):
+    def deduplicate(worklogs):
         made = [make_worklog(one) if isinstance(one, int) else one for one in worklogs]
         if made:
             store.append([batch_of(made)], {})
-        store.settle()
+        store.deduplicate()
         return store
 
-    return settle
+    return deduplicate
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def ids_in():
     return lambda store: [id_ for (id_,) in store.database.rows("SELECT id FROM worklogs ORDER BY id")]
 
 
-# Waits that take no time; faults that come in turns can meet one call several times in a row.
+# Waits that take no time; faults that come in turns can hit one call several times in a row.
 HASTE = RetryPolicy(attempts=3, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
 
 

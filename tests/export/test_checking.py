@@ -1,4 +1,4 @@
-"""The second stage: what changed meanwhile, and whether the numbers agree."""
+"""The second phase: what changed meanwhile, and whether the numbers agree."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from tracket_async.emulator import faults
 from tracket_async.export import phases as checking
-from tracket_async.export.phases import Settings, changes_since, check, desk, in_lots
+from tracket_async.export.phases import Settings, changes_since, check, in_lots, open_job
 from tracket_async.export.run import export
-from tracket_async.export.store import NOTHING, Revision
+from tracket_async.export.store import NO_CHANGES, ChangeCounts
 
 BEFORE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
@@ -64,8 +64,8 @@ async def test_in_a_lot_the_last_row_of_an_id_stays():
 async def test_what_was_updated_or_created_since_is_brought_in(on_2, stored, wall, texts_in, texts_on, some_worklog):
     async with on_2(seed=[some_worklog(number) for number in range(300)], wall=wall) as (emulator, client):
         with stored(client) as store:
-            async with desk(client, store, None) as its:
-                await export(its)
+            async with open_job(client, store, None) as job:
+                await export(job)
                 wall.now += 3600
                 since = wall.moment
                 emulator.update("wl-00001", {"worklogMinutes": 77})
@@ -73,10 +73,10 @@ async def test_what_was_updated_or_created_since_is_brought_in(on_2, stored, wal
                 emulator.create(
                     {"itemId": "i", "userId": "u", "worklogDate": "2024-01-01T00:00:00.000Z", "worklogMinutes": 3}
                 )
-                assert await changes_since(its, since) == Revision(added=1, changed=2)
-                assert await changes_since(its, since) == Revision(unchanged=3)
+                assert await changes_since(job, since) == ChangeCounts(added=1, changed=2)
+                assert await changes_since(job, since) == ChangeCounts(unchanged=3)
                 wall.now += 1
-                assert await changes_since(its, wall.moment) == NOTHING
+                assert await changes_since(job, wall.moment) == NO_CHANGES
                 assert texts_in(store) == await texts_on(client)
 
 
@@ -84,13 +84,13 @@ async def test_the_first_round_is_enough_when_nothing_was_deleted(on_2, stored, 
     heard = []
     async with on_2(seed=[some_worklog(number) for number in range(300)], wall=wall) as (emulator, client):
         with stored(client) as store:
-            async with desk(client, store, Settings(on_progress=heard.append)) as its:
-                await export(its)
+            async with open_job(client, store, Settings(on_progress=heard.append)) as job:
+                await export(job)
                 emulator.request_log.clear()
-                found = await check(its, wall.moment)
+                found = await check(job, wall.moment)
                 assert (found.total, found.count, found.mark) == (300, 300, wall.moment)
                 assert len(emulator.request_log.entries) == 4
-    assert heard[-1].stage == "checking"
+    assert heard[-1].phase == "checking"
     assert (heard[-1].done, heard[-1].total) == (300, 300)
 
 
@@ -99,12 +99,12 @@ async def test_what_was_deleted_is_found_by_the_numbers_and_removed_without_a_to
 ):
     async with on_2(sample=3000) as (emulator, client):
         with stored(client) as store:
-            async with desk(client, store, None) as its:
-                await export(its)
+            async with open_job(client, store, None) as job:
+                await export(job)
                 ids = [worklog["worklogId"] for worklog in emulator.worklogs()]
                 for at in (0, 1500, 2999):
                     emulator.delete(ids[at])
-                found = await check(its, BEFORE)
+                found = await check(job, BEFORE)
                 assert (found.total, found.count, found.changes.removed) == (2997, 2997, 3)
                 assert store.tombstones() == 0
                 assert texts_in(store) == await texts_on(client)
@@ -113,10 +113,10 @@ async def test_what_was_deleted_is_found_by_the_numbers_and_removed_without_a_to
 async def test_a_row_that_slipped_through_is_found_by_the_numbers(on_2, stored, some_worklog, texts_in, texts_on):
     async with on_2(seed=[some_worklog(number) for number in range(300)]) as (_, client):
         with stored(client) as store:
-            async with desk(client, store, None) as its:
-                await export(its)
-                store.database.execute("DELETE FROM tracket.arrivals WHERE id IN ('wl-00007', 'wl-00290')")
-                found = await check(its, dt.datetime.now(dt.UTC))
+            async with open_job(client, store, None) as job:
+                await export(job)
+                store.database.execute("DELETE FROM tracket.rows WHERE id IN ('wl-00007', 'wl-00290')")
+                found = await check(job, dt.datetime.now(dt.UTC))
                 assert found.changes.added == 2
                 assert texts_in(store) == await texts_on(client)
 
@@ -124,8 +124,8 @@ async def test_a_row_that_slipped_through_is_found_by_the_numbers(on_2, stored, 
 async def test_a_server_that_never_stops_changing_ends_after_some_rounds(on_2, stored, some_worklog):
     async with on_2(seed=[some_worklog(number) for number in range(100)]) as (emulator, client):
         with stored(client) as store:
-            async with desk(client, store, None) as its:
-                await export(its)
+            async with open_job(client, store, None) as job:
+                await export(job)
                 numbers = iter(range(100_000))
 
                 def create(_):
@@ -135,7 +135,7 @@ async def test_a_server_that_never_stops_changing_ends_after_some_rounds(on_2, s
 
                 emulator.faults.add(faults.Call(create), route="/timeEntries")
                 emulator.request_log.clear()
-                found = await check(its, dt.datetime.now(dt.UTC))
+                found = await check(job, dt.datetime.now(dt.UTC))
                 assert found.count < found.total
                 assert found.changes.added > 0
     assert checking.ROUNDS == 5
@@ -144,12 +144,12 @@ async def test_a_server_that_never_stops_changing_ends_after_some_rounds(on_2, s
 async def test_a_server_that_does_not_count_leaves_it_open(on_2, stored, monkeypatch):
     async with on_2(sample=50) as (_, client):
         with stored(client) as store:
-            async with desk(client, store, None) as its:
-                await export(its)
+            async with open_job(client, store, None) as job:
+                await export(job)
 
                 async def count(wanted):
                     return None, BEFORE
 
-                monkeypatch.setattr(its.source, "count", count)
-                found = await check(its, BEFORE)
+                monkeypatch.setattr(job.source, "count", count)
+                found = await check(job, BEFORE)
                 assert (found.total, found.count, found.mark) == (None, 50, BEFORE)

@@ -25,7 +25,7 @@ from tracket_async.export import run as files
 from tracket_async.export import text as cells
 from tracket_async.export import writers as formats
 from tracket_async.export.phases import Settings
-from tracket_async.export.run import Layout, export_to_files, request_of, sync_store
+from tracket_async.export.run import FileOptions, export_to_files, request_of, sync_store
 from tracket_async.export.store import Store
 
 
@@ -43,7 +43,7 @@ async def test_every_format_has_the_same_worklogs_and_nothing_is_left_beside_the
     assert pq.read_table(tmp_path / "out.parquet").column("id").to_pylist() == ids
     written = io.StringIO((tmp_path / "out.csv").read_bytes().decode(), newline="")
     assert [row["id"] for row in csv.DictReader(written)] == ids
-    assert {event.stage for event in heard} >= {"walking"}
+    assert {event.phase for event in heard} >= {"fetching"}
 
 
 async def test_the_streaming_export_and_the_store_write_the_same_text(running, tmp_path):
@@ -58,11 +58,11 @@ async def test_the_streaming_export_and_the_store_write_the_same_text(running, t
 
 async def test_a_layout_chooses_columns_and_leaves_formulas(running, tmp_path, some_worklog):
     async with running(seed=[some_worklog(1, description="=1")]) as (_, client):
-        layout = Layout(columns=["description", "id"], raw=True)
-        await export_to_files(client, {str(tmp_path / "o"): "csv"}, request_of(client), layout=layout)
+        file_options = FileOptions(columns=["description", "id"], raw=True)
+        await export_to_files(client, {str(tmp_path / "o"): "csv"}, request_of(client), file_options=file_options)
     assert (tmp_path / "o").read_bytes() == b"description,id\r\n=1,wl-00001\r\n"
     with pytest.raises(UsageError, match="no column 'x'"):
-        Layout(columns=["x"])
+        FileOptions(columns=["x"])
 
 
 async def test_an_interrupted_export_leaves_its_store_and_the_same_call_goes_on(running, tmp_path, route, texts_on):
@@ -182,7 +182,7 @@ async def test_writing_tells_how_far_it_is_and_a_cancellation_stops_it(running, 
         heard.clear()
         result = await export_to_files(client, {target: "ndjson"}, request_of(client), settings)
         assert result.worklogs == 300
-    assert {(event.stage, event.total) for event in heard} == {("writing", 300)}
+    assert {(event.phase, event.total) for event in heard} == {("writing", 300)}
 
 
 async def test_an_error_while_writing_keeps_the_store(running, tmp_path, monkeypatch):

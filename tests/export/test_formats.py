@@ -42,9 +42,9 @@ def contents(path, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_has_every_worklog_once_in_order_of_date_and_id(settled, make_worklog, tmp_path, name):
+def test_a_file_has_every_worklog_once_in_order_of_date_and_id(deduplicated, make_worklog, tmp_path, name):
     same = make_worklog(1).date
-    store = settled([make_worklog(5), make_worklog(2, date=same), make_worklog(1), make_worklog(1)])
+    store = deduplicated([make_worklog(5), make_worklog(2, date=same), make_worklog(1), make_worklog(1)])
     target = tmp_path / "out"
     told = []
     assert write_file(store, target, name, on_worklogs=told.append) == 3
@@ -57,9 +57,9 @@ def test_a_file_has_every_worklog_once_in_order_of_date_and_id(settled, make_wor
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_empty_store_gives_a_file_with_its_columns_and_nothing_else(settled, tmp_path, name):
+def test_an_empty_store_gives_a_file_with_its_columns_and_nothing_else(deduplicated, tmp_path, name):
     target = tmp_path / "out"
-    assert write_file(settled([]), target, name) == 0
+    assert write_file(deduplicated([]), target, name) == 0
     assert contents(target, name) == []
     if name == "parquet":
         assert tuple(pq.read_schema(target).names) == cells.NAMES
@@ -68,15 +68,15 @@ def test_an_empty_store_gives_a_file_with_its_columns_and_nothing_else(settled, 
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_columns_are_those_asked_for_in_their_order(settled, tmp_path, name):
-    write_file(settled([3]), tmp_path / "out", name, columns=["minutes", "id"])
+def test_columns_are_those_asked_for_in_their_order(deduplicated, tmp_path, name):
+    write_file(deduplicated([3]), tmp_path / "out", name, columns=["minutes", "id"])
     [row] = contents(tmp_path / "out", name)
     assert list(row) == ["minutes", "id"]
     assert float(row["minutes"]) == 3.0
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_old_file_stays_until_the_new_one_is_whole(settled, tmp_path, name):
+def test_the_old_file_stays_until_the_new_one_is_whole(deduplicated, tmp_path, name):
     target = tmp_path / "out"
     target.write_text("old")
 
@@ -85,15 +85,15 @@ def test_the_old_file_stays_until_the_new_one_is_whole(settled, tmp_path, name):
         raise KeyError
 
     with pytest.raises(KeyError):
-        write_file(settled([1]), target, name, on_worklogs=interrupt)
+        write_file(deduplicated([1]), target, name, on_worklogs=interrupt)
     assert target.read_text() == "old"
-    write_file(settled([]), target, name)
+    write_file(deduplicated([]), target, name)
     assert len(contents(target, name)) == 1
 
 
-def test_parquet_is_typed_compressed_and_says_what_it_is(settled, tmp_path):
+def test_parquet_is_typed_compressed_and_says_what_it_is(deduplicated, tmp_path):
     target = tmp_path / "out.parquet"
-    write_file(settled([1, 2, 3]), target, "parquet")
+    write_file(deduplicated([1, 2, 3]), target, "parquet")
     schema = pq.read_schema(target)
     assert schema.field("date").type == pa.timestamp("us", tz="UTC")
     assert schema.field("minutes").type == pa.float64()
@@ -113,8 +113,8 @@ def test_parquet_is_typed_compressed_and_says_what_it_is(settled, tmp_path):
     }
 
 
-def test_a_duckdb_file_says_the_same_in_a_table(settled, tmp_path):
-    write_file(settled([1]), tmp_path / "out.duckdb", "duckdb")
+def test_a_duckdb_file_says_the_same_in_a_table(deduplicated, tmp_path):
+    write_file(deduplicated([1]), tmp_path / "out.duckdb", "duckdb")
     with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as database:
         about = {name: json.loads(value) for name, value in database.execute("SELECT * FROM about").fetchall()}
     assert about["api"] == "2.0"
@@ -133,39 +133,39 @@ def test_the_same_worklogs_give_the_same_bytes_however_they_came(
         with Store(tmp_path / f"{turn}.duckdb", request=request_2024) as store:
             if turn == 0:
                 store.append([batch_of(worklogs)], {})
-                store.settle()
+                store.deduplicate()
             elif turn == 1:
                 for at in range(0, 60, 9):
                     store.append([batch_of(worklogs[::-1][at : at + 9])], {})
                 store.append([batch_of(worklogs[:5])], {})
-                store.settle()
+                store.deduplicate()
             else:
                 store.append([batch_of([make_worklog(9, minutes=1.0), make_worklog(999)])], {})
-                store.settle()
-                store.revise(batch_of(worklogs), leaving=["wl-00999"])
+                store.deduplicate()
+                store.upsert(batch_of(worklogs), leaving=["wl-00999"])
             write_file(store, tmp_path / f"{turn}.out", name)
         digests.add(hashlib.sha256((tmp_path / f"{turn}.out").read_bytes()).hexdigest())
     assert len(digests) == 1
     assert len(contents(tmp_path / "0.out", name)) == 60
 
 
-def test_a_day_that_is_cut_without_a_rest_has_no_empty_row_group(settled, make_worklog, tmp_path, monkeypatch):
+def test_a_day_that_is_cut_without_a_rest_has_no_empty_row_group(deduplicated, make_worklog, tmp_path, monkeypatch):
     monkeypatch.setattr(slices, "WORKLOGS", 5)
     noon = make_worklog(12).date
-    write_file(settled([make_worklog(number, date=noon) for number in range(10)]), tmp_path / "out", "parquet")
+    write_file(deduplicated([make_worklog(number, date=noon) for number in range(10)]), tmp_path / "out", "parquet")
     metadata = pq.ParquetFile(tmp_path / "out").metadata
     assert [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)] == [5, 5]
 
 
-def test_a_row_group_is_a_slice(settled, tmp_path, monkeypatch):
+def test_a_row_group_is_a_slice(deduplicated, tmp_path, monkeypatch):
     monkeypatch.setattr(slices, "WORKLOGS", 7)
-    write_file(settled(range(20)), tmp_path / "out", "parquet")
+    write_file(deduplicated(range(20)), tmp_path / "out", "parquet")
     metadata = pq.ParquetFile(tmp_path / "out").metadata
     assert [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)] == [7, 7, 6]
 
 
-def test_csv_is_defused_unless_raw_is_asked_for(settled, make_worklog, tmp_path):
-    store = settled([make_worklog(1, description="=1+1")])
+def test_csv_is_defused_unless_raw_is_asked_for(deduplicated, make_worklog, tmp_path):
+    store = deduplicated([make_worklog(1, description="=1+1")])
     write_file(store, tmp_path / "out", "csv", columns=["description"])
     assert (tmp_path / "out").read_bytes() == b"description\r\n'=1+1\r\n"
     write_file(store, tmp_path / "out", "csv", columns=["description"], raw=True)
@@ -173,17 +173,17 @@ def test_csv_is_defused_unless_raw_is_asked_for(settled, make_worklog, tmp_path)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_no_symbolic_link_is_followed(settled, tmp_path, name):
+def test_no_symbolic_link_is_followed(deduplicated, tmp_path, name):
     (tmp_path / "elsewhere").write_text("keep")
     (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="symbolic link"):
-        write_file(settled([1]), tmp_path / "out", name)
+        write_file(deduplicated([1]), tmp_path / "out", name)
     assert (tmp_path / "elsewhere").read_text() == "keep"
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_target_that_is_being_written_is_busy(settled, tmp_path, name):
-    store, target = settled([1]), tmp_path / "out"
+def test_a_target_that_is_being_written_is_busy(deduplicated, tmp_path, name):
+    store, target = deduplicated([1]), tmp_path / "out"
 
     def again(_count):
         with pytest.raises(TargetBusyError):
@@ -194,18 +194,18 @@ def test_a_target_that_is_being_written_is_busy(settled, tmp_path, name):
     assert not part_of(target).exists()
 
 
-def test_the_store_itself_is_no_target(settled, tmp_path):
-    store = settled([1])
+def test_the_store_itself_is_no_target(deduplicated, tmp_path):
+    store = deduplicated([1])
     with pytest.raises(UsageError, match="is the store itself"):
         write_file(store, tmp_path / "store.duckdb", "duckdb")
     assert store.count() == 1
 
 
-def test_an_unknown_format_and_an_unknown_column_are_refused(settled, tmp_path):
+def test_an_unknown_format_and_an_unknown_column_are_refused(deduplicated, tmp_path):
     with pytest.raises(UsageError, match="no format 'xlsx'; the formats are parquet, csv, ndjson, duckdb"):
-        write_file(settled([]), tmp_path / "out", "xlsx")
+        write_file(deduplicated([]), tmp_path / "out", "xlsx")
     with pytest.raises(UsageError, match="no column 'hours'"):
-        write_file(settled([]), tmp_path / "out", "csv", columns=["hours"])
+        write_file(deduplicated([]), tmp_path / "out", "csv", columns=["hours"])
 
 
 def test_a_store_that_is_not_at_its_end_gives_no_file(store, tmp_path):
@@ -215,11 +215,11 @@ def test_a_store_that_is_not_at_its_end_gives_no_file(store, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["parquet", "csv", "ndjson"])
-def test_a_full_disk_leaves_the_old_file(settled, tmp_path, monkeypatch, name):
+def test_a_full_disk_leaves_the_old_file(deduplicated, tmp_path, monkeypatch, name):
     def fsync(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    target, store = tmp_path / "out", settled([1])
+    target, store = tmp_path / "out", deduplicated([1])
     target.write_text("old")
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(StorageError, match="Free some space"):
@@ -258,10 +258,10 @@ WORKLOGS = st.lists(
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(worklogs=WORKLOGS)
 def test_what_comes_out_of_a_store_is_the_text_of_the_worklogs_that_went_in(store, batch_of, tmp_path, worklogs):
-    store.database.execute("DELETE FROM tracket.arrivals")
+    store.database.execute("DELETE FROM tracket.rows")
     if worklogs:
         store.append([batch_of(worklogs)], {})
-    store.remember(phase="checking")
+    store.set_meta(state="checking")
     ordered = cells.cells_of(sorted(worklogs, key=lambda worklog: (worklog.date, worklog.id)))
     write_file(store, tmp_path / "out", "ndjson")
     assert (tmp_path / "out").read_bytes() == cells.ndjson_encoder()(ordered)

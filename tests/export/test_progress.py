@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from tracket_async.export.progress import EVERY, Progress, Teller
+from tracket_async.export.progress import EVERY, Progress, ProgressReporter
 
 
-def teller(heard, times):
+def reporter(heard, times):
     session = SimpleNamespace(retries=3, paused_for=1.5)
-    return Teller(heard.append, statistics=lambda: session, clock=lambda: times[0])
+    return ProgressReporter(heard.append, statistics=lambda: session, clock=lambda: times[0])
 
 
 def test_it_is_said_at_most_ten_times_a_second_unless_it_must_be():
     heard, times = [], [100.0]
-    one = teller(heard, times)
-    one.tell("walking", 1)
+    one = reporter(heard, times)
+    one.report("fetching", 1)
     times[0] += EVERY * 0.99
-    one.tell("walking", 2)
+    one.report("fetching", 2)
     assert [event.done for event in heard] == [1]
-    one.tell("walking", 3, always=True)
+    one.report("fetching", 3, always=True)
     times[0] += EVERY * 0.99
-    one.tell("walking", 4)
+    one.report("fetching", 4)
     assert not one.is_due
     times[0] += EVERY * 0.02
     assert one.is_due
-    one.tell("walking", 5, total=9)
+    one.report("fetching", 5, total=9)
     assert [event.done for event in heard] == [1, 3, 5]
     assert heard[-1].total == 9
     assert heard[-1].retries == 3
@@ -34,11 +34,11 @@ def test_it_is_said_at_most_ten_times_a_second_unless_it_must_be():
 
 
 def test_nobody_needs_to_listen():
-    nobody = Teller(None, statistics=lambda: None, clock=lambda: 0.0)
+    nobody = ProgressReporter(None, statistics=lambda: None, clock=lambda: 0.0)
     assert not nobody.is_due
-    nobody.tell("walking", 1, always=True)
+    nobody.report("fetching", 1, always=True)
 
 
 def test_the_rate_counts_what_this_run_has_fetched():
-    assert Progress(stage="walking", done=300, resumed=100, seconds=4.0).rate == 50.0
-    assert Progress(stage="walking", done=300).rate is None
+    assert Progress(phase="fetching", done=300, resumed=100, seconds=4.0).rate == 50.0
+    assert Progress(phase="fetching", done=300).rate is None

@@ -28,7 +28,7 @@ async def test_an_export_has_everything_and_says_how_sure_it_is(running, stored,
             assert (result.total_at_start, result.total) == (total, total)
             assert not result.single_partition
             assert result.changes.different == 0
-            assert store.phase == "done"
+            assert store.state == "done"
             assert texts_in(store) == await texts_on(client)
 
 
@@ -79,7 +79,7 @@ async def test_an_interrupted_export_goes_on_where_it_was(running, stored, route
             result = await export_to_store(client, store, Settings(concurrency=3, on_progress=heard.append))
             assert (result.worklogs, result.resumed) == (1000, had)
             assert texts_in(store) == await texts_on(client)
-    assert (heard[0].stage, heard[0].done, heard[0].resumed) == ("walking", had, had)
+    assert (heard[0].phase, heard[0].done, heard[0].resumed) == ("fetching", had, had)
 
 
 async def test_worklogs_that_change_before_an_interruption_are_found_by_the_run_after_it(
@@ -103,16 +103,16 @@ async def test_worklogs_that_change_before_an_interruption_are_found_by_the_run_
 async def test_an_interrupted_check_is_made_again_and_the_walk_is_not(on_2, stored):
     async with on_2(sample=500) as (emulator, client):
         with stored(client) as store:
-            real = store.settle
+            real = store.deduplicate
 
-            def settle(**facts):
+            def deduplicate(**meta):
                 emulator.faults.add(faults.Status(403), route="/timeEntries", times=1)
-                return real(**facts)
+                return real(**meta)
 
-            store.settle = settle
+            store.deduplicate = deduplicate
             with pytest.raises(PermissionDeniedError):
                 await export_to_store(client, store)
-            assert store.phase == "checking"
+            assert store.state == "checking"
             emulator.request_log.clear()
             result = await export_to_store(client, store)
             assert (result.worklogs, result.verdict) == (500, "verified")
@@ -134,7 +134,7 @@ async def test_a_server_that_changes_all_the_time_makes_it_incomplete_and_the_ne
             result = await export_to_store(client, store)
             assert result.verdict == "incomplete"
             assert result.worklogs < result.total
-            assert store.phase == "checking"
+            assert store.state == "checking"
             script.clear()
             result = await export_to_store(client, store)
             assert result.verdict == "verified"

@@ -23,8 +23,8 @@ def read(store, most):
     return [part for part in parts if part]
 
 
-def test_an_empty_store_has_no_slices(settled):
-    assert read(settled([]), 10) == []
+def test_an_empty_store_has_no_slices(deduplicated):
+    assert read(deduplicated([]), 10) == []
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_days_are_put_together_up_to_the_limit(counts, groups):
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
-def test_a_day_that_is_too_large_is_cut_between_worklogs_also_of_one_moment(settled, make_worklog, most):
+def test_a_day_that_is_too_large_is_cut_between_worklogs_also_of_one_moment(deduplicated, make_worklog, most):
     moment = dt.datetime(2024, 1, 5, tzinfo=dt.UTC)
-    store = settled([make_worklog(number, date=moment) for number in (3, 1, 4, 2)])
+    store = deduplicated([make_worklog(number, date=moment) for number in (3, 1, 4, 2)])
     parts = read(store, most)
     assert [len(part) for part in parts] == {1: [1] * 4, 2: [2, 2], 3: [3, 1], 4: [4], 5: [4]}[most]
     assert list(chain(*parts)) == ["wl-00001", "wl-00002", "wl-00003", "wl-00004"]
@@ -67,7 +67,7 @@ def test_slices_are_everything_in_order_of_date_and_id_and_no_larger_than_allowe
     names = [f"{number:03}" for number in range(len(hours))]
     ids.shuffle(names)
     worklogs = [make_worklog(hour, id=name) for hour, name in zip(hours, names, strict=True)]
-    store.database.execute("DELETE FROM tracket.arrivals")
+    store.database.execute("DELETE FROM tracket.rows")
     if worklogs:
         store.append([batch_of(worklogs)], {})
     parts = read(store, most)

@@ -1,4 +1,4 @@
-"""What an export asks the server, patiently."""
+"""Requests of an export, made until they are answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tracket_async.errors import (
     ServerError,
     UnreadableResponseError,
 )
-from tracket_async.export.source import Patience, Source
+from tracket_async.export.source import OutagePolicy, Source
 from tracket_async.models import WorklogFilter
 
 EVERYTHING = WorklogFilter()
@@ -49,7 +49,7 @@ def clock():
 def source_of(clock):
     def make(client, **patience):
         world = World(sleep=clock.sleep, rng=random.Random(1), now=lambda: dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
-        return Source(client, patience=Patience(**patience), world=world, clock=clock)
+        return Source(client, patience=OutagePolicy(**patience), world=world, clock=clock)
 
     return make
 
@@ -76,61 +76,61 @@ def source(source_of):
 
 async def test_before_the_first_answer_an_error_is_final(source, clock):
     with pytest.raises(ServerError):
-        await source.patiently(failing(ServerError("down")))
+        await source.call_until_answered(failing(ServerError("down")))
     assert clock.sleeps == []
 
 
 async def test_after_it_the_call_is_made_until_it_is_answered_at_growing_intervals(source, clock):
-    await source.patiently(failing())
+    await source.call_until_answered(failing())
     errors = [ServerError("down"), UnreadableResponseError("page"), RateLimitedError("slow", retry_after=50.0)] * 3
-    assert await source.patiently(failing(*errors)) == "answer"
+    assert await source.call_until_answered(failing(*errors)) == "answer"
     waits = [1, 2, 50, 8, 16, 50, 30, 30, 50]
     assert all(wait / 2 <= slept <= wait for wait, slept in zip(waits, clock.sleeps, strict=True))
     assert [slept for wait, slept in zip(waits, clock.sleeps, strict=True) if wait == 50] == [50] * 3
 
 
 async def test_it_says_that_it_waits_and_why_while_it_does(source, clock):
-    await source.patiently(failing())
+    await source.call_until_answered(failing())
     said = []
 
     async def sleep(seconds):
         said.append(source.waiting)
 
     source._sleep = sleep
-    await source.patiently(failing(ServerError("down", status=503)))
+    await source.call_until_answered(failing(ServerError("down", status=503)))
     assert "down" in said[0]
     assert source.waiting is None
 
 
 async def test_it_gives_up_when_nothing_has_arrived_for_too_long(source, clock):
-    await source.patiently(failing())
+    await source.call_until_answered(failing())
     begun = clock.now
     down = ServerError("down")
     with pytest.raises(ExportError, match=r"gives up, no answer for \d+ s: down.*Run the same again") as caught:
-        await source.patiently(failing(*[down] * 100))
+        await source.call_until_answered(failing(*[down] * 100))
     assert caught.value.__cause__ is down
     assert caught.value.fault == "server"
     assert 900 <= clock.now - begun < 931
 
 
 async def test_any_answer_renews_the_patience(source, clock):
-    await source.patiently(failing())
+    await source.call_until_answered(failing())
     for _ in range(3):
         clock.now += 899
-        assert await source.patiently(failing(ServerError("down"))) == "answer"
+        assert await source.call_until_answered(failing(ServerError("down"))) == "answer"
 
 
 async def test_a_wait_that_is_longer_than_the_patience_is_not_begun(source, clock):
-    await source.patiently(failing())
+    await source.call_until_answered(failing())
     with pytest.raises(ExportError, match="the server asks to wait 3600 s"):
-        await source.patiently(failing(RateLimitedError("slow", retry_after=3600.0)))
+        await source.call_until_answered(failing(RateLimitedError("slow", retry_after=3600.0)))
     assert clock.sleeps == []
 
 
 async def test_what_waiting_does_not_mend_is_raised_at_once(source, clock):
-    await source.patiently(failing())
+    await source.call_until_answered(failing())
     with pytest.raises(AuthenticationError):
-        await source.patiently(failing(AuthenticationError("no")))
+        await source.call_until_answered(failing(AuthenticationError("no")))
     assert clock.sleeps == []
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tracket_async.errors import StorageError, StoreError, TargetBusyError
 from tracket_async.export import tables as sql
-from tracket_async.export.store import BOUNDS, NOTHING, ExportRequest, Revision, Store
+from tracket_async.export.store import BOUNDS, NO_CHANGES, ChangeCounts, ExportRequest, Store
 from tracket_async.models import Worklog, WorklogFilter
 
 DAY = dt.date(2024, 1, 1)
@@ -28,7 +28,7 @@ def worklogs_in():
 
 
 def test_a_new_store_is_empty_walking_and_private(store, request_2024):
-    assert (store.phase, store.count(), store.partitions(), store.tombstones()) == ("walking", 0, [], 0)
+    assert (store.state, store.count(), store.partitions(), store.tombstones()) == ("fetching", 0, [], 0)
     assert store.request == request_2024
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
 
@@ -43,8 +43,8 @@ def test_batch_states_and_facts_are_there_when_it_is_opened_again(
     with Store(path) as store:
         assert ids_in(store) == ["wl-00001", "wl-00002"]
         assert store.partitions() == [{"a": 1}, {"b": 2}, {"c": None}]
-        assert store.fact("total") == 5
-        assert store.fact("unknown") is None
+        assert store.meta("total") == 5
+        assert store.meta("unknown") is None
         assert store.request == request_2024
     assert list(tmp_path.iterdir()) == [path]
 
@@ -79,12 +79,12 @@ def test_settling_keeps_the_row_that_was_updated_later_else_the_one_committed_la
     store.append([batch_of([make_worklog(1, updated_date=first, minutes=1.0), make_worklog(2)])], {0: {}})
     store.append([batch_of([make_worklog(1, updated_date=second, minutes=2.0)])], {})
     assert worklogs_in(store)[0].minutes == stays
-    assert store.settle(single_partition=True) == 1
+    assert store.deduplicate(single_partition=True) == 1
     assert [worklog.minutes for worklog in worklogs_in(store)] == [stays, 2.0]
-    assert (store.phase, store.count(), store.partitions(), store.fact("single_partition")) == ("checking", 2, [], True)
+    assert (store.state, store.count(), store.partitions(), store.meta("single_partition")) == ("checking", 2, [], True)
 
 
-def test_what_is_stored_is_what_came(settled, make_worklog, worklogs_in):
+def test_what_is_stored_is_what_came(deduplicated, make_worklog, worklogs_in):
     full = make_worklog(
         1,
         date=dt.datetime(2024, 2, 29, 12, 30, 1, 123456, tzinfo=dt.UTC),
@@ -94,25 +94,25 @@ def test_what_is_stored_is_what_came(settled, make_worklog, worklogs_in):
         created_date=dt.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC),
         team_id="",
     )
-    [found] = worklogs_in(settled([full]))
+    [found] = worklogs_in(deduplicated([full]))
     assert json.loads(found.custom_fields) == full.custom_fields
     assert attrs.evolve(found, custom_fields=full.custom_fields) == full
 
 
-def test_a_revision_adds_changes_and_removes(settled, make_worklog, batch_of, ids_in, worklogs_in):
-    store = settled([1, 2, 3, 4])
-    news = batch_of([make_worklog(1), make_worklog(2, minutes=9.0, updated_date=EARLY), make_worklog(9)])
-    revision = store.revise(news, leaving=["wl-00003", "wl-unknown"], synced="now")
-    assert revision == Revision(added=1, changed=1, unchanged=1, removed=1)
+def test_a_revision_adds_changes_and_removes(deduplicated, make_worklog, batch_of, ids_in, worklogs_in):
+    store = deduplicated([1, 2, 3, 4])
+    incoming = batch_of([make_worklog(1), make_worklog(2, minutes=9.0, updated_date=EARLY), make_worklog(9)])
+    revision = store.upsert(incoming, leaving=["wl-00003", "wl-unknown"], synced="now")
+    assert revision == ChangeCounts(added=1, changed=1, unchanged=1, removed=1)
     assert revision.different == 3
     assert ids_in(store) == ["wl-00001", "wl-00002", "wl-00004", "wl-00009"]
     assert worklogs_in(store)[1].minutes == 9.0
-    assert store.fact("synced") == "now"
-    assert store.revise(news) == Revision(unchanged=3)
+    assert store.meta("synced") == "now"
+    assert store.upsert(incoming) == ChangeCounts(unchanged=3)
 
 
 @pytest.mark.parametrize("name", ["description", "updated_date", "custom_fields", "billable_minutes", "date"])
-def test_a_change_of_any_attribute_is_a_change_also_to_and_from_null(settled, make_worklog, batch_of, name):
+def test_a_change_of_any_attribute_is_a_change_also_to_and_from_null(deduplicated, make_worklog, batch_of, name):
     other = {
         "description": None,
         "updated_date": EARLY,
@@ -120,54 +120,54 @@ def test_a_change_of_any_attribute_is_a_change_also_to_and_from_null(settled, ma
         "billable_minutes": 0.0,
         "date": EARLY,
     }[name]
-    store = settled([1])
+    store = deduplicated([1])
     changed = make_worklog(1, **{name: other})
-    assert store.revise(batch_of([changed])) == Revision(changed=1)
-    assert store.revise(batch_of([changed])) == Revision(unchanged=1)
-    assert store.revise(batch_of([make_worklog(1)])) == Revision(changed=1)
+    assert store.upsert(batch_of([changed])) == ChangeCounts(changed=1)
+    assert store.upsert(batch_of([changed])) == ChangeCounts(unchanged=1)
+    assert store.upsert(batch_of([make_worklog(1)])) == ChangeCounts(changed=1)
 
 
 def test_revisions_add_up():
-    one = Revision(added=1, changed=2, unchanged=3, removed=4)
-    assert one + one == Revision(added=2, changed=4, unchanged=6, removed=8)
-    assert NOTHING + one == one
-    assert NOTHING.different == 0
+    one = ChangeCounts(added=1, changed=2, unchanged=3, removed=4)
+    assert one + one == ChangeCounts(added=2, changed=4, unchanged=6, removed=8)
+    assert NO_CHANGES + one == one
+    assert NO_CHANGES.different == 0
 
 
-def test_a_revision_of_nothing_is_nothing(settled):
-    assert settled([1]).revise(None) == NOTHING
+def test_a_revision_of_nothing_is_nothing(deduplicated):
+    assert deduplicated([1]).upsert(None) == NO_CHANGES
 
 
-def test_what_the_server_no_longer_has_is_removed_and_remembered(settled, make_worklog, batch_of, ids_in):
-    store = settled([1, 2])
-    assert store.bury(["wl-00001", "wl-unknown"], found="2024-06-01T00:00:00+00:00") == 1
+def test_what_the_server_no_longer_has_is_removed_and_remembered(deduplicated, make_worklog, batch_of, ids_in):
+    store = deduplicated([1, 2])
+    assert store.delete_with_tombstones(["wl-00001", "wl-unknown"], found="2024-06-01T00:00:00+00:00") == 1
     assert ids_in(store) == ["wl-00002"]
     assert store.database.rows("SELECT id, minutes, year(found) FROM tracket.tombstones") == [("wl-00001", 1.0, 2024)]
-    assert store.bury(["wl-00001"], found=None) == 0
+    assert store.delete_with_tombstones(["wl-00001"], found=None) == 0
     assert store.tombstones() == 1
-    store.revise(batch_of([make_worklog(1)]))
+    store.upsert(batch_of([make_worklog(1)]))
     assert store.tombstones() == 0
 
 
-def test_days_are_counted_in_utc_and_in_order(settled):
-    assert settled([50, 0, 23, 24]).days() == [
+def test_days_are_counted_in_utc_and_in_order(deduplicated):
+    assert deduplicated([50, 0, 23, 24]).days() == [
         (dt.date(2024, 1, 1), 2),
         (dt.date(2024, 1, 2), 1),
         (dt.date(2024, 1, 3), 1),
     ]
 
 
-def test_a_meeting_tells_who_was_not_there_between_two_dates(settled, make_worklog, batch_of):
-    store = settled([0, 10, 20, 30])
-    store.begin_meeting()
-    assert store.meet(batch_of([make_worklog(10), make_worklog(11)])) == Revision(added=1, unchanged=1)
+def test_a_meeting_tells_who_was_not_there_between_two_dates(deduplicated, make_worklog, batch_of):
+    store = deduplicated([0, 10, 20, 30])
+    store.clear_marks()
+    assert store.upsert_and_mark(batch_of([make_worklog(10), make_worklog(11)])) == ChangeCounts(added=1, unchanged=1)
     date = make_worklog(20).date
-    assert store.unmet(None, None) == ["wl-00000", "wl-00020", "wl-00030"]
-    assert store.unmet(date, date) == ["wl-00020"]
-    assert store.unmet(date + dt.timedelta(microseconds=1), None) == ["wl-00030"]
-    assert store.unmet(None, date - dt.timedelta(microseconds=1)) == ["wl-00000"]
-    store.begin_meeting()
-    assert len(store.unmet(None, None)) == 5
+    assert store.unmarked(None, None) == ["wl-00000", "wl-00020", "wl-00030"]
+    assert store.unmarked(date, date) == ["wl-00020"]
+    assert store.unmarked(date + dt.timedelta(microseconds=1), None) == ["wl-00030"]
+    assert store.unmarked(None, date - dt.timedelta(microseconds=1)) == ["wl-00000"]
+    store.clear_marks()
+    assert len(store.unmarked(None, None)) == 5
 
 
 def test_a_store_that_is_discarded_is_gone(tmp_path, request_2024):
@@ -211,7 +211,7 @@ def test_the_same_request_opens_it_again_however_it_is_put(tmp_path):
     ],
 )
 def test_another_request_is_refused_and_told_the_difference_and_how_to_start_over(store, changes):
-    store.remember(started="2024-01-01T00:00:00+00:00")
+    store.set_meta(started="2024-01-01T00:00:00+00:00")
     store.close()
     with pytest.raises(StoreError) as caught:
         Store(store.path, request=attrs.evolve(store.request, **changes))
@@ -235,7 +235,7 @@ def test_a_store_for_which_nothing_was_ever_answered_takes_another_request(store
 
 
 def test_a_refused_store_is_free_again(store):
-    store.remember(started="2024-01-01T00:00:00+00:00")
+    store.set_meta(started="2024-01-01T00:00:00+00:00")
     store.close()
     for _ in range(2):
         with pytest.raises(StoreError):
@@ -243,7 +243,7 @@ def test_a_refused_store_is_free_again(store):
 
 
 def test_another_schema_version_is_refused(store):
-    store.remember(schema_version=2)
+    store.set_meta(schema_version=2)
     store.close()
     with pytest.raises(StoreError, match="schema version 2, and this program reads 1"):
         Store(store.path)
@@ -278,8 +278,8 @@ def test_a_symbolic_link_is_not_followed(tmp_path, store):
         Store(tmp_path / "link.duckdb")
 
 
-def test_anybody_can_query_the_file_with_duckdb(settled, tmp_path):
-    store = settled([1, 2, 3])
+def test_anybody_can_query_the_file_with_duckdb(deduplicated, tmp_path):
+    store = deduplicated([1, 2, 3])
     store.close()
     with duckdb.connect(str(store.path), read_only=True) as other:
         assert other.execute("SELECT count(*), sum(minutes) FROM worklogs").fetchone() == (3, 6.0)

@@ -11,8 +11,8 @@ from tracket_async.emulator import faults
 from tracket_async.errors import PermissionDeniedError
 from tracket_async.export.phases import Settings
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import OVERLAP, Window, export_to_store, sync_store
-from tracket_async.export.store import NOTHING, Revision
+from tracket_async.export.run import OVERLAP, DateBounds, export_to_store, sync_store
+from tracket_async.export.store import NO_CHANGES, ChangeCounts
 
 HOUR = 3600
 
@@ -76,10 +76,10 @@ async def test_running_it_twice_leaves_every_row_where_it_was(server):
     async with server() as it:
         it.stir("x")
         await it.sync()
-        rows = it.store.database.rows("SELECT rowid, id FROM tracket.arrivals ORDER BY rowid")
+        rows = it.store.database.rows("SELECT rowid, id FROM tracket.rows ORDER BY rowid")
         await it.sync()
         await it.sync()
-        assert it.store.database.rows("SELECT rowid, id FROM tracket.arrivals ORDER BY rowid") == rows
+        assert it.store.database.rows("SELECT rowid, id FROM tracket.rows ORDER BY rowid") == rows
 
 
 async def test_a_sync_on_2_asks_for_what_changed_since_the_last_one_by_the_servers_clock(serve):
@@ -104,7 +104,7 @@ async def test_a_change_within_the_overlap_is_still_met(serve):
         it.time[0] = synced - OVERLAP.total_seconds()
         it.emulator.update("wl-00001", {"worklogMinutes": 333})  # a write that took its time to be seen
         it.time[0] = synced + HOUR
-        assert (await it.sync()).changes == Revision(changed=1)
+        assert (await it.sync()).changes == ChangeCounts(changed=1)
 
 
 async def test_a_sync_that_failed_is_made_up_for_by_the_next(server, route, texts_in, texts_on):
@@ -124,23 +124,23 @@ async def test_deletions_are_noticed_by_the_numbers_on_2_and_found_by_a_reconcil
             it.emulator.delete(id_)
         result = await it.sync()
         assert (result.verdict, result.worklogs, result.total, result.gone) == ("incomplete", 200, 198, 0)
-        result = await it.sync(reconcile=Window(since=dt.date(2024, 1, 5)))
+        result = await it.sync(reconcile=DateBounds(since=dt.date(2024, 1, 5)))
         assert (result.verdict, result.gone) == ("incomplete", 1)
-        result = await it.sync(reconcile=Window())
+        result = await it.sync(reconcile=DateBounds())
         assert (result.verdict, result.gone, result.changes.different) == ("verified", 1, 0)
         assert it.store.tombstones() == 2
         assert texts_in(it.store) == await texts_on(it.client)
         [(found,)] = it.store.database.rows("SELECT max(epoch(found)) FROM tracket.tombstones")
         assert found == it.time[0]
-        assert (await it.sync(reconcile=Window())).gone == 0
+        assert (await it.sync(reconcile=DateBounds())).gone == 0
 
 
 async def test_a_reconciliation_of_dates_that_the_store_does_not_ask_for_does_nothing(server):
     async with server(bounds={"until": dt.date(2024, 1, 5)}) as it:
         it.emulator.delete("wl-00180")
-        result = await it.sync(reconcile=Window(since=dt.date(2024, 1, 6)), lookback=dt.timedelta(0))
+        result = await it.sync(reconcile=DateBounds(since=dt.date(2024, 1, 6)), lookback=dt.timedelta(0))
         assert result.gone == 0
-        assert result.changes == NOTHING
+        assert result.changes == NO_CHANGES
 
 
 async def test_on_1_worklogs_of_the_last_days_are_compared_and_older_ones_are_left(serve, ids_in):
@@ -173,7 +173,7 @@ async def test_a_worklog_that_moves_out_of_the_request_leaves_the_store_and_one_
         it.emulator.update("wl-00100", {"worklogDate": "2024-02-01T00:00:00.000Z"})
         it.emulator.update("wl-00001", {"worklogDate": "2024-01-03T00:00:00.000Z"})
         result = await it.sync()
-        assert result.changes == Revision(added=1, removed=1)
+        assert result.changes == ChangeCounts(added=1, removed=1)
         assert result.verdict == "verified"
         assert it.store.tombstones() == 0
         assert texts_in(it.store) == await texts_on(it.client, **bounds)
@@ -187,7 +187,7 @@ async def test_an_export_that_was_interrupted_is_brought_to_its_end_first(
         with stored(client) as store:
             with pytest.raises(PermissionDeniedError):
                 await export_to_store(client, store, Settings(concurrency=1))
-            assert store.phase == "walking"
+            assert store.state == "fetching"
             result = await sync_store(client, store)
             assert result.worklogs == 500
             assert texts_in(store) == await texts_on(client)
@@ -216,7 +216,7 @@ async def test_progress_is_told(server):
     async with server() as it:
         it.stir("x")
         await sync_store(it.client, it.store, Settings(on_progress=heard.append))
-    assert {event.stage for event in heard} <= {"syncing", "comparing"}
+    assert {event.phase for event in heard} <= {"syncing", "comparing"}
 
 
 @pytest.mark.parametrize("name", ["lookback", "overlap"])

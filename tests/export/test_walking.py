@@ -1,4 +1,4 @@
-"""The first stage: pages into the store, committed with where the chains stand."""
+"""The first phase: pages into the store, committed with where the chains stand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError, PermissionDeniedError, StorageError
 from tracket_async.export import phases as walking
-from tracket_async.export.phases import Intake, Settings, desk, walk
+from tracket_async.export.phases import CommitBuffer, Settings, open_job, walk
 from tracket_async.scan.partition import Batch, PartitionState
 
 STATE = PartitionState(id=0, since=None, until=None, asked_since=None, asked_until=None)
@@ -23,9 +23,9 @@ def commits(monkeypatch):
 
     seen, real = [], Store.append
 
-    def append(self, batches, states, **facts):
+    def append(self, batches, states, **meta):
         seen.append((sum(batch.num_rows for batch in batches), len(states)))
-        real(self, batches, states, **facts)
+        real(self, batches, states, **meta)
 
     monkeypatch.setattr(Store, "append", append)
     return seen
@@ -34,11 +34,11 @@ def commits(monkeypatch):
 async def test_everything_is_stored_once_over_many_chains(running, stored, texts_in, texts_on):
     async with running(sample=1000) as (_, client):
         with stored(client) as store:
-            async with desk(client, store, Settings(concurrency=7)) as its:
-                assert await walk(its, 0, None) is False
+            async with open_job(client, store, Settings(concurrency=7)) as job:
+                assert await walk(job, 0, None) is False
             assert len(store.partitions()) >= 2
             assert all(state["done"] for state in store.partitions())
-            store.settle()
+            store.deduplicate()
             assert texts_in(store) == await texts_on(client)
 
 
@@ -47,8 +47,8 @@ async def test_commits_come_when_enough_has_come_and_at_the_end(running, stored,
     monkeypatch.setattr(walking, "_ARROW_ROWS", 150)
     async with running(sample=1000) as (_, client):
         with stored(client) as store:
-            async with desk(client, store, Settings(concurrency=2)) as its:
-                await walk(its, 0, None)
+            async with open_job(client, store, Settings(concurrency=2)) as job:
+                await walk(job, 0, None)
     assert sum(rows for rows, _ in commits) == 1000
     assert all(400 <= rows < 500 for rows, _ in commits[:-1])
     assert all(states for _, states in commits)
@@ -63,8 +63,8 @@ async def test_commits_come_when_enough_time_has_passed(running, stored, commits
 
     async with running(sample=500) as (_, client):
         with stored(client) as store:
-            async with desk(client, store, None) as its:
-                await walk(attrs.evolve(its, clock=clock), 0, None)
+            async with open_job(client, store, None) as job:
+                await walk(attrs.evolve(job, clock=clock), 0, None)
     assert len(commits) >= 2
     assert sum(rows for rows, _ in commits) == 500
 
@@ -76,14 +76,14 @@ async def test_an_error_keeps_what_has_come_and_the_next_run_fetches_only_the_re
         emulator.faults.add(faults.Status(403), route=route, cursor=True, nth=5)
         with stored(client) as store:
             with pytest.raises(PermissionDeniedError):
-                async with desk(client, store, Settings(concurrency=1)) as its:
-                    await walk(its, 0, None)
+                async with open_job(client, store, Settings(concurrency=1)) as job:
+                    await walk(job, 0, None)
             assert store.count() == 500
             emulator.request_log.clear()
-            async with desk(client, store, Settings(concurrency=1)) as its:
-                await walk(its, 500, None)
+            async with open_job(client, store, Settings(concurrency=1)) as job:
+                await walk(job, 500, None)
             assert len([entry for entry in emulator.request_log if entry.cursor is not None]) == 5
-            assert store.settle() == 0
+            assert store.deduplicate() == 0
             assert texts_in(store) == await texts_on(client)
 
 
@@ -95,8 +95,8 @@ async def test_a_cancellation_keeps_what_has_come(running, stored, route):
         with stored(client) as store:
 
             async def run():
-                async with desk(client, store, Settings(concurrency=1)) as its:
-                    await walk(its, 0, None)
+                async with open_job(client, store, Settings(concurrency=1)) as job:
+                    await walk(job, 0, None)
 
             task = asyncio.create_task(run())
             await reached.wait()
@@ -119,8 +119,8 @@ class Shelf:
 
 
 @pytest.fixture
-def intake(make_worklog):
-    """An `Intake`, its store, and a function that brings it one worklog of a window."""
+def buffer(make_worklog):
+    """A `CommitBuffer`, its store, and a function that brings it one worklog of a window."""
     from types import SimpleNamespace  # noqa: PLC0415
 
     from tracket_async._api.fast import row_of  # noqa: PLC0415
@@ -132,7 +132,7 @@ def intake(make_worklog):
             await shelf.gate.wait()
         return work(*args)
 
-    made = Intake(SimpleNamespace(store=shelf, do=do, clock=lambda: 0.0))
+    made = CommitBuffer(SimpleNamespace(store=shelf, do=do, clock=lambda: 0.0))
 
     def bring(number):
         state = attrs.evolve(STATE, id=number)
@@ -141,16 +141,16 @@ def intake(make_worklog):
     return made, shelf, bring
 
 
-async def test_a_batch_without_worklogs_commits_its_states(intake):
-    made, shelf, _ = intake
+async def test_a_batch_without_worklogs_commits_its_states(buffer):
+    made, shelf, _ = buffer
     made.take(Batch(partition=3, items=[], states=(attrs.evolve(STATE, id=3),)))
     await made.finish()
     await made.finish()
     assert shelf.kept == [(0, [3])]
 
 
-async def test_after_a_commit_has_failed_no_later_one_gets_ahead_of_its_rows(intake):
-    made, shelf, bring = intake
+async def test_after_a_commit_has_failed_no_later_one_gets_ahead_of_its_rows(buffer):
+    made, shelf, bring = buffer
     shelf.fail = True
     bring(1)
     await made.begin_commit()
@@ -163,8 +163,8 @@ async def test_after_a_commit_has_failed_no_later_one_gets_ahead_of_its_rows(int
     assert shelf.kept == []
 
 
-async def test_a_cancellation_while_a_commit_is_awaited_loses_nothing(intake):
-    made, shelf, bring = intake
+async def test_a_cancellation_while_a_commit_is_awaited_loses_nothing(buffer):
+    made, shelf, bring = buffer
     shelf.gate = asyncio.Event()
     bring(1)
     await made.begin_commit()
@@ -190,17 +190,17 @@ async def test_a_store_that_fails_ends_the_walk_with_its_error(running, stored, 
 
             monkeypatch.setattr(store, "append", append)
             with pytest.raises(StorageError, match="full"):
-                async with desk(client, store, None) as its:
-                    await walk(its, 0, None)
+                async with open_job(client, store, None) as job:
+                    await walk(job, 0, None)
 
 
 async def test_the_order_of_the_server_is_found_out_and_told(on_1, stored, texts_in, texts_on):
     notices = []
     async with on_1(sample=1000, v1_order="unsorted") as (_, client):
         with stored(client) as store:
-            async with desk(client, store, Settings(on_notice=notices.append)) as its:
-                assert await walk(its, 0, None) is True
-            store.settle()
+            async with open_job(client, store, Settings(on_notice=notices.append)) as job:
+                assert await walk(job, 0, None) is True
+            store.deduplicate()
             assert texts_in(store) == await texts_on(client)
     assert len(notices) == 1
 
@@ -209,12 +209,12 @@ async def test_progress_tells_how_far_it_is(running, stored, api):
     heard = []
     async with running(sample=500) as (_, client):
         with stored(client) as store:
-            async with desk(client, store, Settings(on_progress=heard.append)) as its:
-                its.teller._last = -1e9
-                await walk(its, 7, 507)
+            async with open_job(client, store, Settings(on_progress=heard.append)) as job:
+                job.reporter._last = -1e9
+                await walk(job, 7, 507)
     assert heard
     first = heard[0]
-    assert (first.stage, first.resumed, first.total, first.single_partition) == ("walking", 7, 507, False)
+    assert (first.phase, first.resumed, first.total, first.single_partition) == ("fetching", 7, 507, False)
     assert 7 < first.done <= 507
     assert first.active >= 0
 
@@ -223,5 +223,5 @@ async def test_errors_that_are_not_the_networks_pass(running, stored, route):
     async with running(sample=300) as (emulator, client):
         emulator.faults.add(faults.Status(400), route=route, cursor=False)
         with stored(client) as store, pytest.raises(BadRequestError):
-            async with desk(client, store, None) as its:
-                await walk(its, 0, None)
+            async with open_job(client, store, None) as job:
+                await walk(job, 0, None)

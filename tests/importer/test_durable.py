@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tracket_async._files import Durable
+from tracket_async._files import DurableAppender
 from tracket_async.errors import StorageError
 
 
@@ -22,7 +22,7 @@ def path(tmp_path):
 def opened(path):
     def make(content=b""):
         path.write_bytes(content)
-        return Durable(path, os.open(path, os.O_RDWR), len(content))
+        return DurableAppender(path, os.open(path, os.O_RDWR), len(content))
 
     return make
 
@@ -69,10 +69,10 @@ async def test_what_is_appended_is_there_at_once_behind_what_was(opened, path):
 async def test_who_waits_waits_for_an_fsync_that_began_after_its_bytes_were_written(opened, fsync):
     file = opened()
     file.append(b"a")
-    first = asyncio.create_task(file.synced())
+    first = asyncio.create_task(file.flush())
     await fsync.begun()
     file.append(b"b")
-    second = asyncio.create_task(file.synced())
+    second = asyncio.create_task(file.flush())
     fsync.go.release()
     await first
     await fsync.begun()
@@ -86,11 +86,11 @@ async def test_who_waits_waits_for_an_fsync_that_began_after_its_bytes_were_writ
 async def test_all_who_come_during_one_fsync_share_the_next(opened, fsync):
     file = opened()
     file.append(b"a")
-    waiting = [asyncio.create_task(file.synced())]
+    waiting = [asyncio.create_task(file.flush())]
     await fsync.begun()
     for _ in range(16):
         file.append(b"b")
-        waiting.append(asyncio.create_task(file.synced()))
+        waiting.append(asyncio.create_task(file.flush()))
     fsync.go.release(2)
     await asyncio.gather(*waiting)
     assert (file.syncs, fsync.lengths) == (2, [1, 17])
@@ -101,7 +101,7 @@ async def test_all_who_come_during_one_fsync_share_the_next(opened, fsync):
 async def test_one_who_gives_up_waiting_takes_nothing_from_the_others(opened, fsync):
     file = opened()
     file.append(b"a")
-    impatient, patient = asyncio.create_task(file.synced()), asyncio.create_task(file.synced())
+    impatient, patient = asyncio.create_task(file.flush()), asyncio.create_task(file.flush())
     await fsync.begun()
     impatient.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -115,7 +115,7 @@ async def test_one_who_gives_up_waiting_takes_nothing_from_the_others(opened, fs
 async def test_closing_waits_for_the_fsync_that_runs(opened, fsync):
     file = opened()
     file.append(b"a")
-    waiting = asyncio.create_task(file.synced())
+    waiting = asyncio.create_task(file.flush())
     await fsync.begun()
     waiting.cancel()
     closing = asyncio.create_task(file.close())
@@ -146,7 +146,7 @@ async def test_closing_that_is_interrupted_still_waits_for_the_fsync_that_runs(o
 async def test_an_fsync_that_fails_is_told_to_all_who_wait_and_nothing_is_written_any_more(opened, fsync, path):
     file = opened()
     file.append(b"a")
-    waiting = [asyncio.create_task(file.synced()) for _ in range(2)]
+    waiting = [asyncio.create_task(file.flush()) for _ in range(2)]
     await fsync.begun()
     fsync.error = OSError(errno.EIO, "Input/output error")
     fsync.go.release()
@@ -158,7 +158,7 @@ async def test_an_fsync_that_fails_is_told_to_all_who_wait_and_nothing_is_writte
     assert caught.value.errno == errno.EIO
     assert path.read_bytes() == b"a"
     with pytest.raises(StorageError):
-        await file.synced()
+        await file.flush()
     await file.close()
     assert fsync.lengths == [1]  # what a second fsync says after one that failed means nothing
 

@@ -46,7 +46,7 @@ from tracket_async.errors import is_ambiguous
 from tracket_async.export import phases as walking
 from tracket_async.export.phases import Settings
 from tracket_async.export.run import export_to_store, request_of
-from tracket_async.export.source import Patience
+from tracket_async.export.source import OutagePolicy
 from tracket_async.export.store import Store
 from tracket_async.scan.partition import PartitionState
 
@@ -390,7 +390,7 @@ class Machine(RuleBasedStateMachine):
             self.at_start = {(w["worklogId"], w["worklogDate"]) for w in self.emulator.worklogs()}
 
         async def export(store):
-            chosen = Settings(concurrency=2, patience=Patience(give_up_after=5), world=self.client._line.world)
+            chosen = Settings(concurrency=2, patience=OutagePolicy(give_up_after=5), world=self.client._line.world)
             task = asyncio.ensure_future(export_to_store(self.client, store, chosen))
             if pages is not None:
                 self.emulator.faults.add(faults.Call(lambda _received: task.cancel()), method="GET", nth=pages)
@@ -431,7 +431,7 @@ class Machine(RuleBasedStateMachine):
         with Store(self.path) as store:
             stored = set(ids_of(store))
             states = [PartitionState.from_json(state) for state in store.partitions()]
-            walked = store.phase != "walking"
+            walked = store.state != "fetching"
         for one, date in self.still_there():
             moment = dt.datetime.fromisoformat(date)
             if walked or any(covered(state, moment) for state in states):

@@ -34,7 +34,7 @@ from tracket_async.cli.stream import Summary, copy, rendering
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, TracketError, UsageError
 from tracket_async.export.progress import ExportResult
-from tracket_async.export.run import Layout, request_of
+from tracket_async.export.run import FileOptions, request_of
 from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
 
@@ -175,7 +175,7 @@ async def _through_store(
             request_of(client),
             watch,
             store=Path(elsewhere, "store.duckdb"),
-            layout=Layout(),
+            file_options=FileOptions(),
             concurrency=concurrency,
             read=summary_of,
         )
@@ -186,7 +186,7 @@ async def _streamed(client: TracketClient, files: Mapping[Path, Format], watch: 
     summary = Summary()
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(destinations.File(path)), rendering(STREAMED[named], Layout()))
+            (stack.enter_context(destinations.File(path)), rendering(STREAMED[named], FileOptions()))
             for path, named in files.items()
         ]
         await copy(client, WorklogFilter(), sinks, summary, watch, concurrency=concurrency)

@@ -30,7 +30,7 @@ from tracket_async.errors import MissingExtraError, UsageError
 from tracket_async.export import database as extras
 from tracket_async.export.phases import Settings
 from tracket_async.export.progress import ExportResult
-from tracket_async.export.run import Layout, export_to_files, request_of
+from tracket_async.export.run import FileOptions, export_to_files, request_of
 from tracket_async.export.store import ExportRequest, Store
 from tracket_async.models import WorklogFilter
 
@@ -92,7 +92,7 @@ async def export_files(
     watch: Watch,
     *,
     store: Path | None,
-    layout: Layout,
+    file_options: FileOptions,
     concurrency: int,
     read: Callable[[Store], T],
 ) -> Outcome[T]:
@@ -104,7 +104,7 @@ async def export_files(
         request: what.
         watch: is told how far it is.
         store: where the store is to stay; None: beside the first file until all files are there.
-        layout: what the files look like.
+        file_options: what the files look like.
         concurrency: requests at once, at most.
         read: is given the store when all files are there.
 
@@ -114,8 +114,10 @@ async def export_files(
     place, how = place_of(files, store), settings(watch, concurrency=concurrency)
     with exits.keeping(place):
         targets = dict[str | Path, Format](files.items())
-        result = await export_to_files(client, targets, request, how, layout=layout, store=place, keep_store=True)
-        if watch.stages.isdisjoint({"walking", "checking"}):
+        result = await export_to_files(
+            client, targets, request, how, file_options=file_options, store=place, keep_store=True
+        )
+        if watch.phases.isdisjoint({"fetching", "checking"}):
             output.note(f"{place} was complete already, so the files show what was exported then.")
         watch.finish(result.worklogs)
         found = await asyncio.to_thread(_read, place, request, read, discard=store is None)
@@ -161,7 +163,7 @@ class _Job:
     """What is to be exported, and how."""
 
     filter: WorklogFilter
-    layout: Layout
+    file_options: FileOptions
     concurrency: int
     ordered: bool
     progress: Mode
@@ -202,7 +204,7 @@ async def export(
     """
     job = _Job(
         filter=selection.filter(),
-        layout=Layout(columns=None if columns is None else named_columns(columns), raw=raw),
+        file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw),
         concurrency=checked(concurrency),
         ordered=not unordered,
         progress=progress,
@@ -223,7 +225,7 @@ def _client(connection: Connection, job: _Job) -> TracketClient:
 async def _to_standard_output(connection: Connection, named: Streamed, job: _Job) -> None:
     started = time.monotonic()
     async with _client(connection, job) as client:
-        tally = await _stream(client, [(destinations.StandardOutput(), stream.rendering(named, job.layout))], job)
+        tally = await _stream(client, [(destinations.StandardOutput(), stream.rendering(named, job.file_options))], job)
     _say(job, tally.worklogs, tally.hours, started)
 
 
@@ -240,7 +242,7 @@ async def _to_files(connection: Connection, files: Mapping[Path, Format], store:
                     request_of(client, filter=job.filter),
                     watch,
                     store=store,
-                    layout=job.layout,
+                    file_options=job.file_options,
                     concurrency=job.concurrency,
                     read=hours,
                 )
@@ -268,7 +270,7 @@ def _streamed(files: Mapping[Path, Format], store: Path | None, without: Missing
 async def _stream_to_files(client: TracketClient, files: Mapping[Path, Streamed], job: _Job) -> Tally:
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(destinations.File(path)), stream.rendering(named, job.layout))
+            (stack.enter_context(destinations.File(path)), stream.rendering(named, job.file_options))
             for path, named in files.items()
         ]
         return await _stream(client, sinks, job)

@@ -19,7 +19,7 @@ import msgspec
 
 from tracket_async.export import text as cells
 from tracket_async.export.progress import ExportResult, SyncResult
-from tracket_async.export.store import Revision
+from tracket_async.export.store import ChangeCounts
 from tracket_async.models import Worklog
 
 
@@ -32,7 +32,7 @@ def verdict(result: ExportResult | SyncResult) -> str:
     return "not verifiable: API 1.0 gives no counts"
 
 
-def revised(changes: Revision) -> str:
+def revised(changes: ChangeCounts) -> str:
     """What a revision has changed."""
     return f"{changes.added:,} added, {changes.changed:,} changed, {changes.removed:,} removed"
 

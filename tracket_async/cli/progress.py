@@ -26,7 +26,7 @@ from rich.text import Text
 
 from tracket_async._http.session import SessionStatistics
 from tracket_async.cli import output
-from tracket_async.export.progress import Progress, Stage
+from tracket_async.export.progress import Phase, Progress
 
 Mode = Literal["auto", "json", "off"]
 Clock = Callable[[], float]
@@ -173,8 +173,8 @@ def meter(mode: Mode, what: str, *, clock: Clock = time.monotonic) -> Generator[
 
 Sleep = Callable[[float], Awaitable[None]]
 
-NAMES: Final[dict[Stage, str]] = {
-    "walking": "Fetching",
+NAMES: Final[dict[Phase, str]] = {
+    "fetching": "Fetching",
     "checking": "Checking",
     "syncing": "Syncing",
     "comparing": "Comparing",
@@ -195,12 +195,12 @@ class Watch:
 
     Attributes:
         wanted: whether anybody looks; if not, nothing need be asked for to be shown.
-        stages: what has been going on so far.
+        phases: what has been going on so far.
     """
 
     def __init__(self, display: Display | None, statistics: Callable[[], SessionStatistics]) -> None:
         self.wanted = display is not None
-        self.stages: set[Stage] = set()
+        self.phases: set[Phase] = set()
         self.last: Progress | None = None
         self._display = display
         self._statistics = statistics
@@ -208,7 +208,7 @@ class Watch:
     def report(self, progress: Progress) -> None:
         """That far."""
         self.last = progress
-        self.stages.add(progress.stage)
+        self.phases.add(progress.phase)
         if self._display is not None:
             self._display.show(progress)
 
@@ -225,11 +225,11 @@ class Watch:
 
 
 class JsonLines:
-    """One JSON object a line, at most one a second and one for each new stage, and one at the end.
+    """One JSON object a line, at most one a second and one for each new phase, and one at the end.
 
-    ``event`` is ``"progress"`` or ``"end"``; ``stage``, ``done``, ``resumed``, ``total`` (null: unknown), ``reached``,
+    ``event`` is ``"progress"`` or ``"end"``; ``phase``, ``done``, ``resumed``, ``total`` (null: unknown), ``reached``,
     ``active``, ``retries``, ``paused_for``, ``waiting`` and ``single_partition`` are those of `Progress`; ``seconds``
-    is the time since the start, ``rate`` the worklogs a second of this stage (null before there is any).
+    is the time since the start, ``rate`` the worklogs a second of this phase (null before there is any).
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -241,7 +241,7 @@ class JsonLines:
     def show(self, progress: Progress) -> None:
         """Say it, unless something was said just now."""
         now = self._clock()
-        new = self._shown is None or self._shown.stage != progress.stage
+        new = self._shown is None or self._shown.phase != progress.phase
         if new:
             self._stage_start, self._stage_done = now, progress.resumed
         self._shown = progress
@@ -267,25 +267,25 @@ class JsonLines:
 
 
 class Bar:
-    """A bar with stage, count, total and rate; the date reached; and what there is to know besides (`details`)."""
+    """A bar with phase, count, total and rate; the date reached; and what there is to know besides (`details`)."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._task: TaskID | None = None
-        self._stage: Stage | None = None
+        self._phase: Phase | None = None
 
     def show(self, progress: Progress) -> None:
-        """Move the bar; a new stage begins a new bar in its place."""
+        """Move the bar; a new phase begins a new bar in its place."""
         fields: dict[str, Any] = {
             "reached": "" if progress.reached is None else f"{progress.reached:%Y-%m-%d}",
             "details": details(progress),
         }
         if self._task is None:
-            self._task = self._bars.add_task(NAMES[progress.stage], total=None, **fields)
-        if progress.stage != self._stage:
-            self._stage = progress.stage
+            self._task = self._bars.add_task(NAMES[progress.phase], total=None, **fields)
+        if progress.phase != self._phase:
+            self._phase = progress.phase
             self._bars.reset(
-                self._task, completed=progress.resumed, total=progress.total, description=NAMES[progress.stage]
+                self._task, completed=progress.resumed, total=progress.total, description=NAMES[progress.phase]
             )
         self._bars.update(self._task, completed=progress.done, total=progress.total, **fields)
 

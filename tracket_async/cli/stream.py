@@ -30,8 +30,8 @@ from tracket_async.cli.progress import Watch
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, UnsupportedError
 from tracket_async.export import text as cells
-from tracket_async.export.progress import Teller
-from tracket_async.export.run import Layout
+from tracket_async.export.progress import ProgressReporter
+from tracket_async.export.run import FileOptions
 from tracket_async.export.source import row_format
 from tracket_async.export.tables import date_of
 from tracket_async.models import Worklog, WorklogFilter
@@ -221,12 +221,12 @@ class Rendering:
     render: Callable[[Sequence[Row]], bytes]
 
 
-def rendering(format: Streamed, layout: Layout) -> Rendering:  # noqa: A002 - the word that people use
+def rendering(format: Streamed, file_options: FileOptions) -> Rendering:  # noqa: A002 - the word that people use
     """The rendering of that name."""
-    columns = cells.NAMES if layout.columns is None else layout.columns
+    columns = cells.NAMES if file_options.columns is None else file_options.columns
     if format == "ndjson":
         return Rendering(b"", cells.ndjson_of_rows(columns))
-    encode = cells.csv_encoder(columns, raw=layout.raw)
+    encode = cells.csv_encoder(columns, raw=file_options.raw)
     return Rendering(cells.csv_header(columns), lambda rows: encode(cells.cells_of_rows(rows, columns)))
 
 
@@ -261,8 +261,8 @@ async def copy(
     for place, how in sinks:
         await place.write(how.header)
     total = await _total(client, filter) if watch.wanted else None
-    teller = Teller(watch.report, statistics=client.statistics, clock=time.monotonic)
-    teller.tell("walking", 0, total=total)
+    reporter = ProgressReporter(watch.report, statistics=client.statistics, clock=time.monotonic)
+    reporter.report("fetching", 0, total=total)
     run = await client.worklogs.scan(
         filter, row_format(client.api_version), concurrency=concurrency, ordered=ordered, on_notice=output.note
     )
@@ -273,7 +273,7 @@ async def copy(
                     continue
                 await writer.put([how.render(rows) for _, how in sinks])
                 tally.add(rows)
-                teller.tell("walking", tally.worklogs, total=total, reached=date_of(rows[-1]) if ordered else None)
+                reporter.report("fetching", tally.worklogs, total=total, reached=date_of(rows[-1]) if ordered else None)
     except UnsupportedError:
         raise UnsupportedError(
             "This server does not list in ascending order of date. Give --unordered to take worklogs as they come"

@@ -23,7 +23,7 @@ from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export import run as syncing
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import Layout, Window, export_to_files, request_of
+from tracket_async.export.run import DateBounds, FileOptions, export_to_files, request_of
 from tracket_async.export.store import open_store
 from tracket_async.models import WorklogFilter
 
@@ -32,18 +32,18 @@ LONGEST: Final = 36_500
 ALL: Final = "all"
 
 
-def window(text: str) -> Window:
+def window(text: str) -> DateBounds:
     """``SINCE..UNTIL``, of which one may be missing, or ``all``.
 
     Raises:
         ValueError: it is neither, or SINCE is after UNTIL.
     """
     if text == ALL:
-        return Window()
+        return DateBounds()
     since, dots, until = text.partition("..")
     if not dots or not (since or until):
         raise ValueError(f"{text!r} is no range of dates. Give SINCE..UNTIL, SINCE.., ..UNTIL, or {ALL}")
-    found = Window(since=moment(since) if since else None, until=moment(until) if until else None)
+    found = DateBounds(since=moment(since) if since else None, until=moment(until) if until else None)
     WorklogFilter(since=found.since, until=found.until)  # says which of the two is after the other
     return found
 
@@ -55,9 +55,9 @@ class _Job:
     store: Path
     filter: WorklogFilter | None
     lookback: dt.timedelta
-    reconcile: Window | None
+    reconcile: DateBounds | None
     files: Mapping[Path, Format]
-    layout: Layout
+    file_options: FileOptions
     concurrency: int
 
 
@@ -129,7 +129,7 @@ async def sync(
         lookback=dt.timedelta(days=lookback),
         reconcile=compared,
         files=files,
-        layout=Layout(columns=None if columns is None else named_columns(columns), raw=raw),
+        file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw),
         concurrency=checked(concurrency),
     )
     async with (
@@ -147,7 +147,7 @@ async def _sync(client: TracketClient, job: _Job, watch: Watch) -> Report:
     store = await open_store(job.store, request=asked)
     try:
         before = (
-            None if await asyncio.to_thread(lambda: store.phase) == "done" else await asyncio.to_thread(store.count)
+            None if await asyncio.to_thread(lambda: store.state) == "done" else await asyncio.to_thread(store.count)
         )
         result = await syncing.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
         tombstones = await asyncio.to_thread(store.tombstones)
@@ -155,7 +155,9 @@ async def _sync(client: TracketClient, job: _Job, watch: Watch) -> Report:
         await asyncio.to_thread(store.close)
     if job.files and result.verdict != "incomplete":
         targets = dict[str | Path, Format](job.files.items())
-        await export_to_files(client, targets, store.request, how, layout=job.layout, store=job.store, keep_store=True)
+        await export_to_files(
+            client, targets, store.request, how, file_options=job.file_options, store=job.store, keep_store=True
+        )
     watch.finish(result.worklogs)
     exported = 0
     if before is not None:

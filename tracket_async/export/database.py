@@ -235,7 +235,7 @@ class Database:
 
 @contextlib.contextmanager
 def replacing_database(target: Path) -> Generator[Path]:
-    """Where to make a DuckDB file that takes the target's place at the end. For the holder of its `WriterLock`."""
+    """Where to make a DuckDB file that takes the target's place at the end. For the holder of its `FileLock`."""
     folder = _new_folder(target)
     with storage_errors(target, "make"):
         _emptied(folder)

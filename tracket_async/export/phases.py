@@ -1,17 +1,17 @@
-"""What every stage of an export or a sync works with: the server, the store, its thread, and somebody to tell.
+"""What every phase of an export or a sync works with: the server, the store, its thread, and somebody to tell.
 
 A range of dates compared worklog by worklog: afterwards the store has what the server has there, and nothing else.
 
 What the server lists is brought into the store. What the store has and the server did not list is asked for by its id:
 it is gone, or it has only moved to another date.
 
-The second stage: what changed while all was being fetched, and whether the store has what the server counts.
+The second phase: what changed while all was being fetched, and whether the store has what the server counts.
 
 On API 2.0 only. A round fetches what was created or updated since the round before began (by the server's clock), then
 compares the number of worklogs with the server's. If they differ, worklogs were deleted meanwhile or slipped through:
 the days whose numbers differ are found by halving, and compared worklog by worklog (`ranges`); then the next round.
 
-The first stage: every page, fetched by many partitions at once, into the store.
+The first phase: every page, fetched by many partitions at once, into the store.
 
 Rows become Arrow columns as they come; about every `COMMIT_ROWS` of them, or every `COMMIT_SECONDS`, what has come is
 committed together with the states of the partitions, while the next pages are already being fetched. On an error, and
@@ -34,9 +34,9 @@ from tracket_async._api.fast import Row
 from tracket_async._http.limits import World
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, StoreError
-from tracket_async.export.progress import OnProgress, Stage, Teller
-from tracket_async.export.source import Patience, Source, matches
-from tracket_async.export.store import NOTHING, Day, Revision, Store, WorkThread
+from tracket_async.export.progress import OnProgress, Phase, ProgressReporter
+from tracket_async.export.source import OutagePolicy, Source, matches
+from tracket_async.export.store import NO_CHANGES, ChangeCounts, Day, Store, WorkThread
 from tracket_async.export.tables import arrow_batch, id_of, unique
 from tracket_async.models import WorklogFilter, first_moment, last_moment
 from tracket_async.scan.partition import Batch, PartitionState
@@ -59,20 +59,20 @@ class Settings:
     """
 
     concurrency: int = attrs.field(default=16, validator=attrs.validators.ge(1))
-    patience: Patience = attrs.field(factory=Patience)
+    patience: OutagePolicy = attrs.field(factory=OutagePolicy)
     on_progress: OnProgress | None = None
     on_notice: Callable[[str], None] | None = None
     world: World = attrs.field(factory=World)
 
 
 @attrs.frozen(kw_only=True)
-class Desk:
+class ExportJob:
     """See above. ``clock``: seconds, never going back."""
 
     source: Source
     store: Store
     thread: WorkThread
-    teller: Teller
+    reporter: ProgressReporter
     settings: Settings
     clock: Callable[[], float]
 
@@ -82,8 +82,8 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk(client: TracketClient, store: Store, settings: Settings | None) -> AsyncGenerator[Desk]:
-    """The desk for one run.
+async def open_job(client: TracketClient, store: Store, settings: Settings | None) -> AsyncGenerator[ExportJob]:
+    """The job for one run.
 
     Raises:
         StoreError: the store is of another server, account, or version of the API, than the client.
@@ -97,11 +97,11 @@ async def desk(client: TracketClient, store: Store, settings: Settings | None) -
     settings = Settings() if settings is None else settings
     clock = settings.world.clock or asyncio.get_running_loop().time
     async with WorkThread() as thread:
-        yield Desk(
+        yield ExportJob(
             source=Source(client, patience=settings.patience, world=settings.world, clock=clock),
             store=store,
             thread=thread,
-            teller=Teller(settings.on_progress, statistics=client.statistics, clock=clock),
+            reporter=ProgressReporter(settings.on_progress, statistics=client.statistics, clock=clock),
             settings=settings,
             clock=clock,
         )
@@ -118,7 +118,7 @@ _ONE_DAY: Final = dt.timedelta(days=1)
 class Comparison:
     """What a comparison has changed in the store, and the ids of worklogs that the server no longer has."""
 
-    changes: Revision = NOTHING
+    changes: ChangeCounts = NO_CHANGES
     gone: tuple[str, ...] = ()
 
     def __add__(self, other: Comparison) -> Comparison:
@@ -135,54 +135,54 @@ def narrowed(wanted: WorklogFilter, since: dt.date | None, until: dt.date | None
     return attrs.evolve(wanted, since=first, until=last)
 
 
-async def compare(desk: Desk, wanted: WorklogFilter) -> Comparison:
+async def compare(job: ExportJob, wanted: WorklogFilter) -> Comparison:
     """Makes the store equal to the server for what matches ``wanted``: the store's request, narrowed in its dates.
 
     Worklogs that are gone are told, and not yet removed.
     """
-    changes, met, rows = NOTHING, 0, list[Row]()
-    source, store, settings = desk.source, desk.store, desk.settings
-    await desk.do(store.begin_meeting)
+    changes, marked, rows = NO_CHANGES, 0, list[Row]()
+    source, store, settings = job.source, job.store, job.settings
+    await job.do(store.clear_marks)
     run = await source.scan(wanted, concurrency=settings.concurrency, on_notice=settings.on_notice)
     async with aclosing(run.batches()) as batches:
         async for batch in batches:
             rows += batch.items
             if len(rows) >= LOT:
-                changes, met, rows = changes + await _meet(desk, rows), met + len(rows), []
-                desk.teller.tell("comparing", met, reached=run.statistics().reached, waiting=source.waiting)
+                changes, marked, rows = changes + await _upsert_and_mark(job, rows), marked + len(rows), []
+                job.reporter.report("comparing", marked, reached=run.statistics().reached, waiting=source.waiting)
     if rows:
-        changes += await _meet(desk, rows)
-    unmet, gone = await desk.do(store.unmet, wanted.since, wanted.until), list[str]()
-    for at in range(0, len(unmet), settings.concurrency):
-        ids = unmet[at : at + settings.concurrency]
+        changes += await _upsert_and_mark(job, rows)
+    unmarked, gone = await job.do(store.unmarked, wanted.since, wanted.until), list[str]()
+    for at in range(0, len(unmarked), settings.concurrency):
+        ids = unmarked[at : at + settings.concurrency]
         found = await _all([source.row(id_) for id_ in ids])
         gone += [id_ for id_, row in zip(ids, found, strict=True) if row is None]
-        changes += await revise(desk, [row for row in found if row is not None])
+        changes += await upsert(job, [row for row in found if row is not None])
     return Comparison(changes=changes, gone=tuple(gone))
 
 
-async def _meet(desk: Desk, rows: Sequence[Row]) -> Revision:
-    return await desk.do(desk.store.meet, arrow_batch(unique(rows)))
+async def _upsert_and_mark(job: ExportJob, rows: Sequence[Row]) -> ChangeCounts:
+    return await job.do(job.store.upsert_and_mark, arrow_batch(unique(rows)))
 
 
-async def revise(desk: Desk, rows: Sequence[Row]) -> Revision:
+async def upsert(job: ExportJob, rows: Sequence[Row]) -> ChangeCounts:
     """Brings rows, each id once, into the store; those that do not match its request (any more) leave it."""
-    wanted = desk.store.request.filter
+    wanted = job.store.request.filter
     staying = [row for row in rows if matches(wanted, row)]
     kept = {id_of(row) for row in staying}
     leaving = [id_of(row) for row in rows if id_of(row) not in kept]
-    return await desk.do(desk.store.revise, arrow_batch(staying) if staying else None, leaving=leaving)
+    return await job.do(job.store.upsert, arrow_batch(staying) if staying else None, leaving=leaving)
 
 
-async def differing(desk: Desk, wanted: WorklogFilter, days: Sequence[Day]) -> list[WorklogFilter]:
+async def differing(job: ExportJob, wanted: WorklogFilter, days: Sequence[Day]) -> list[WorklogFilter]:
     """The filter, narrowed to where the store has another number of worklogs than the server.
 
     Args:
-        desk: its server counts.
+        job: its server counts.
         wanted: where to look: the store's request, narrowed or not.
         days: the store's days there, and how many worklogs each has.
     """
-    here, (there, _) = sum(count for _, count in days), await desk.source.count(wanted)
+    here, (there, _) = sum(count for _, count in days), await job.source.count(wanted)
     if here == there:
         return []
     cut = _middle(days)
@@ -191,8 +191,8 @@ async def differing(desk: Desk, wanted: WorklogFilter, days: Sequence[Day]) -> l
     earlier = attrs.evolve(wanted, until=cut)
     later = attrs.evolve(wanted, since=cut + _ONE_DAY)
     return [
-        *await differing(desk, earlier, [day for day in days if day[0] <= cut]),
-        *await differing(desk, later, [day for day in days if day[0] > cut]),
+        *await differing(job, earlier, [day for day in days if day[0] <= cut]),
+        *await differing(job, later, [day for day in days if day[0] > cut]),
     ]
 
 
@@ -236,47 +236,47 @@ class Check:
 
     total: int | None
     count: int
-    changes: Revision
+    changes: ChangeCounts
     mark: dt.datetime
 
 
-async def check(desk: Desk, since: dt.datetime) -> Check:
+async def check(job: ExportJob, since: dt.datetime) -> Check:
     """Goes through the rounds until the numbers agree, `ROUNDS` at most.
 
     Args:
-        desk: its server counts, and its store is settled.
+        job: its server counts, and its store is deduplicated.
         since: the server's time when the walk began.
     """
-    source, store = desk.source, desk.store
-    wanted, changes, mark = store.request.filter, NOTHING, since
+    source, store = job.source, job.store
+    wanted, changes, mark = store.request.filter, NO_CHANGES, since
     turn = 1
     while True:
         _, now = await source.count(wanted)
-        changes += await changes_since(desk, mark - OVERLAP)
+        changes += await changes_since(job, mark - OVERLAP)
         mark = now
         total, _ = await source.count(wanted)
-        here = await desk.do(store.count)
-        desk.teller.tell("checking", here, total=total, always=True)
+        here = await job.do(store.count)
+        job.reporter.report("checking", here, total=total, always=True)
         if total in {here, None} or turn == ROUNDS:
             return Check(total=total, count=here, changes=changes, mark=mark)
-        for part in await differing(desk, wanted, await desk.do(store.days)):
-            found = await compare(desk, part)
-            changes += found.changes + await desk.do(store.revise, None, leaving=found.gone)
+        for part in await differing(job, wanted, await job.do(store.days)):
+            found = await compare(job, part)
+            changes += found.changes + await job.do(store.upsert, None, leaving=found.gone)
         turn += 1
 
 
-async def changes_since(desk: Desk, since: dt.datetime, *, stage: Stage = "checking") -> Revision:
+async def changes_since(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking") -> ChangeCounts:
     """Fetches what was created or updated since, and brings the store up to date with it."""
-    changes, fetched = NOTHING, 0
+    changes, fetched = NO_CHANGES, 0
     for wanted in (
         # Whether a new worklog has an updatedDate is not documented, so both are asked for.
         WorklogFilter(updated_since=since, sort_by="updated_date"),
         WorklogFilter(created_since=since, sort_by="created_date"),
     ):
-        async with aclosing(in_lots(desk.source.pages(wanted))) as lots:
+        async with aclosing(in_lots(job.source.pages(wanted))) as lots:
             async for rows in lots:
-                changes, fetched = changes + await revise(desk, rows), fetched + len(rows)
-                desk.teller.tell(stage, fetched, waiting=desk.source.waiting)
+                changes, fetched = changes + await upsert(job, rows), fetched + len(rows)
+                job.reporter.report(phase, fetched, waiting=job.source.waiting)
     return changes
 
 
@@ -299,16 +299,16 @@ _ARROW_ROWS: Final = 1_000
 """So many rows become columns at once: more would hold up the event loop for longer, fewer cost more calls."""
 
 
-class Intake:
+class CommitBuffer:
     """What has come and is not committed yet."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, job: ExportJob) -> None:
+        self._desk = job
         self._rows: list[Row] = []
         self._batches: list[Any] = []
         self._count = 0
         self._states: dict[int, PartitionState] = {}
-        self._since = desk.clock()
+        self._since = job.clock()
         self._commit: asyncio.Task[None] | None = None
 
     def take(self, batch: Batch[Row]) -> None:
@@ -358,11 +358,11 @@ class Intake:
             self._commit = None
 
 
-async def walk(desk: Desk, resumed: int, total: int | None) -> bool:
+async def walk(job: ExportJob, resumed: int, total: int | None) -> bool:
     """Fetches what the store does not have yet. Returns whether one chain had to walk alone.
 
     Args:
-        desk: its store is walking.
+        job: its store is walking.
         resumed: how many worklogs the store has.
         total: how many there will be; None: unknown.
 
@@ -370,33 +370,33 @@ async def walk(desk: Desk, resumed: int, total: int | None) -> bool:
         StorageError, StoreError: as the store does. What was committed is kept.
         ExportError, RequestError: as the source does; `RequestError.cursor` is of no use here: the store knows more.
     """
-    states = [PartitionState.from_json(state) for state in await desk.do(desk.store.partitions)]
-    settings, intake = desk.settings, Intake(desk)
-    run = await desk.source.scan(
-        desk.store.request.filter, concurrency=settings.concurrency, states=states, on_notice=settings.on_notice
+    states = [PartitionState.from_json(state) for state in await job.do(job.store.partitions)]
+    settings, buffer = job.settings, CommitBuffer(job)
+    run = await job.source.scan(
+        job.store.request.filter, concurrency=settings.concurrency, states=states, on_notice=settings.on_notice
     )
     try:
         async with aclosing(run.batches()) as batches:
             async for batch in batches:
-                intake.take(batch)
-                if intake.is_due:
-                    await intake.begin_commit()
-                if desk.teller.is_due:
+                buffer.take(batch)
+                if buffer.is_due:
+                    await buffer.begin_commit()
+                if job.reporter.is_due:
                     scan = run.statistics()
-                    desk.teller.tell(
-                        "walking",
+                    job.reporter.report(
+                        "fetching",
                         resumed + scan.worklogs,
                         resumed=resumed,
                         total=total,
                         reached=scan.reached,
                         active=scan.active,
                         single_partition=scan.single_partition,
-                        waiting=desk.source.waiting,
+                        waiting=job.source.waiting,
                         always=True,
                     )
     except BaseException:
         with contextlib.suppress(StorageError, StoreError):
-            await intake.finish()
+            await buffer.finish()
         raise
-    await intake.finish()
+    await buffer.finish()
     return run.statistics().single_partition

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 import attrs
 
 from tracket_async._http.session import SessionStatistics
-from tracket_async.export.store import NOTHING, Revision
+from tracket_async.export.store import NO_CHANGES, ChangeCounts
 
-Stage = Literal["walking", "checking", "syncing", "comparing", "writing"]
+Phase = Literal["fetching", "checking", "syncing", "comparing", "writing"]
 Verdict = Literal["verified", "not verifiable", "incomplete"]
 
 
@@ -21,10 +21,10 @@ class Progress:
     """How far it is.
 
     Attributes:
-        stage: ``"walking"``: all pages are being fetched; ``"checking"``: what changed meanwhile is fetched, and
+        phase: ``"fetching"``: all pages are being fetched; ``"checking"``: what changed meanwhile is fetched, and
             counts are compared with the server's; ``"syncing"``: what changed since the last sync is fetched;
             ``"comparing"``: some dates are being compared; ``"writing"``: files are being made of the store.
-        done: worklogs fetched in this stage (when walking, with those of earlier runs that it goes on from), or
+        done: worklogs fetched in this phase (when walking, with those of earlier runs that it goes on from), or
             written. In the last call of ``"checking"``, those in the store.
         resumed: how many of them an earlier run had fetched.
         total: how many there will be, None when the server does not say.
@@ -37,7 +37,7 @@ class Progress:
         waiting: why the run is waiting, a sentence, None while it is not: the server has not answered for some time.
     """
 
-    stage: Stage
+    phase: Phase
     done: int
     resumed: int = 0
     total: int | None = None
@@ -80,7 +80,7 @@ class ExportResult:
     total_at_start: int | None = None
     total: int | None = None
     resumed: int = 0
-    changes: Revision = NOTHING
+    changes: ChangeCounts = NO_CHANGES
     single_partition: bool = False
 
 
@@ -98,7 +98,7 @@ class SyncResult:
     """
 
     worklogs: int
-    changes: Revision = NOTHING
+    changes: ChangeCounts = NO_CHANGES
     gone: int = 0
     total: int | None = None
     verdict: Verdict = "not verifiable"
@@ -108,7 +108,7 @@ EVERY: Final = 0.1
 """Seconds between two calls of `OnProgress`, at least."""
 
 
-class Teller:
+class ProgressReporter:
     """Tells the progress of one run: what stays the same in all that it says, and not too often.
 
     Args:
@@ -131,7 +131,7 @@ class Teller:
         """Whether somebody would be told now: for who would have to find out what to tell."""
         return self._on_progress is not None and self._clock() - self._last >= EVERY
 
-    def tell(self, stage: Stage, done: int, *, always: bool = False, **more: Any) -> None:
+    def report(self, phase: Phase, done: int, *, always: bool = False, **more: Any) -> None:
         """Says how far it is: attributes of `Progress`; ``always``: even if something was said just now."""
         if self._on_progress is None or not (always or self.is_due):
             return
@@ -139,7 +139,7 @@ class Teller:
         session = self._statistics()
         self._on_progress(
             Progress(
-                stage=stage,
+                phase=phase,
                 done=done,
                 seconds=now - self._start,
                 retries=session.retries,

@@ -1,6 +1,6 @@
 """An export: every worklog that matches into a store, resumable, and compared with what the server counts.
 
-The store's ``phase`` says which stage is next: ``walking`` (`walking`), ``checking`` (`checking`), ``done``. Each stage
+The store's ``phase`` says which phase is next: ``walking`` (`walking`), ``checking`` (`checking`), ``done``. Each phase
 can be interrupted anywhere; the same export, run again, goes on. A store that is done stays as it is: `sync` brings it
 up to date.
 
@@ -30,9 +30,19 @@ import attrs
 
 from tracket_async.client import TracketClient
 from tracket_async.errors import IncompleteExportError, UsageError
-from tracket_async.export.phases import Comparison, Desk, Settings, changes_since, check, compare, desk, narrowed, walk
+from tracket_async.export.phases import (
+    Comparison,
+    ExportJob,
+    Settings,
+    changes_since,
+    check,
+    compare,
+    narrowed,
+    open_job,
+    walk,
+)
 from tracket_async.export.progress import ExportResult, SyncResult, Verdict
-from tracket_async.export.store import NOTHING, ExportRequest, Revision, Store, open_store
+from tracket_async.export.store import NO_CHANGES, ChangeCounts, ExportRequest, Store, open_store
 from tracket_async.export.text import columns_named
 from tracket_async.export.writers import Format, check_target, write_file
 from tracket_async.models import WorklogFilter
@@ -73,61 +83,61 @@ async def export_to_store(client: TracketClient, store: Store, settings: Setting
     Raises:
         StoreError: the store is of another server than the client.
         StorageError: the disk is full or cannot be written.
-        ExportError: nothing arrived for `Patience.give_up_after`.
+        ExportError: nothing arrived for `OutagePolicy.give_up_after`.
         RequestError: a call failed in a way that waiting does not mend (the token is not accepted, say).
 
     After each of them, and after a cancellation or the end of the process, the same export goes on where it was.
     """
-    async with desk(client, store, settings) as its:
-        return await export(its)
+    async with open_job(client, store, settings) as job:
+        return await export(job)
 
 
-async def export(its: Desk) -> ExportResult:
-    """As `export_to_store`, for whoever has a desk already."""
-    store, resumed, changes = its.store, 0, NOTHING
-    if await its.do(lambda: store.phase) == "walking":
-        resumed = await its.do(store.count)
-        await _walk(its, resumed)
-    if await its.do(lambda: store.phase) == "checking":
-        changes = await _check(its)
-    return await its.do(_result, store, resumed, changes)
+async def export(job: ExportJob) -> ExportResult:
+    """As `export_to_store`, for whoever has a job already."""
+    store, resumed, changes = job.store, 0, NO_CHANGES
+    if await job.do(lambda: store.state) == "fetching":
+        resumed = await job.do(store.count)
+        await _walk(job, resumed)
+    if await job.do(lambda: store.state) == "checking":
+        changes = await _check(job)
+    return await job.do(_result, store, resumed, changes)
 
 
-def _result(store: Store, resumed: int, changes: Revision) -> ExportResult:
+def _result(store: Store, resumed: int, changes: ChangeCounts) -> ExportResult:
     return ExportResult(
         worklogs=store.count(),
-        verdict=store.fact("verdict"),
-        total_at_start=store.fact("total_at_start"),
-        total=store.fact("total"),
+        verdict=store.meta("verdict"),
+        total_at_start=store.meta("total_at_start"),
+        total=store.meta("total"),
         resumed=resumed,
         changes=changes,
-        single_partition=store.fact("single_partition"),
+        single_partition=store.meta("single_partition"),
     )
 
 
-async def _walk(its: Desk, resumed: int) -> None:
-    store = its.store
-    total, now = await its.source.count(store.request.filter)
-    if await its.do(store.fact, "started") is None:
+async def _walk(job: ExportJob, resumed: int) -> None:
+    store = job.store
+    total, now = await job.source.count(store.request.filter)
+    if await job.do(store.meta, "started") is None:
         # What changes from here on, the last round has to find: also after several interruptions.
-        await its.do(store.remember, started=now.isoformat(), total_at_start=total)
-    its.teller.tell("walking", resumed, resumed=resumed, total=total, always=True)
-    alone = await walk(its, resumed, total)
-    await its.do(store.settle, single_partition=alone)
+        await job.do(store.set_meta, started=now.isoformat(), total_at_start=total)
+    job.reporter.report("fetching", resumed, resumed=resumed, total=total, always=True)
+    alone = await walk(job, resumed, total)
+    await job.do(store.deduplicate, single_partition=alone)
 
 
-async def _check(its: Desk) -> Revision:
-    store = its.store
-    started = dt.datetime.fromisoformat(await its.do(store.fact, "started"))
-    if not its.source.counts:
-        await its.do(store.remember, phase="done", verdict="not verifiable", synced=started.isoformat())
-        return NOTHING
-    found = await check(its, started)
+async def _check(job: ExportJob) -> ChangeCounts:
+    store = job.store
+    started = dt.datetime.fromisoformat(await job.do(store.meta, "started"))
+    if not job.source.counts:
+        await job.do(store.set_meta, state="done", verdict="not verifiable", synced=started.isoformat())
+        return NO_CHANGES
+    found = await check(job, started)
     verdict: Verdict = "not verifiable" if found.total is None else "verified"
     if found.total not in {None, found.count}:
-        await its.do(store.remember, verdict="incomplete", total=found.total, started=found.mark.isoformat())
+        await job.do(store.set_meta, verdict="incomplete", total=found.total, started=found.mark.isoformat())
         return found.changes
-    await its.do(store.remember, phase="done", verdict=verdict, total=found.total, synced=found.mark.isoformat())
+    await job.do(store.set_meta, state="done", verdict=verdict, total=found.total, synced=found.mark.isoformat())
     return found.changes
 
 
@@ -136,7 +146,7 @@ def _named(columns: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 @attrs.frozen(kw_only=True)
-class Layout:
+class FileOptions:
     """What the files look like.
 
     Attributes:
@@ -157,7 +167,7 @@ async def export_to_files(
     request: ExportRequest,
     settings: Settings | None = None,
     *,
-    layout: Layout | None = None,
+    file_options: FileOptions | None = None,
     store: str | Path | None = None,
     keep_store: bool = False,
     incomplete: bool = False,
@@ -169,7 +179,7 @@ async def export_to_files(
         targets: the files; each is replaced when all of it is on the disk.
         request: what to export: `request_of` this client.
         settings: how to run; None: the defaults.
-        layout: what the files look like; None: all columns, CSV defused.
+        file_options: what the files look like; None: all columns, CSV defused.
         store: where the store is meanwhile; None: beside the first file, with ``.resume`` behind its name.
         keep_store: leave it there, for `sync_store`.
         incomplete: write the files although the numbers of worklogs differ from the server's in the end.
@@ -189,12 +199,12 @@ async def export_to_files(
     opened = await open_store(path, request=request)
     discard = False
     try:
-        async with desk(client, opened, settings) as its:
-            result = await export(its)
+        async with open_job(client, opened, settings) as job:
+            result = await export(job)
             if result.verdict == "incomplete" and not incomplete:
                 raise _incomplete(result)
             for target, name in files.items():
-                await _write(its, target, name, layout or Layout())
+                await _write(job, target, name, file_options or FileOptions())
             discard = not keep_store
     finally:
         await asyncio.to_thread(opened.discard if discard else opened.close)
@@ -210,20 +220,28 @@ def _incomplete(result: ExportResult) -> IncompleteExportError:
     return error
 
 
-async def _write(its: Desk, target: Path, name: Format, layout: Layout) -> None:
+async def _write(job: ExportJob, target: Path, name: Format, file_options: FileOptions) -> None:
     """Writes a file in the store's thread; a cancellation stops it."""
     stopped, loop, written = threading.Event(), asyncio.get_running_loop(), 0
-    total = await its.do(its.store.count)
+    total = await job.do(job.store.count)
 
     def on_worklogs(count: int) -> None:
         nonlocal written
         if stopped.is_set():
             raise _StoppedError
         written += count
-        loop.call_soon_threadsafe(lambda: its.teller.tell("writing", written, total=total))
+        loop.call_soon_threadsafe(lambda: job.reporter.report("writing", written, total=total))
 
     task = asyncio.create_task(
-        its.do(write_file, its.store, target, name, columns=layout.columns, raw=layout.raw, on_worklogs=on_worklogs)
+        job.do(
+            write_file,
+            job.store,
+            target,
+            name,
+            columns=file_options.columns,
+            raw=file_options.raw,
+            on_worklogs=on_worklogs,
+        )
     )
     try:
         await asyncio.wait([task])
@@ -244,7 +262,7 @@ LOOKBACK: Final = dt.timedelta(days=35)
 
 
 @attrs.frozen(kw_only=True)
-class Window:
+class DateBounds:
     """Days to be reconciled, both included; None: unbounded. An aware datetime is that moment."""
 
     since: dt.date | None = None
@@ -258,7 +276,7 @@ async def sync_store(
     *,
     lookback: dt.timedelta = LOOKBACK,
     overlap: dt.timedelta = OVERLAP,
-    reconcile: Window | None = None,
+    reconcile: DateBounds | None = None,
 ) -> SyncResult:
     """Brings the store up to date. A store whose export was interrupted is exported to its end first.
 
@@ -278,30 +296,30 @@ async def sync_store(
     """
     if min(lookback, overlap) < dt.timedelta(0):
         raise ValueError("lookback and overlap must not be negative")
-    async with desk(client, store, settings) as its:
-        exported = await export(its)
-        _, now = await its.source.count(store.request.filter)
-        if its.source.counts:
-            mark = await its.do(lambda: store.fact("synced") or store.fact("started"))
+    async with open_job(client, store, settings) as job:
+        exported = await export(job)
+        _, now = await job.source.count(store.request.filter)
+        if job.source.counts:
+            mark = await job.do(lambda: store.meta("synced") or store.meta("started"))
             found = Comparison(
-                changes=await changes_since(its, dt.datetime.fromisoformat(mark) - overlap, stage="syncing")
+                changes=await changes_since(job, dt.datetime.fromisoformat(mark) - overlap, phase="syncing")
             )
         else:
-            found = await _compared(its, Window(since=now - lookback))
+            found = await _compared(job, DateBounds(since=now - lookback))
         if reconcile is not None:
-            found += await _compared(its, reconcile)
-        gone = await its.do(store.bury, found.gone, found=now.isoformat()) if found.gone else 0
-        total, _ = await its.source.count(store.request.filter)
-        return await its.do(_sync_result, store, exported.changes + found.changes, gone, total, now)
+            found += await _compared(job, reconcile)
+        gone = await job.do(store.delete_with_tombstones, found.gone, found=now.isoformat()) if found.gone else 0
+        total, _ = await job.source.count(store.request.filter)
+        return await job.do(_sync_result, store, exported.changes + found.changes, gone, total, now)
 
 
-async def _compared(its: Desk, window: Window) -> Comparison:
-    part = narrowed(its.store.request.filter, window.since, window.until)
-    return Comparison() if part is None else await compare(its, part)
+async def _compared(job: ExportJob, window: DateBounds) -> Comparison:
+    part = narrowed(job.store.request.filter, window.since, window.until)
+    return Comparison() if part is None else await compare(job, part)
 
 
-def _sync_result(store: Store, changes: Revision, gone: int, total: int | None, now: dt.datetime) -> SyncResult:
+def _sync_result(store: Store, changes: ChangeCounts, gone: int, total: int | None, now: dt.datetime) -> SyncResult:
     count = store.count()
     verdict: Verdict = "not verifiable" if total is None else "verified" if total == count else "incomplete"
-    store.remember(synced=now.isoformat(), verdict=verdict, total=total)
+    store.set_meta(synced=now.isoformat(), verdict=verdict, total=total)
     return SyncResult(worklogs=count, changes=changes, gone=gone, total=total, verdict=verdict)

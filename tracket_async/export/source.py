@@ -1,8 +1,7 @@
-"""What an export asks the server, as rows: patiently, because what takes hours must outlive an outage of minutes.
+"""The requests of an export or a sync, which outlive an outage of some minutes.
 
-A call that fails although it was repeated is not the end: the export waits and asks again, until nothing at all has
-arrived for `Patience.give_up_after` seconds. Before the first answer it is the end: the address may be wrong, or the
-token.
+A call that fails after its retries is made again, with longer and longer waits, until nothing has been answered for
+`OutagePolicy.give_up_after` seconds. Before the first answer an error is final: the address or the token may be wrong.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _PASSING: Final = (NetworkError, ServerError, RateLimitedError, UnreadableRespon
 
 
 @attrs.frozen(kw_only=True)
-class Patience:
+class OutagePolicy:
     """How long an export waits for a server that does not answer. Durations are seconds.
 
     Attributes:
@@ -65,7 +64,9 @@ class Source:
         waiting: why it waits, None while it does not.
     """
 
-    def __init__(self, client: TracketClient, *, patience: Patience, world: World, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, client: TracketClient, *, patience: OutagePolicy, world: World, clock: Callable[[], float]
+    ) -> None:
         self.client = client
         self.counts = client.api_version.has_total
         self.waiting: str | None = None
@@ -86,9 +87,14 @@ class Source:
     ) -> ParallelScan[Row]:
         """The concurrent walk over everything that matches."""
         item_format = row_format(self.client.api_version)
-        return await self.patiently(
+        return await self.call_until_answered(
             lambda: self.client.worklogs.scan(
-                wanted, item_format, concurrency=concurrency, states=states, on_notice=on_notice, around=self.patiently
+                wanted,
+                item_format,
+                concurrency=concurrency,
+                states=states,
+                on_notice=on_notice,
+                around=self.call_until_answered,
             )
         )
 
@@ -122,11 +128,11 @@ class Source:
     async def row(self, id_: str) -> Row | None:
         """The worklog as it is now; None: the server no longer has it, or no longer shows it."""
         try:
-            return row_of(await self.patiently(lambda: self.client.worklogs.get(id_)))
+            return row_of(await self.call_until_answered(lambda: self.client.worklogs.get(id_)))
         except (NotFoundError, PermissionDeniedError):
             return None
 
-    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def call_until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What the call returns, after as many calls as it takes.
 
         Raises:
@@ -161,7 +167,7 @@ class Source:
     async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowPage:
         api_version = self.client.api_version
         request = api_version.list(wanted, cursor=cursor, size=size or api_version.max_page_size)
-        return await self.patiently(lambda: self.client.send(request, api_version.rows))
+        return await self.call_until_answered(lambda: self.client.send(request, api_version.rows))
 
 
 def row_format(api_version: ApiVersion) -> ItemFormat[Row]:

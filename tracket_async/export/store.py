@@ -7,14 +7,14 @@ with the columns of `table` (the attributes of `Worklog`; ``custom_fields`` as J
 ours:
 
     meta(name, value)          what the store is and where it stands; values are JSON. ``schema_version``, ``request``,
-                               ``phase`` and the marks that `run` and `sync` keep
+                               ``state`` and the marks that `run` and `sync` keep
     partitions(id, state)         where each partition of the scan stands, JSON
-    arrivals(..., batch)       the worklogs, in the order in which they were committed
+    rows(..., batch)       the worklogs, in the order in which they were committed
     tombstones(id, date, minutes, found)    worklogs that were here and that the server no longer has
 
-While the walk goes on (phase ``walking``) batches are appended, which costs a third of updating by key, and a worklog
-that came twice is there twice: the view shows the later one. `settle` removes the others once, at the end; from then on
-a worklog is there once, and `revise` keeps it so.
+In the state ``fetching`` batches are appended, which costs a third of updating by key. A worklog that came twice is
+stored twice then, and the view shows the later row. `deduplicate` removes the others at the end; from then on each
+worklog has one row, and `upsert` keeps it so.
 
 A store opened in a thread: whoever is cancelled meanwhile leaves none behind that is open, and locked.
 
@@ -36,7 +36,7 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar
 
 import attrs
 
-from tracket_async._files import WriterLock, refuse_link, storage_errors
+from tracket_async._files import FileLock, refuse_link, storage_errors
 from tracket_async.errors import StoreError, TracketError
 from tracket_async.export import database as extras
 from tracket_async.export import tables as sql
@@ -87,7 +87,7 @@ class ExportRequest:
 
 
 SCHEMA_VERSION: Final = 1
-Phase = Literal["walking", "checking", "done"]
+StoreState = Literal["fetching", "checking", "done"]
 Day = tuple[dt.date, int]
 """A UTC day and a number of worklogs."""
 
@@ -96,7 +96,7 @@ _LATEST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
 @attrs.frozen(kw_only=True)
-class Revision:
+class ChangeCounts:
     """How many worklogs of a store a batch has added, changed, found as they were, and removed."""
 
     added: int = 0
@@ -104,8 +104,8 @@ class Revision:
     unchanged: int = 0
     removed: int = 0
 
-    def __add__(self, other: Revision) -> Revision:
-        return Revision(
+    def __add__(self, other: ChangeCounts) -> ChangeCounts:
+        return ChangeCounts(
             added=self.added + other.added,
             changed=self.changed + other.changed,
             unchanged=self.unchanged + other.unchanged,
@@ -118,7 +118,7 @@ class Revision:
         return self.added + self.changed + self.removed
 
 
-NOTHING: Final = Revision()
+NO_CHANGES: Final = ChangeCounts()
 
 
 class Store:
@@ -152,9 +152,9 @@ class Store:
                 missing = StoreError(f"there is no store {self.path}")
                 missing.hint = "Export to it first"
                 raise missing
-        self._lock = WriterLock(self.path)
+        self._lock = FileLock(self.path)
         try:
-            making = (*((statement, ()) for statement in sql.MAKE), *_first_facts(request))
+            making = (*((statement, ()) for statement in sql.CREATE), *_first_meta(request))
             self.database = Database(self.path, making=making)
         except BaseException:
             self._lock.close()
@@ -166,18 +166,18 @@ class Store:
             raise
 
     def _checked_request(self, asked: ExportRequest | None) -> ExportRequest:
-        if {name for (name,) in self.database.rows(sql.TABLES_HERE)} != set(sql.TABLES):
+        if {name for (name,) in self.database.rows(sql.GET_TABLES)} != set(sql.TABLES):
             raise _refused(f"{self.path} is a DuckDB file of another program")
-        version = self.fact("schema_version")
+        version = self.meta("schema_version")
         if version != SCHEMA_VERSION:
             raise _refused(f"{self.path} has schema version {version}, and this program reads {SCHEMA_VERSION}")
-        request = ExportRequest.from_json(self.fact("request"))
+        request = ExportRequest.from_json(self.meta("request"))
         if asked is None or not (differences := request.differences(asked)):
             return request
-        if self.fact("started") is not None:
+        if self.meta("started") is not None:
             raise _refused(f"{self.path} is of another request: its {differences}")
         # The server has never answered: what was asked with the wrong address, say, does not stand in the way.
-        self.remember(request=asked.to_json())
+        self.set_meta(request=asked.to_json())
         return asked
 
     def __enter__(self) -> Self:
@@ -201,34 +201,34 @@ class Store:
         finally:
             self._lock.close()
 
-    def fact(self, name: str) -> Any:
-        """A fact about the store (any JSON value), None if it is not known."""
-        found = self.database.rows(sql.FACT, [name])
+    def meta(self, name: str) -> Any:
+        """A meta about the store (any JSON value), None if it is not known."""
+        found = self.database.rows(sql.GET_META, [name])
         return json.loads(found[0][0]) if found else None
 
-    def remember(self, **facts: Any) -> None:
-        """Keeps facts, in a transaction."""
+    def set_meta(self, **meta: Any) -> None:
+        """Keeps meta, in a transaction."""
         with self.database.transaction():
-            self._remember(facts)
+            self._set_meta(meta)
 
-    def _remember(self, facts: Mapping[str, Any]) -> None:
-        for name, value in facts.items():
-            self.database.execute(sql.FORGET, [name])
-            self.database.execute(sql.REMEMBER, [name, json.dumps(value)])
+    def _set_meta(self, meta: Mapping[str, Any]) -> None:
+        for name, value in meta.items():
+            self.database.execute(sql.DELETE_META, [name])
+            self.database.execute(sql.INSERT_META, [name, json.dumps(value)])
 
     @property
-    def phase(self) -> Phase:
-        """``"walking"``, ``"checking"`` (settled, not yet compared with the server) or ``"done"``."""
-        phase: Phase = self.fact("phase")
-        return phase
+    def state(self) -> StoreState:
+        """``"fetching"``, ``"checking"`` (deduplicated, not yet compared with the server) or ``"done"``."""
+        state: StoreState = self.meta("state")
+        return state
 
     def count(self) -> int:
         """How many worklogs there are, each counted once."""
-        return self._number(sql.COUNT_WALKING if self.phase == "walking" else sql.COUNT)
+        return self._number(sql.COUNT_DISTINCT if self.state == "fetching" else sql.COUNT)
 
     def tombstones(self) -> int:
         """How many worklogs were here once and are gone from the server."""
-        return self._number(sql.TOMBSTONES)
+        return self._number(sql.COUNT_TOMBSTONES)
 
     def _number(self, statement: str, values: Sequence[Any] = ()) -> int:
         return int(self.database.rows(statement, values)[0][0])
@@ -237,62 +237,62 @@ class Store:
         """The states that were kept with the last batches, by id."""
         return [json.loads(state) for (state,) in self.database.rows(sql.PARTITIONS)]
 
-    def append(self, batches: Sequence[Any], states: Mapping[int, Mapping[str, Any]], **facts: Any) -> None:
-        """Keeps Arrow batches, the new states of windows by id, and facts, in one transaction. Only while walking."""
+    def append(self, batches: Sequence[Any], states: Mapping[int, Mapping[str, Any]], **meta: Any) -> None:
+        """Keeps Arrow batches, the new states of windows by id, and meta, in one transaction. Only while walking."""
         with self.database.transaction():
             if batches:
-                number = (self.fact("batch") or 0) + 1
+                number = (self.meta("batch") or 0) + 1
                 with self._given(batches):
                     self.database.execute(sql.APPEND, [number])
-                self._remember({"batch": number})
+                self._set_meta({"batch": number})
             if states:
                 texts = [json.dumps(state) for state in states.values()]
                 self.database.execute(sql.DROP_PARTITIONS, [list(states)])
                 self.database.execute(sql.KEEP_PARTITIONS, [list(states), texts])
-            self._remember(facts)
+            self._set_meta(meta)
 
     def _given(self, batches: Sequence[Any]) -> AbstractContextManager[None]:
         return self.database.given("given", extras.pyarrow().Table.from_batches(list(batches)))
 
-    def settle(self, **facts: Any) -> int:
+    def deduplicate(self, **meta: Any) -> int:
         """Ends the walk: of each worklog only the latest row stays. Returns how many rows went.
 
         The latest is the one with the later ``updated_date``, else the one that was committed later.
         """
         with self.database.transaction():
-            gone = self._number(sql.SETTLE)
-            self.database.execute(sql.SETTLED_VIEW)
+            gone = self._number(sql.DEDUPLICATE)
+            self.database.execute(sql.DEDUPLICATED_VIEW)
             self.database.execute(sql.NO_PARTITIONS)
-            self._remember({"phase": "checking"} | facts)
+            self._set_meta({"state": "checking"} | meta)
         self.database.checkpoint()
         return gone
 
-    def revise(self, batch: Any | None, *, leaving: Sequence[str] = (), **facts: Any) -> Revision:
-        """Brings worklogs up to date, in one transaction. Only after `settle`.
+    def upsert(self, batch: Any | None, *, leaving: Sequence[str] = (), **meta: Any) -> ChangeCounts:
+        """Brings worklogs up to date, in one transaction. Only after `deduplicate`.
 
         Args:
             batch: an Arrow batch of the worklogs as the server has them now, each id once; None: none.
             leaving: ids that are to be removed, because the server no longer counts them to this request.
-            facts: kept as well.
+            meta: kept as well.
         """
         with self.database.transaction():
-            revision = Revision()
+            revision = ChangeCounts()
             if batch is not None:
                 with self._given([batch]):
                     revision = self._merge()
             if leaving:
-                revision += Revision(removed=self._number(sql.DELETE, [list(leaving)]))
-            self._remember(facts)
+                revision += ChangeCounts(removed=self._number(sql.DELETE, [list(leaving)]))
+            self._set_meta(meta)
         return revision
 
-    def _merge(self) -> Revision:
-        self.database.execute(sql.NEWS)
-        [(rows, differing, changed)] = self.database.rows(sql.COUNT_NEWS)
-        for statement in (sql.UNBURY, sql.DROP_OLD, sql.KEEP_NEWS, sql.FORGET_NEWS):
+    def _merge(self) -> ChangeCounts:
+        self.database.execute(sql.CREATE_INCOMING)
+        [(rows, differing, changed)] = self.database.rows(sql.COUNT_INCOMING)
+        for statement in (sql.DELETE_TOMBSTONES, sql.DELETE_OUTDATED, sql.INSERT_INCOMING, sql.DROP_INCOMING):
             self.database.execute(statement)
-        return Revision(added=differing - changed, changed=changed, unchanged=rows - differing)
+        return ChangeCounts(added=differing - changed, changed=changed, unchanged=rows - differing)
 
-    def bury(self, ids: Sequence[str], *, found: str | None) -> int:
+    def delete_with_tombstones(self, ids: Sequence[str], *, found: str | None) -> int:
         """Removes worklogs that the server no longer has, and keeps a tombstone of each. Returns how many were here.
 
         Args:
@@ -300,34 +300,34 @@ class Store:
             found: when that was noticed, by the server's clock, as ISO 8601 text.
         """
         with self.database.transaction():
-            self.database.execute(sql.BURY, [found, list(ids)])
+            self.database.execute(sql.INSERT_TOMBSTONES, [found, list(ids)])
             return self._number(sql.DELETE, [list(ids)])
 
     def days(self) -> list[Day]:
-        """Each UTC day that has worklogs, in ascending order, and how many it has. Only after `settle`."""
+        """Each UTC day that has worklogs, in ascending order, and how many it has. Only after `deduplicate`."""
         return [(day, count) for day, count in self.database.rows(sql.BY_DAY)]
 
-    def begin_meeting(self) -> None:
-        """Begins to take note of the ids that `meet` is given; forgets those of before."""
-        self.database.execute(sql.MEETING)
+    def clear_marks(self) -> None:
+        """Begins to take note of the ids that `upsert_and_mark` is given; forgets those of before."""
+        self.database.execute(sql.CREATE_MARKED)
 
-    def meet(self, batch: Any) -> Revision:
-        """As `revise`, and takes note of the ids."""
+    def upsert_and_mark(self, batch: Any) -> ChangeCounts:
+        """As `upsert`, and takes note of the ids."""
         with self.database.transaction(), self._given([batch]):
-            self.database.execute(sql.MEET)
+            self.database.execute(sql.INSERT_MARKED)
             return self._merge()
 
-    def unmet(self, since: dt.datetime | None, until: dt.datetime | None) -> list[str]:
-        """The ids of the worklogs that `meet` was not given, of the dates between (inclusive; None: unbounded)."""
+    def unmarked(self, since: dt.datetime | None, until: dt.datetime | None) -> list[str]:
+        """Return the ids of worklogs of these dates (inclusive; None: unbounded) that are not marked."""
         bounds = [(bound or other).isoformat() for bound, other in ((since, _EARLIEST), (until, _LATEST))]
-        return [id_ for (id_,) in self.database.rows(sql.UNMET, bounds)]
+        return [id_ for (id_,) in self.database.rows(sql.GET_UNMARKED, bounds)]
 
 
-def _first_facts(request: ExportRequest | None) -> tuple[Statement, ...]:
+def _first_meta(request: ExportRequest | None) -> tuple[Statement, ...]:
     if request is None:
         return ()
-    facts = {"schema_version": SCHEMA_VERSION, "request": request.to_json(), "phase": "walking"}
-    return tuple((sql.REMEMBER, (name, json.dumps(value))) for name, value in facts.items())
+    meta = {"schema_version": SCHEMA_VERSION, "request": request.to_json(), "state": "fetching"}
+    return tuple((sql.INSERT_META, (name, json.dumps(value))) for name, value in meta.items())
 
 
 def _refused(message: str) -> StoreError:

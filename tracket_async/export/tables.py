@@ -95,24 +95,24 @@ def arrow_batch(rows: Sequence[Row]) -> Any:
 
 COLUMNS: Final = ", ".join(NAMES)
 _LATEST: Final = "updated_date DESC NULLS LAST, batch DESC, rowid DESC"
-_VIEW: Final = f"CREATE OR REPLACE VIEW worklogs AS SELECT {COLUMNS} FROM tracket.arrivals"
+_VIEW: Final = f"CREATE OR REPLACE VIEW worklogs AS SELECT {COLUMNS} FROM tracket.rows"
 
 TABLES: Final = {
     "meta": "name VARCHAR NOT NULL, value VARCHAR NOT NULL",
     "partitions": "id INTEGER NOT NULL, state VARCHAR NOT NULL",
-    "arrivals": f"{sql_definitions()}, batch INTEGER NOT NULL",
+    "rows": f"{sql_definitions()}, batch INTEGER NOT NULL",
     "tombstones": "id VARCHAR NOT NULL, date TIMESTAMPTZ NOT NULL, minutes DOUBLE NOT NULL, found TIMESTAMPTZ",
 }
-MAKE: Final = (
+CREATE: Final = (
     "CREATE SCHEMA tracket",
     *(f"CREATE TABLE tracket.{name} ({columns})" for name, columns in TABLES.items()),
     f"{_VIEW} QUALIFY row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) = 1",
 )
-TABLES_HERE: Final = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'tracket'"
+GET_TABLES: Final = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'tracket'"
 
-FACT: Final = "SELECT value FROM tracket.meta WHERE name = ?"
-FORGET: Final = "DELETE FROM tracket.meta WHERE name = ?"
-REMEMBER: Final = "INSERT INTO tracket.meta VALUES (?, ?)"
+GET_META: Final = "SELECT value FROM tracket.meta WHERE name = ?"
+DELETE_META: Final = "DELETE FROM tracket.meta WHERE name = ?"
+INSERT_META: Final = "INSERT INTO tracket.meta VALUES (?, ?)"
 
 PARTITIONS: Final = "SELECT state FROM tracket.partitions ORDER BY id"
 DROP_PARTITIONS: Final = "DELETE FROM tracket.partitions WHERE id IN (SELECT unnest(?))"
@@ -120,50 +120,52 @@ KEEP_PARTITIONS: Final = "INSERT INTO tracket.partitions SELECT unnest(?), unnes
 NO_PARTITIONS: Final = "DELETE FROM tracket.partitions"
 
 # Sorted within the batch, so that a later query for some dates can leave most of it unread.
-APPEND: Final = f"INSERT INTO tracket.arrivals SELECT {COLUMNS}, ? FROM given ORDER BY date, id"
-COUNT_WALKING: Final = "SELECT count(DISTINCT id) FROM tracket.arrivals"
-COUNT: Final = "SELECT count(*) FROM tracket.arrivals"
+APPEND: Final = f"INSERT INTO tracket.rows SELECT {COLUMNS}, ? FROM given ORDER BY date, id"
+COUNT_DISTINCT: Final = "SELECT count(DISTINCT id) FROM tracket.rows"
+COUNT: Final = "SELECT count(*) FROM tracket.rows"
 
-SETTLE: Final = f"""
-DELETE FROM tracket.arrivals WHERE rowid IN (
+DEDUPLICATE: Final = f"""
+DELETE FROM tracket.rows WHERE rowid IN (
     SELECT rowid FROM (
-        SELECT rowid, row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) AS place FROM tracket.arrivals
-        WHERE id IN (SELECT id FROM tracket.arrivals GROUP BY id HAVING count(*) > 1)
+        SELECT rowid, row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) AS place FROM tracket.rows
+        WHERE id IN (SELECT id FROM tracket.rows GROUP BY id HAVING count(*) > 1)
     ) WHERE place > 1
 )"""
-SETTLED_VIEW: Final = _VIEW
+DEDUPLICATED_VIEW: Final = _VIEW
 
-NEWS: Final = f"""
-CREATE OR REPLACE TEMP TABLE news AS
+CREATE_INCOMING: Final = f"""
+CREATE OR REPLACE TEMP TABLE incoming AS
 SELECT new.*, old.id IS NOT NULL AS known,
     old.id IS NULL OR {" OR ".join(f"old.{name} IS DISTINCT FROM new.{name}" for name in NAMES)} AS differs
-FROM given new LEFT JOIN tracket.arrivals old ON old.id = new.id"""
-COUNT_NEWS: Final = "SELECT count(*), count_if(differs), count_if(known AND differs) FROM news"
-UNBURY: Final = "DELETE FROM tracket.tombstones WHERE id IN (SELECT id FROM news)"
-DROP_OLD: Final = "DELETE FROM tracket.arrivals WHERE id IN (SELECT id FROM news WHERE known AND differs)"
-KEEP_NEWS: Final = f"INSERT INTO tracket.arrivals SELECT {COLUMNS}, 0 FROM news WHERE differs ORDER BY date, id"
-FORGET_NEWS: Final = "DROP TABLE news"
+FROM given new LEFT JOIN tracket.rows old ON old.id = new.id"""
+COUNT_INCOMING: Final = "SELECT count(*), count_if(differs), count_if(known AND differs) FROM incoming"
+DELETE_TOMBSTONES: Final = "DELETE FROM tracket.tombstones WHERE id IN (SELECT id FROM incoming)"
+DELETE_OUTDATED: Final = "DELETE FROM tracket.rows WHERE id IN (SELECT id FROM incoming WHERE known AND differs)"
+INSERT_INCOMING: Final = f"INSERT INTO tracket.rows SELECT {COLUMNS}, 0 FROM incoming WHERE differs ORDER BY date, id"
+DROP_INCOMING: Final = "DROP TABLE incoming"
 
-BURY: Final = """
-INSERT INTO tracket.tombstones SELECT id, date, minutes, CAST(? AS TIMESTAMPTZ) FROM tracket.arrivals
+INSERT_TOMBSTONES: Final = """
+INSERT INTO tracket.tombstones SELECT id, date, minutes, CAST(? AS TIMESTAMPTZ) FROM tracket.rows
 WHERE id IN (SELECT unnest(?))"""
-DELETE: Final = "DELETE FROM tracket.arrivals WHERE id IN (SELECT unnest(?))"
-TOMBSTONES: Final = "SELECT count(*) FROM tracket.tombstones"
+DELETE: Final = "DELETE FROM tracket.rows WHERE id IN (SELECT unnest(?))"
+COUNT_TOMBSTONES: Final = "SELECT count(*) FROM tracket.tombstones"
 
 _BETWEEN: Final = "date BETWEEN CAST(? AS TIMESTAMPTZ) AND CAST(? AS TIMESTAMPTZ)"
-MEETING: Final = "CREATE OR REPLACE TEMP TABLE met (id VARCHAR NOT NULL)"
-MEET: Final = "INSERT INTO met SELECT id FROM given"
-UNMET: Final = f"SELECT id FROM tracket.arrivals WHERE {_BETWEEN} AND id NOT IN (SELECT id FROM met) ORDER BY date, id"
+CREATE_MARKED: Final = "CREATE OR REPLACE TEMP TABLE marked (id VARCHAR NOT NULL)"
+INSERT_MARKED: Final = "INSERT INTO marked SELECT id FROM given"
+GET_UNMARKED: Final = (
+    f"SELECT id FROM tracket.rows WHERE {_BETWEEN} AND id NOT IN (SELECT id FROM marked) ORDER BY date, id"
+)
 
-BY_DAY: Final = "SELECT CAST(date AS DATE) AS day, count(*) FROM tracket.arrivals GROUP BY day ORDER BY day"
+BY_DAY: Final = "SELECT CAST(date AS DATE) AS day, count(*) FROM tracket.rows GROUP BY day ORDER BY day"
 # Moments as microseconds: DuckDB hands over none in a time zone without a library that it does not bring along.
 EVERY_NTH: Final = f"""
 SELECT epoch_us(date), id FROM (
-    SELECT date, id, row_number() OVER (ORDER BY date, id) AS place FROM tracket.arrivals
+    SELECT date, id, row_number() OVER (ORDER BY date, id) AS place FROM tracket.rows
     WHERE {_BETWEEN}
 ) WHERE place % ? = 0 ORDER BY place"""
 _SLICE: Final = f"""
-FROM tracket.arrivals WHERE {_BETWEEN}
+FROM tracket.rows WHERE {_BETWEEN}
     AND (CAST(? AS VARCHAR) IS NULL OR date > CAST(? AS TIMESTAMPTZ) OR id > ?)
     AND (CAST(? AS VARCHAR) IS NULL OR date < CAST(? AS TIMESTAMPTZ) OR id <= ?)
 ORDER BY date, id"""
@@ -179,7 +181,7 @@ def typed_slice(columns: Sequence[str]) -> str:
     return f"SELECT {', '.join(columns)} {_SLICE}"
 
 
-def make_copy(columns: Sequence[str]) -> str:
+def create_copy(columns: Sequence[str]) -> str:
     """The table of a DuckDB file that is made of the store, attached as ``made``."""
     return f"CREATE TABLE made.worklogs ({sql_definitions(columns)})"
 
@@ -189,8 +191,8 @@ def copy_slice(columns: Sequence[str]) -> str:
     return f"INSERT INTO made.worklogs {typed_slice(columns)}"
 
 
-MAKE_ABOUT: Final = "CREATE TABLE made.about (name VARCHAR NOT NULL, value VARCHAR NOT NULL)"
-TELL_ABOUT: Final = "INSERT INTO made.about VALUES (?, ?)"
+CREATE_ABOUT: Final = "CREATE TABLE made.about (name VARCHAR NOT NULL, value VARCHAR NOT NULL)"
+INSERT_ABOUT: Final = "INSERT INTO made.about VALUES (?, ?)"
 
 
 WORKLOGS: Final = 50_000
@@ -244,7 +246,7 @@ def days_together(days: Iterable[tuple[dt.date, int]], most: int) -> Iterator[tu
 
 
 def slices(database: Database, most: int | None = None) -> Iterator[Slice]:
-    """The slices of a settled store, in order; together they are everything. ``most``: None is `WORKLOGS`."""
+    """The slices of a deduplicated store, in order; together they are everything. ``most``: None is `WORKLOGS`."""
     most = most or WORKLOGS
     for since, until, count in days_together(database.rows(BY_DAY), most):
         first, last = bounds(since, until)

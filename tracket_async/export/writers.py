@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from tracket_async._files import WriterLock, refuse_link, replacing
+from tracket_async._files import FileLock, refuse_link, replacing
 from tracket_async.errors import StoreError, UsageError
 from tracket_async.export import database as extras
 from tracket_async.export import tables as sql
@@ -70,7 +70,7 @@ def write_file(
     check_target(target, format)
     if target.exists() and target.samefile(store.path):
         raise UsageError(f"{target} is the store itself: a DuckDB file with the view worklogs")
-    if store.phase == "walking":
+    if store.state == "fetching":
         error = StoreError(f"{store.path} does not have all worklogs yet")
         error.hint = "Run the same export again: it goes on where it was"
         raise error
@@ -151,14 +151,14 @@ def _parquet(job: _Job) -> int:
 def _duckdb(job: _Job) -> int:
     database, written = job.store.database, 0
     with (
-        contextlib.closing(WriterLock(job.target)),
+        contextlib.closing(FileLock(job.target)),
         replacing_database(job.target) as new,
         database.attached(new, "made"),
     ):
-        database.execute(sql.make_copy(job.columns))
-        database.execute(sql.MAKE_ABOUT)
+        database.execute(sql.create_copy(job.columns))
+        database.execute(sql.CREATE_ABOUT)
         for name, value in metadata(job.store).items():
-            database.execute(sql.TELL_ABOUT, [name, json.dumps(value, sort_keys=True)])
+            database.execute(sql.INSERT_ABOUT, [name, json.dumps(value, sort_keys=True)])
         for part in slices(database):
             count = int(database.rows(sql.copy_slice(job.columns), part.values)[0][0])
             written += count

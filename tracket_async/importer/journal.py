@@ -25,7 +25,7 @@ from typing import Final, Self
 import attrs
 import msgspec
 
-from tracket_async._files import Durable, WriterLock, refuse_link, storage_errors, sync_folder
+from tracket_async._files import DurableAppender, FileLock, refuse_link, storage_errors, sync_folder
 from tracket_async.errors import StoreError
 
 
@@ -204,7 +204,7 @@ class Journal:
 
     def __init__(self, path: Path, header: JournalHeader) -> None:
         self.path = path
-        self._lock = WriterLock(path)
+        self._lock = FileLock(path)
         with ExitStack() as failing:
             failing.callback(self._lock.close)
             refuse_link(path)
@@ -214,7 +214,7 @@ class Journal:
                 self.history, size = _history(path, self._descriptor, header)
                 os.ftruncate(self._descriptor, size)
                 os.fchmod(self._descriptor, _PRIVATE)
-                self._file = Durable(path, self._descriptor, size)
+                self._file = DurableAppender(path, self._descriptor, size)
                 if not size:
                     self._file.append(_encode(header) + b"\n")
                     sync_folder(path.parent)
@@ -244,7 +244,7 @@ class Journal:
             StorageError: it cannot be: the row must not be sent.
         """
         self._append(JournalEntry(line=line, sent=at, clock=clock))
-        await self._file.synced()
+        await self._file.flush()
 
     def ok(self, line: int, created: str) -> None:
         """Take down the id of the worklog that was created for a row."""
