@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 import attrs
 
 from tracket_async._http.auth import Auth, BearerToken, ClientCredentials
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import SessionStatistics, TracketSession
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
@@ -128,7 +128,7 @@ class TracketClient:
         user_agent: the User-Agent header; None: ``tracket-async/<version>``.
         ssl: how to verify the server; None: as the operating system does.
         trust_env: whether the environment's proxy settings count.
-        world: time and chance, for tests.
+        clock: time, waiting and chance, for tests.
 
     Attributes:
         worklogs: the operations on worklogs.
@@ -154,7 +154,7 @@ class TracketClient:
         user_agent: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         trust_env: bool = False,
-        world: World = World(),  # noqa: B008
+        clock: Clock = Clock(),  # noqa: B008
     ) -> None:
         api_version = _api_version(api, cursor_parameter=cursor_parameter, start_date=start_date)
         session = TracketSession(
@@ -167,7 +167,7 @@ class TracketClient:
             user_agent=user_agent,
             ssl=ssl,
             trust_env=trust_env,
-            world=world,
+            clock=clock,
         )
         size = _page_size(api_version, page_size)
         self._set(
@@ -177,7 +177,7 @@ class TracketClient:
                 options=CallOptions(),
                 page_size=size,
                 life=Life(),
-                world=world,
+                clock=clock,
                 account=auth.account_id if isinstance(auth, ClientCredentials) else None,
             )
         )

@@ -31,7 +31,7 @@ from typing import Final
 
 import attrs
 
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.client import TracketClient
 from tracket_async.errors import AmbiguousWriteError, UsageError
 from tracket_async.export.text import json_text
@@ -359,13 +359,13 @@ class ServerLookup:
         client: open.
         concurrency: days that are looked at together.
         wait: seconds between two looks.
-        world: this machine's time, and waiting.
+        clock: this machine's time, and waiting.
     """
 
     client: TracketClient
     concurrency: int
     wait: float = WAIT
-    world: World = attrs.field(factory=World)
+    clock: Clock = attrs.field(factory=Clock)
 
     @property
     def by_day(self) -> bool:
@@ -381,7 +381,7 @@ class ServerLookup:
         found: list[Snapshot] = []
         for number in range(LOOKS):
             if number:
-                await self.world.sleep(self.wait)
+                await self.clock.sleep(self.wait)
             found.append(await self._look(doubts))
         return found
 
@@ -407,7 +407,7 @@ class ServerLookup:
             walk = self.client.worklogs.list(filter=self._filter(day, doubts))
             async with aclosing(walk.pages()) as pages:
                 async for page in pages:
-                    look.see(doubts, page.items, clock_of(page, self.world.now()))
+                    look.see(doubts, page.items, clock_of(page, self.clock.now()))
 
     def _filter(self, day: dt.date, doubts: Sequence[AmbiguousRow]) -> WorklogFilter:
         created_since = min(doubt.at for doubt in doubts) - LARGEST_SKEW if self.by_day else None

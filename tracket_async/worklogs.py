@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
 from tracket_async.config import CallOptions
@@ -96,7 +96,7 @@ class Line:
         options: what calls do differently from the session.
         page_size: worklogs that a page of a list has; None leaves it to the server.
         life: whether the client is open.
-        world: time, for what is not the session's business.
+        clock: time, for what is not the session's business.
         account: the id of the account that the credentials name, None where they name none.
     """
 
@@ -105,7 +105,7 @@ class Line:
     options: CallOptions
     page_size: int | None
     life: Life
-    world: World
+    clock: Clock
     account: str | None = None
 
     def send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
@@ -200,7 +200,7 @@ class Worklogs:
         """
         line = self._line
         request = line.api_version.create(new)
-        was_open, sent_at = line.life.is_open, line.world.now()
+        was_open, sent_at = line.life.is_open, line.clock.now()
         try:
             return await line.send(request, line.api_version.worklog)
         except RequestError as error:
@@ -257,8 +257,8 @@ class Worklogs:
             lambda wanted: self.list(filter=wanted).pages(),
             by_day=line.filters_dates,
             filters_created=line.filters_dates,
-            now=line.world.now,
-            sleep=line.world.sleep,
+            now=line.clock.now,
+            sleep=line.clock.sleep,
             reads=reads,
             wait=wait,
             exclude=exclude,

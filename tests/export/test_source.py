@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.emulator import faults
 from tracket_async.errors import (
     AuthenticationError,
@@ -25,7 +25,7 @@ from tracket_async.models import WorklogFilter
 EVERYTHING = WorklogFilter()
 
 
-class Clock:
+class FakeTime:
     """A clock that moves only when somebody sleeps."""
 
     def __init__(self):
@@ -42,14 +42,19 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return FakeTime()
 
 
 @pytest.fixture
 def source_of(clock):
     def make(client, **patience):
-        world = World(sleep=clock.sleep, rng=random.Random(1), now=lambda: dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
-        return Source(client, patience=OutagePolicy(**patience), world=world, clock=clock)
+        chosen = Clock(
+            time=clock,
+            sleep=clock.sleep,
+            random=random.Random(1).random,
+            now=lambda: dt.datetime(2030, 1, 1, tzinfo=dt.UTC),
+        )
+        return Source(client, patience=OutagePolicy(**patience), clock=chosen)
 
     return make
 
@@ -96,7 +101,7 @@ async def test_it_says_that_it_waits_and_why_while_it_does(source, clock):
     async def sleep(seconds):
         said.append(source.waiting)
 
-    source._sleep = sleep
+    source._clock = Clock(sleep=sleep)
     await source.call_until_answered(failing(ServerError("down", status=503)))
     assert "down" in said[0]
     assert source.waiting is None

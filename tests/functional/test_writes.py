@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from tracket_async import AmbiguousWriteError, NewWorklog, WorklogChanges
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.emulator import faults
 
 MONDAY = dt.date(2024, 5, 6)
@@ -26,7 +26,7 @@ def patient():
     async def sleep(_seconds):
         await asyncio.sleep(0)
 
-    return {"world": World(sleep=sleep)}
+    return {"clock": Clock(sleep=sleep)}
 
 
 async def test_many_are_created_changed_and_deleted_in_order(running, api):
@@ -146,8 +146,8 @@ async def test_a_request_that_lands_late_is_found_by_the_second_look(running, ap
         if late:
             late.pop()()
 
-    world = World(sleep=sleep)
-    async with running(settings={"world": world}) as (emulator, client):
+    clock = Clock(sleep=sleep)
+    async with running(settings={"clock": clock}) as (emulator, client):
         emulator.faults.add(faults.Reset(), method="POST", route=route, nth=1)
         with pytest.raises(AmbiguousWriteError) as caught:
             await client.worklogs.create(new(30))

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from tracket_async import RetryPolicy, TracketClient
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.emulator import Emulator
 from tracket_async.importer.journal import Journal, JournalHeader, journal_path
 from tracket_async.importer.reader import InputFile, InputSource, ReadOptions, new_worklog
@@ -94,13 +94,13 @@ class File:
                         journal,
                         total=found.rows,
                         settings=ImportSettings(**{"concurrency": 4, **(settings or {})}),
-                        **{"world": World(sleep=at_once), **more},
+                        **{"clock": Clock(sleep=at_once), **more},
                     )
 
-    async def load(self, emulator, *, client=None, on_row=lambda _new: None, world=None, **settings):
+    async def load(self, emulator, *, client=None, on_row=lambda _new: None, clock=None, **settings):
         """One run, and what came of it."""
-        world = world or World(sleep=at_once)
-        async with self.opened(emulator, settings=settings, client=client, on_row=on_row, world=world) as work:
+        clock = clock or Clock(sleep=at_once)
+        async with self.opened(emulator, settings=settings, client=client, on_row=on_row, clock=clock) as work:
             await work.run()
             return work.report()
 

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.emulator import Emulator, faults
 from tracket_async.errors import (
     AuthenticationError,
@@ -153,7 +153,7 @@ async def test_rows_that_a_killed_run_had_in_the_air_are_looked_for(emulator, fi
     made = file(rows(4))
     async with made.opened(emulator) as work:
         for line in (1, 2, 3):
-            await work._journal.record_sent(line, work._world.now(), None)
+            await work._journal.record_sent(line, work._clock.now(), None)
             if happened:
                 await work._client.worklogs.create(next(r.item for r in work._rows.rows() if r.line == line))
     assert summary(work.report()) == {"ambiguous": 3, "not_sent": 1}
@@ -166,7 +166,7 @@ async def test_rows_that_a_killed_run_had_in_the_air_are_looked_for(emulator, fi
 async def test_if_nobody_can_look_the_rows_stay_in_doubt_and_the_others_are_sent(emulator, file, rows, route, posts):
     made = file(rows(4))
     async with made.opened(emulator) as work:
-        await work._journal.record_sent(2, work._world.now(), None)
+        await work._journal.record_sent(2, work._clock.now(), None)
     emulator.faults.add(faults.Status(403), method="GET", route=route, nth=range(2, 100))
     report = await made.load(emulator, resend_ambiguous=True)
     assert summary(report) == {"done": 3, "ambiguous": 1}
@@ -190,7 +190,7 @@ async def test_one_of_an_unknown_age_is_named_and_never_taken_for_a_row(file, ro
         )
         assert "createdDate" not in old
         async with made.opened(emulator) as work:
-            await work._journal.record_sent(1, work._world.now(), None)
+            await work._journal.record_sent(1, work._clock.now(), None)
         report = await made.load(emulator)
         assert summary(report) == {"ambiguous": 1}
         assert "of an unknown age" in report.errors[0].reason
@@ -208,7 +208,7 @@ async def test_the_clocks_may_differ_and_a_date_header_may_lie(file, rows, route
         emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=2)
         if header_lies:
             emulator.faults.add(faults.ClockSkew(ahead), method="GET", route=route, nth=1)
-        report = await file(rows(4)).load(emulator, world=World(now=lambda: now[0], sleep=_nothing))
+        report = await file(rows(4)).load(emulator, clock=Clock(now=lambda: now[0], sleep=_nothing))
         assert summary(report) == {"done": 4, "found": 1}
         assert posts(emulator) == 4
 
@@ -224,7 +224,7 @@ async def test_the_second_look_waits_for_what_may_be_late(emulator, file, rows, 
         waits.append(seconds)
 
     emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=1)
-    report = await file(rows(2)).load(emulator, wait=1.5, world=World(sleep=sleep))
+    report = await file(rows(2)).load(emulator, wait=1.5, clock=Clock(sleep=sleep))
     assert report.found == 1
     assert waits == [1.5]
 

@@ -9,6 +9,7 @@ import pickle
 import pytest
 
 from tracket_async._http.auth import BearerToken, ClientCredentials, Token
+from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Secret
 from tracket_async.errors import ClientStateError, ConfigurationError
 
@@ -19,15 +20,14 @@ async def nobody(request):
     raise AssertionError(request)
 
 
-def clock():
-    return 0.0
+CLOCK = Clock(time=lambda: 0.0)
 
 
 @pytest.mark.parametrize(
     ("scheme", "header"), [("Bearer", f"Bearer {CANARY}"), ("Token", f"Token {CANARY}"), ("", CANARY)]
 )
 async def test_a_bearer_token_is_the_header_for_ever(scheme, header):
-    authorizer = BearerToken(CANARY, scheme).authorizer(nobody, clock=clock)
+    authorizer = BearerToken(CANARY, scheme).authorizer(nobody, clock=CLOCK)
     assert authorizer.current(0).reveal() == header
     assert authorizer.current(1e9).reveal() == header
     assert not authorizer.refused(authorizer.current(0))
@@ -45,7 +45,7 @@ async def test_client_credentials_are_exchanged_for_a_token():
         return Token(Secret("t", before="Bearer "), 3600.0, None)
 
     credentials = ClientCredentials("id", CANARY, 5)
-    first, second = (credentials.authorizer(exchange, clock=clock) for _ in range(2))
+    first, second = (credentials.authorizer(exchange, clock=CLOCK) for _ in range(2))
     assert (await first.renew()).reveal() == "Bearer t"
     assert second.current(0) is None
     assert requests == [

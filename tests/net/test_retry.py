@@ -8,7 +8,7 @@ import pytest
 from tenacity import RetryCallState
 
 from tracket_async._http.attempt import Call
-from tracket_async._http.limits import RetryBudget
+from tracket_async._http.limits import Clock, RetryBudget
 from tracket_async._http.messages import Request
 from tracket_async._http.retry import FullJitter, Repeater, failure
 from tracket_async.config import RetryPolicy
@@ -128,18 +128,14 @@ def state_of(error, attempt):
     return state
 
 
-class Highest(random.Random):
-    """Always the upper end."""
-
-    def uniform(self, _low, high):
-        return high
+def highest():
+    """The upper end of what is random."""
+    return 1.0
 
 
-class Lowest(random.Random):
-    """Always the lower end."""
-
-    def uniform(self, low, _high):
-        return low
+def lowest():
+    """The lower end."""
+    return 0.0
 
 
 @pytest.mark.parametrize(
@@ -152,12 +148,12 @@ class Lowest(random.Random):
 )
 def test_the_wait_is_anything_up_to_a_bound_that_doubles(error, longest):
     waits = range(1, len(longest) + 1)
-    assert [FullJitter(RetryPolicy(), Highest())(state_of(error, n)) for n in waits] == longest
-    assert [FullJitter(RetryPolicy(), Lowest())(state_of(error, n)) for n in waits] == [0] * len(longest)
+    assert [FullJitter(RetryPolicy(), highest)(state_of(error, n)) for n in waits] == longest
+    assert [FullJitter(RetryPolicy(), lowest)(state_of(error, n)) for n in waits] == [0] * len(longest)
 
 
 def test_the_bound_of_the_wait_holds_for_any_number_of_attempts():
-    assert FullJitter(RetryPolicy(), Highest())(state_of(of(ConnectError), 5_000)) == 20
+    assert FullJitter(RetryPolicy(), highest)(state_of(of(ConnectError), 5_000)) == 20
 
 
 @pytest.mark.parametrize(
@@ -166,13 +162,13 @@ def test_the_bound_of_the_wait_holds_for_any_number_of_attempts():
 )
 def test_the_wait_is_never_shorter_than_the_server_asks(asked, least, most):
     state = state_of(of(RateLimitedError, 429, retry_after=asked), 1)
-    assert FullJitter(RetryPolicy(), Lowest())(state) == least
-    assert FullJitter(RetryPolicy(), Highest())(state) == most
+    assert FullJitter(RetryPolicy(), lowest)(state) == least
+    assert FullJitter(RetryPolicy(), highest)(state) == most
 
 
 def test_the_same_seed_gives_the_same_waits():
     def waits(seed):
-        jitter = FullJitter(RetryPolicy(), random.Random(seed))
+        jitter = FullJitter(RetryPolicy(), random.Random(seed).random)
         return [jitter(state_of(of(ConnectError), n)) for n in range(1, 6)]
 
     assert waits(7) == waits(7)
@@ -189,13 +185,13 @@ def test_a_failure_that_is_none_of_ours_is_a_mistake_of_this_program():
 class Course:
     """A course of attempts with the outcomes that a test wrote down, on a clock that only waiting moves."""
 
-    def __init__(self, policy=None, *, outcomes, deadline=None, repeatable=True, budget=500, rng=None):
+    def __init__(self, policy=None, *, outcomes, deadline=None, repeatable=True, budget=500):
         policy = policy or RetryPolicy()
         self.now, self.slept, self.told = 0.0, [], []
         self.outcomes = list(outcomes)
         self.budget = RetryBudget(budget)
         self.call = Call(Request("GET", "/x", "/x"), 1, 0.0, deadline, policy.attempts, repeatable)
-        self.repeater = Repeater(policy, self.budget, rng or Highest(), lambda: self.now, self.sleep)
+        self.repeater = Repeater(policy, self.budget, Clock(time=lambda: self.now, sleep=self.sleep, random=highest))
 
     async def sleep(self, seconds):
         self.slept.append(seconds)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tracket_async._http.auth import BearerToken, ClientCredentials
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
@@ -110,10 +110,11 @@ def onion(monkeypatch, virtually):
         transport = FakeTransport(latency)
         transport.behave = behave
         monkeypatch.setattr("tracket_async._http.session.Transport", lambda *args, **kwargs: transport)
-        world = World(rng=random.Random(seed))
+        chance = random.Random(seed).random
 
         async def main():
-            async with TracketSession(URL, auth=auth, world=world, **settings) as session:
+            clock = Clock(time=asyncio.get_running_loop().time, random=chance)
+            async with TracketSession(URL, auth=auth, clock=clock, **settings) as session:
                 result = await scenario(session, transport)
                 statistics = session.statistics()
                 assert (statistics.gate.in_use, statistics.gate.waiters) == (0, 0)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tracket_async import RetryPolicy, Timeouts, TracketClient
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.emulator import Emulator
 
 # A fault that meets every other request can meet one call several times in a row.
@@ -18,7 +18,7 @@ STUBBORN = RetryPolicy(attempts=12, wait_initial=0, wait_initial_rate_limited=0,
 BRIEF = Timeouts(read=0.1, attempt=0.5, total=None)
 
 
-class Clock:
+class FakeTime:
     """The time of both sides, seconds since 1970; each look at it takes a millisecond."""
 
     def __init__(self):
@@ -56,11 +56,11 @@ def running(api):
 
     @asynccontextmanager
     async def run(*, settings=None, version=api, **emulator_settings):
-        clock = Clock()
+        time = FakeTime()
         chance = random.Random(1)
-        async with Emulator(**{"wall": clock} | emulator_settings) as emulator:
-            world = World(clock=clock, now=clock.moment, sleep=clock.sleep, rng=chance)
-            chosen = {"retry": STUBBORN, "timeouts": BRIEF, "world": world} | (settings or {})
+        async with Emulator(**{"wall": time} | emulator_settings) as emulator:
+            clock = Clock(time=time, now=time.moment, sleep=time.sleep, random=chance.random)
+            chosen = {"retry": STUBBORN, "timeouts": BRIEF, "clock": clock} | (settings or {})
             async with TracketClient.from_env(emulator.env(version), **chosen) as client:
                 yield emulator, client
 

@@ -40,7 +40,7 @@ from tracket_async import (
     TracketError,
     WorklogChanges,
 )
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.emulator import Emulator, faults
 from tracket_async.errors import is_ambiguous
 from tracket_async.export import phases as walking
@@ -115,7 +115,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = contextlib.ExitStack()
         self.path = Path(self.folder.enter_context(tempfile.TemporaryDirectory())) / "store.duckdb"
         self.known: dict[str, Known] = {}
-        self.clock = _conftest.Clock()
+        self.clock = _conftest.FakeTime()
         self.at_start: set[tuple[str, str]] | None = None
         self.run(self.open())
 
@@ -144,7 +144,7 @@ class Machine(RuleBasedStateMachine):
             page_size=PAGE if self.api == "2.0" else None,
             retry=RetryPolicy(attempts=3, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0),
             timeouts=Timeouts(total=None),
-            world=World(clock=clock, now=clock.moment, sleep=clock.sleep, rng=random.Random(7)),
+            clock=Clock(time=clock, now=clock.moment, sleep=clock.sleep, random=random.Random(7).random),
         )
         await self.client.__aenter__()
 
@@ -390,7 +390,7 @@ class Machine(RuleBasedStateMachine):
             self.at_start = {(w["worklogId"], w["worklogDate"]) for w in self.emulator.worklogs()}
 
         async def export(store):
-            chosen = Settings(concurrency=2, patience=OutagePolicy(give_up_after=5), world=self.client._line.world)
+            chosen = Settings(concurrency=2, patience=OutagePolicy(give_up_after=5), clock=self.client._line.clock)
             task = asyncio.ensure_future(export_to_store(self.client, store, chosen))
             if pages is not None:
                 self.emulator.faults.add(faults.Call(lambda _received: task.cancel()), method="GET", nth=pages)

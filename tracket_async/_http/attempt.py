@@ -18,14 +18,13 @@ budget.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
 from tracket_async._http.auth import Authorizer
-from tracket_async._http.limits import Clock, Gate, Pace, Pause, Sleep, World
+from tracket_async._http.limits import Clock, Gate, Pace, Pause
 from tracket_async._http.messages import NO_SECRET, Request, Response, Secret
 from tracket_async._http.responses import error_for, request_id
 from tracket_async._http.transport import Transport
@@ -101,7 +100,7 @@ async def within(call: Call, waiting: Awaitable[T], *, clock: Clock, doing: str)
     Raises:
         DeadlineExceededError: it has come, while ``doing`` this; nothing was sent meanwhile.
     """
-    timeout = asyncio.timeout(call.remaining(clock()))
+    timeout = asyncio.timeout(call.remaining(clock.time()))
     try:
         async with timeout:
             return await waiting
@@ -119,13 +118,13 @@ async def send_in_time(transport: Transport, call: Call, authorization: Secret, 
         DeadlineExceededError: there was nothing left, or not enough.
         RequestError: as `Transport.send` does.
     """
-    seconds = call.remaining(clock())
+    seconds = call.remaining(clock.time())
     if seconds == 0:
         raise call.too_late("waiting for its turn", maybe_sent=False)
     try:
         return await transport.send(call.request, authorization, seconds=seconds)
     except (AttemptTimeoutError, ConnectError) as error:
-        if not call.overdue(clock()):
+        if not call.overdue(clock.time()):
             raise
         maybe_sent = error.maybe_sent
     raise call.too_late("waiting for the answer" if maybe_sent else "making a connection", maybe_sent=maybe_sent)
@@ -139,7 +138,7 @@ class Turns:
         pace: what each attempt awaits, None for nothing.
         jitter: seconds; who has waited for a pause goes on up to so much later, at random, so that not all come at
             once.
-        rng, clock, sleep: chance, time and waiting.
+        clock: time, waiting and chance.
     """
 
     def __init__(
@@ -149,17 +148,13 @@ class Turns:
         pace: Pace | None,
         *,
         jitter: float,
-        rng: random.Random,
         clock: Clock,
-        sleep: Sleep,
     ) -> None:
         self._gate = gate
         self._pause = pause
         self._pace = pace
         self._jitter = jitter
-        self._rng = rng
         self._clock = clock
-        self._sleep = sleep
 
     def at_once(self, now: float) -> bool:
         """Take a turn if there is nothing to wait for; `give_back` ends it. Returns whether there was one."""
@@ -184,7 +179,7 @@ class Turns:
             await self._wait_for_pause(call)
             await self._gate.acquire()
             # A pause may have begun while the call queued.
-            if not self._pause.remaining(self._clock()):
+            if not self._pause.remaining(self._clock.time()):
                 break
             self._gate.release()
         if self._pace is not None:
@@ -195,10 +190,10 @@ class Turns:
                 raise
 
     async def _wait_for_pause(self, call: Call) -> None:
-        while pause := self._pause.remaining(now := self._clock()):
+        while pause := self._pause.remaining(now := self._clock.time()):
             if call.deadline is not None and now + pause > call.deadline:
                 raise self._pause.error(now)
-            await self._sleep(pause + self._rng.uniform(0, self._jitter))
+            await self._clock.sleep(pause + self._jitter * self._clock.random())
 
 
 UNAUTHORIZED: Final = 401
@@ -216,8 +211,7 @@ class Attempts:
         turns: gives out turns of that gate.
         policy: which pauses are too long to be kept.
         telling: told of each attempt; None: nobody.
-        world: the wall clock, for a Retry-After that is a date.
-        clock: monotonic, seconds.
+        clock: time.
     """
 
     def __init__(
@@ -230,7 +224,6 @@ class Attempts:
         turns: Turns,
         policy: RetryPolicy,
         telling: Telling | None,
-        world: World,
         clock: Clock,
     ) -> None:
         self._transport = transport
@@ -240,7 +233,6 @@ class Attempts:
         self._turns = turns
         self._longest_pause = policy.max_retry_after
         self._telling = telling
-        self._world = world
         self._clock = clock
         self.made = 0
 
@@ -268,10 +260,10 @@ class Attempts:
             raise
 
     async def _exchange(self, call: Call) -> tuple[Response, RequestError | None]:
-        queued = began = self._clock()
+        queued = began = self._clock.time()
         if not self._turns.at_once(queued):
             await self._turns.take(call)
-            began = self._clock()
+            began = self._clock.time()
         try:
             authorization = self._authorizer.current(began)
             if authorization is None:
@@ -282,7 +274,7 @@ class Attempts:
             self.made += 1
             if self._telling is not None:
                 return await self._observed(call, self._telling, waited=began - queued)
-            began = self._clock()
+            began = self._clock.time()
             response = await send_in_time(self._transport, call, authorization, clock=self._clock)
             return self._judged(call, response, began)
         finally:
@@ -292,7 +284,7 @@ class Attempts:
         """What an answer is, noted while the turn lasts, so that the next one already obeys it."""
         status = call.status = response.status
         if status in OVERLOADED:
-            self._gate.overloaded(began=began, now=self._clock())
+            self._gate.overloaded(began=began, now=self._clock.time())
         elif status < 500:  # noqa: PLR2004
             self._gate.succeeded()
         if 200 <= status < 300:  # noqa: PLR2004
@@ -301,7 +293,7 @@ class Attempts:
         if status == NOT_FOUND and request.method == "DELETE" and call.maybe_done:
             return Response(204, response.headers, b""), None
         error = error_for(
-            status, response.headers, response.body, method=request.method, path=request.path, now=self._world.now()
+            status, response.headers, response.body, method=request.method, path=request.path, now=self._clock.now()
         )
         if error is not None and error.retry_after is not None and status in OVERLOADED:
             self._begin_pause(error.retry_after, status)
@@ -312,7 +304,7 @@ class Attempts:
         # year.
         if (
             seconds <= self._longest_pause
-            and self._pause.begin(seconds, status=status, now=self._clock())
+            and self._pause.begin(seconds, status=status, now=self._clock.time())
             and self._telling is not None
         ):
             self._telling.paused(seconds=seconds, status=status)
@@ -320,7 +312,7 @@ class Attempts:
     async def _observed(self, call: Call, telling: Telling, *, waited: float) -> tuple[Response, RequestError | None]:
         attempt = call.attempts
         telling.attempt_started(call, waited=waited)
-        began = self._clock()
+        began = self._clock.time()
         status: int | None = None
         problem: str | None = None
         try:
@@ -333,7 +325,9 @@ class Attempts:
         else:
             return response, failure
         finally:
-            telling.attempt_ended(call, attempt=attempt, duration=self._clock() - began, status=status, error=problem)
+            telling.attempt_ended(
+                call, attempt=attempt, duration=self._clock.time() - began, status=status, error=problem
+            )
 
     def _parsed(self, response: Response, parse: Callable[[Response], T]) -> T:
         try:

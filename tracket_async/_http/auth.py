@@ -282,7 +282,7 @@ class Auth(Protocol):
     """Credentials, as a caller gives them."""
 
     def authorizer(self, exchange: Exchange, /, *, clock: Clock) -> Authorizer:
-        """What a session asks. ``clock`` is the session's: monotonic, in seconds."""
+        """What a session asks. ``clock`` is the session's."""
         ...
 
 
@@ -382,4 +382,4 @@ class ClientCredentials:
     def authorizer(self, exchange: Exchange, /, *, clock: Clock) -> Authorizer:
         """One access token for the whole session."""
         request = token_request(self.client_id, self.client_secret, self.account_id)
-        return TokenKeeper(lambda: exchange(request), secret=self.client_secret, clock=clock)
+        return TokenKeeper(lambda: exchange(request), secret=self.client_secret, clock=clock.time)

@@ -19,8 +19,6 @@ At most so many attempts a second, evenly spaced. Made of aiolimiter, which the 
 That the server asked the whole session to wait, and until when.
 
 Moments are of the session's monotonic clock, in seconds.
-
-Time, chance and waiting, as a session sees them: the parts of the world that a test puts its own in place of.
 """
 
 from __future__ import annotations
@@ -29,6 +27,7 @@ import asyncio
 import datetime as dt
 import importlib
 import random
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
@@ -250,26 +249,22 @@ class Pause:
         )
 
 
-Clock = Callable[[], float]
-Sleep = Callable[[float], Awaitable[None]]
-
-
 def _utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
 @attrs.frozen(kw_only=True)
-class World:
-    """What a session asks of its surroundings.
+class Clock:
+    """Time, waiting and chance, as a session uses them: what a test replaces.
 
     Attributes:
-        clock: monotonic, in seconds. None: the event loop's.
+        time: returns the time of a monotonic clock, in seconds.
         sleep: waits so many seconds.
-        rng: where jitter comes from; the same seed gives the same waits. None: a new one for each session.
-        now: the wall clock's time, aware; asked only when a server gives a date and no Date header.
+        random: returns a number from 0 up to, not including, 1; for jitter.
+        now: returns the time of the wall clock, aware UTC.
     """
 
-    clock: Clock | None = None
-    sleep: Sleep = asyncio.sleep
-    rng: random.Random | None = None
+    time: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random
     now: Callable[[], dt.datetime] = _utc_now

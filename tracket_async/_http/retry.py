@@ -7,7 +7,6 @@ not need, and tenacity is imported when a session is opened.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, TypeVar
 
@@ -17,7 +16,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from tracket_async._http.attempt import Call
-from tracket_async._http.limits import Clock, RetryBudget, Sleep
+from tracket_async._http.limits import Clock, RetryBudget
 from tracket_async.config import RetryPolicy
 from tracket_async.errors import LIMITED, AttemptTimeoutError, RequestError, is_retryable
 
@@ -30,9 +29,9 @@ _MOST_DOUBLINGS: Final = 30  # a float has room for it, and no backoff has
 class FullJitter(wait_base):
     """``uniform(0, min(wait_max, base * 2**(n - 1)))`` after attempt n; Retry-After, if longer, and some jitter."""
 
-    def __init__(self, policy: RetryPolicy, rng: random.Random) -> None:
+    def __init__(self, policy: RetryPolicy, random: Callable[[], float]) -> None:
         self._policy = policy
-        self._rng = rng
+        self._random = random
 
     def __call__(self, retry_state: RetryCallState) -> float:
         """Seconds to wait."""
@@ -40,10 +39,10 @@ class FullJitter(wait_base):
         policy = self._policy
         base = policy.wait_initial_rate_limited if error.status == LIMITED else policy.wait_initial
         doublings = min(retry_state.attempt_number - 1, _MOST_DOUBLINGS)
-        backoff = self._rng.uniform(0, min(policy.wait_max, base * 2.0**doublings))
+        backoff = min(policy.wait_max, base * 2.0**doublings) * self._random()
         if error.retry_after is None:
             return backoff
-        return max(backoff, error.retry_after) + self._rng.uniform(0, policy.wait_jitter)
+        return max(backoff, error.retry_after) + policy.wait_jitter * self._random()
 
 
 class StopBecause(stop_base):
@@ -69,16 +68,12 @@ class Repeater:
     Attributes:
         policy: how often, and how long to wait.
         budget: what the session can afford.
-        rng: where jitter comes from.
-        clock: monotonic, seconds.
-        sleep: waits so many seconds.
+        clock: time, waiting and chance.
     """
 
     policy: RetryPolicy
     budget: RetryBudget
-    rng: random.Random
     clock: Clock
-    sleep: Sleep
 
     async def go_on(
         self,
@@ -119,9 +114,9 @@ class Repeater:
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: is_retryable(error, repeatable=call.repeatable)),
-            wait=FullJitter(self.policy, self.rng),
+            wait=FullJitter(self.policy, self.clock.random),
             stop=stop,
-            sleep=self.sleep,
+            sleep=self.clock.sleep,
             before_sleep=before_sleep,
             retry_error_callback=give_up,
         )
@@ -137,11 +132,11 @@ class Repeater:
             wait = failure(state).retry_after
             return wait is not None and (
                 wait > self.policy.max_retry_after
-                or (call.deadline is not None and self.clock() + wait > call.deadline)
+                or (call.deadline is not None and self.clock.time() + wait > call.deadline)
             )
 
         def too_late(state: RetryCallState) -> bool:
-            return call.deadline is not None and self.clock() + state.upcoming_sleep >= call.deadline
+            return call.deadline is not None and self.clock.time() + state.upcoming_sleep >= call.deadline
 
         def not_affordable(state: RetryCallState) -> bool:
             cost = self.budget.withdraw(timed_out=isinstance(failure(state), AttemptTimeoutError))

@@ -22,7 +22,6 @@ What is inside ``retry`` stands in ``attempt.py``.
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Iterable
@@ -33,7 +32,7 @@ import attrs
 
 from tracket_async._http.attempt import Attempts, Call, Turns, send_in_time
 from tracket_async._http.auth import Auth, Authorizer, FixedAuthorizer, Token, read_token, token_error
-from tracket_async._http.limits import SUCCESS, Clock, Gate, GateStatistics, Pace, Pause, RetryBudget, World, pace
+from tracket_async._http.limits import SUCCESS, Clock, Gate, GateStatistics, Pace, Pause, RetryBudget, pace
 from tracket_async._http.messages import NO_SECRET, Request, Response, header_text
 from tracket_async._http.transport import Address, Transport
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
@@ -54,7 +53,7 @@ class TokenExchange:
             fetched.
         deadline: seconds for a token call with its repetitions, None for no end; its callers have their own.
         telling: told of each new token; None: nobody.
-        world: the wall clock, for a Retry-After that is a date.
+        clock: the wall clock, for a Retry-After that is a date.
         fetched: how many tokens there were so far.
     """
 
@@ -62,7 +61,7 @@ class TokenExchange:
     repeater: Repeater
     deadline: float | None
     telling: Telling | None
-    world: World
+    clock: Clock
     fetched: int = 0
 
     async def __call__(self, request: Request) -> Token:
@@ -72,7 +71,7 @@ class TokenExchange:
             RequestError: of the last attempt; ``maybe_sent`` is False, as it is about the call that needed the token.
         """
         clock = self.repeater.clock
-        began = clock()
+        began = clock.time()
         call = Call(
             request=request,
             number=0,
@@ -89,7 +88,7 @@ class TokenExchange:
             raise
         self.fetched += 1
         if self.telling is not None:
-            self.telling.token_refreshed(duration=clock() - began, expires_in=token.told)
+            self.telling.token_refreshed(duration=clock.time() - began, expires_in=token.told)
         return token
 
     async def _fetch(self, call: Call) -> Token:
@@ -102,7 +101,7 @@ class TokenExchange:
     async def _attempt(self, call: Call) -> Token:
         call.attempts += 1
         response = await send_in_time(self.transport, call, NO_SECRET, clock=self.repeater.clock)
-        error = token_error(response, now=self.world.now())
+        error = token_error(response, now=self.clock.now())
         if error is not None:
             raise error
         return read_token(response)
@@ -124,7 +123,7 @@ class SessionSettings:
     user_agent: str
     ssl: ssl_module.SSLContext | None
     trust_env: bool
-    world: World
+    clock: Clock
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -156,9 +155,7 @@ def assemble(settings: SessionSettings, state: SessionState) -> Parts:
     from tracket_async._http.retry import Repeater  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
-    world, policy = settings.world, settings.retry
-    clock = world.clock or loop.time
-    rng = world.rng or random.Random()  # noqa: S311 - jitter is no secret
+    clock, policy = settings.clock, settings.retry
     transport = Transport(
         settings.address,
         timeouts=settings.timeouts,
@@ -169,16 +166,14 @@ def assemble(settings: SessionSettings, state: SessionState) -> Parts:
     )
     exchange = TokenExchange(
         transport=transport,
-        repeater=Repeater(policy, RetryBudget(None), rng, clock, world.sleep),
+        repeater=Repeater(policy, RetryBudget(None), clock),
         deadline=settings.timeouts.total,
         telling=state.telling,
-        world=world,
+        clock=clock,
     )
     auth = settings.auth
     authorizer = FixedAuthorizer(NO_SECRET) if auth is None else auth.authorizer(exchange, clock=clock)
-    turns = Turns(
-        state.gate, state.pause, state.pace, jitter=policy.wait_jitter, rng=rng, clock=clock, sleep=world.sleep
-    )
+    turns = Turns(state.gate, state.pause, state.pace, jitter=policy.wait_jitter, clock=clock)
     attempts = Attempts(
         transport,
         authorizer,
@@ -187,10 +182,9 @@ def assemble(settings: SessionSettings, state: SessionState) -> Parts:
         turns=turns,
         policy=policy,
         telling=state.telling,
-        world=world,
         clock=clock,
     )
-    repeater = Repeater(policy, state.budget, rng, clock, world.sleep)
+    repeater = Repeater(policy, state.budget, clock)
     return Parts(loop, clock, transport, authorizer, exchange, attempts, repeater)
 
 
@@ -234,7 +228,7 @@ class TracketSession:
         user_agent: the User-Agent header; None: ``tracket-async/<version>``.
         ssl: how to verify the server; None: as the operating system does.
         trust_env: whether HTTPS_PROXY and NO_PROXY count; ``~/.netrc`` never does.
-        world: time and chance, for tests.
+        clock: time, waiting and chance, for tests.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -253,7 +247,7 @@ class TracketSession:
         user_agent: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         trust_env: bool = False,
-        world: World = World(),  # noqa: B008
+        clock: Clock = Clock(),  # noqa: B008
     ) -> None:
         self._open: Parts | None = None
         self._closed = False
@@ -266,7 +260,7 @@ class TracketSession:
             user_agent=header_text("The user agent", default_user_agent() if user_agent is None else user_agent),
             ssl=ssl,
             trust_env=trust_env,
-            world=world,
+            clock=clock,
         )
         self._state = SessionState(
             gate=Gate(limits.max_concurrency, adaptive=limits.adaptive),
@@ -337,7 +331,7 @@ class TracketSession:
         """
         session = self._usable()
         self._requests += 1
-        began = session.clock()
+        began = session.clock.time()
         deadline = (options and options.timeout) or self._settings.timeouts.total
         call = Call(
             request,
@@ -364,7 +358,7 @@ class TracketSession:
             raise
         finally:
             if telling is not None:
-                telling.call_ended(call, duration=session.clock() - began, error=problem)
+                telling.call_ended(call, duration=session.clock.time() - began, error=problem)
 
     def statistics(self) -> SessionStatistics:
         """The session as it is now."""
@@ -372,7 +366,7 @@ class TracketSession:
         return SessionStatistics(
             gate=self._state.gate.statistics(),
             retry_tokens=self._state.budget.tokens,
-            paused_for=0.0 if session is None else self._state.pause.remaining(session.clock()),
+            paused_for=0.0 if session is None else self._state.pause.remaining(session.clock.time()),
             requests=self._requests,
             attempts=0 if session is None else session.attempts.made,
             retries=self._retries,

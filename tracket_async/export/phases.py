@@ -31,7 +31,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import attrs
 
 from tracket_async._api.fast import Row
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, StoreError
 from tracket_async.export.progress import OnProgress, Phase, ProgressReporter
@@ -55,14 +55,14 @@ class Settings:
         on_progress: is told how far it is; None: nobody.
         on_notice: is told in a sentence when the server's order leaves no choice but one chain; None: a warning of the
             logger ``tracket_async``.
-        world: time and chance, for tests.
+        clock: time, waiting and chance, for tests.
     """
 
     concurrency: int = attrs.field(default=16, validator=attrs.validators.ge(1))
     patience: OutagePolicy = attrs.field(factory=OutagePolicy)
     on_progress: OnProgress | None = None
     on_notice: Callable[[str], None] | None = None
-    world: World = attrs.field(factory=World)
+    clock: Clock = attrs.field(factory=Clock)
 
 
 @attrs.frozen(kw_only=True)
@@ -95,10 +95,10 @@ async def open_job(client: TracketClient, store: Store, settings: Settings | Non
         error.hint = "Use a client of the server and the account that it was exported from, or name another file"
         raise error
     settings = Settings() if settings is None else settings
-    clock = settings.world.clock or asyncio.get_running_loop().time
+    clock = settings.clock.time
     async with WorkThread() as thread:
         yield ExportJob(
-            source=Source(client, patience=settings.patience, world=settings.world, clock=clock),
+            source=Source(client, patience=settings.patience, clock=settings.clock),
             store=store,
             thread=thread,
             reporter=ProgressReporter(settings.on_progress, statistics=client.statistics, clock=clock),

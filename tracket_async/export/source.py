@@ -7,7 +7,6 @@ A call that fails after its retries is made again, with longer and longer waits,
 from __future__ import annotations
 
 import datetime as dt
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Final, TypeVar, cast
 
@@ -15,7 +14,7 @@ import attrs
 
 from tracket_async._api.endpoints import ApiVersion, RowPage
 from tracket_async._api.fast import Row, row_of
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.client import TracketClient
 from tracket_async.errors import (
     BadRequestError,
@@ -64,17 +63,12 @@ class Source:
         waiting: why it waits, None while it does not.
     """
 
-    def __init__(
-        self, client: TracketClient, *, patience: OutagePolicy, world: World, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, client: TracketClient, *, patience: OutagePolicy, clock: Clock) -> None:
         self.client = client
         self.counts = client.api_version.has_total
         self.waiting: str | None = None
         self._patience = patience
         self._clock = clock
-        self._sleep = world.sleep
-        self._rng = world.rng or random.Random()  # noqa: S311 - jitter is no secret
-        self._now = world.now
         self._answered: float | None = None
 
     async def scan(
@@ -103,7 +97,7 @@ class Source:
 
         A server that does not tell its time is taken to have this machine's.
         """
-        here = self._now()
+        here = self._clock.now()
         page = await self._page(wanted, None, self.client.api_version.smallest_page)
         return page.total, page.server_date or here
 
@@ -144,17 +138,17 @@ class Source:
             try:
                 answer = await ask()
             except _PASSING as error:
-                await self._sleep(self._pause(error, wait))
+                await self._clock.sleep(self._pause(error, wait))
                 wait = min(2 * wait, self._patience.longest_wait)
             else:
-                self._answered, self.waiting = self._clock(), None
+                self._answered, self.waiting = self._clock.time(), None
                 return answer
 
     def _pause(self, error: RequestError, wait: float) -> float:
         """How long to wait after the error; raises it, or that it has been too long."""
         if self._answered is None:
             raise error
-        silent, asked = self._clock() - self._answered, error.retry_after or 0.0
+        silent, asked = self._clock.time() - self._answered, error.retry_after or 0.0
         if max(silent, asked) >= self._patience.give_up_after:
             why = f"the server asks to wait {asked:.0f} s" if asked > silent else f"no answer for {silent:.0f} s"
             given_up = ExportError(f"the export gives up, {why}: {error.message}")
@@ -162,7 +156,7 @@ class Source:
             given_up.hint = "Run the same again: it goes on where it was"
             raise given_up from error
         self.waiting = str(error)
-        return max(asked, wait * self._rng.uniform(0.5, 1.0))
+        return max(asked, wait * (0.5 + 0.5 * self._clock.random()))
 
     async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowPage:
         api_version = self.client.api_version

@@ -19,7 +19,7 @@ from typing import Final, Generic, Literal, TypeVar
 
 import attrs
 
-from tracket_async._http.limits import World
+from tracket_async._http.limits import Clock
 from tracket_async.bulk import PATIENCE, OnError, Sending
 from tracket_async.client import TracketClient
 from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError, is_ambiguous
@@ -240,7 +240,7 @@ class ImportRun:
         total: how many rows the file has.
         settings: how.
         on_row: told of each row that is done with, whether it went well or not.
-        world: this machine's time, and waiting.
+        clock: this machine's time, and waiting.
 
     Raises:
         UsageError: a choice is out of range.
@@ -255,7 +255,7 @@ class ImportRun:
         total: int,
         settings: ImportSettings = ImportSettings(),
         on_row: OnRow = lambda _new: None,
-        world: World = World(),  # noqa: B008 - frozen
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         self._client = client
         self._rows = rows
@@ -265,13 +265,13 @@ class ImportRun:
         self._already = journal.history.counts[RowState.OK]
         self._settings = settings
         self._on_row = on_row
-        self._world = world
-        self._clock: float | None = None
+        self._clock = clock
+        self._ahead: float | None = None
         self._found = 0
         self._again: set[int] = set()
         self._known: dict[int, _Known] = {}
         self._failures = FirstErrors()
-        self._lookup = ServerLookup(client=client, concurrency=settings.concurrency, wait=settings.wait, world=world)
+        self._lookup = ServerLookup(client=client, concurrency=settings.concurrency, wait=settings.wait, clock=clock)
         self._sending: Sending[InputRow[NewWorklog]] = Sending(
             self._create, concurrency=settings.concurrency, on_error=settings.on_error, patience=settings.patience
         )
@@ -288,7 +288,7 @@ class ImportRun:
             return
         # Whoever may not even read is told so before the first row fails; and the answer says what time it is there.
         page = await self._client.worklogs.list(size=self._client.api_version.smallest_page)
-        self._clock = clock_of(page, self._world.now())
+        self._ahead = clock_of(page, self._clock.now())
         await self._reconcile(resend=self._settings.resend_ambiguous)
         await self._sending.run(self._rows.rows(self._is_to_be_sent))
         if self._sending.stopped is None:
@@ -318,7 +318,7 @@ class ImportRun:
         return self._history.of(line) in (RowState.NOTHING, RowState.FAILED) or line in self._again
 
     async def _create(self, row: InputRow[NewWorklog]) -> Worklog:
-        await self._journal.record_sent(row.line, self._world.now(), self._clock)
+        await self._journal.record_sent(row.line, self._clock.now(), self._ahead)
         try:
             worklog = await self._client.worklogs.create(row.item)
         except AmbiguousWriteError as error:

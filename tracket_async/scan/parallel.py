@@ -238,7 +238,7 @@ async def scan(
 async def _dates(line: Line, wanted: WorklogFilter) -> DateRange:
     """The dates to be walked, and where within them the worklogs are."""
     if not line.filters_dates:
-        return DateRange(since=wanted.since, until=wanted.until, last=line.world.now(), grain=MINUTE)
+        return DateRange(since=wanted.since, until=wanted.until, last=line.clock.now(), grain=MINUTE)
     first = last = None
     if wanted.since is None or wanted.until is None:
         first, last = await _both(_edge(line, wanted), _edge(line, attrs.evolve(wanted, descending=True)))
