@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
+from tracket_async._api import v2
 from tracket_async._http.limits import Clock
 from tracket_async.emulator import faults
 from tracket_async.errors import (
@@ -74,7 +75,7 @@ def failing(*errors):
 @pytest.fixture
 def source(source_of):
     class Client:
-        api = "2.0"
+        api_version = v2.api_version()
 
     return source_of(Client())
 
