@@ -65,9 +65,14 @@ def test_only_the_named_subjects_are_run_and_as_many_rounds_as_asked_for(tmp_pat
     assert f"of {len(lines)} budgets met" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--only", "nonsense"]])
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--only", "nonsense"], ["--only", "imports,nonsense"]])
 def test_what_cannot_be_meant_is_refused(arguments):
     assert run(*arguments).returncode == 2
+
+
+def test_several_subjects_can_be_named_at_once_or_one_by_one(benchmarks):
+    parser = benchmarks("__main__")._parser()
+    assert parser.parse_args(["--only", "decode,walk", "--only", "get"]).only == ["decode", "walk", "get"]
 
 
 @pytest.mark.parametrize(
