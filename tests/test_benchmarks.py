@@ -54,8 +54,19 @@ def test_a_quick_run_of_everything_prints_a_line_for_each_figure_and_keeps_them_
 
 
 def test_only_the_named_subjects_are_run_and_as_many_rounds_as_asked_for(tmp_path, benchmarks, monkeypatch, capsys):
-    program, kept = benchmarks("__main__"), tmp_path / "kept.json"
-    monkeypatch.setattr(program, "WHOLE", program.QUICK)
+    program, rows, kept = benchmarks("__main__"), benchmarks("rows"), tmp_path / "kept.json"
+    # imports that take no time, in place of those that are measured
+    cases = {
+        name: rows.Case(
+            work="imports.fresh", label=name, expects=1, arguments={"statement": f"import {name}", "times": 1}
+        )
+        for name in ("abc", "ast")
+    }
+    sides = [rows.Side(name, name, rows.own("ms")) for name in cases]
+    row = rows.Row(name="abc", unit="ms", ours=sides[0], other=sides[1], budget=rows.Budget(at_most=1000))
+    monkeypatch.setitem(
+        program.SUBJECTS, "imports", lambda _sizes: rows.Subject(name="imports", cases=cases, rows=(row,))
+    )
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     assert program.main(["--only", "imports", "--rounds", "2", "--json", str(kept)]) == 0
