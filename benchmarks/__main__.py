@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{'A quick run judges nothing: it shows what runs.' if options.quick else report.verdict(made)}")
     if options.json:
         options.json.write_text(json.dumps(_keep(made, options), indent=1) + "\n", encoding="utf-8")
-    return int(any(line.hindrance and not line.hindrance.startswith("skipped") for line in made))
+    return int(any(line.reason and not line.reason.startswith("skipped") for line in made))
 
 
 def _parser() -> argparse.ArgumentParser:

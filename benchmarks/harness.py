@@ -40,7 +40,7 @@ class Results:
     skipped: dict[str, str] = attrs.field(factory=dict)
     failed: dict[str, str] = attrs.field(factory=dict)
 
-    def hindrance(self, cases: Iterable[str]) -> str | None:
+    def reason(self, cases: Iterable[str]) -> str | None:
         """Why a row of these cases has no numbers; None if it has them."""
         for case in cases:
             if case in self.skipped:

@@ -23,7 +23,7 @@ class Line:
         subject: the subject's name.
         ours, other: the median of each side's numbers; None when there are none.
         ratios: one of each round, in order.
-        hindrance: why there are no numbers, None if there are.
+        reason: why there are no numbers, None if there are.
     """
 
     row: Row
@@ -31,7 +31,7 @@ class Line:
     ours: float | None = None
     other: float | None = None
     ratios: tuple[float, ...] = ()
-    hindrance: str | None = None
+    reason: str | None = None
 
     @property
     def ratio(self) -> float:
@@ -58,7 +58,7 @@ class Line:
             },
             "budget": {"at_most": self.row.budget.at_most, "at_least": self.row.budget.at_least},
             "met": self.met,
-            "hindrance": self.hindrance,
+            "reason": self.reason,
         }
 
 
@@ -67,9 +67,9 @@ def lines(subject: Subject, results: Results) -> list[Line]:
     made: list[Line] = []
     for row in subject.rows:
         sides = (row.ours, row.other)
-        hindrance = results.hindrance(side.case for side in sides if side.case)
-        if hindrance:
-            made.append(Line(row=row, subject=subject.name, hindrance=hindrance))
+        reason = results.reason(side.case for side in sides if side.case)
+        if reason:
+            made.append(Line(row=row, subject=subject.name, reason=reason))
             continue
         ours, other = (_numbers(side, results) for side in sides)
         many = max(len(ours), len(other))
@@ -104,7 +104,7 @@ def table(made: Sequence[Line], *, judge: bool = True) -> str:
         for row in cells
     ]
     texts.insert(1, "-" * sum(widths, 2 * (len(widths) - 1)))
-    notes = [f"{line.subject}: {line.row.name}: {line.hindrance}" for line in made if line.hindrance]
+    notes = [f"{line.subject}: {line.row.name}: {line.reason}" for line in made if line.reason]
     return "\n".join([*texts, *([""] if notes else []), *notes])
 
 
@@ -126,7 +126,7 @@ def _numbers(side: Side, results: Results) -> list[float]:
 def _cells(line: Line, *, judge: bool) -> tuple[str, ...]:
     row = line.row
     if line.ours is None or line.other is None:
-        why = "skipped" if line.hindrance and line.hindrance.startswith("skipped") else "FAILED"
+        why = "skipped" if line.reason and line.reason.startswith("skipped") else "FAILED"
         return (row.name, row.unit, "", f"{row.other.label}", "", "", "", str(row.budget), why)
     met = {True: "yes", False: "NO", None: "-"}[line.met if judge else None]
     return (

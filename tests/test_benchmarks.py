@@ -50,7 +50,7 @@ def test_a_quick_run_of_everything_prints_a_line_for_each_figure_and_keeps_them_
     assert [line["figure"] for line in lines] == figures
     for line in lines:
         assert line["figure"] in done.stdout
-        assert (line["hindrance"] is None and line["ratio"]["median"] > 0) or "not installed" in line["hindrance"]
+        assert (line["reason"] is None and line["ratio"]["median"] > 0) or "not installed" in line["reason"]
 
 
 def test_only_the_named_subjects_are_run_and_as_many_rounds_as_asked_for(tmp_path, benchmarks, monkeypatch, capsys):
@@ -143,7 +143,7 @@ def test_a_missed_budget_is_said(benchmarks):
 def test_a_row_without_numbers_says_why(benchmarks, results, reason, word):
     report, lines = example(benchmarks, benchmarks("rows").Budget(at_most=1))
     [line] = lines(**results)
-    assert line.hindrance == reason
+    assert line.reason == reason
     assert line.met is None
     assert f"{word}\n" in report.table([line])
     assert reason in report.table([line])
