@@ -63,6 +63,14 @@ def test_every_error_survives_pickling(cls):
     assert copy.cursor == "c"
 
 
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_takes_its_details_in_its_constructor(cls):
+    error = cls("It broke", hint="Mend it", cursor="c", fault="network")
+    assert (error.hint, error.cursor, error.fault, str(error)) == ("Mend it", "c", "network", "It broke. Mend it")
+    with pytest.raises(TypeError, match="has no detail 'hnit'"):
+        cls("It broke", hnit="Mend it")
+
+
 @pytest.mark.parametrize("cls", REQUEST_ERRORS)
 def test_a_request_error_says_which_call_and_how_often(cls):
     text = str(cls("It broke", **DETAILS))

@@ -60,10 +60,12 @@ def storage_error(path: Path, doing: str, error: OSError) -> StorageError:
     """The `StorageError` that says what the operating system said, and what to do."""
     if error.errno == errno.ELOOP:
         return refused_link(path)
-    translated = StorageError(f"cannot {doing} {path}: {error.strerror or error}")
-    translated.errno, translated.filename = error.errno, os.fspath(path)
-    translated.hint = _HINTS.get(error.errno or 0, "Check the folder and its permissions, then run the same again")
-    return translated
+    return StorageError(
+        f"cannot {doing} {path}: {error.strerror or error}",
+        errno=error.errno,
+        filename=os.fspath(path),
+        hint=_HINTS.get(error.errno or 0, "Check the folder and its permissions, then run the same again"),
+    )
 
 
 _HINTS = {
@@ -78,10 +80,12 @@ _HINTS = {
 
 def refused_link(path: Path) -> StorageError:
     """The error for a target that is a symbolic link."""
-    error = StorageError(f"{path} is a symbolic link, which is not followed")
-    error.errno, error.filename = errno.ELOOP, os.fspath(path)
-    error.hint = "Name the file itself"
-    return error
+    return StorageError(
+        f"{path} is a symbolic link, which is not followed",
+        errno=errno.ELOOP,
+        filename=os.fspath(path),
+        hint="Name the file itself",
+    )
 
 
 def refuse_link(path: Path) -> None:
@@ -153,9 +157,7 @@ def replacing(target: Path) -> Generator[IO[bytes]]:
     with storage_errors(target, "write"):
         descriptor = open_locked(part)
         if descriptor is None:
-            busy = TargetBusyError(f"another process is writing {target}")
-            busy.hint = "Wait for it, or name another file"
-            raise busy
+            raise TargetBusyError(f"another process is writing {target}", hint="Wait for it, or name another file")
         with os.fdopen(descriptor, "w+b") as file:
             try:
                 os.fchmod(descriptor, _PRIVATE)
@@ -339,9 +341,9 @@ class FileLock:
 
 def _busy(store: Path, note: Path) -> TargetBusyError:
     owner = _read(note)
-    busy = TargetBusyError(f"{store} is being written by {owner or 'another process'}")
-    busy.hint = "Wait for it to end, or name another file"
-    return busy
+    return TargetBusyError(
+        f"{store} is being written by {owner or 'another process'}", hint="Wait for it to end, or name another file"
+    )
 
 
 def _read(path: Path) -> LockOwner | None:

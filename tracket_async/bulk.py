@@ -19,7 +19,7 @@ from typing import Final, Generic, Literal, Self, TypeVar
 
 import attrs
 
-from tracket_async.errors import AuthenticationError, ExportError, RequestError, TracketError, UsageError, is_ambiguous
+from tracket_async.errors import AuthenticationError, ExportError, RequestError, TracketError, UsageError
 from tracket_async.models import Worklog
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ class _Run(Generic[T]):
         except Exception as error:  # noqa: BLE001 - whatever a write raises is the outcome of its item, never lost
             if self._stop_on_error:
                 self.stop()
-            ambiguous = not self._usable() or (isinstance(error, RequestError) and is_ambiguous(error))
+            ambiguous = not self._usable() or (isinstance(error, RequestError) and error.is_ambiguous)
             return Outcome(index=index, status="ambiguous" if ambiguous else "failed", item=item, error=error)
         return Outcome(index=index, status="ok", item=item, worklog=worklog)
 

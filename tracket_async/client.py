@@ -98,9 +98,9 @@ def _is(names: list[str]) -> str:
 
 
 def _missing(message: str) -> ConfigurationError:
-    error = ConfigurationError(message)
-    error.hint = "Make a client id and secret in Tracket under Preferences, API tokens, or set an access token"
-    return error
+    return ConfigurationError(
+        message, hint="Make a client id and secret in Tracket under Preferences, API tokens, or set an access token"
+    )
 
 
 class TracketClient:

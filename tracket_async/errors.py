@@ -56,6 +56,10 @@ from typing import Any, Final, Literal, Self
 
 Fault = Literal["client", "server", "network"]
 
+RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+LIMITED: Final = 429
+REQUEST_TIMEOUT: Final = 408
+
 
 def _restore(cls: type[TracketError], args: tuple[Any, ...], state: dict[str, Any]) -> TracketError:
     error = cls.__new__(cls, *args)
@@ -77,6 +81,22 @@ class TracketError(Exception):
     fault: Fault = "client"
     hint: str = ""
     cursor: str | None = None
+
+    def __init__(self, *args: object, **details: Any) -> None:
+        super().__init__(*args)
+        self.add(**details)
+
+    def add(self, **details: Any) -> Self:
+        """Set attributes that were not known where the error arose.
+
+        Raises:
+            TypeError: the error has no such attribute.
+        """
+        for name, value in details.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no detail {name!r}")
+            setattr(self, name, value)
+        return self
 
     @property
     def message(self) -> str:
@@ -140,17 +160,26 @@ class RequestError(TracketError):
     maybe_done: bool = False
     stopped_by: Literal["attempts", "deadline", "budget", "retry_after"] | None = None
 
-    def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.add(**details)
+    @property
+    def is_ambiguous(self) -> bool:
+        """Return whether what was asked may have happened although the call failed.
 
-    def add(self, **details: Any) -> Self:
-        """Fill in details that were not known where the error arose; unknown names are refused."""
-        for name, value in details.items():
-            if not hasattr(type(self), name):
-                raise TypeError(f"{type(self).__name__} has no detail {name!r}")
-            setattr(self, name, value)
-        return self
+        Of a call that is not idempotent this is what a caller must know before sending it again. A 4xx is the server's
+        own word that it did nothing, except 408, which a proxy may say of a request that it has already passed on. An
+        earlier attempt of the same call is another matter: ``maybe_done``.
+        """
+        return self.maybe_done or self.maybe_sent
+
+    def is_retryable(self, *, idempotent: bool) -> bool:
+        """Return whether a retry could succeed, and does no harm. See the table at the top.
+
+        Args:
+            idempotent: whether sending the request twice has the effect of sending it once.
+        """
+        if self.stopped_by is not None or isinstance(self, DeadlineExceededError | CertificateError):
+            return False
+        passing = isinstance(self, NetworkError | UnreadableResponseError) or self.status in RETRIED_STATUSES
+        return passing and (idempotent or not self.maybe_sent or self.status == LIMITED)
 
     def __str__(self) -> str:
         facts: list[str] = []
@@ -211,6 +240,12 @@ class StatusError(RequestError):
     """The server answered, and the answer is an error."""
 
     fault: Fault = "server"
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Return whether what was asked may have happened although the call failed. See `RequestError`."""
+        refused = 400 <= (self.status or 0) < 500 and self.status != REQUEST_TIMEOUT  # noqa: PLR2004
+        return self.maybe_done or (self.maybe_sent and not refused)
 
 
 class BadRequestError(StatusError):
@@ -351,38 +386,3 @@ class IncompleteExportError(ExportError):
     """The export ended, and what it has is not provably everything."""
 
     fault: Fault = "server"
-
-
-RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-LIMITED: Final = 429
-REQUEST_TIMEOUT: Final = 408
-
-
-def is_ambiguous(error: RequestError) -> bool:
-    """Whether what was asked may have happened although the call failed.
-
-    Of a call that is not idempotent this is what a caller must know before sending it again. A 4xx is the server's own
-    word that it did nothing, except 408, which a proxy may say of a request that it has already passed on. What it did
-    at an earlier attempt of the same call is another matter: ``maybe_done``.
-    """
-    if error.maybe_done:
-        return True
-    if isinstance(error, StatusError):
-        refused = 400 <= (error.status or 0) < 500 and error.status != REQUEST_TIMEOUT  # noqa: PLR2004
-        return error.maybe_sent and not refused
-    return error.maybe_sent
-
-
-def is_retryable(error: BaseException, *, repeatable: bool) -> bool:
-    """Whether repeating a request could mend the failure, and does no harm. See the table at the top.
-
-    Args:
-        error: what it failed with.
-        repeatable: whether sending the request twice has the effect of sending it once.
-    """
-    if not isinstance(error, RequestError) or error.stopped_by is not None:
-        return False
-    if isinstance(error, DeadlineExceededError | CertificateError):
-        return False
-    mendable = isinstance(error, NetworkError | UnreadableResponseError) or error.status in RETRIED_STATUSES
-    return mendable and (repeatable or not error.maybe_sent or error.status == LIMITED)

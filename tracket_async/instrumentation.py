@@ -132,9 +132,10 @@ class OpenTelemetryObserver:
         meter_provider: MeterProvider | None = None,
     ) -> None:
         if importlib.util.find_spec("opentelemetry") is None:
-            error = MissingExtraError("The OpenTelemetry observer needs opentelemetry, which is not installed")
-            error.hint = 'Install it with: pip install "tracket-async[otel]"'
-            raise error
+            raise MissingExtraError(
+                "The OpenTelemetry observer needs opentelemetry, which is not installed",
+                hint='Install it with: pip install "tracket-async[otel]"',
+            )
         from opentelemetry import metrics, trace  # noqa: PLC0415 - an optional dependency
 
         self._trace = trace

@@ -18,7 +18,7 @@ from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
 from tracket_async.config import CallOptions
-from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError, UsageError, is_ambiguous
+from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError, UsageError
 from tracket_async.models import Category, NewWorklog, Worklog, WorklogChanges, WorklogFilter
 from tracket_async.pagination import Paginator
 
@@ -204,7 +204,7 @@ class Worklogs:
         try:
             return await line.send(request, line.api_version.worklog)
         except RequestError as error:
-            if not is_ambiguous(error):
+            if not error.is_ambiguous:
                 raise
             details = {name: getattr(error, name) for name in _DETAILS}
             raise _ambiguous(new, error.message, sent_at=sent_at, **details) from error

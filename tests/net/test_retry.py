@@ -34,8 +34,6 @@ from tracket_async.errors import (
     StatusError,
     TruncatedResponseError,
     UnreadableResponseError,
-    is_ambiguous,
-    is_retryable,
 )
 
 
@@ -74,8 +72,6 @@ TABLE = [
     (of(DeadlineExceededError, maybe_sent=False), NEVER),
     (of(ServerError, 503, stopped_by="budget"), NEVER),
     (of(ConnectError, stopped_by="attempts"), NEVER),
-    (ClientStateError("closed"), NEVER),
-    (ValueError("a bug"), NEVER),
 ]
 
 
@@ -86,9 +82,9 @@ def named(case):
 
 
 @pytest.mark.parametrize(("error", "when"), TABLE, ids=map(named, TABLE))
-def test_the_table_of_what_is_repeated(error, when):
-    assert is_retryable(error, repeatable=True) is (when != NEVER)
-    assert is_retryable(error, repeatable=False) is (when == ALWAYS)
+def test_the_table_of_what_is_retried(error, when):
+    assert error.is_retryable(idempotent=True) is (when != NEVER)
+    assert error.is_retryable(idempotent=False) is (when == ALWAYS)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +114,7 @@ def test_the_table_of_what_is_repeated(error, when):
     ],
 )
 def test_only_the_servers_own_refusal_proves_that_nothing_happened(error, ambiguous):
-    assert is_ambiguous(error) is ambiguous
+    assert error.is_ambiguous is ambiguous
 
 
 def state_of(error, attempt):

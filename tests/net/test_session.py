@@ -28,7 +28,6 @@ from tracket_async.errors import (
     RequestError,
     ServerError,
     UnreadableResponseError,
-    is_ambiguous,
 )
 from tracket_async.events import (
     AttemptEnded,
@@ -220,7 +219,7 @@ def test_a_create_is_sent_again_only_if_it_was_provably_not_done(onion, failure,
         if attempts == 2:
             await session.send(POST, body)
         else:
-            assert is_ambiguous(await failing(session, POST)) is ambiguous
+            assert (await failing(session, POST)).is_ambiguous is ambiguous
         assert len(transport.sent) == attempts
 
     onion(scenario, script(failure, 200))
@@ -230,7 +229,7 @@ def test_a_create_is_sent_again_only_if_it_was_provably_not_done(onion, failure,
 def test_what_an_earlier_attempt_may_have_done_is_not_forgotten_when_the_last_is_refused(onion, first, ambiguous):
     async def scenario(session, transport):
         error = await failing(session, PUT)
-        assert (error.status, error.maybe_done, is_ambiguous(error)) == (403, ambiguous, ambiguous)
+        assert (error.status, error.maybe_done, error.is_ambiguous) == (403, ambiguous, ambiguous)
         assert len(transport.sent) == 2
 
     onion(scenario, script(reply(first) if isinstance(first, int) else first, 403))
@@ -242,7 +241,7 @@ def test_an_unreadable_answer_to_a_create_is_ambiguous(onion):
 
     async def scenario(session, transport):
         error = await failing(session, POST, unreadable)
-        assert is_ambiguous(error)
+        assert error.is_ambiguous
         assert (error.status, error.attempts, error.stopped_by) == (200, 1, None)
 
     onion(scenario)
@@ -523,7 +522,7 @@ def test_a_deadline_that_comes_while_connecting_leaves_nothing_ambiguous(onion):
         transport.send = connecting
         error = await failing(session, POST, timeout=5)
         assert type(error) is DeadlineExceededError
-        assert not is_ambiguous(error)
+        assert not error.is_ambiguous
 
     async def connecting(request, authorization, *, seconds):
         await asyncio.sleep(seconds)
@@ -545,7 +544,7 @@ def test_the_deadline_includes_queueing(onion):
         await asyncio.sleep(0.5)
         error = await failing(session, POST, timeout=2)
         assert type(error) is DeadlineExceededError
-        assert (error.attempts, error.maybe_sent, is_ambiguous(error)) == (0, False, False)
+        assert (error.attempts, error.maybe_sent, error.is_ambiguous) == (0, False, False)
         assert asyncio.get_running_loop().time() == pytest.approx(2.5)
         await first
 
@@ -796,7 +795,7 @@ def test_a_create_whose_replay_was_not_sent_is_not_ambiguous(onion):
     async def scenario(session, transport):
         error = await failing(session, POST)
         assert type(error) is ConnectError
-        assert not is_ambiguous(error)
+        assert not error.is_ambiguous
 
     answers = script(401, ConnectError("x"))
     onion(scenario, lambda sent: token(1) if sent.is_token else answers(sent), auth=CREDENTIALS)
@@ -835,7 +834,7 @@ def test_a_token_that_cannot_be_had_fails_the_call_without_further_attempts(onio
             assert type(error) is ServerError
             assert (error.method, error.path, error.attempts) == ("POST", "/api/2.0/oauth2/token", 4)
             assert error.stopped_by == "attempts"
-            assert not is_ambiguous(error)
+            assert not error.is_ambiguous
 
     onion(scenario, lambda sent: 503, auth=CREDENTIALS)
 
@@ -864,7 +863,7 @@ def test_a_token_call_that_hangs_is_bounded_by_the_callers_deadline(onion):
         error = await failing(session, POST, timeout=3)
         assert type(error) is DeadlineExceededError
         assert "waiting for an access token" in str(error)
-        assert (error.attempts, is_ambiguous(error)) == (0, False)
+        assert (error.attempts, error.is_ambiguous) == (0, False)
         assert asyncio.get_running_loop().time() == pytest.approx(3)
 
     onion(scenario, latency=50, auth=CREDENTIALS)

@@ -42,7 +42,6 @@ from tracket_async import (
 )
 from tracket_async._http.limits import Clock
 from tracket_async.emulator import Emulator, faults
-from tracket_async.errors import is_ambiguous
 from tracket_async.export import phases as walking
 from tracket_async.export.phases import Settings
 from tracket_async.export.run import export_to_store, request_of
@@ -473,7 +472,7 @@ def outcome_of(task):
 
 def may_have_happened(error):
     """Of any write: whether it may have taken effect."""
-    return isinstance(error, asyncio.CancelledError) or is_ambiguous(error)
+    return isinstance(error, asyncio.CancelledError) or error.is_ambiguous
 
 
 class OldMachine(Machine):

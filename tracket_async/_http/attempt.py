@@ -29,7 +29,7 @@ from tracket_async._http.messages import NO_SECRET, Request, Response, Secret
 from tracket_async._http.responses import error_for, request_id
 from tracket_async._http.transport import Transport
 from tracket_async.config import RetryPolicy
-from tracket_async.errors import AttemptTimeoutError, ConnectError, DeadlineExceededError, RequestError, is_ambiguous
+from tracket_async.errors import AttemptTimeoutError, ConnectError, DeadlineExceededError, RequestError
 
 if TYPE_CHECKING:
     from tracket_async.events import Telling
@@ -255,7 +255,7 @@ class Attempts:
                 raise error
             return self._parsed(response, parse)
         except RequestError as failure:
-            call.maybe_done = call.maybe_done or is_ambiguous(failure)
+            call.maybe_done = call.maybe_done or failure.is_ambiguous
             self._scrub(failure, call.authorization)
             raise
 

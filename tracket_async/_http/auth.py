@@ -98,15 +98,14 @@ def token_error(response: Response, *, now: dt.datetime) -> RequestError | None:
     if error is None or response.status not in _REFUSALS:
         return error
     code = _code(response.body)
-    refusal = AuthenticationError(
+    return AuthenticationError(
         "The client credentials are refused" + (f" ({code})" if code else ""),
         status=response.status,
         method="POST",
         path=PATH,
         request_id=error.request_id,
+        hint="Check TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID",
     )
-    refusal.hint = "Check TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID"
-    return refusal
 
 
 def read_token(response: Response) -> Token:

@@ -210,9 +210,10 @@ def pace(requests_per_second: float) -> Pace:
     except ImportError:
         aiolimiter = None
     if aiolimiter is None:
-        error = MissingExtraError("Limits.requests_per_second needs aiolimiter, which is not installed")
-        error.hint = 'Install it with: pip install "tracket-async[pace]"'
-        raise error
+        raise MissingExtraError(
+            "Limits.requests_per_second needs aiolimiter, which is not installed",
+            hint='Install it with: pip install "tracket-async[pace]"',
+        )
     limiter = aiolimiter.AsyncLimiter(max_rate=1, time_period=1 / requests_per_second)
     acquire: Pace = limiter.acquire
     return acquire

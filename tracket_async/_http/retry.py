@@ -18,7 +18,7 @@ from tenacity.wait import wait_base
 from tracket_async._http.attempt import Call
 from tracket_async._http.limits import Clock, RetryBudget
 from tracket_async.config import RetryPolicy
-from tracket_async.errors import LIMITED, AttemptTimeoutError, RequestError, is_retryable
+from tracket_async.errors import LIMITED, AttemptTimeoutError, RequestError
 
 T = TypeVar("T")
 Reason = Literal["attempts", "deadline", "budget", "retry_after"]
@@ -94,7 +94,7 @@ class Repeater:
         Raises:
             RequestError: the latest failure, with ``stopped_by`` if repeating could have gone on.
         """
-        if not is_retryable(first, repeatable=call.repeatable):
+        if not first.is_retryable(idempotent=call.repeatable):
             raise first
         stop = self._stop(call)
 
@@ -113,7 +113,9 @@ class Repeater:
             return await attempt()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: is_retryable(error, repeatable=call.repeatable)),
+            retry=retry_if_exception(
+                lambda error: isinstance(error, RequestError) and error.is_retryable(idempotent=call.repeatable)
+            ),
             wait=FullJitter(self.policy, self.clock.random),
             stop=stop,
             sleep=self.clock.sleep,

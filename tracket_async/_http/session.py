@@ -326,7 +326,7 @@ class TracketSession:
 
         Raises:
             RequestError: the call failed. Whether a request that is not idempotent may have taken effect nevertheless:
-                `tracket_async.net.repeatable.is_ambiguous`.
+                its `is_ambiguous`.
             ClientStateError: the session is not open, is closed meanwhile, or was opened on another event loop.
         """
         session = self._usable()

@@ -151,9 +151,9 @@ def body_for(content_encoding: str, content_length: str, *, cap: int) -> Body:
 
 def too_large(cap: int) -> ResponseTooLargeError:
     """The error for a body above the cap."""
-    error = ResponseTooLargeError(f"The answer is longer than {cap:,} bytes")
-    error.hint = "Ask for smaller pages, or raise Limits.max_response_bytes"
-    return error
+    return ResponseTooLargeError(
+        f"The answer is longer than {cap:,} bytes", hint="Ask for smaller pages, or raise Limits.max_response_bytes"
+    )
 
 
 _NOT_YET: Final = float("inf")

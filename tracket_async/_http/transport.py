@@ -144,9 +144,7 @@ def _prefix(path: str) -> str:
 
 
 def _refusal(message: str) -> ConfigurationError:
-    error = ConfigurationError(message)
-    error.hint = _HINT
-    return error
+    return ConfigurationError(message, hint=_HINT)
 
 
 FOREIGN = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, EOFError)

@@ -180,11 +180,10 @@ def _say(job: _Job, report: Report, *, as_json: bool) -> None:
             output.line(f"Written: {', '.join(map(str, job.files))}")
     if report.result.verdict == "incomplete":
         result = report.result
-        error = IncompleteExportError(
-            f"{job.store} has {result.worklogs:,} worklogs and the server counts {result.total:,}"
+        raise IncompleteExportError(
+            f"{job.store} has {result.worklogs:,} worklogs and the server counts {result.total:,}",
+            hint=f"Worklogs were deleted, or are being written. Run: {_reconciling(job.store)}",
         )
-        error.hint = f"Worklogs were deleted, or are being written. Run: {_reconciling(job.store)}"
-        raise error
 
 
 def _reconciling(store: Path) -> str:

@@ -45,9 +45,9 @@ def _load(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        missing = MissingExtraError(f"the export needs {name}, which is not installed")
-        missing.hint = 'Run: pip install "tracket-async[export]"'
-        raise missing from error
+        raise MissingExtraError(
+            f"the export needs {name}, which is not installed", hint='Run: pip install "tracket-async[export]"'
+        ) from error
 
 
 MEMORY_MIB: Final = 64
@@ -143,16 +143,16 @@ class Database:
             if words in str(error):
                 return storage_error(self.path, doing, OSError(code, words))
         if "Could not set lock" in text:
-            busy = TargetBusyError(f"{self.path} is open in another program: {text}")
-            busy.hint = "Close it there, then run the same again"
-            return busy
+            return TargetBusyError(
+                f"{self.path} is open in another program: {text}", hint="Close it there, then run the same again"
+            )
         if isinstance(error, module.OutOfMemoryException | module.FatalException | module.InternalException):
-            broken = StorageError(f"cannot {doing} {self.path}: {text}")
-            broken.hint = "Run the same again: what was stored is kept"
-            return broken
-        refused = StoreError(f"cannot {doing} {self.path}: {text}")
-        refused.hint = "Name another file, or move this one away to start over"
-        return refused
+            return StorageError(
+                f"cannot {doing} {self.path}: {text}", hint="Run the same again: what was stored is kept"
+            )
+        return StoreError(
+            f"cannot {doing} {self.path}: {text}", hint="Name another file, or move this one away to start over"
+        )
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
         """Runs one statement; the connection, to fetch from."""

@@ -91,9 +91,10 @@ async def open_job(client: TracketClient, store: Store, settings: Settings | Non
     wanted = store.request
     here = attrs.evolve(wanted, api=client.api, origin=client.base_url, account=client.account)
     if differences := wanted.differences(here):
-        error = StoreError(f"{store.path} is not of this client: its {differences}")
-        error.hint = "Use a client of the server and the account that it was exported from, or name another file"
-        raise error
+        raise StoreError(
+            f"{store.path} is not of this client: its {differences}",
+            hint="Use a client of the server and the account that it was exported from, or name another file",
+        )
     settings = Settings() if settings is None else settings
     clock = settings.clock.time
     async with WorkThread() as thread:

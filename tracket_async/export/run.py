@@ -212,12 +212,11 @@ async def export_to_files(
 
 
 def _incomplete(result: ExportResult) -> IncompleteExportError:
-    error = IncompleteExportError(
+    return IncompleteExportError(
         f"the export has {result.worklogs:,} worklogs and the server counts {result.total:,}, after several rounds of "
-        "fetching what differs"
+        "fetching what differs",
+        hint="Run the same again: it goes on comparing. If worklogs change all the time, ask for fewer dates",
     )
-    error.hint = "Run the same again: it goes on comparing. If worklogs change all the time, ask for fewer dates"
-    return error
 
 
 async def _write(job: ExportJob, target: Path, name: Format, file_options: FileOptions) -> None:

@@ -151,10 +151,11 @@ class Source:
         silent, asked = self._clock.time() - self._answered, error.retry_after or 0.0
         if max(silent, asked) >= self._patience.give_up_after:
             why = f"the server asks to wait {asked:.0f} s" if asked > silent else f"no answer for {silent:.0f} s"
-            given_up = ExportError(f"the export gives up, {why}: {error.message}")
-            given_up.fault = error.fault
-            given_up.hint = "Run the same again: it goes on where it was"
-            raise given_up from error
+            raise ExportError(
+                f"the export gives up, {why}: {error.message}",
+                fault=error.fault,
+                hint="Run the same again: it goes on where it was",
+            ) from error
         self.waiting = str(error)
         return max(asked, wait * (0.5 + 0.5 * self._clock.random()))
 

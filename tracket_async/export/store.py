@@ -149,9 +149,7 @@ class Store:
         refuse_link(self.path)
         with storage_errors(self.path, "look at"):
             if request is None and not self.path.exists():
-                missing = StoreError(f"there is no store {self.path}")
-                missing.hint = "Export to it first"
-                raise missing
+                raise StoreError(f"there is no store {self.path}", hint="Export to it first")
         self._lock = FileLock(self.path)
         try:
             making = (*((statement, ()) for statement in sql.CREATE), *_first_meta(request))
@@ -331,9 +329,7 @@ def _first_meta(request: ExportRequest | None) -> tuple[Statement, ...]:
 
 
 def _refused(message: str) -> StoreError:
-    error = StoreError(message)
-    error.hint = "Name another file, or move this one away to start over"
-    return error
+    return StoreError(message, hint="Name another file, or move this one away to start over")
 
 
 async def open_store(path: str | Path, *, request: ExportRequest | None) -> Store:

@@ -71,9 +71,9 @@ def write_file(
     if target.exists() and target.samefile(store.path):
         raise UsageError(f"{target} is the store itself: a DuckDB file with the view worklogs")
     if store.state == "fetching":
-        error = StoreError(f"{store.path} does not have all worklogs yet")
-        error.hint = "Run the same export again: it goes on where it was"
-        raise error
+        raise StoreError(
+            f"{store.path} does not have all worklogs yet", hint="Run the same export again: it goes on where it was"
+        )
     job = _Job(store=store, target=target, columns=named, raw=raw, told=on_worklogs or _nobody)
     return _WRITERS[format](job)
 

@@ -314,16 +314,16 @@ def _compare(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
         wanted = msgspec.structs.replace(wanted, account=found.account)
     for names, what in _FACTS:
         if any(getattr(found, name) != getattr(wanted, name) for name in names):
-            error = StoreError(f"{path} is the journal of another import: {what}")
-            error.hint = "Go on as it was begun, or give this import a journal of its own with --journal"
-            raise error
+            raise StoreError(
+                f"{path} is the journal of another import: {what}",
+                hint="Go on as it was begun, or give this import a journal of its own with --journal",
+            )
 
 
 def _unusable(path: Path, number: int) -> StoreError:
     if number == 1:
-        error = StoreError(f"{path} is not a journal of tracket import")
-        error.hint = "Give another place with --journal"
-        return error
-    error = StoreError(f"{path} is damaged at line {number}, so nobody knows which rows were sent")
-    error.hint = "Compare the file with what the server has before you import what is missing from a file of its own"
-    return error
+        return StoreError(f"{path} is not a journal of tracket import", hint="Give another place with --journal")
+    return StoreError(
+        f"{path} is damaged at line {number}, so nobody knows which rows were sent",
+        hint="Compare the file with what the server has before you import what is missing from a file of its own",
+    )

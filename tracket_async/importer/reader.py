@@ -358,9 +358,9 @@ class InputSource:
     def _check(self) -> None:
         # Cheap beside what is done with a line; whoever edits the file in an editor is seen before the next one.
         if self._state() != self._seen:
-            error = StoreError(f"{self.name} was changed while it was being read")
-            error.hint = "Run the same again once nobody writes to it"
-            raise error
+            raise StoreError(
+                f"{self.name} was changed while it was being read", hint="Run the same again once nobody writes to it"
+            )
 
     def _state(self) -> tuple[int, int]:
         found = os.fstat(self._file.fileno())

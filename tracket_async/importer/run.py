@@ -22,7 +22,7 @@ import attrs
 from tracket_async._http.limits import Clock
 from tracket_async.bulk import PATIENCE, OnError, Sending
 from tracket_async.client import TracketClient
-from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError, is_ambiguous
+from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
 from tracket_async.importer.reader import MOST, Change, InputFile, InputRow
 from tracket_async.models import NewWorklog, Worklog
@@ -166,7 +166,7 @@ class ChangeRun(Generic[T]):
             else:
                 self._already += 1
         except TracketError as error:
-            ambiguous = isinstance(error, RequestError) and is_ambiguous(error)
+            ambiguous = isinstance(error, RequestError) and error.is_ambiguous
             self._ambiguous += ambiguous
             self._failed += not ambiguous
             self._errors.add(RowError(line=row.line, kind="ambiguous" if ambiguous else "failed", reason=str(error)))
