@@ -268,7 +268,7 @@ def test_a_wrong_token_ends_with_7_and_says_what_to_check(tracket, serve, api, m
 
 def test_a_token_that_may_not_write_ends_with_7(tracket, serve, monkeypatch, seed):
     served = serve(seed=[seed(1)])
-    monkeypatch.setenv("TRACKET_TOKEN", served.emulator.read_only_token)
+    monkeypatch.setenv("TRACKET_TOKEN", served.emulator.settings.read_only_token)
     assert tracket("delete", "wl-001", "--yes").code == 7
     assert tracket("get", "wl-001").code == 0
 

@@ -1,4 +1,4 @@
-"""Whatever comes in, what goes out is an answer or a refusal that says why: never an error of the server's."""
+"""Whatever comes in, what goes out is an response or a error that says why: never an error of the server's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tracket_async.emulator import SeedError, routes
 from tracket_async.emulator import handlers as listing
-from tracket_async.emulator.handlers import V1, V2, Asked, Operations
+from tracket_async.emulator.handlers import V1, V2, ApiRequest, WorklogHandlers
 from tracket_async.emulator.records import NEVER, Worklog
-from tracket_async.emulator.routes import Refusal
+from tracket_async.emulator.routes import ApiError
 from tracket_async.emulator.seeding import read_seed
 from tracket_async.emulator.store import KEY_COLUMNS, Store, write_cursor
 
@@ -41,9 +41,9 @@ GOOD_BODY = {
 }
 
 
-def bodies(dialect):
-    changes = st.dictionaries(st.sampled_from(FIELDS[dialect]) | TEXT, VALUES, max_size=4)
-    objects = changes | changes.map(lambda each: {**GOOD_BODY[dialect], **each})
+def bodies(version):
+    changes = st.dictionaries(st.sampled_from(FIELDS[version]) | TEXT, VALUES, max_size=4)
+    objects = changes | changes.map(lambda each: {**GOOD_BODY[version], **each})
     return st.binary(max_size=20) | (objects | VALUES).map(lambda each: json.dumps(each).encode())
 
 
@@ -74,56 +74,56 @@ def store():
     store.close()
 
 
-def outcome(operation, asked):
-    """The payload of an answer; None for a refusal, which must be the client's fault and say why."""
+def outcome(handler, request):
+    """The payload of an response; None for a error, which must be the client's fault and say why."""
     try:
-        answer = operation(asked)
-    except Refusal as refusal:
-        answer = refusal.answer()
-        assert 400 <= answer.status < 500
-        assert json.loads(answer.body)["error"]
+        response = handler(request)
+    except ApiError as error:
+        response = error.response()
+        assert 400 <= response.status < 500
+        assert json.loads(response.body)["error"]
         return None
-    assert answer.status == 200
-    return json.loads(answer.body)
+    assert response.status == 200
+    return json.loads(response.body)
 
 
-@pytest.mark.parametrize("dialect", [V1, V2], ids=["1.0", "2.0"])
+@pytest.mark.parametrize("version", [V1, V2], ids=["1.0", "2.0"])
 @pytest.mark.parametrize("verb", ["create", "update"])
-def test_any_body_is_taken_or_refused(store, dialect, verb):
+def test_any_body_is_taken_or_refused(store, version, verb):
     names = iter(f"new{number}" for number in range(10**6))
-    operations = Operations(store, dialect, names, lambda: 0)
+    handlers = WorklogHandlers(store, version, names, lambda: 0)
 
     @settings(max_examples=150, deadline=None)
-    @given(bodies(dialect))
+    @given(bodies(version))
     def holds(body):
-        payload = outcome(getattr(operations, verb), Asked(path="/", ident="w", query={}, body=body))
+        payload = outcome(getattr(handlers, verb), ApiRequest(path="/", ident="w", query={}, body=body))
         if payload is not None:
-            ident = payload["worklogId" if dialect is V1 else "id"]
+            ident = payload["worklogId" if version is V1 else "id"]
             for both in ("v1", "v2"):
                 json.loads(store.rendered(both, ident))
             for name, value in json.loads(body).items():
-                if name in FIELDS[dialect] and name not in ("worklogDate", "customFields"):
+                if name in FIELDS[version] and name not in ("worklogDate", "customFields"):
                     assert payload[name] == value
 
     holds()
 
 
 def test_any_query_is_taken_or_refused(store):
-    operations = [partial(listing.list_v1, store, 3, order) for order in ("ascending", "descending", "unsorted")]
-    operations.append(partial(listing.list_v2, store))
+    handlers = [partial(listing.list_v1, store, 3, order) for order in ("ascending", "descending", "unsorted")]
+    handlers.append(partial(listing.list_v2, store))
 
     @settings(max_examples=300, deadline=None)
     @given(QUERIES)
     def holds(query):
-        for operation in operations:
-            outcome(operation, Asked(path="/api", query=query))
+        for handler in handlers:
+            outcome(handler, ApiRequest(path="/api", query=query))
 
     holds()
 
 
 @given(st.text(max_size=30) | st.text(max_size=10).map(lambda text: "/api/1.0/worklogs/" + quote(text, safe="")))
 def test_any_path_is_found_or_not(path):
-    resource, ident = routes.find(path)
+    resource, ident = routes.find_resource(path)
     if resource is not None and resource.route == "/worklogs/{id}":
         assert ident != ""
 

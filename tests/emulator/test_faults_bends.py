@@ -1,4 +1,4 @@
-"""Faults that bend the honest answer, or happen before it, as a client without any cleverness sees them."""
+"""Payload faults and request faults, as a plain client sees them."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_an_approval_status_that_is_none_of_the_four(emulator, http, serve
     assert (await (await connect(bare))("GET", V2)).json["items"][0]["approval"] == "half"
 
 
-async def test_an_error_is_not_bent(emulator, http):
+async def test_an_error_is_not_modified(emulator, http):
     emulator.faults.add(DuplicateRows())
     reply = await http("GET", V2, size=0)
     assert (reply.status, reply.json["field"]) == (400, "size")
@@ -164,9 +164,9 @@ async def test_a_wrong_clock_is_wrong_for_that_answer_alone(emulator, http, cloc
 async def test_a_token_can_expire_just_before_a_request(emulator, http):
     credentials = {
         "grant-type": "client-credentials",
-        "monday/account-id": emulator.account_id,
-        "client-id": emulator.client_id,
-        "client-secret": emulator.client_secret,
+        "monday/account-id": emulator.settings.account_id,
+        "client-id": emulator.settings.client_id,
+        "client-secret": emulator.settings.client_secret,
     }
     token = (await http("POST", "/api/2.0/oauth2/token", body=credentials)).json["access_token"]
     emulator.faults.add(ExpireToken(), route="/timeEntries", nth=2)

@@ -212,9 +212,9 @@ async def test_a_drip_waits_for_a_client_that_does_not_read(serve, worklog, cloc
     head = f"GET {V1} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.token}\r\n\r\n"
     writer.write(head.encode())
     pieces = await _at_rest(lambda: len(clock.slept))
-    (wire,) = emulator._running._wires
+    (connection,) = emulator._running._connections
     assert 1 <= pieces < 190
-    assert wire._transport.get_write_buffer_size() < 1_000_000
+    assert connection._transport.get_write_buffer_size() < 1_000_000
     assert len(await reader.read()) > 20_000_000
     writer.close()
 
@@ -230,7 +230,7 @@ async def test_a_server_that_stops_lets_go_of_every_connection_that_a_fault_hold
         host, port = emulator.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"GET {V1}/w0001 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        await until(lambda: emulator._running._wires)
+        await until(lambda: emulator._running._connections)
     with contextlib.suppress(ConnectionError):  # the reset, after whatever was sent before
         await reader.read()
     writer.close()
@@ -267,5 +267,5 @@ class Wait(Delay):
         super().__init__(0)
         object.__setattr__(self, "event", event)
 
-    async def prepare(self, exchange):
+    async def apply(self, exchange):
         await self.event.wait()

@@ -26,9 +26,9 @@ async def http(emulator, connect):
 def credentials(emulator, **changes):
     return {
         "grant-type": "client-credentials",
-        "monday/account-id": emulator.account_id,
-        "client-id": emulator.client_id,
-        "client-secret": emulator.client_secret,
+        "monday/account-id": emulator.settings.account_id,
+        "client-id": emulator.settings.client_id,
+        "client-secret": emulator.settings.client_secret,
         **changes,
     }
 
@@ -84,7 +84,7 @@ async def test_tokens_can_be_expired_at_once_but_not_the_fixed_ones(emulator, ht
     emulator.expire_tokens()
     assert (await http("GET", V1, token=token)).status == 401
     assert (await http("GET", V1)).status == 200
-    assert (await http("GET", V1, token=emulator.read_only_token)).status == 200
+    assert (await http("GET", V1, token=emulator.settings.read_only_token)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_a_missing_header_says_so(emulator, http):
 
 
 async def test_the_token_that_only_reads_may_not_write(emulator, http, new_v1, new_v2):
-    token = emulator.read_only_token
+    token = emulator.settings.read_only_token
     for method, path, body in (
         ("POST", V1, new_v1),
         ("PUT", f"{V1}/w0001", {}),

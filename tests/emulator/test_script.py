@@ -10,10 +10,10 @@ from tracket_async.emulator import faults
 from tracket_async.emulator.faults import (
     KINDS,
     Delay,
-    Disturbance,
-    Effect,
     FaultFileError,
     Html,
+    RequestFault,
+    ResponseFault,
     Rule,
     Script,
     Status,
@@ -27,8 +27,8 @@ def request(method="GET", route="/timeEntries", **query):
     return ReceivedRequest(number=1, method=method, route=route, path="", query=query)
 
 
-def met(script, count=10, **facts):
-    """The numbers, from 1, of the requests that meet a disturbance."""
+def applied(script, count=10, **facts):
+    """The numbers, from 1, of the requests that meet a response_fault."""
     return [number for number in range(1, count + 1) if script.choose(request(**facts))[1] is not None]
 
 
@@ -52,31 +52,31 @@ def met(script, count=10, **facts):
 def test_a_rule_says_which_of_the_matching_requests_meet_the_fault(when, expected):
     script = Script()
     script.add(Status(500), **when)
-    assert met(script) == expected
+    assert applied(script) == expected
 
 
 def test_a_rule_counts_only_the_requests_that_it_speaks_of():
     script = Script()
     script.add(Status(500), method="POST", route="/worklogs", nth=2)
-    assert met(script, method="GET", route="/worklogs") == []
-    assert met(script, method="POST", route="/worklogs/{id}") == []
-    assert met(script, method="POST", route="/worklogs") == [2]
+    assert applied(script, method="GET", route="/worklogs") == []
+    assert applied(script, method="POST", route="/worklogs/{id}") == []
+    assert applied(script, method="POST", route="/worklogs") == [2]
 
 
 def test_a_rule_counts_from_when_it_was_added():
     script = Script()
     script.add(Status(500), nth=1)
-    assert met(script, 3) == [1]
+    assert applied(script, 3) == [1]
     script.add(Status(500), nth=1)
-    assert met(script, 3) == [1]
+    assert applied(script, 3) == [1]
 
 
 @pytest.mark.parametrize(("cursor", "first", "later"), [(None, 1, 1), (True, 0, 1), (False, 1, 0)])
 def test_first_and_later_pages_can_be_told_apart(cursor, first, later):
     script = Script()
     script.add(Status(500), cursor=cursor)
-    assert len(met(script, 1)) == first
-    assert len(met(script, 1, after="x")) == later
+    assert len(applied(script, 1)) == first
+    assert len(applied(script, 1, after="x")) == later
 
 
 def test_chance_is_seeded_and_each_rule_has_its_own():
@@ -85,7 +85,7 @@ def test_chance_is_seeded_and_each_rule_has_its_own():
         script.add(Status(500), ratio=0.3)
         if more:
             script.add(Delay(0), ratio=0.5)
-        return met(script, 1000)
+        return applied(script, 1000)
 
     assert outcomes(1) == outcomes(1) == outcomes(1, more=True)
     assert outcomes(1) != outcomes(2)
@@ -103,8 +103,8 @@ def test_the_first_disturbance_in_order_wins_and_every_rule_counts():
 def test_a_function_can_choose():
     script = Script()
     script.add(lambda received: Status(503) if received.query.get("size") == "7" else None, times=1)
-    assert met(script, 3, size="8") == []
-    assert met(script, 3, size="7") == [1]
+    assert applied(script, 3, size="8") == []
+    assert applied(script, 3, size="7") == [1]
 
 
 def test_a_cleared_script_does_nothing():
@@ -112,7 +112,7 @@ def test_a_cleared_script_does_nothing():
     script.add(Status(500))
     assert len(script) == 1
     script.clear()
-    assert (len(script), met(script)) == (0, [])
+    assert (len(script), applied(script)) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_every_kind_can_be_named_in_a_file_but_for_the_one_that_takes_a_function
     every = {
         each
         for each in vars(faults).values()
-        if isinstance(each, type) and issubclass(each, Effect | Disturbance) and hasattr(each, "kind")
+        if isinstance(each, type) and issubclass(each, RequestFault | ResponseFault) and hasattr(each, "kind")
     }
     assert {each.kind: each for each in every if each is not faults.Call} == KINDS
 

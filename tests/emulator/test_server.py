@@ -109,7 +109,7 @@ def test_a_setting_that_is_none_is_refused():
 
 def test_secrets_are_not_shown():
     emulator = Emulator()
-    for secret in (emulator.token, emulator.read_only_token, emulator.client_secret):
+    for secret in (emulator.token, emulator.settings.read_only_token, emulator.settings.client_secret):
         assert secret not in repr(emulator.settings)
     assert emulator.token != Emulator().token
 
@@ -176,7 +176,7 @@ async def test_a_database_is_served_again_and_its_ids_go_on(serve, connect, tmp_
         async with Emulator(db=path, seed=[worklog(worklogCategory="own")] if turn == 0 else None) as emulator:
             ids.add((await (await connect(emulator))("POST", V1, body=new_v1)).json["worklogId"])
             assert emulator.count == 2 + turn
-            assert emulator._filled.categories() == [("own", "own")]
+            assert emulator._open_store.categories() == [("own", "own")]
     assert len(ids) == 3
     for content in ({"seed": [worklog(9)]}, {"sample": 1}):
         with pytest.raises(SeedError, match="holds 4 worklogs already"):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tracket_async.emulator.handlers import V1, Asked, Operations
-from tracket_async.emulator.routes import Refusal
+from tracket_async.emulator.handlers import V1, ApiRequest, WorklogHandlers
+from tracket_async.emulator.routes import ApiError
 from tracket_async.emulator.store import Store
 
 LIST = "/api/1.0/worklogs"
@@ -85,9 +85,9 @@ async def test_an_id_that_is_taken_is_passed_over(serve, connect, new_v1, worklo
 def test_an_id_that_utf_8_cannot_carry_is_that_of_no_worklog():
     # aiohttp's parser in C refuses such paths, the one in Python lets them through
     store = Store()
-    operations = Operations(store, V1, iter(()), int)
-    with pytest.raises(Refusal, match="no worklog with this id") as caught:
-        operations.get(Asked(path="", ident="\udcff", query={}))
+    handlers = WorklogHandlers(store, V1, iter(()), int)
+    with pytest.raises(ApiError, match="no worklog with this id") as caught:
+        handlers.get(ApiRequest(path="", ident="\udcff", query={}))
     assert caught.value.status == 404
     store.close()
 

@@ -190,7 +190,7 @@ async def test_a_store_of_another_account_is_refused_where_both_are_known(runnin
             return TracketClient(auth=auth, api=client.api, base_url=client.base_url)
 
         def account(number):
-            return of(ClientCredentials(emulator.client_id, emulator.client_secret, number))
+            return of(ClientCredentials(emulator.settings.client_id, emulator.settings.client_secret, number))
 
         async with of(BearerToken(emulator.token)) as unnamed:
             assert (unnamed.account, account(7).account) == (None, "7")

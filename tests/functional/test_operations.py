@@ -216,7 +216,7 @@ async def test_a_list_of_1_0_that_ends_early_is_not_walked_to_its_end():
 async def test_a_token_that_may_only_read_is_told_so(running, api):
     async with running() as (emulator, client):
         created = await client.worklogs.create(new(api))
-        reader = type(client)(auth=BearerToken(emulator.read_only_token), api=api, base_url=emulator.url)
+        reader = type(client)(auth=BearerToken(emulator.settings.read_only_token), api=api, base_url=emulator.url)
         async with reader:
             assert await reader.worklogs.get(created.id) == created
             for operation in (

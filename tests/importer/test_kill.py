@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tracket_async.emulator import Emulator
-from tracket_async.emulator.faults import CommitThenCut, Disturbance, Status
+from tracket_async.emulator.faults import CommitThenCut, ResponseFault, Status
 from tracket_async.importer.journal import journal_path
 
 SCRIPT = Path(__file__).with_name("mortal.py")
@@ -39,7 +39,7 @@ POINTS = {
 }
 
 
-class Killing(Disturbance):
+class Killing(ResponseFault):
     """The server kills its client: when it has the request, or when it has carried it out and not yet answered."""
 
     kind = "killing"
@@ -47,14 +47,14 @@ class Killing(Disturbance):
     def __init__(self, kill, *, commit):
         self._kill, self._commit = kill, commit
 
-    async def inflict(self, exchange):
+    async def apply(self, exchange):
         if not self._commit:
             self._kill()
         await exchange.answer()
         if self._commit:
             self._kill()
-        wire = exchange.take_over()
-        await wire.reset()
+        connection = exchange.take_over_connection()
+        await connection.reset()
         return exchange.gone(None)
 
 

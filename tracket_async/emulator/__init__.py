@@ -1,4 +1,4 @@
-"""The door to the emulator: a server that behaves like Tracket, in memory and on a loopback port.
+"""A server that behaves like Tracket, in memory and on a loopback port.
 
 It shares no code with the client, so that a misread field cannot cancel itself out.
 """

@@ -1,7 +1,4 @@
-"""Settings as text for a shell and for a file that only its owner may read.
-
-The emulator as a program: ``python -m tracket_async.emulator``. It needs nothing but the core dependencies.
-"""
+"""The emulator as a program, ``python -m tracket_async.emulator``, which needs the core dependencies alone."""
 
 from __future__ import annotations
 
@@ -21,35 +18,8 @@ from typing import Final
 from tracket_async.emulator.faults import FaultFileError, Script, read_rules
 from tracket_async.emulator.seeding import Sample, SeedError
 from tracket_async.emulator.server import Emulator
-from tracket_async.emulator.settings import APPROVAL_SHAPES, V1_ORDERS
+from tracket_async.emulator.settings import options as settings_options
 from tracket_async.emulator.store import StoreError
-
-
-def shell_lines(settings: Mapping[str, str]) -> str:
-    """One ``export NAME=value`` a line, quoted for a POSIX shell."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
-
-
-def write_env_file(path: Path, settings: Mapping[str, str]) -> None:
-    """Write one ``NAME=value`` a line, readable by the owner alone.
-
-    The file is written beside its place and renamed into it, so that a reader sees all of it or the old one, and
-    so that its mode never was any other.
-
-    Raises:
-        OSError: It cannot be written, or `path` is a symbolic link, which is not followed.
-    """
-    if path.is_symlink():
-        raise OSError(f"{path} is a symbolic link; give the path of the file itself")
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in settings.items())
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _DONE: Final = 0
@@ -84,34 +54,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _DONE
 
 
+def shell_lines(settings: Mapping[str, str]) -> str:
+    """Return one ``export NAME=value`` a line, quoted for a POSIX shell."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+
+
+def write_env_file(path: Path, settings: Mapping[str, str]) -> None:
+    """Write one ``NAME=value`` a line, readable by the owner alone.
+
+    The file is written beside its place and renamed into it, so that a reader sees all of it or the old one, and
+    so that its mode never was any other.
+
+    Raises:
+        OSError: It cannot be written, or `path` is a symbolic link, which is not followed.
+    """
+    if path.is_symlink():
+        raise OSError(f"{path} is a symbolic link; give the path of the file itself")
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in settings.items())
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tracket_async.emulator",
         description="A server that behaves like Tracket, for both versions of its API.",
     )
-    content = parser.add_argument_group("what it holds")
+    content = parser.add_argument_group("worklogs")
     content.add_argument("--seed", type=Path, metavar="FILE", help="worklogs of the 1.0 shape, one JSON object a line")
     content.add_argument("--sample", type=int, metavar="N", help="N worklogs of a made-up company")
     content.add_argument("--sample-seed", type=int, default=0, metavar="N", help="another number, another company")
     content.add_argument("--skew-month", metavar="YYYY-MM", help="half of the sample falls into this month")
     content.add_argument("--db", type=Path, metavar="PATH", help="keep the worklogs in this file, not in memory")
 
-    behaviour = parser.add_argument_group("how it behaves")
-    behaviour.add_argument("--latency", type=float, default=0.0, metavar="MS", help="milliseconds for each request")
-    behaviour.add_argument("--page-size", type=int, default=100, metavar="N", help="worklogs on a page of 1.0")
-    behaviour.add_argument("--v1-order", choices=V1_ORDERS, default="ascending", help="the order of 1.0")
-    behaviour.add_argument("--approval-shape", choices=APPROVAL_SHAPES, default="object", help="approvals in 2.0")
-    behaviour.add_argument("--token-lifetime", type=float, default=3600.0, metavar="S", help="seconds")
-    behaviour.add_argument("--body-limit", type=int, default=1 << 20, metavar="BYTES", help="larger bodies get a 413")
+    behaviour = parser.add_argument_group("behaviour")
+    for each in settings_options():
+        behaviour.add_argument(f"--{each.name.replace('_', '-')}", default=each.default, **each.metadata)
     behaviour.add_argument("--faults", type=Path, metavar="FILE", help="a script of faults, JSON or one rule a line")
-    behaviour.add_argument("--fault-seed", type=int, default=0, metavar="N", help="seed of faults by chance")
-    behaviour.add_argument("--request-log", type=Path, metavar="FILE", help="write what was received here at the end")
+    behaviour.add_argument("--fault-seed", type=int, default=0, metavar="N", help="seed of faults at random")
+    behaviour.add_argument(
+        "--request-log", type=Path, metavar="FILE", help="write the requests that were received here at the end"
+    )
 
-    place = parser.add_argument_group("where it is found")
-    place.add_argument("--host", default="127.0.0.1", help="loopback unless told otherwise")
-    place.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
-    place.add_argument("--api", choices=("2.0", "1.0"), default="2.0", help="which version the settings are for")
-    place.add_argument("--env-file", type=Path, metavar="PATH", help="write the settings here, mode 0600")
+    address = parser.add_argument_group("address")
+    address.add_argument("--host", default="127.0.0.1", help="address to listen on, loopback by default")
+    address.add_argument("--port", type=int, default=0, help="port to listen on; 0, the default, takes a free one")
+    address.add_argument("--api", choices=("2.0", "1.0"), default="2.0", help="version that the printed settings name")
+    address.add_argument("--env-file", type=Path, metavar="PATH", help="write the settings here, mode 0600")
     return parser
 
 
@@ -128,12 +122,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         host=options.host,
         port=options.port,
         faults=_script(options),
-        latency=options.latency / 1000,
-        page_size=options.page_size,
-        v1_order=options.v1_order,
-        approval_shape=options.approval_shape,
-        token_lifetime=options.token_lifetime,
-        body_limit=options.body_limit,
+        **{each.name: getattr(options, each.name) for each in settings_options()},
     )
 
 

@@ -1,8 +1,6 @@
-"""What each call of the API does to the store: synchronous, with an answer or a refusal as its result.
+"""The handlers of both versions' calls: synchronous functions from a request to a response, over the store.
 
-`Operations` is made once for each version; what differs between the two is in the `Dialect` it is given.
-
-How each version lists: query parameters to a page, a page to JSON.
+`WorklogHandlers` is made once for each version; the differences between the two are in the `ApiVersion` it is given.
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ from tracket_async.emulator import json_fields as fields
 from tracket_async.emulator import v1, v2
 from tracket_async.emulator.json_fields import Checker, checked, parse_object, text
 from tracket_async.emulator.records import DAY, Worklog, parse_day, parse_instant
-from tracket_async.emulator.routes import Answer, Refusal, json_answer
+from tracket_async.emulator.routes import ApiError, ApiResponse, json_response
 from tracket_async.emulator.settings import V1Order
-from tracket_async.emulator.store import Bounds, Filter, Key, Order, Store, Wire, read_cursor, write_cursor
+from tracket_async.emulator.store import Bounds, Filter, Key, Order, Store, Version, read_cursor, write_cursor
 
 
 @frozen(kw_only=True)
-class Asked:
-    """A request, as far as an operation needs it.
+class ApiRequest:
+    """The parts of a request that a handler needs.
 
     Attributes:
         path: The path as it was sent, for links.
@@ -41,98 +39,98 @@ class Asked:
 
 
 @frozen(kw_only=True)
-class Dialect:
-    """One version's wire shapes.
+class ApiVersion:
+    """Shapes and names of one version.
 
     Attributes:
-        wire: The column with the rendering.
-        noun: What a worklog is called.
-        read_new: Columns of a worklog to create, from a body.
-        read_changes: Columns to change, from a body and the current worklog.
-        render_updated: What an update answers; None means the same as a read.
+        column: The column of the store with the rendered worklog.
+        noun: Name of a worklog in messages.
+        read_new: Returns the columns of a worklog to create, from a body.
+        read_changes: Returns the columns to change, from a body and the current worklog.
+        render_updated: Renders the response of an update; None means the same as a read.
     """
 
-    wire: Wire
+    column: Version
     noun: str
     read_new: Callable[[Mapping[str, Any]], dict[str, Any]]
     read_changes: Callable[[Mapping[str, Any], Worklog], dict[str, Any]]
     render_updated: Callable[[Worklog], bytes] | None = None
 
 
-V1: Final = Dialect(
-    wire="v1",
+V1: Final = ApiVersion(
+    column="v1",
     noun="worklog",
     read_new=v1.read_new,
     read_changes=v1.read_changes,
     render_updated=v1.render_updated,
 )
-V2: Final = Dialect(wire="v2", noun="time entry", read_new=v2.read_new, read_changes=v2.read_changes)
+V2: Final = ApiVersion(column="v2", noun="time entry", read_new=v2.read_new, read_changes=v2.read_changes)
 
 
-class Operations:
+class WorklogHandlers:
     """Get, create, update and delete in one version.
 
     Args:
-        store: Where the worklogs are.
-        dialect: The version.
-        ids: Gives the next unused id.
-        now: Milliseconds since the epoch, of the server's clock.
+        store: The worklogs.
+        version: The version.
+        ids: Yields unused ids.
+        now: Returns milliseconds since the epoch, by the server's clock.
     """
 
-    def __init__(self, store: Store, dialect: Dialect, ids: Iterator[str], now: Callable[[], int]) -> None:
+    def __init__(self, store: Store, version: ApiVersion, ids: Iterator[str], now: Callable[[], int]) -> None:
         self._store = store
-        self._dialect = dialect
+        self._version = version
         self._ids = ids
         self._now = now
 
-    def get(self, asked: Asked) -> Answer:
-        """One worklog."""
-        return Answer(body=self._rendered(self._ident(asked)))
+    def get(self, request: ApiRequest) -> ApiResponse:
+        """Return one worklog."""
+        return ApiResponse(body=self._rendered(self._ident(request)))
 
-    def create(self, asked: Asked) -> Answer:
-        """A new worklog, open, created now.
+    def create(self, request: ApiRequest) -> ApiResponse:
+        """Create a worklog: open, with the server's time as createdDate.
 
-        The vendor's pages do not tell whether the status is 200 or 201; 200 is what a client must expect least.
+        The vendor's pages do not tell whether the status is 200 or 201; the emulator sends 200.
         """
-        columns = self._dialect.read_new(parse_object(asked.body))
+        columns = self._version.read_new(parse_object(request.body))
         worklog = Worklog(id=next(self._ids), created=self._now(), **columns)
         self._store.insert(worklog)
-        return Answer(body=self._rendered(worklog.id), committed=True)
+        return ApiResponse(body=self._rendered(worklog.id), committed=True)
 
-    def update(self, asked: Asked) -> Answer:
-        """Changes to one worklog, updated now; an empty set of changes counts as an update, too."""
-        payload = parse_object(asked.body)
-        current = self._store.get(self._ident(asked))
+    def update(self, request: ApiRequest) -> ApiResponse:
+        """Change one worklog, with the server's time as updatedDate; an empty set of changes is an update, too."""
+        payload = parse_object(request.body)
+        current = self._store.get(self._ident(request))
         if current is None:
             raise self._missing()
-        changes = self._dialect.read_changes(payload, current)
+        changes = self._version.read_changes(payload, current)
         worklog = current._replace(updated=self._now(), **changes)
         self._store.replace(worklog)
-        render = self._dialect.render_updated
+        render = self._version.render_updated
         body = self._rendered(worklog.id) if render is None else render(worklog)
-        return Answer(body=body, committed=True)
+        return ApiResponse(body=body, committed=True)
 
-    def delete(self, asked: Asked) -> Answer:
-        """One worklog less. 2.0 answers as 1.0 does, for the vendor shows no other."""
-        if not self._store.delete(self._ident(asked)):
+    def delete(self, request: ApiRequest) -> ApiResponse:
+        """Delete one worklog. 2.0 answers as 1.0 does, because the vendor shows no other response."""
+        if not self._store.delete(self._ident(request)):
             raise self._missing()
-        message = json_answer({"message": f"The {self._dialect.noun} was deleted."})
-        return Answer(body=message.body, committed=True)
+        message = json_response({"message": f"The {self._version.noun} was deleted."})
+        return ApiResponse(body=message.body, committed=True)
 
-    def _ident(self, asked: Asked) -> str:
+    def _ident(self, request: ApiRequest) -> str:
         try:
-            return str(checked(text, asked.ident, "id"))
-        except Refusal:
+            return str(checked(text, request.ident, "id"))
+        except ApiError:
             raise self._missing() from None
 
     def _rendered(self, ident: str) -> bytes:
-        body = self._store.rendered(self._dialect.wire, ident)
+        body = self._store.rendered(self._version.column, ident)
         if body is None:
             raise self._missing()
         return body
 
-    def _missing(self) -> Refusal:
-        return Refusal(404, f"there is no {self._dialect.noun} with this id")
+    def _missing(self) -> ApiError:
+        return ApiError(404, f"there is no {self._version.noun} with this id")
 
 
 _T = TypeVar("_T")
@@ -146,7 +144,7 @@ V2_SORTS: Final[dict[str, Order]] = {
 }
 V2_DIRECTIONS: Final = {"desc": True, "asc": False}
 
-_V1_WALKS: Final[dict[V1Order, tuple[Order, bool]]] = {
+_V1_ORDERS: Final[dict[V1Order, tuple[Order, bool]]] = {
     "ascending": ("date", False),
     "descending": ("date", True),
     "unsorted": ("unsorted", False),
@@ -176,36 +174,36 @@ V2_FILTERS: Final[dict[str, tuple[Checker, Checker]]] = {
     "createdDate": (_first_instant, _last_instant),
     "updatedDate": (_first_instant, _last_instant),
 }
-"""Fields that can be filtered, with what reads their lower and their upper bound."""
+"""Fields that can be filtered, with the functions that read their lower and their upper bound."""
 
 
-def list_v1(store: Store, page_size: int, v1_order: V1Order, asked: Asked) -> Answer:
-    """One page of worklogs from `startDate` on.
+def list_v1(store: Store, page_size: int, v1_order: V1Order, request: ApiRequest) -> ApiResponse:
+    """Return one page of worklogs from `startDate` on.
 
-    The page of the vendor does not tell whether a cursor remembers the startDate that it was given for; a request
-    may repeat it, so it is taken from the query, and nowhere else.
+    The vendor's page does not tell whether a cursor remembers the startDate that it was given for; a request may
+    repeat it, so it is read from the query, and nowhere else.
 
     Raises:
-        Refusal: 400 for a malformed startDate or cursor.
+        ApiError: 400 for a malformed startDate or cursor.
     """
-    order, descending = _V1_WALKS[v1_order]
-    low = _optional(asked.query, "startDate", _first_instant)
-    after = _after(asked.query, "cursor", order, descending=descending)
+    order, descending = _V1_ORDERS[v1_order]
+    low = _optional(request.query, "startDate", _first_instant)
+    after = _after(request.query, "cursor", order, descending=descending)
     matching = Filter(date=Bounds(low=low))
     rows, key = store.page("v1", matching, order, descending=descending, after=after, size=page_size)
     body = b'{"worklogs":[' + b",".join(rows) + b"]"
     if key is not None:
         body += b',"next-cursor":"' + write_cursor(order, descending=descending, key=key).encode() + b'"'
-    return Answer(body=body + b"}")
+    return ApiResponse(body=body + b"}")
 
 
-def list_v2(store: Store, asked: Asked) -> Answer:
-    """One page of time entries.
+def list_v2(store: Store, request: ApiRequest) -> ApiResponse:
+    """Return one page of time entries.
 
     Raises:
-        Refusal: 400, naming the parameter that is malformed or out of range.
+        ApiError: 400, naming the parameter that is malformed or out of range.
     """
-    query = asked.query
+    query = request.query
     size = V2_DEFAULT_SIZE if "size" not in query else checked(_size, query["size"], "size")
     order = _choice(query, "sortBy", V2_SORTS, "date")
     descending = _choice(query, "sortType", V2_DIRECTIONS, "desc")
@@ -218,20 +216,20 @@ def list_v2(store: Store, asked: Asked) -> Answer:
     matching = Filter(date=bounds["date"], created=bounds["createdDate"], updated=bounds["updatedDate"])
     after = _after(query, "after", order, descending=descending)
     rows, key = store.page("v2", matching, order, descending=descending, after=after, size=size)
-    links = {"self": {"href": _href(asked.path, query)}}
+    links = {"self": {"href": _href(request.path, query)}}
     tail: dict[str, Any] = {"_links": links}
     if key is not None:
         cursor = write_cursor(order, descending=descending, key=key)
-        links["next"] = {"href": _href(asked.path, {**query, "after": cursor})}
+        links["next"] = {"href": _href(request.path, {**query, "after": cursor})}
         tail["nextCursor"] = cursor
     head = f'{{"size":{size},"total":{store.total(matching)},"items":['
     body = b"".join((head.encode(), b",".join(rows), b"],", json.dumps(tail).encode()[1:]))
-    return Answer(body=body)
+    return ApiResponse(body=body)
 
 
-def list_categories(store: Store, asked: Asked) -> Answer:  # noqa: ARG001 -- the shape of every operation
-    """Every category."""
-    return json_answer({"items": [{"id": ident, "name": name} for ident, name in store.categories()]})
+def list_categories(store: Store, request: ApiRequest) -> ApiResponse:  # noqa: ARG001 -- the signature of every handler
+    """Return every category."""
+    return json_response({"items": [{"id": ident, "name": name} for ident, name in store.categories()]})
 
 
 def _size(value: str) -> int:
@@ -247,7 +245,7 @@ def _optional(query: Mapping[str, str], name: str, check: Checker) -> Any:
 def _choice(query: Mapping[str, str], name: str, choices: Mapping[str, _T], default: str) -> _T:
     value = query.get(name, default)
     if value not in choices:
-        raise Refusal(400, f"must be one of {', '.join(choices)}", name)
+        raise ApiError(400, f"must be one of {', '.join(choices)}", name)
     return choices[value]
 
 

@@ -1,12 +1,10 @@
-"""What may stand in a JSON field or a query parameter: one checker for each kind of value.
+"""Checkers of JSON values and query parameters, and the functions that render one JSON value.
 
-A checker takes a value from the outside and gives what the store keeps, or raises ValueError with the end of a
+A checker takes a value from the client and returns the value for the store, or raises ValueError with the end of a
 sentence ("must be ..."). `read_object` runs a table of them over a JSON object and names the field at fault.
 
-How one JSON value is written: the pieces that both versions' renderers are made of.
-
-The renderers are format strings over these pieces. A general JSON encoder would do the same at three times the
-price, and a large sample renders every worklog twice.
+The renderers of both versions are format strings over the functions here. A general JSON encoder takes three times as
+long, and a large sample renders every worklog twice.
 """
 
 from __future__ import annotations
@@ -21,19 +19,19 @@ from typing import Any, Final, cast
 from attrs import frozen
 
 from tracket_async.emulator.records import APPROVAL_STATUSES, NEVER, format_instant, parse_day, parse_instant
-from tracket_async.emulator.routes import Refusal
+from tracket_async.emulator.routes import ApiError
 
 Checker = Callable[[Any], Any]
 
 
 @frozen
 class Field:
-    """A field of a wire shape.
+    """One field of a JSON object.
 
     Attributes:
-        name: Its name on the wire.
+        name: Its name in the JSON.
         column: The column of `Worklog` that it fills.
-        check: Turns the wire value into the column's value.
+        check: Turns the JSON value into the column's value.
         required: Whether it must be there when a worklog is created.
     """
 
@@ -44,7 +42,7 @@ class Field:
 
 
 def text(value: Any) -> str:
-    """Any string that can be stored: no lone surrogates, which UTF-8 cannot carry."""
+    """Check a string that can be stored: no lone surrogates, which UTF-8 cannot carry."""
     if not isinstance(value, str):
         raise ValueError("must be a string")  # noqa: TRY004 -- a checker raises one kind of error
     try:
@@ -55,7 +53,7 @@ def text(value: Any) -> str:
 
 
 def name(value: Any) -> str:
-    """A string that is not empty."""
+    """Check a string that is not empty."""
     given = text(value)
     if not given:
         raise ValueError("must not be empty")
@@ -63,7 +61,7 @@ def name(value: Any) -> str:
 
 
 def minutes(value: Any) -> float:
-    """A finite number of minutes, zero or more; true and false are no numbers."""
+    """Check a finite number of minutes, zero or more; true and false are no numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number of minutes")  # noqa: TRY004 -- as above
     try:
@@ -78,36 +76,36 @@ def minutes(value: Any) -> float:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """A JSON object."""
+    """Check a JSON object."""
     if not isinstance(value, dict):
         raise ValueError("must be an object")  # noqa: TRY004 -- as above
     return cast("dict[str, Any]", value)
 
 
 def instant(value: Any) -> int:
-    """An RFC 3339 date-time, as milliseconds since the epoch."""
+    """Check an RFC 3339 date-time and return milliseconds since the epoch."""
     return parse_instant(text(value))
 
 
 def day(value: Any) -> int:
-    """A day ``YYYY-MM-DD``, as its first millisecond."""
+    """Check a day ``YYYY-MM-DD`` and return its first millisecond."""
     return parse_day(text(value))
 
 
 def instant_or_never(value: Any) -> int:
-    """An RFC 3339 date-time, or null for `NEVER`."""
+    """Check an RFC 3339 date-time, or null for `NEVER`."""
     return NEVER if value is None else instant(value)
 
 
 def approval(value: Any) -> str:
-    """One of the four approval statuses."""
+    """Check one of the four approval statuses."""
     if value not in APPROVAL_STATUSES:
         raise ValueError(f"must be one of {', '.join(APPROVAL_STATUSES)}")
     return cast("str", value)
 
 
 def or_null(check: Checker) -> Checker:
-    """The same check, but null passes as None."""
+    """Return the same checker, but null passes as None."""
 
     def checked(value: Any) -> Any:
         return None if value is None else check(value)
@@ -116,47 +114,47 @@ def or_null(check: Checker) -> Checker:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a request body.
+    """Parse the JSON object in a request body.
 
     Raises:
-        Refusal: 400; it is no UTF-8, no JSON, or no object.
+        ApiError: 400; it is no UTF-8, no JSON, or no object.
     """
     try:
         payload = json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"the body is not JSON: {str(error)[:200]}") from None
+        raise ApiError(400, f"the body is not JSON: {str(error)[:200]}") from None
     if not isinstance(payload, dict):
-        raise Refusal(400, "the body must be a JSON object")
+        raise ApiError(400, "the body must be a JSON object")
     return cast("dict[str, Any]", payload)
 
 
 def read_object(payload: Mapping[str, Any], fields: Iterable[Field], *, partial: bool = False) -> dict[str, Any]:
-    """The columns that `payload` gives, by the table `fields`; keys outside the table are ignored.
+    """Read the columns in `payload` by the table `fields`; keys outside the table are ignored.
 
     Args:
         payload: A JSON object.
-        fields: The wire shape.
+        fields: The table.
         partial: True for an update: nothing is required, and what is absent is left out.
 
     Raises:
-        Refusal: 400, naming the first field of the table that is missing or wrong.
+        ApiError: 400, naming the first field of the table that is missing or wrong.
     """
     columns: dict[str, Any] = {}
     for each in fields:
         if each.name not in payload:
             if each.required and not partial:
-                raise Refusal(400, "is required", each.name)
+                raise ApiError(400, "is required", each.name)
             continue
         columns[each.column] = checked(each.check, payload[each.name], each.name)
     return columns
 
 
 def checked(check: Checker, value: Any, field: str) -> Any:
-    """`check(value)`, with a refusal that names `field` when it is wrong."""
+    """Return `check(value)`, or raise an ApiError of status 400 that names `field`."""
     try:
         return check(value)
     except ValueError as error:
-        raise Refusal(400, str(error), field) from None
+        raise ApiError(400, str(error), field) from None
 
 
 def _no_constant(constant: str) -> None:
@@ -171,21 +169,21 @@ string: Final = encode_basestring
 
 
 def string_or_null(value: str | None) -> str:
-    """A JSON string, or null."""
+    """Render a JSON string, or null."""
     return "null" if value is None else encode_basestring(value)
 
 
 @lru_cache(maxsize=4096)  # people book quarters of an hour
 def number(value: float) -> str:
-    """A JSON number; whole numbers as the vendor's server writes them, without a fraction."""
+    """Render a JSON number; whole numbers as the vendor's server writes them, without a fraction."""
     return str(int(value)) if value.is_integer() and value < _EXACT else repr(value)
 
 
 def number_or_null(value: float | None) -> str:
-    """A JSON number, or null."""
+    """Render a JSON number, or null."""
     return "null" if value is None else number(value)
 
 
 def instant_or_null(value: int) -> str:
-    """A date-time in quotes, or null for `NEVER`."""
+    """Render a date-time in quotes, or null for `NEVER`."""
     return "null" if value == NEVER else f'"{format_instant(value)}"'

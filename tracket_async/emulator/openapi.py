@@ -1,7 +1,4 @@
-"""The JSON schemas of everything that goes in and comes out, for the OpenAPI document.
-
-The OpenAPI 3.1 document of both versions, true to what is served, error answers included.
-"""
+"""The OpenAPI 3.1 document of both versions, with the schemas of all requests, responses and errors."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any, Final
 from tracket_async.emulator.handlers import V2_DEFAULT_SIZE, V2_DIRECTIONS, V2_FILTERS, V2_LARGEST_SIZE, V2_SORTS
 from tracket_async.emulator.oauth import GRANT
 from tracket_async.emulator.records import APPROVAL_STATUSES
-from tracket_async.emulator.routes import JSON, RESOURCES, Action, Answer, json_answer
+from tracket_async.emulator.routes import JSON, RESOURCES, Action, ApiResponse, json_response
 from tracket_async.emulator.settings import Settings
 
 Schema = dict[str, Any]
@@ -26,13 +23,13 @@ _INSTANT_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-t
 _STATUS: Final[Schema] = {"type": "string", "enum": list(APPROVAL_STATUSES)}
 
 
-def ref(name: str) -> Schema:
-    """A reference to one of the schemas here."""
+def _ref(name: str) -> Schema:
+    """Return a reference to one of the schemas here."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def closed(properties: Schema, *optional: str) -> Schema:
-    """An object with these keys, all of them there but the optional ones, and no others."""
+def _output_object(properties: Schema, *optional: str) -> Schema:
+    """Return the schema of an object with these keys, all required but the optional ones, and no others."""
     return {
         "type": "object",
         "properties": properties,
@@ -41,13 +38,13 @@ def closed(properties: Schema, *optional: str) -> Schema:
     }
 
 
-def _given(properties: Schema, *required: str) -> Schema:
-    """An object that a client sends: what it holds beyond these keys is ignored."""
+def _input_object(properties: Schema, *required: str) -> Schema:
+    """Return the schema of an object that a client sends: further keys are ignored."""
     schema: Schema = {"type": "object", "properties": properties}
     return {**schema, "required": list(required)} if required else schema
 
 
-_V1_GIVEN: Final[Schema] = {
+_V1_INPUT: Final[Schema] = {
     "itemId": _NAME,
     "userId": _NAME,
     "description": _TEXT,
@@ -56,15 +53,15 @@ _V1_GIVEN: Final[Schema] = {
     "worklogMinutes": _MINUTES,
     "worklogBillableMinutes": _MINUTES_OR_NULL,
 }
-_V1_SHOWN: Final[Schema] = {
-    **_V1_GIVEN,
+_V1_OUTPUT: Final[Schema] = {
+    **_V1_INPUT,
     "itemId": {"type": ["string", "null"]},
     "worklogId": _NAME,
     "createdDate": _INSTANT,
     "updatedDate": _INSTANT_OR_NULL,
     "approverUserId": _TEXT,
 }
-_V2_GIVEN: Final[Schema] = {
+_V2_INPUT: Final[Schema] = {
     "item": _NAME,
     "user": _NAME,
     "date": _DAY,
@@ -81,16 +78,18 @@ _V2_GIVEN: Final[Schema] = {
 }
 
 
-def schemas(settings: Settings) -> dict[str, Schema]:
-    """All schemas, by name.
+def _schemas(settings: Settings) -> dict[str, Schema]:
+    """Return all schemas, by name.
 
     Args:
         settings: The shape of 2.0's approval follows them.
     """
-    approval = closed({"status": _STATUS, "approver": _TEXT}) if settings.approval_shape == "object" else _STATUS
+    approval = (
+        _output_object({"status": _STATUS, "approver": _TEXT}) if settings.approval_shape == "object" else _STATUS
+    )
     entry: Schema = {
         "id": _NAME,
-        **_V2_GIVEN,
+        **_V2_INPUT,
         "item": {"type": ["string", "null"]},
         "customFields": {"type": "object", "additionalProperties": {"type": "string"}},
         "board": _TEXT,
@@ -99,36 +98,35 @@ def schemas(settings: Settings) -> dict[str, Schema]:
         "createdDate": _INSTANT,
         "updatedDate": _INSTANT_OR_NULL,
     }
-    link = closed({"href": {"type": "string"}})
+    link = _output_object({"href": {"type": "string"}})
+    category = _output_object({"id": {"type": "string"}, "name": {"type": "string"}})
     return {
-        "Worklog": closed({**_V1_SHOWN, "approvalStatus": _STATUS}, "createdDate"),
-        "UpdatedWorklog": closed(_V1_SHOWN, "createdDate"),
-        "NewWorklog": _given(_V1_GIVEN, "itemId", "userId", "worklogDate", "worklogMinutes"),
-        "WorklogChanges": _given(_V1_GIVEN),
-        "Worklogs": closed(
+        "Worklog": _output_object({**_V1_OUTPUT, "approvalStatus": _STATUS}, "createdDate"),
+        "UpdatedWorklog": _output_object(_V1_OUTPUT, "createdDate"),
+        "NewWorklog": _input_object(_V1_INPUT, "itemId", "userId", "worklogDate", "worklogMinutes"),
+        "WorklogChanges": _input_object(_V1_INPUT),
+        "Worklogs": _output_object(
             {
-                "worklogs": {"type": "array", "items": ref("Worklog"), "maxItems": settings.page_size},
+                "worklogs": {"type": "array", "items": _ref("Worklog"), "maxItems": settings.page_size},
                 "next-cursor": {"type": "string"},
             },
             "next-cursor",
         ),
-        "TimeEntry": closed(entry, "createdDate"),
-        "NewTimeEntry": _given(_V2_GIVEN, "item", "user", "date", "minutes"),
-        "TimeEntryChanges": _given(_V2_GIVEN),
-        "TimeEntries": closed(
+        "TimeEntry": _output_object(entry, "createdDate"),
+        "NewTimeEntry": _input_object(_V2_INPUT, "item", "user", "date", "minutes"),
+        "TimeEntryChanges": _input_object(_V2_INPUT),
+        "TimeEntries": _output_object(
             {
                 "size": {"type": "integer", "minimum": 1, "maximum": V2_LARGEST_SIZE},
                 "total": {"type": "integer", "minimum": 0},
-                "items": {"type": "array", "items": ref("TimeEntry"), "maxItems": V2_LARGEST_SIZE},
+                "items": {"type": "array", "items": _ref("TimeEntry"), "maxItems": V2_LARGEST_SIZE},
                 "nextCursor": {"type": "string"},
-                "_links": closed({"self": link, "next": link}, "next"),
+                "_links": _output_object({"self": link, "next": link}, "next"),
             },
             "nextCursor",
         ),
-        "Categories": closed(
-            {"items": {"type": "array", "items": closed({"id": {"type": "string"}, "name": {"type": "string"}})}}
-        ),
-        "TokenRequest": _given(
+        "Categories": _output_object({"items": {"type": "array", "items": category}}),
+        "TokenRequest": _input_object(
             {
                 "grant-type": {"const": GRANT},
                 "monday/account-id": _NAME,
@@ -140,15 +138,15 @@ def schemas(settings: Settings) -> dict[str, Schema]:
             "client-id",
             "client-secret",
         ),
-        "Token": closed(
+        "Token": _output_object(
             {
                 "access_token": _NAME,
                 "token_type": {"const": "Bearer"},
                 "expires_in": {"type": "integer", "minimum": 0},
             }
         ),
-        "Message": closed({"message": {"type": "string"}}),
-        "Error": closed({"error": {"type": "string"}, "field": {"type": "string"}}, "field"),
+        "Message": _output_object({"message": {"type": "string"}}),
+        "Error": _output_object({"error": {"type": "string"}, "field": {"type": "string"}}, "field"),
     }
 
 
@@ -177,7 +175,7 @@ _SUMMARIES: Final = {
     "openapi": "This document",
 }
 
-_ANSWERS: Final = {
+_RESPONSES: Final = {
     "1.0 list": "Worklogs",
     "1.0 get": "Worklog",
     "1.0 create": "Worklog",
@@ -205,8 +203,8 @@ _DAY_SCHEMA: Final[Schema] = {"type": "string", "format": "date"}
 _CURSOR: Final = "Opaque, from the page before; 400 if it is none, or was given for another order."
 
 
-def document(settings: Settings) -> Answer:
-    """The document, as it is served."""
+def document(settings: Settings) -> ApiResponse:
+    """Return the document as it is served."""
     paths = {
         resource.path: {
             **({"parameters": [_path_parameter()]} if resource.path.endswith("{id}") else {}),
@@ -214,7 +212,7 @@ def document(settings: Settings) -> Answer:
         }
         for resource in RESOURCES
     }
-    return json_answer(
+    return json_response(
         {
             "openapi": "3.1.0",
             "info": {
@@ -226,7 +224,7 @@ def document(settings: Settings) -> Answer:
             "servers": [{"url": "/"}],
             "paths": paths,
             "components": {
-                "schemas": schemas(settings),
+                "schemas": _schemas(settings),
                 "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
                 "responses": {str(status): _error(status, text) for status, text in _ERRORS.items()},
             },
@@ -245,13 +243,13 @@ def _operation(action: Action) -> dict[str, Any]:
     if parameters:
         operation["parameters"] = [_query_parameter(name, *facts) for name, facts in parameters.items()]
     if action.has_body:
-        content = {JSON: {"schema": ref(_BODIES[action.name])}}
+        content = {JSON: {"schema": _ref(_BODIES[action.name])}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
 def _responses(action: Action) -> dict[str, Any]:
-    schema = ref(_ANSWERS[action.name]) if action.name in _ANSWERS else {"type": "object"}
+    schema = _ref(_RESPONSES[action.name]) if action.name in _RESPONSES else {"type": "object"}
     done = {"description": "Done.", "headers": _headers(), "content": {JSON: {"schema": schema}}}
     takes_id = action.name.endswith((" get", " update", " delete"))
     errors = {
@@ -272,7 +270,7 @@ def _error(status: int, description: str) -> dict[str, Any]:
     headers = _headers()
     if status == 401:  # noqa: PLR2004 -- a status
         headers["WWW-Authenticate"] = {"required": True, "schema": {"type": "string"}}
-    return {"description": description, "headers": headers, "content": {JSON: {"schema": ref("Error")}}}
+    return {"description": description, "headers": headers, "content": {JSON: {"schema": _ref("Error")}}}
 
 
 def _headers() -> dict[str, Any]:

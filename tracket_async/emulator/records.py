@@ -1,12 +1,7 @@
-"""Instants are whole milliseconds since 1970-01-01T00:00Z: read from text, written as text, nothing else.
+"""The worklog as the store holds it, and its instants: whole milliseconds since 1970-01-01T00:00Z.
 
-RFC 3339 with a mandatory offset comes in, because a server that guesses a time zone guesses wrong; what goes
-out is always UTC with three digits of milliseconds, as on the vendor's page (``2024-10-22T18:45:31.370Z``).
-
-A worklog as the store holds it: one row that carries what both versions of the API show.
-
-A named tuple and no attrs class, because it is SQLite's own parameter row: the field names are the column names,
-in the table's order, and a million of them are made when a large sample is loaded.
+Instants are read from RFC 3339 with a mandatory offset, because a server that guesses a time zone guesses wrong, and
+are written in UTC with three digits of milliseconds, as on the vendor's page (``2024-10-22T18:45:31.370Z``).
 """
 
 from __future__ import annotations
@@ -39,7 +34,7 @@ _INSTANT_TEXT: Final = re.compile(
 
 
 def parse_day(text: str) -> int:
-    """The first millisecond of the day ``YYYY-MM-DD``.
+    """Return the first millisecond of the day ``YYYY-MM-DD``.
 
     Raises:
         ValueError: `text` is no such day.
@@ -51,7 +46,7 @@ def parse_day(text: str) -> int:
 
 
 def parse_instant(text: str) -> int:
-    """The millisecond of an RFC 3339 date-time with an offset; finer fractions are cut off.
+    """Return the millisecond of an RFC 3339 date-time with an offset; finer fractions are cut off.
 
     Raises:
         ValueError: `text` is no such date-time, or lies outside the years 1 to 9999 in UTC.
@@ -73,7 +68,7 @@ def parse_instant(text: str) -> int:
 
 @lru_cache(maxsize=64)  # a worklog's instants are written once for each version, one after the other
 def format_instant(instant: int) -> str:
-    """``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
+    """Return ``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
     day, rest = divmod(instant, DAY)
     minute, rest = divmod(rest, MINUTE)
     second, millisecond = divmod(rest, SECOND)
@@ -81,12 +76,12 @@ def format_instant(instant: int) -> str:
 
 
 def format_day(instant: int) -> str:
-    """``YYYY-MM-DD``, the UTC day of the instant."""
+    """Return ``YYYY-MM-DD``, the UTC day of the instant."""
     return _day_text(instant // DAY)
 
 
 def start_of_day(instant: int) -> int:
-    """The first millisecond of the instant's UTC day."""
+    """Return the first millisecond of the instant's UTC day."""
     return instant - instant % DAY
 
 
@@ -103,7 +98,7 @@ def _day_text(days: int) -> str:
 
 
 NEVER: Final = -(1 << 62)
-"""Stands where a worklog has no `created` or `updated` instant.
+"""The value of a missing `created` or `updated` instant.
 
 A number and not NULL, because these columns are keys of the walks: a worklog without the date sorts as older
 than every other, and row-value comparisons stay exact.
@@ -115,17 +110,20 @@ APPROVAL_STATUSES: Final = ("open", "submitted", "approved", "rejected")
 class Worklog(NamedTuple):
     """One row; instants are milliseconds since the epoch in UTC, durations are minutes.
 
+    A named tuple, because it is SQLite's parameter row as well: the field names are the column names in the table's
+    order, and a million rows are made when a large sample is loaded.
+
     Attributes:
         id: Unique, never empty.
         item: monday.com item; None is possible in old data.
         user: monday.com user.
         description: Free text or None.
         category: Id of a category or None.
-        date: When the work was done.
+        date: Instant of the work.
         minutes: Minutes worked.
         billable: Billable minutes or None.
-        created: When the server created it, `NEVER` for worklogs from before that was recorded.
-        updated: When the server last updated it, `NEVER` if it did not.
+        created: Instant of its creation, `NEVER` for worklogs from before that was recorded.
+        updated: Instant of its last update, `NEVER` if there was none.
         approval: One of `APPROVAL_STATUSES`.
         approver: User who decided, or None.
         team: 2.0 only.

@@ -1,6 +1,6 @@
-"""What the server received, in order of arrival, and what became of it.
+"""The log of the requests that the server received, in order of arrival, and of their outcomes.
 
-Only the most recent entries are kept; the counts are of everything. Authorization headers are never written down.
+Only the most recent entries are kept; the counts are of all requests. Authorization headers are never written down.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from attrs import define, field, frozen
 
 @define(kw_only=True)
 class ReceivedRequest:
-    """One request.
+    """One request and its outcome.
 
     Attributes:
         number: 1 for the first that the server received.
         method: GET, POST, PUT, DELETE or whatever was sent.
-        route: Which resource, without host and version: ``/worklogs``, ``/worklogs/{id}``, ``/timeEntries``,
+        route: The resource, without host and version: ``/worklogs``, ``/worklogs/{id}``, ``/timeEntries``,
             ``/timeEntries/{id}``, ``/oauth2/token``, ``/templates/timeEntry/fields/category/options``,
             ``/openapi.json``; empty for a path that is none of them.
         path: The path as it was sent, percent-encoded.
         query: The query parameters; the first value of one that is given twice.
         body: The body, decompressed; empty until it has been read.
-        status: Status of the answer; None while there is none, and if the client was given none.
-        fault: Kind of the fault that it was met with; None without.
+        status: Status of the response; None while there is none, and when the client got none.
+        fault: Kind of the fault that it got, several joined by ``+``; None without.
         committed: Whether a write has taken effect.
     """
 
@@ -42,11 +42,11 @@ class ReceivedRequest:
 
     @property
     def cursor(self) -> str | None:
-        """The cursor that the request goes on from, of either version; None for a first page."""
+        """Return the cursor of the request, under the name that its version has for it; None for a first page."""
         return self.query.get("cursor" if self.route == "/worklogs" else "after")
 
     def as_json(self) -> str:
-        """The entry as one line of JSON; a body that is not UTF-8 has its odd bytes replaced."""
+        """Return the entry as one line of JSON; bytes of the body that are not UTF-8 are replaced."""
         return json.dumps(
             {
                 "number": self.number,
@@ -72,7 +72,7 @@ class _Outcome:
 
 
 class RequestLog:
-    """The requests that came in.
+    """The requests that the server received.
 
     Args:
         size: Most entries to keep; the oldest go first.
@@ -85,11 +85,11 @@ class RequestLog:
         self._number = 0
 
     def __len__(self) -> int:
-        """How many requests came in, also those whose entries are no longer kept."""
+        """Return the number of requests, those whose entries are no longer kept included."""
         return self._number
 
     def __iter__(self) -> Iterator[ReceivedRequest]:
-        """The entries that are kept, in order of arrival."""
+        """Return the entries that are kept, in order of arrival."""
         return iter(tuple(self._entries))
 
     def __repr__(self) -> str:
@@ -97,16 +97,16 @@ class RequestLog:
 
     @property
     def entries(self) -> tuple[ReceivedRequest, ...]:
-        """The entries that are kept, in order of arrival."""
+        """Return the entries that are kept, in order of arrival."""
         return tuple(self._entries)
 
     @property
     def in_progress(self) -> int:
-        """How many requests have come in and are not done with."""
+        """Return the number of requests that have not ended."""
         return len(self._open)
 
     def begin(self, method: str, route: str, path: str, query: Mapping[str, str]) -> ReceivedRequest:
-        """Write down a request that has just come in."""
+        """Log a request that has just come in, and return its entry."""
         self._number += 1
         entry = ReceivedRequest(number=self._number, method=method, route=route, path=path, query=query)
         self._entries.append(entry)
@@ -114,7 +114,7 @@ class RequestLog:
         return entry
 
     def end(self, entry: ReceivedRequest) -> None:
-        """The request is done with: its entry changes no more."""
+        """Count the outcome of a request that has ended: its entry changes no more."""
         del self._open[entry.number]
         self._outcomes[_Outcome(entry.method, entry.route, entry.status, entry.fault, entry.committed)] += 1
 
@@ -127,13 +127,13 @@ class RequestLog:
         fault: str | None = None,
         committed: bool | None = None,
     ) -> int:
-        """How many requests were so, of all that came in and are done with.
+        """Return the number of requests that have ended and match all arguments.
 
         Args:
             method: Only this method; None means any, here and below.
             route: Only this route, as in `ReceivedRequest.route`.
             status: Only those answered with this status.
-            fault: Only those met with this kind of fault.
+            fault: Only those that got this kind of fault.
             committed: Only writes that took effect (True), or only requests that changed nothing (False).
         """
         wanted = _Outcome(method or "", route or "", status, fault, bool(committed))
@@ -148,6 +148,6 @@ class RequestLog:
         )
 
     def clear(self) -> None:
-        """Forget all that is done with; the numbers go on."""
+        """Forget all requests that have ended; numbering continues."""
         self._outcomes.clear()
         self._entries = deque(self._open.values(), maxlen=self._entries.maxlen)

@@ -1,10 +1,8 @@
-"""What the server says: an answer, or the refusal that becomes one; nothing here knows a socket.
+"""The table of routes, and the responses and errors that its handlers return and raise; no sockets here.
 
-A refusal is raised anywhere below the handler and turned into its JSON answer in one place
-(`Refusal.answer`), so that every error of the emulator has the same shape:
-``{"error": <what is wrong>, "field": <the field or parameter at fault>}`` (`field` only where there is one).
-
-Which resource a path is, and what its methods do: a table and one lookup.
+An `ApiError` is raised anywhere below the handler and turned into its JSON response in one place, so that every error
+of the emulator has the same shape: ``{"error": <what is wrong>, "field": <the field or parameter at fault>}`` (`field`
+only where there is one).
 
 The path is matched as it was sent, so that ``%2F`` in an id stays part of the id, and ``..`` is an id that does
 not exist rather than a way up.
@@ -23,8 +21,8 @@ JSON: Final = "application/json"
 
 
 @frozen(kw_only=True)
-class Answer:
-    """One response, before it is put on the wire.
+class ApiResponse:
+    """One response, before it is framed and sent.
 
     Attributes:
         status: HTTP status code.
@@ -41,14 +39,14 @@ class Answer:
     committed: bool = False
 
 
-def json_answer(payload: Any, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
-    """An answer whose body is `payload` as compact JSON."""
+def json_response(payload: Any, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> ApiResponse:
+    """Return a response whose body is `payload` as compact JSON."""
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-    return Answer(status=status, body=body, headers=headers)
+    return ApiResponse(status=status, body=body, headers=headers)
 
 
-class Refusal(Exception):  # noqa: N818 -- it is an answer to the client, not an error of this program
-    """The request is refused: carries the status and the JSON that says why.
+class ApiError(Exception):
+    """A request that is refused: the status and the JSON that says why.
 
     Args:
         status: HTTP status code, 400 or above.
@@ -69,20 +67,20 @@ class Refusal(Exception):  # noqa: N818 -- it is an answer to the client, not an
     def __str__(self) -> str:
         return self.error if self.field is None else f"{self.field} {self.error}"
 
-    def answer(self) -> Answer:
-        """The JSON answer that tells the client."""
+    def response(self) -> ApiResponse:
+        """Return the JSON response that tells the client."""
         payload = {"error": str(self)}
         if self.field is not None:
             payload["field"] = self.field
-        return json_answer(payload, status=self.status, headers=self.headers)
+        return json_response(payload, status=self.status, headers=self.headers)
 
 
 @frozen(kw_only=True)
 class Action:
-    """What one method does on a resource.
+    """One method of a resource.
 
     Attributes:
-        name: ``<version> <verb>``, the key of the function that does it.
+        name: ``<version> <verb>``, the key of the handler.
         writes: Whether it changes worklogs; a read-only token may not.
         has_body: Whether it reads a JSON body.
         open: Whether it needs no token.
@@ -148,8 +146,8 @@ _EXACT: Final = {each.path: each for each in RESOURCES if not each.path.endswith
 _MEMBERS: Final = {each.path.removesuffix(_MEMBER): each for each in RESOURCES if each.path.endswith(_MEMBER)}
 
 
-def find(raw_path: str) -> tuple[Resource | None, str]:
-    """The resource at a percent-encoded path, or None, and the id in it (empty where it has none)."""
+def find_resource(raw_path: str) -> tuple[Resource | None, str]:
+    """Return the resource at a percent-encoded path, or None, and the id in it (empty where it has none)."""
     resource = _EXACT.get(raw_path)
     if resource is not None:
         return resource, ""
@@ -157,16 +155,16 @@ def find(raw_path: str) -> tuple[Resource | None, str]:
     return (_MEMBERS.get(parent), unquote(last)) if last else (None, "")
 
 
-def action_of(resource: Resource | None, method: str) -> Action:
-    """What the method does there.
+def find_action(resource: Resource | None, method: str) -> Action:
+    """Return the action of a method on a resource.
 
     Raises:
-        Refusal: 404 for no resource, 405 (with Allow) for a method that the resource does not have.
+        ApiError: 404 for no resource, 405 (with Allow) for a method that the resource does not have.
     """
     if resource is None:
-        raise Refusal(404, "there is nothing at this path")
+        raise ApiError(404, "there is nothing at this path")
     action = resource.actions.get(method)
     if action is None:
         allowed = ", ".join(resource.actions)
-        raise Refusal(405, f"only {allowed} can be used here", headers=(("Allow", allowed),))
+        raise ApiError(405, f"only {allowed} can be used here", headers=(("Allow", allowed),))
     return action

@@ -1,14 +1,14 @@
-"""A made-up company's worklogs: the same for the same `Sample` in every process, and believable at a glance.
+"""The worklogs to begin with: the sample of a made-up company, or a seed.
 
+The sample is the same for the same `Sample` in every process, and believable at a glance.
 People work for a while in an office with its own script, some of them part time. Days are weekdays without
 holidays and leave, busier in spring and autumn than in summer. Each working day of a person (a slot) has a weight,
 and the worklogs are dealt out along the running sum of the weights, so their number is exact. There is no call
 whose result depends on the platform, the locale, the time zone or hash seeds, and weights are whole numbers, because
 sums of floats differ between versions of Python.
 
-Reading a seed: worklogs in the 1.0 wire shape, from a file of one JSON object a line or from Python.
-
-All of it is checked before anything is served; what is wrong is reported with its line and field.
+A seed is worklogs in the 1.0 shape, from a file of one JSON object a line or from Python. All of it is checked before
+anything is served; an error names the line and the field.
 """
 # ruff: noqa: PLR2004 -- the shares and spans below are the company; names for them would only say so again
 
@@ -29,7 +29,7 @@ from attrs.validators import ge, instance_of
 from tracket_async.emulator import v1
 from tracket_async.emulator.json_fields import parse_object
 from tracket_async.emulator.records import DAY, HOUR, MINUTE, NEVER, Worklog
-from tracket_async.emulator.routes import Refusal
+from tracket_async.emulator.routes import ApiError
 from tracket_async.emulator.sample_texts import CATEGORIES, ENDINGS, LOCATIONS, ODD_DESCRIPTIONS, OFFICES, Office
 
 FIRST_DAY: Final = date(2023, 11, 1)
@@ -55,10 +55,10 @@ def _a_month_of_the_sample(_instance: object, _attribute: object, value: str | N
 
 @frozen
 class Sample:
-    """Which sample to make.
+    """The choice of a sample.
 
     Attributes:
-        count: How many worklogs.
+        count: Number of worklogs.
         seed: Another number is another company.
         skew_month: ``YYYY-MM``: half of all worklogs fall into this month; None for an even spread.
 
@@ -102,7 +102,7 @@ class _Slot:
 
 
 def sample_categories(seed: int = 0) -> list[tuple[str, str]]:
-    """Id and name of each category of the sample company."""
+    """Return id and name of each category of the sample company."""
     chance = Random(f"categories {seed}")  # noqa: S311 -- ids are no secret
     return [(_uuid(chance), name) for name in CATEGORIES]
 
@@ -279,7 +279,7 @@ class SeedError(ValueError):
 
 
 def read_seed(seed: Path | Iterable[Mapping[str, Any]]) -> list[Worklog]:
-    """The worklogs of a seed, in its order; empty lines are skipped, and keys that mean nothing are ignored.
+    """Read the worklogs of a seed, in its order; empty lines are skipped, and keys that mean nothing are ignored.
 
     Args:
         seed: A file of one JSON object a line (UTF-8), or the objects themselves.
@@ -294,8 +294,8 @@ def read_seed(seed: Path | Iterable[Mapping[str, Any]]) -> list[Worklog]:
         try:
             payload = parse_object(item) if isinstance(item, bytes) else item
             worklog = Worklog(**v1.read_stored(payload))
-        except Refusal as refusal:
-            raise SeedError(f"{where}: {refusal}") from None
+        except ApiError as error:
+            raise SeedError(f"{where}: {error}") from None
         first = places.setdefault(worklog.id, where)
         if first != where:
             raise SeedError(f"{where}: worklogId {worklog.id!r} was on {first} already")

@@ -1,4 +1,4 @@
-"""An emulator that runs: the `async with` that opens the store, listens, and leaves nothing behind."""
+"""The emulator as an ``async with``: open the store, fill it, listen, and close everything at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tracket_async.emulator.app import Api
 from tracket_async.emulator.faults import Script
 from tracket_async.emulator.records import Worklog
 from tracket_async.emulator.request_log import RequestLog
-from tracket_async.emulator.routes import Refusal
+from tracket_async.emulator.routes import ApiError
 from tracket_async.emulator.seeding import Sample, SeedError, read_seed, sample_categories, sample_worklogs
 from tracket_async.emulator.settings import Settings
 from tracket_async.emulator.store import Store
@@ -70,7 +70,7 @@ class Emulator:
         self._host = host
         self._port = port
         self.faults = Script() if faults is None else faults
-        """The script of what goes wrong."""
+        """The script of faults."""
         self._clocks: dict[str, Any] = {"wall": wall, "monotonic": monotonic, "sleep": sleep}
         self._store: Store | None = None
         self._api: Api | None = None
@@ -91,10 +91,10 @@ class Emulator:
         async with AsyncExitStack() as opened:
             self._store = Store(self._db, approval_shape=self._settings.approval_shape)
             opened.callback(self._store.close)
-            self._fill(self._store)
+            self._load(self._store)
             self._api = Api(self._store, self._settings, self.faults, **self._clocks)
             await self._listen(self._api, opened)
-            opened.callback(self._api.release)
+            opened.callback(self._api.release_connections)
             self._opened = opened.pop_all()
         self._serving = True
         return self
@@ -114,56 +114,36 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The origin, such as ``http://127.0.0.1:49152``, without a slash at its end."""
+        """Return the origin, such as ``http://127.0.0.1:49152``, without a slash at its end."""
         return self._url
 
     @property
     def settings(self) -> Settings:
-        """How it behaves."""
+        """Return the settings, with the credentials that were made up."""
         return self._settings
 
     @property
     def token(self) -> str:
-        """A bearer token that both versions accept and that never expires."""
+        """Return a bearer token that both versions accept and that never expires."""
         return self._settings.token
 
     @property
-    def read_only_token(self) -> str:
-        """The same, but it may not write."""
-        return self._settings.read_only_token
-
-    @property
-    def client_id(self) -> str:
-        """For the token call."""
-        return self._settings.client_id
-
-    @property
-    def client_secret(self) -> str:
-        """For the token call."""
-        return self._settings.client_secret
-
-    @property
-    def account_id(self) -> str:
-        """For the token call."""
-        return self._settings.account_id
-
-    @property
     def request_log(self) -> RequestLog:
-        """What was received; it can still be read when the server has stopped."""
+        """Return the requests that were received; they can still be read when the server has stopped."""
         return self._running.request_log
 
     @property
     def token_requests(self) -> int:
-        """How many token calls came in, refused ones included."""
+        """Return the number of token calls, refused ones included."""
         return self._running.tokens.requests
 
     @property
     def count(self) -> int:
-        """How many worklogs there are."""
-        return self._filled.count
+        """Return the number of worklogs."""
+        return self._open_store.count
 
     def env(self, api: Literal["1.0", "2.0"] = "2.0") -> dict[str, str]:
-        """The TRACKET_* settings with which a client finds this server.
+        """Return the TRACKET_* settings with which a client finds this server.
 
         Args:
             api: For 2.0 they hold the credentials of the token call; for 1.0, which has none, the fixed token.
@@ -173,30 +153,30 @@ class Emulator:
             return {**shared, "TRACKET_TOKEN": self.token}
         return {
             **shared,
-            "TRACKET_CLIENT_ID": self.client_id,
-            "TRACKET_CLIENT_SECRET": self.client_secret,
-            "TRACKET_ACCOUNT_ID": self.account_id,
+            "TRACKET_CLIENT_ID": self._settings.client_id,
+            "TRACKET_CLIENT_SECRET": self._settings.client_secret,
+            "TRACKET_ACCOUNT_ID": self._settings.account_id,
         }
 
     def expire_tokens(self) -> None:
-        """Every token that the token call has given out is invalid from now on."""
+        """Make every token from the token call invalid."""
         self._running.tokens.expire()
 
     def worklogs(self) -> list[dict[str, Any]]:
-        """Every worklog in the 1.0 shape, ordered by date, creation and id."""
-        return [json.loads(body) for body in self._filled.all_rendered("v1")]
+        """Return every worklog in the 1.0 shape, ordered by date, creation and id."""
+        return [json.loads(body) for body in self._open_store.all_rendered("v1")]
 
     def time_entries(self) -> list[dict[str, Any]]:
-        """Every worklog in the 2.0 shape, in the same order."""
-        return [json.loads(body) for body in self._filled.all_rendered("v2")]
+        """Return every worklog in the 2.0 shape, in the same order."""
+        return [json.loads(body) for body in self._open_store.all_rendered("v2")]
 
     def get(self, worklog_id: str) -> dict[str, Any] | None:
-        """The worklog in the 1.0 shape, or None."""
-        body = self._filled.rendered("v1", worklog_id)
+        """Return the worklog in the 1.0 shape, or None."""
+        body = self._open_store.rendered("v1", worklog_id)
         return None if body is None else json.loads(body)
 
     def create(self, worklog: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a worklog behind the client's back: it is in no request log, and meets no fault.
+        """Add a worklog behind the client's back: it is in no request log, and gets no fault.
 
         Args:
             worklog: The 1.0 shape, with `team`, `board`, `parentItem`, `project` and `customFields` for what only
@@ -204,24 +184,24 @@ class Emulator:
                 none.
 
         Returns:
-            What was added, in the 1.0 shape.
+            The new worklog in the 1.0 shape.
 
         Raises:
             ValueError: It is malformed.
             DuplicateIdError: Its id is taken.
         """
         ident = worklog.get("worklogId") or next(self._running.ids)
-        columns: dict[str, Any] = {"created": self._running.now()} | _read(
+        columns: dict[str, Any] = {"created": self._running.now()} | _read_stored(
             {**worklog, "worklogId": ident}, partial=False
         )
-        self._filled.insert(Worklog(**columns))
-        return self._shown(ident)
+        self._open_store.insert(Worklog(**columns))
+        return self._as_v1(ident)
 
     def update(self, worklog_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Change a worklog behind the client's back.
 
         Args:
-            worklog_id: Which.
+            worklog_id: Its id.
             changes: Any keys that `create` takes, but for worklogId; without updatedDate it is the server's time.
 
         Returns:
@@ -231,12 +211,14 @@ class Emulator:
             ValueError: A change is malformed.
             LookupError: There is no such worklog.
         """
-        current = self._filled.get(worklog_id)
+        current = self._open_store.get(worklog_id)
         if current is None:
             raise LookupError(worklog_id)
-        columns: dict[str, Any] = {"updated": self._running.now()} | _read(changes, partial=True) | {"id": worklog_id}
-        self._filled.replace(current._replace(**columns))
-        return self._shown(worklog_id)
+        columns: dict[str, Any] = (
+            {"updated": self._running.now()} | _read_stored(changes, partial=True) | {"id": worklog_id}
+        )
+        self._open_store.replace(current._replace(**columns))
+        return self._as_v1(worklog_id)
 
     def delete(self, worklog_id: str) -> None:
         """Delete a worklog behind the client's back.
@@ -244,7 +226,7 @@ class Emulator:
         Raises:
             LookupError: There is no such worklog.
         """
-        if not self._filled.delete(worklog_id):
+        if not self._open_store.delete(worklog_id):
             raise LookupError(worklog_id)
 
     @property
@@ -254,16 +236,16 @@ class Emulator:
         return self._api
 
     @property
-    def _filled(self) -> Store:
+    def _open_store(self) -> Store:
         if self._store is None or not self._serving:
             raise RuntimeError("the emulator does not run: its worklogs are there inside its `async with`")
         return self._store
 
-    def _shown(self, ident: str) -> dict[str, Any]:
-        shown: dict[str, Any] = json.loads(self._filled.rendered("v1", ident) or b"{}")
+    def _as_v1(self, ident: str) -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(self._open_store.rendered("v1", ident) or b"{}")
         return shown
 
-    def _fill(self, store: Store) -> None:
+    def _load(self, store: Store) -> None:
         if self._seed is None and self._sample is None:
             if not store.categories():
                 store.add_categories(sample_categories())
@@ -290,8 +272,8 @@ class Emulator:
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _read(payload: Mapping[str, Any], *, partial: bool) -> dict[str, Any]:
+def _read_stored(payload: Mapping[str, Any], *, partial: bool) -> dict[str, Any]:
     try:
         return v1.read_stored(payload, partial=partial)
-    except Refusal as refusal:
-        raise ValueError(str(refusal)) from None
+    except ApiError as error:
+        raise ValueError(str(error)) from None

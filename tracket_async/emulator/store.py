@@ -1,13 +1,11 @@
-"""Which worklogs a page holds: filters, orders and cursors become one SQL statement; nothing is executed here.
+"""The worklogs, in one SQLite table that both versions of the API read and write.
 
-A page is a keyset seek: the cursor is the key of the last row that was given, and the next page begins at the
+The columns are the truth. Each row also keeps its JSON of 1.0 and of 2.0, rendered when it is written, so that a page
+is an index seek and a join of bytes: benchmarks then do not measure the server.
+
+A page is a keyset seek: the cursor is the key of the last row of the page before, and the next page begins at the
 first key past it, so a walk stays exact while rows are added elsewhere and costs the same on page 1 and 1,000.
 Every order ends in the unique id, which breaks ties.
-
-The worklogs, in one SQLite table that both versions of the API read and write.
-
-The columns are the truth. Beside them each row keeps how 1.0 and 2.0 show it, rendered when it is written, so a
-page is a seek in an index and a join of bytes: the server is then not what a benchmark measures.
 
 Calls take well under a millisecond and are made straight from the event loop; the connection belongs to the
 thread that opened it.
@@ -38,7 +36,7 @@ KEY_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "createdDate": ("created", "id"),
     "updatedDate": ("updated", "id"),
     # a fixed order that has nothing to do with any date: for servers that promise none
-    "unsorted": ("scramble", "id"),
+    "unsorted": ("id_hash", "id"),
 }
 
 _LARGEST: Final = (1 << 63) - 1  # of an integer in SQLite
@@ -46,7 +44,7 @@ _LARGEST: Final = (1 << 63) - 1  # of an integer in SQLite
 
 @frozen
 class Bounds:
-    """Both ends are inclusive and in milliseconds; None is open. A missing date lies in no bounds but open ones."""
+    """A range of milliseconds, both ends inclusive, None is open. A missing date lies in open bounds only."""
 
     low: int | None = None
     high: int | None = None
@@ -57,7 +55,7 @@ _OPEN: Final = Bounds()
 
 @frozen(kw_only=True)
 class Filter:
-    """Which worklogs match: all three bounds must hold."""
+    """A filter of worklogs: all three bounds must hold."""
 
     date: Bounds = _OPEN
     created: Bounds = _OPEN
@@ -75,18 +73,20 @@ class Statement:
 def select_page(
     column: str, matching: Filter, order: Order, *, descending: bool, after: Key | None, limit: int
 ) -> Statement:
-    """Selects `column` and the key columns of the first `limit` rows past the key `after`, in `order`.
+    """Return the statement that selects `column` and the key of the first `limit` rows past `after`, in `order`.
 
     Args:
         column: The column with the rendered worklog.
         matching: The filter.
-        order: Which key to sort by.
+        order: The key to sort by.
         descending: Largest key first.
-        after: The key that the select_page before ended with; None for the first select_page.
+        after: The key that the page before ended with; None for the first page.
         limit: Most rows to select.
     """
     keys = KEY_COLUMNS[order]
-    conditions, parameters = _bounds(matching, walked=keys[0], skip=_overtaken(matching, keys[0], after, descending))
+    conditions, parameters = _bounds(
+        matching, walked=keys[0], skip=_bound_behind_cursor(matching, keys[0], after, descending)
+    )
     if after is not None:
         conditions.append(f"({', '.join(keys)}) {'<' if descending else '>'} ({', '.join('?' * len(keys))})")
         parameters.extend(after)
@@ -99,7 +99,7 @@ def select_page(
 
 
 def count_rows(matching: Filter) -> Statement:
-    """Counts the rows that match."""
+    """Return the statement that counts the rows that match."""
     conditions, parameters = _bounds(matching, walked=None, skip=None)
     return Statement(
         sql=f"SELECT count(*) FROM worklogs{_where(conditions)}",  # noqa: S608 -- as above
@@ -111,11 +111,11 @@ def _where(conditions: list[str]) -> str:
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-def _overtaken(matching: Filter, walked: str, after: Key | None, descending: bool) -> str | None:  # noqa: FBT001
-    """The comparison on the walked column that the cursor has overtaken, so that one start is left to seek to.
+def _bound_behind_cursor(matching: Filter, walked: str, after: Key | None, descending: bool) -> str | None:  # noqa: FBT001
+    """Return the comparison on the walked column that the cursor makes redundant, so that one start is left to seek to.
 
-    With both, SQLite seeks to the bound and steps over every row up to the cursor, again on each select_page: a walk
-    would cost the square of its length.
+    With both, SQLite seeks to the bound and steps over every row up to the cursor, again on each page: a walk would
+    cost the square of its length.
     """
     bounds: Bounds = getattr(matching, walked, _OPEN)
     if after is None:
@@ -130,7 +130,7 @@ def _bounds(matching: Filter, *, walked: str | None, skip: str | None) -> tuple[
     parameters: list[Any] = []
     for column in ("date", "created", "updated"):
         bounds: Bounds = getattr(matching, column)
-        # a unary plus keeps the planner off this column's index, whose use would sort all matches on every select_page
+        # a unary plus keeps the planner off this column's index, whose use would sort all matches on every page
         operand = column if walked in (None, column) else f"+{column}"
         if bounds.low is None and bounds.high is not None and column != "date":
             conditions.append(f"{operand} > {NEVER}")
@@ -143,18 +143,18 @@ def _bounds(matching: Filter, *, walked: str | None, skip: str | None) -> tuple[
 
 
 def write_cursor(order: Order, *, descending: bool, key: Key) -> str:
-    """An opaque cursor: where a walk in this order stands."""
+    """Return the opaque cursor of a walk in this order that has come to `key`."""
     facts = [order, "desc" if descending else "asc", *key]
     return base64.urlsafe_b64encode(json.dumps(facts, separators=(",", ":")).encode()).decode()
 
 
-def same_place(cursor: str) -> str:
-    """Another cursor, for the same place: it is longer by white space that reading it ignores."""
+def equivalent_cursor(cursor: str) -> str:
+    """Return another cursor for the same key: longer by white space that `read_cursor` ignores."""
     return base64.urlsafe_b64encode(b" " + base64.urlsafe_b64decode(cursor)).decode()
 
 
-def start_of_walk(cursor: str) -> str:
-    """A cursor before the first row, for the order that `cursor` was made for."""
+def initial_cursor(cursor: str) -> str:
+    """Return a cursor before the first row, for the order that `cursor` was made for."""
     order, direction, *_, _ident = json.loads(base64.urlsafe_b64decode(cursor))
     end = _LARGEST if direction == "desc" else -_LARGEST
     numbers = [end] * (len(KEY_COLUMNS[order]) - 1)
@@ -162,10 +162,10 @@ def start_of_walk(cursor: str) -> str:
 
 
 def read_cursor(cursor: str, order: Order, *, descending: bool) -> Key:
-    """The key inside a cursor that `write_cursor` made for the same order.
+    """Return the key inside a cursor that `write_cursor` made for the same order.
 
     Raises:
-        ValueError: It is none, or was made for another order.
+        ValueError: It is no cursor of this server, or was made for another order.
     """
     try:
         facts: Any = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
@@ -187,7 +187,7 @@ def _is_key_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
 
 
-Wire = Literal["v1", "v2"]
+Version = Literal["v1", "v2"]
 
 SCHEMA_VERSION: Final = 1
 
@@ -197,7 +197,7 @@ CREATE TABLE worklogs (
     date INTEGER NOT NULL, minutes REAL NOT NULL, billable REAL,
     created INTEGER NOT NULL, updated INTEGER NOT NULL, approval TEXT NOT NULL, approver TEXT,
     team TEXT, board TEXT, parent TEXT, project TEXT, custom TEXT NOT NULL,
-    scramble INTEGER NOT NULL, v1 BLOB NOT NULL, v2 BLOB NOT NULL
+    id_hash INTEGER NOT NULL, v1 BLOB NOT NULL, v2 BLOB NOT NULL
 );
 CREATE TABLE categories (id TEXT PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -215,14 +215,14 @@ _COLUMNS: Final = ", ".join(Worklog._fields)
 _INSERT: Final = f"INSERT INTO worklogs VALUES ({', '.join('?' * (len(Worklog._fields) + 3))})"  # noqa: S608
 _REPLACE: Final = (
     f"UPDATE worklogs SET {', '.join(f'{name} = ?' for name in Worklog._fields)}, "  # noqa: S608
-    "scramble = ?, v1 = ?, v2 = ? WHERE id = ?"
+    "id_hash = ?, v1 = ?, v2 = ? WHERE id = ?"
 )
 _TOTALS_KEPT: Final = 4096
 _EVERYTHING: Final = Filter()
 
 
 class StoreError(Exception):
-    """The store cannot be used: the file is no store of the emulator's, or of another version."""
+    """The store cannot be used: the file is not the emulator's, or of another version."""
 
 
 class DuplicateIdError(Exception):
@@ -259,39 +259,39 @@ class Store:
 
     @property
     def count(self) -> int:
-        """How many worklogs there are."""
+        """Return the number of worklogs."""
         return self.total(_EVERYTHING)
 
     def get(self, ident: str) -> Worklog | None:
-        """The worklog with that id."""
+        """Return the worklog with that id, or None."""
         row = self._db.execute(
             f"SELECT {_COLUMNS} FROM worklogs WHERE id = ?",  # noqa: S608 -- names of the columns
             (ident,),
         ).fetchone()
         return None if row is None else Worklog._make(row)
 
-    def rendered(self, wire: Wire, ident: str) -> bytes | None:
-        """The worklog with that id as JSON of one version."""
-        row = self._db.execute(f"SELECT {wire} FROM worklogs WHERE id = ?", (ident,)).fetchone()  # noqa: S608
+    def rendered(self, version: Version, ident: str) -> bytes | None:
+        """Return the worklog with that id as JSON of one version, or None."""
+        row = self._db.execute(f"SELECT {version} FROM worklogs WHERE id = ?", (ident,)).fetchone()  # noqa: S608
         return None if row is None else row[0]
 
-    def all_rendered(self, wire: Wire) -> Iterator[bytes]:
-        """Every worklog as JSON of one version, ordered by date, creation and id."""
-        rows = self._db.execute(f"SELECT {wire} FROM worklogs ORDER BY date, created, id")  # noqa: S608
+    def all_rendered(self, version: Version) -> Iterator[bytes]:
+        """Return every worklog as JSON of one version, ordered by date, creation and id."""
+        rows = self._db.execute(f"SELECT {version} FROM worklogs ORDER BY date, created, id")  # noqa: S608
         return (row[0] for row in rows)
 
     def page(
-        self, wire: Wire, matching: Filter, order: Order, *, descending: bool, after: Key | None, size: int
+        self, version: Version, matching: Filter, order: Order, *, descending: bool, after: Key | None, size: int
     ) -> tuple[list[bytes], Key | None]:
-        """One page: the rendered worklogs, and the key to go on after, or None when nothing is left."""
-        statement = select_page(wire, matching, order, descending=descending, after=after, limit=size + 1)
+        """Return one page: the rendered worklogs, and the key of the last, or None when nothing is left."""
+        statement = select_page(version, matching, order, descending=descending, after=after, limit=size + 1)
         rows = self._db.execute(statement.sql, statement.parameters).fetchall()
         more = len(rows) > size
         del rows[size:]
         return [row[0] for row in rows], rows[-1][1:] if more else None
 
     def total(self, matching: Filter) -> int:
-        """How many worklogs match; counted once for a filter, until the next write."""
+        """Return the number of worklogs that match; counted once for a filter, until the next write."""
         total = self._totals.get(matching)
         if total is None:
             statement = count_rows(matching)
@@ -311,12 +311,12 @@ class Store:
             self._db.execute(_INSERT, self._row(worklog))
 
     def replace(self, worklog: Worklog) -> None:
-        """Put the worklog in the place of the one with its id."""
+        """Replace the worklog that has its id."""
         with self._changing():
             self._db.execute(_REPLACE, (*self._row(worklog), worklog.id))
 
     def delete(self, ident: str) -> bool:
-        """Remove the worklog with that id; False when there is none."""
+        """Delete the worklog with that id; return False when there is none."""
         with self._changing():
             return self._db.execute("DELETE FROM worklogs WHERE id = ?", (ident,)).rowcount > 0
 
@@ -337,7 +337,7 @@ class Store:
                 self._db.execute(statement)
 
     def categories(self) -> list[tuple[str, str]]:
-        """Id and name of every category, by name."""
+        """Return id and name of every category, by name."""
         return self._db.execute("SELECT id, name FROM categories ORDER BY name, id").fetchall()
 
     def add_categories(self, categories: Iterable[tuple[str, str]]) -> None:
@@ -353,12 +353,12 @@ class Store:
         )
 
     def last_row(self) -> int:
-        """The largest row number that was given out: it tells how far a seeded id sequence has come."""
+        """Return the largest row number: it tells how far a seeded id sequence has come."""
         return int(self._db.execute("SELECT coalesce(max(rowid), 0) FROM worklogs").fetchone()[0])
 
     def _row(self, worklog: Worklog) -> tuple[Any, ...]:
-        scramble = zlib.crc32(worklog.id.encode())
-        return (*worklog, scramble, v1.render(worklog), self._render_v2(worklog))
+        id_hash = zlib.crc32(worklog.id.encode())
+        return (*worklog, id_hash, v1.render(worklog), self._render_v2(worklog))
 
     def _open(self, approval_shape: v2.ApprovalShape) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")

@@ -1,4 +1,4 @@
-"""The 1.0 wire: what a worklog looks like there, coming in and going out.
+"""The JSON of API 1.0: read the bodies of requests, render worklogs.
 
 Written from the vendor's page alone. It shares nothing with the client's converters: a field that both misread
 would cancel itself out, and every test would pass.
@@ -53,43 +53,43 @@ _STORED: Final = (
 
 
 def read_new(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a worklog to create (body of POST /worklogs).
+    """Read the columns of a worklog to create (body of POST /worklogs).
 
     Raises:
-        Refusal: 400, naming the field.
+        ApiError: 400, naming the field.
     """
     return {"description": None, "category": None, "billable": None} | fields.read_object(payload, _NEW)
 
 
 def read_changes(payload: Mapping[str, Any], current: Worklog) -> dict[str, Any]:  # noqa: ARG001 -- as in v2
-    """The columns to change (body of PUT /worklogs/{id}): absent leaves a field, null clears it.
+    """Read the columns to change (body of PUT /worklogs/{id}): absent leaves a field, null clears it.
 
     Raises:
-        Refusal: 400, naming the field.
+        ApiError: 400, naming the field.
     """
     return fields.read_object(payload, _NEW, partial=True)
 
 
 def read_stored(payload: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
-    """The columns of a worklog as the server would show it: seeds, and changes behind the client's back.
+    """Read the columns of a worklog as the server shows it: seeds, and changes behind the client's back.
 
     It is the 1.0 shape, plus `team`, `board`, `parentItem`, `project` and `customFields` for what only 2.0 shows.
 
     Raises:
-        Refusal: 400, naming the field.
+        ApiError: 400, naming the field.
     """
     columns = fields.read_object(payload, _STORED, partial=partial)
     return columns if partial else {"description": None, "category": None, "billable": None} | columns
 
 
 def render(worklog: Worklog) -> bytes:
-    """The worklog as it is listed, read and answered on creation."""
+    """Render the worklog as lists, reads and creations show it."""
     approver = f'"approvalStatus":"{worklog.approval}","approverUserId":{string_or_null(worklog.approver)}}}'
     return f"{_render_head(worklog)},{approver}".encode()
 
 
 def render_updated(worklog: Worklog) -> bytes:
-    """The worklog as PUT answers it: the vendor's page lists no approvalStatus there."""
+    """Render the worklog as PUT shows it: the vendor's page lists no approvalStatus there."""
     return f'{_render_head(worklog)},"approverUserId":{string_or_null(worklog.approver)}}}'.encode()
 
 

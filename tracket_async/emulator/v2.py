@@ -1,8 +1,8 @@
-"""The 2.0 wire: what a time entry looks like there, coming in and going out.
+"""The JSON of API 2.0: read the bodies of requests, render time entries.
 
-Written from what is public about 2.0, and as far from the client's converters as `v1` is. Where the public
-material is silent (the shape of the approval, what a partial update of the custom fields does), the choice
-stands here and nowhere else.
+Written from the public material about 2.0, and independent of the client's converters as `v1` is. Where that material
+is silent (the shape of the approval, the effect of a partial update of the custom fields), the choice is made here
+alone.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ _NEW: Final = (
 
 
 def read_new(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a time entry to create (body of POST /timeEntries).
+    """Read the columns of a time entry to create (body of POST /timeEntries).
 
     Raises:
-        Refusal: 400, naming the field.
+        ApiError: 400, naming the field.
     """
     columns = {"description": None, "category": None, "billable": None} | fields.read_object(payload, _NEW)
     return columns | _read_custom(payload, "{}")
 
 
 def read_changes(payload: Mapping[str, Any], current: Worklog) -> dict[str, Any]:
-    """The columns to change (body of PUT /timeEntries/{id}): absent leaves a field, null clears it.
+    """Read the columns to change (body of PUT /timeEntries/{id}): absent leaves a field, null clears it.
 
     customFields are merged key by key, which loses nothing where a client sends only what it changes; null
     for a key removes it. A date that is the entry's day already leaves the time of day that 1.0 shows.
 
     Raises:
-        Refusal: 400, naming the field.
+        ApiError: 400, naming the field.
     """
     columns = fields.read_object(payload, _NEW, partial=True)
     if columns.get("date") == start_of_day(current.date):
@@ -65,7 +65,7 @@ def read_changes(payload: Mapping[str, Any], current: Worklog) -> dict[str, Any]
 
 
 def renderer(shape: ApprovalShape) -> Callable[[Worklog], bytes]:
-    """The function that writes a time entry, with the approval as an object or as a bare string."""
+    """Return the function that renders a time entry, with the approval as an object or as a bare string."""
     return _render_with_object if shape == "object" else _render_with_string
 
 

@@ -1,8 +1,8 @@
-"""The door to the faults: every kind, the rules, and the script."""
+"""The public names of the faults: every kind, the rules, and the script."""
 
 from __future__ import annotations
 
-from tracket_async.emulator.faults.base import Disturbance, Effect, Exchange, Fault
+from tracket_async.emulator.faults.base import Exchange, Fault, RequestFault, ResponseFault
 from tracket_async.emulator.faults.connection import (
     Call,
     ClockSkew,
@@ -43,10 +43,8 @@ __all__ = [
     "CyclingCursor",
     "DeepJson",
     "Delay",
-    "Disturbance",
     "Drip",
     "DuplicateRows",
-    "Effect",
     "EmptyPage",
     "Exchange",
     "ExpireToken",
@@ -61,7 +59,9 @@ __all__ = [
     "Redirect",
     "RefusedCursor",
     "RepeatedCursor",
+    "RequestFault",
     "Reset",
+    "ResponseFault",
     "Rule",
     "Script",
     "Stall",

@@ -1,9 +1,10 @@
-"""A connection taken from aiohttp, to write bytes on it that no honest server would.
+"""The base classes of all faults, and a connection taken from aiohttp to write raw bytes on it.
 
-aiohttp.web frames every answer correctly and closes politely. `Wire` steps between its protocol and the
-transport: it writes what it is told, cuts or resets the connection, and knows when the other side has gone.
+A fault is a frozen value with a kind. A `RequestFault` happens before the request is carried out; a `ResponseFault`
+decides what the client gets.
 
-What a fault is: a frozen value with a kind, met by one exchange in place of, or around, the honest answer.
+aiohttp.web frames every response correctly and closes politely. `RawConnection` steps between its protocol and the
+transport: it writes what it is told, cuts or resets the connection, and notices when the client has disconnected.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from typing import ClassVar, Final, Protocol, cast
 from aiohttp import web
 
 from tracket_async.emulator.request_log import ReceivedRequest
-from tracket_async.emulator.routes import Answer
+from tracket_async.emulator.routes import ApiResponse
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for zero seconds: close() sends RST
 
 
-class _Watch(asyncio.Protocol):
-    """Stands where aiohttp's protocol stood: what arrives is dropped, the end is told to both."""
+class _RawProtocol(asyncio.Protocol):
+    """Takes the place of aiohttp's protocol: drops what arrives, and tells both of the connection's end."""
 
-    def __init__(self, inner: asyncio.Protocol, over: asyncio.Event) -> None:
+    def __init__(self, inner: asyncio.Protocol, ended: asyncio.Event) -> None:
         self._inner = inner
-        self._over = over
+        self._ended = ended
         self.writable = asyncio.Event()
         self.writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._over.set()
+        self._ended.set()
         self.writable.set()
         self._inner.connection_lost(exc)
 
@@ -45,7 +46,7 @@ class _Watch(asyncio.Protocol):
         self.writable.set()
 
 
-class Wire:
+class RawConnection:
     """One connection, taken over for the rest of its life.
 
     Args:
@@ -54,41 +55,41 @@ class Wire:
     """
 
     def __init__(self, transport: asyncio.Transport, sleep: Callable[[float], Awaitable[None]]) -> None:
-        self.over = asyncio.Event()
-        """Set when the connection is gone, or the server stops."""
+        self.ended = asyncio.Event()
+        """Set when the connection is closed, or the server stops."""
         self._transport = transport
         self._sleep = sleep
-        self._watch = _Watch(cast("asyncio.Protocol", transport.get_protocol()), self.over)
-        transport.set_protocol(self._watch)
+        self._protocol = _RawProtocol(cast("asyncio.Protocol", transport.get_protocol()), self.ended)
+        transport.set_protocol(self._protocol)
 
     async def write(self, data: bytes) -> bool:
-        """Write and wait until there is room again; False when there is nobody to write to any more."""
+        """Write and wait until there is room again; return False when the connection has ended."""
         self._transport.write(data)
-        await self._watch.writable.wait()
-        return not self.over.is_set()
+        await self._protocol.writable.wait()
+        return not self.ended.is_set()
 
-    async def pause(self, seconds: float) -> bool:
-        """Let `seconds` pass, or less if the connection ends; False when it has."""
+    async def sleep(self, seconds: float) -> bool:
+        """Wait `seconds`, or less if the connection ends; return False when it has."""
         sleeper = asyncio.ensure_future(self._sleep(seconds))
-        end = asyncio.ensure_future(self.over.wait())
+        end = asyncio.ensure_future(self.ended.wait())
         try:
             await asyncio.wait((sleeper, end), return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleeper.cancel()
             end.cancel()
-        return not self.over.is_set()
+        return not self.ended.is_set()
 
     def stop_reading(self) -> None:
-        """Read nothing more: the other side's upload fills the socket buffers and stalls."""
+        """Read nothing more: the client's upload fills the socket buffers and stalls."""
         self._transport.pause_reading()
 
     async def close(self) -> None:
-        """End politely: what was written is sent, then FIN."""
+        """Send what was written, then FIN."""
         self._transport.close()
-        await self.over.wait()
+        await self.ended.wait()
 
     async def reset(self) -> None:
-        """End with RST: the other side sees "connection reset by peer"."""
+        """Send RST: the client sees "connection reset by peer"."""
         connection: socket.socket | None = self._transport.get_extra_info("socket")
         if connection is not None and not self._transport.is_closing():
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -97,45 +98,45 @@ class Wire:
 
 
 def head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
-    """The bytes of an HTTP/1.1 response before its body."""
+    """Return the bytes of an HTTP/1.1 response before its body."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("latin-1", "replace")
 
 
 class Exchange(Protocol):
-    """One request on its way to its answer, as a fault sees it."""
+    """One request on its way to its response, as a fault sees it."""
 
     @property
     def received(self) -> ReceivedRequest:
-        """The request."""
+        """Return the request."""
         ...
 
-    async def answer(self) -> Answer:
-        """Do what was asked, and give the honest answer; it is not sent."""
+    async def execute(self) -> ApiResponse:
+        """Carry the request out and return its true response; nothing is sent."""
         ...
 
-    def respond(self, answer: Answer) -> web.StreamResponse:
-        """The response that sends this answer."""
+    def respond(self, response: ApiResponse) -> web.StreamResponse:
+        """Return the response in the form that aiohttp sends."""
         ...
 
-    def headers(self, answer: Answer) -> list[tuple[str, str]]:
-        """The headers that go with this answer, without those of its framing."""
+    def headers(self, response: ApiResponse) -> list[tuple[str, str]]:
+        """Return the headers that go with this response, without those of its framing."""
         ...
 
-    def take_over(self) -> Wire:
+    def take_over_connection(self) -> RawConnection:
         """Take the connection from aiohttp."""
         ...
 
-    def gone(self, status: int | None) -> web.StreamResponse:
-        """What a fault gives back when it has ended the connection itself, after sending this status or none."""
+    def disconnected(self, status: int | None) -> web.StreamResponse:
+        """Return what a fault gives back when it has ended the connection itself, after this status or none."""
         ...
 
-    async def pause(self, seconds: float) -> None:
-        """Let seconds pass."""
+    async def sleep(self, seconds: float) -> None:
+        """Wait that many seconds."""
         ...
 
     def skew_clock(self, seconds: float) -> None:
-        """Shift the Date header of this answer."""
+        """Shift the Date header of this response."""
         ...
 
     def expire_tokens(self) -> None:
@@ -153,17 +154,17 @@ class Fault(ABC):
     kind: ClassVar[str]
 
 
-class Effect(Fault):
-    """Happens before the request is worked on, which then goes its way; several can meet one request."""
+class RequestFault(Fault):
+    """A fault before the request is carried out, which then goes its way; several can apply to one request."""
 
     @abstractmethod
-    async def prepare(self, exchange: Exchange) -> None:
-        """Let it happen."""
+    async def apply(self, exchange: Exchange) -> None:
+        """Apply the fault."""
 
 
-class Disturbance(Fault):
-    """Decides what the client gets; only one can meet a request."""
+class ResponseFault(Fault):
+    """A fault that decides what the client gets; only one applies to a request."""
 
     @abstractmethod
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Answer, or not."""
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Apply the fault and return the response, or what `Exchange.disconnected` gives."""

@@ -1,24 +1,22 @@
-"""Faults of the connection: bytes that are cut, reset, dripped or never come.
+"""Connection faults (cut, reset, slow or silent responses) and faults before a request is carried out.
 
-Each takes the connection from aiohttp and writes the head and the body itself. Where the honest answer is needed
-the request has been carried out, so a write that is cut has happened: the client cannot know.
-
-Faults that happen before a request is worked on, which then goes its way.
+A connection fault takes the connection from aiohttp and writes the head and the body itself. Where it needs the true
+response the request has been carried out, so a write that is cut has happened: the client cannot know.
 """
 
 from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
-from typing import ClassVar, Final, Literal, cast
+from typing import ClassVar, Final, Literal
 
 from aiohttp import web
 from attrs import field, frozen
 from attrs.validators import ge, gt, in_
 
-from tracket_async.emulator.faults.base import Disturbance, Effect, Exchange, head
+from tracket_async.emulator.faults.base import Exchange, RequestFault, ResponseFault, head
 from tracket_async.emulator.request_log import ReceivedRequest
-from tracket_async.emulator.routes import Answer
+from tracket_async.emulator.routes import ApiResponse
 
 Framing = Literal["length", "chunked", "gzip", "close"]
 Headers = list[tuple[str, str]]
@@ -27,24 +25,24 @@ _CHUNK: Final = 64  # small, so that a cut at any byte meets chunk heads as well
 
 
 def _by_length(body: bytes, at: int | None) -> tuple[Headers, bytes]:
-    return [("Content-Length", str(len(body)))], body[: _place(body, at)]
+    return [("Content-Length", str(len(body)))], body[: _cut_position(body, at)]
 
 
 def _chunked(body: bytes, at: int | None) -> tuple[Headers, bytes]:
     pieces = [body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK)]
     stream = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
-    return [("Transfer-Encoding", "chunked")], stream[: _place(stream, at)]
+    return [("Transfer-Encoding", "chunked")], stream[: _cut_position(stream, at)]
 
 
 def _gzipped(body: bytes, at: int | None) -> tuple[Headers, bytes]:
     stream = gzip.compress(body, mtime=0)
-    sent = stream[: _place(stream, at)]
+    sent = stream[: _cut_position(stream, at)]
     # the length is true to what is sent: only the end of the gzip stream is missing
     return [("Content-Encoding", "gzip"), ("Content-Length", str(len(sent)))], sent
 
 
 def _until_close(body: bytes, at: int | None) -> tuple[Headers, bytes]:
-    return [("Connection", "close")], body[: _place(body, at)]
+    return [("Connection", "close")], body[: _cut_position(body, at)]
 
 
 _FRAMINGS: Final[dict[Framing, Callable[[bytes, int | None], tuple[Headers, bytes]]]] = {
@@ -55,24 +53,24 @@ _FRAMINGS: Final[dict[Framing, Callable[[bytes, int | None], tuple[Headers, byte
 }
 
 
-def _place(stream: bytes, at: int | None) -> int:
+def _cut_position(stream: bytes, at: int | None) -> int:
     return len(stream) // 2 if at is None else at
 
 
-def framed(answer: Answer, framing: Framing, at: int | None) -> tuple[Headers, bytes]:
-    """The framing's headers, and the body's bytes on the wire up to `at`."""
-    return _FRAMINGS[framing](answer.body, at)
+def framed(response: ApiResponse, framing: Framing, at: int | None) -> tuple[Headers, bytes]:
+    """Return the framing's headers, and the body's bytes as sent on the connection, up to `at`."""
+    return _FRAMINGS[framing](response.body, at)
 
 
 @frozen
-class Truncate(Disturbance):
-    """The body ends too early, and the connection is closed.
+class Truncate(ResponseFault):
+    """A body that ends too early, with the connection closed.
 
     Attributes:
-        at: How many bytes of the body are sent, as it is on the wire (chunk heads and compression included);
+        at: How many bytes of the body are sent, as sent on the connection (chunk heads and compression included);
             negative counts from its end; None is half of it.
-        framing: How the body's end is told: Content-Length, chunks, gzip with a Content-Length that matches what
-            is sent, or by closing the connection. The last two look complete to a client that does not look.
+        framing: How the end of the body is marked: Content-Length, chunks, gzip with a Content-Length that matches
+            what is sent, or closing the connection. The last two look complete to a client that does not check.
     """
 
     kind: ClassVar[str] = "truncate"
@@ -80,19 +78,35 @@ class Truncate(Disturbance):
     at: int | None = None
     framing: Framing = field(default="length", validator=in_(_FRAMINGS), kw_only=True)
 
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Send a part, then close."""
-        answer = await exchange.answer()
-        headers, sent = framed(answer, self.framing, self.at)
-        wire = exchange.take_over()
-        await wire.write(head(answer.status, [*exchange.headers(answer), *headers]) + sent)
-        await wire.close()
-        return exchange.gone(answer.status)
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Send a part of the body, then close."""
+        response = await exchange.execute()
+        headers, sent = framed(response, self.framing, self.at)
+        connection = exchange.take_over_connection()
+        await connection.write(head(response.status, [*exchange.headers(response), *headers]) + sent)
+        await connection.close()
+        return exchange.disconnected(response.status)
 
 
 @frozen
-class Reset(Disturbance):
-    """The connection is reset.
+class _WithoutBody(ResponseFault):
+    after: Literal["request", "headers"] = field(default="request", validator=in_(("request", "headers")))
+    commit: bool = field(default=False, kw_only=True)
+
+    async def _until_body(self, exchange: Exchange) -> tuple[int | None, bytes]:
+        """Carry the request out where that is wanted; return the status to send, if any, and the bytes of the head."""
+        if not self.commit and self.after == "request":
+            return None, b""
+        response = await exchange.execute()
+        if self.after == "request":
+            return None, b""
+        headers, _ = framed(response, "length", 0)
+        return response.status, head(response.status, [*exchange.headers(response), *headers])
+
+
+@frozen
+class Reset(_WithoutBody):
+    """A reset connection.
 
     Attributes:
         after: "request": no byte is sent; "headers": the headers are, and no byte of the body.
@@ -101,41 +115,31 @@ class Reset(Disturbance):
 
     kind: ClassVar[str] = "reset"
 
-    after: Literal["request", "headers"] = field(default="request", validator=in_(("request", "headers")))
-    commit: bool = field(default=False, kw_only=True)
-
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Send what is to be sent, then reset."""
-        status = None
-        sent = b""
-        if self.commit or self.after == "headers":
-            answer = await exchange.answer()
-            if self.after == "headers":
-                status = answer.status
-                headers, _ = framed(answer, "length", 0)
-                sent = head(status, [*exchange.headers(answer), *headers])
-        wire = exchange.take_over()
-        await wire.write(sent)
-        await wire.reset()
-        return exchange.gone(status)
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Send nothing or the headers, then reset."""
+        status, sent = await self._until_body(exchange)
+        connection = exchange.take_over_connection()
+        await connection.write(sent)
+        await connection.reset()
+        return exchange.disconnected(status)
 
 
 @frozen
-class CommitThenCut(Disturbance):
-    """The request is carried out, and the connection closed without a byte of an answer."""
+class CommitThenCut(ResponseFault):
+    """A request that is carried out, and a connection closed without a byte of a response."""
 
     kind: ClassVar[str] = "commit-then-cut"
 
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Carry it out, then close."""
-        await exchange.answer()
-        await exchange.take_over().close()
-        return exchange.gone(None)
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Carry the request out, then close."""
+        await exchange.execute()
+        await exchange.take_over_connection().close()
+        return exchange.disconnected(None)
 
 
 @frozen
-class Drip(Disturbance):
-    """The body comes a few bytes at a time.
+class Drip(ResponseFault):
+    """A body that comes a few bytes at a time.
 
     Attributes:
         size: Bytes in each piece.
@@ -147,23 +151,23 @@ class Drip(Disturbance):
     size: int = field(default=1, validator=ge(1))
     interval: float = field(default=0.1, validator=gt(0))
 
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Send it all, slowly."""
-        answer = await exchange.answer()
-        headers, body = framed(answer, "length", len(answer.body))
-        wire = exchange.take_over()
-        alive = await wire.write(head(answer.status, [*exchange.headers(answer), *headers]))
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Send the whole response slowly."""
+        response = await exchange.execute()
+        headers, body = framed(response, "length", len(response.body))
+        connection = exchange.take_over_connection()
+        alive = await connection.write(head(response.status, [*exchange.headers(response), *headers]))
         for start in range(0, len(body), self.size):
             if not alive:
                 break
-            alive = await wire.pause(self.interval) and await wire.write(body[start : start + self.size])
-        await wire.close()
-        return exchange.gone(answer.status)
+            alive = await connection.sleep(self.interval) and await connection.write(body[start : start + self.size])
+        await connection.close()
+        return exchange.disconnected(response.status)
 
 
 @frozen
-class Hang(Disturbance):
-    """Nothing comes, until the client goes or the server stops.
+class Hang(_WithoutBody):
+    """A response that never comes, until the client disconnects or the server stops.
 
     Attributes:
         after: "request": no byte is sent; "headers": the headers are.
@@ -172,69 +176,61 @@ class Hang(Disturbance):
 
     kind: ClassVar[str] = "hang"
 
-    after: Literal["request", "headers"] = field(default="request", validator=in_(("request", "headers")))
-    commit: bool = field(default=False, kw_only=True)
-
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Wait for the end."""
-        answer = await exchange.answer() if self.commit or self.after == "headers" else None
-        wire = exchange.take_over()
-        status = None
-        if self.after == "headers":
-            answered = cast("Answer", answer)
-            status = answered.status
-            headers, _ = framed(answered, "length", 0)
-            await wire.write(head(status, [*exchange.headers(answered), *headers]))
-        await wire.over.wait()
-        await wire.reset()
-        return exchange.gone(status)
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Send nothing or the headers, and wait until the connection ends."""
+        status, sent = await self._until_body(exchange)
+        connection = exchange.take_over_connection()
+        await connection.write(sent)
+        await connection.ended.wait()
+        await connection.reset()
+        return exchange.disconnected(status)
 
 
 @frozen
-class Stall(Disturbance):
-    """The server stops reading in the middle of the upload, until it stops altogether.
+class Stall(ResponseFault):
+    """A server that stops reading in the middle of the upload.
 
     Attributes:
         seconds: After so many it resets the connection; None leaves that to the end of the server. While it does
-            not read it cannot see that the client has gone.
+            not read it cannot see that the client has disconnected.
     """
 
     kind: ClassVar[str] = "stall"
 
     seconds: float | None = None
 
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Read no more."""
-        wire = exchange.take_over()
-        wire.stop_reading()
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Stop reading, and reset the connection at last."""
+        connection = exchange.take_over_connection()
+        connection.stop_reading()
         if self.seconds is None:
-            await wire.over.wait()
+            await connection.ended.wait()
         else:
-            await wire.pause(self.seconds)
-        await wire.reset()
-        return exchange.gone(None)
+            await connection.sleep(self.seconds)
+        await connection.reset()
+        return exchange.disconnected(None)
 
 
 @frozen
-class Delay(Effect):
-    """The request waits.
+class Delay(RequestFault):
+    """A pause before the request is carried out.
 
     Attributes:
-        seconds: How long; other requests go on meanwhile.
+        seconds: Length of the pause; other requests go on meanwhile.
     """
 
     kind: ClassVar[str] = "delay"
 
     seconds: float
 
-    async def prepare(self, exchange: Exchange) -> None:
-        """Wait."""
-        await exchange.pause(self.seconds)
+    async def apply(self, exchange: Exchange) -> None:
+        """Wait that many seconds."""
+        await exchange.sleep(self.seconds)
 
 
 @frozen
-class ClockSkew(Effect):
-    """The Date header is wrong.
+class ClockSkew(RequestFault):
+    """A wrong Date header.
 
     Attributes:
         seconds: Added to the server's time; negative for a clock that is behind.
@@ -244,25 +240,25 @@ class ClockSkew(Effect):
 
     seconds: float
 
-    async def prepare(self, exchange: Exchange) -> None:
-        """Shift the header."""
+    async def apply(self, exchange: Exchange) -> None:
+        """Shift the Date header."""
         exchange.skew_clock(self.seconds)
 
 
 @frozen
-class ExpireToken(Effect):
+class ExpireToken(RequestFault):
     """Every token from the token call expires just before this request, which so gets a 401."""
 
     kind: ClassVar[str] = "expire-token"
 
-    async def prepare(self, exchange: Exchange) -> None:
-        """Expire them."""
+    async def apply(self, exchange: Exchange) -> None:
+        """Expire the tokens."""
         exchange.expire_tokens()
 
 
 @frozen
-class Call(Effect):
-    """A function of yours is called: to change worklogs between two pages, or to note the time.
+class Call(RequestFault):
+    """A call of your function: to change worklogs between two pages, or to note the time.
 
     Attributes:
         function: Given the request; called in the event loop, so it must not block.
@@ -272,6 +268,6 @@ class Call(Effect):
 
     function: Callable[[ReceivedRequest], object]
 
-    async def prepare(self, exchange: Exchange) -> None:
-        """Call it."""
+    async def apply(self, exchange: Exchange) -> None:
+        """Call the function."""
         self.function(exchange.received)

@@ -1,12 +1,10 @@
-"""Faults that answer in place of the API: a status, a page of HTML, JSON that is none, far too much of it.
+"""Faults of the response: fixed responses in place of the API's, and payload faults that modify the true one.
 
-With `commit`, the request is carried out first and its honest answer thrown away: the write has happened, and
-the client is told something else.
+A fixed response is a status, a page of HTML, malformed or far too much JSON. With `commit`, the request is carried out
+first and its true response thrown away: the write has happened, and the client is told something else.
 
-Faults that let the request be carried out and then bend its honest answer.
-
-They know both versions' keys and change the JSON that goes out, never the store. An answer that is an error, or
-has nothing to bend, passes as it is.
+A payload fault knows both versions' keys and changes the JSON that goes out, never the store. A response that is an
+error, or has nothing to modify, passes as it is.
 """
 
 from __future__ import annotations
@@ -22,9 +20,9 @@ from aiohttp import web
 from attrs import evolve, field, frozen
 from attrs.validators import and_, ge, instance_of, le
 
-from tracket_async.emulator.faults.base import Disturbance, Exchange
-from tracket_async.emulator.routes import JSON, Answer, json_answer
-from tracket_async.emulator.store import same_place, start_of_walk
+from tracket_async.emulator.faults.base import Exchange, ResponseFault
+from tracket_async.emulator.routes import JSON, ApiResponse, json_response
+from tracket_async.emulator.store import equivalent_cursor, initial_cursor
 
 _HTML: Final = (
     b"<!DOCTYPE html>\n<html><head><title>%d</title></head>"
@@ -38,21 +36,21 @@ def _text_or_none(value: object) -> str | None:
 
 
 @frozen(kw_only=True)
-class _Instead(Disturbance):
+class _FixedResponse(ResponseFault):
     commit: bool = False
 
     @abstractmethod
-    def answer(self) -> Answer:
-        """What is answered."""
+    def response(self) -> ApiResponse:
+        """Return the response that is sent."""
 
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Carry the request out, if that is wanted, and answer something else."""
-        committed = self.commit and (await exchange.answer()).committed
-        return exchange.respond(evolve(self.answer(), committed=committed))
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Carry the request out, if that is wanted, and send the fixed response."""
+        committed = self.commit and (await exchange.execute()).committed
+        return exchange.respond(evolve(self.response(), committed=committed))
 
 
 @frozen
-class Status(_Instead):
+class Status(_FixedResponse):
     """An error status (or any other) with a JSON body.
 
     Attributes:
@@ -72,19 +70,19 @@ class Status(_Instead):
     body: str | None = field(default=None, kw_only=True)
     content_type: str = field(default=JSON, kw_only=True)
 
-    def answer(self) -> Answer:
-        """The status and its body."""
+    def response(self) -> ApiResponse:
+        """Return the status and its body."""
         headers = tuple(self.headers.items())
         if self.retry_after is not None:
             headers += (("Retry-After", self.retry_after),)
         if self.body is None:
-            return json_answer({"error": f"a fault: {self.status}"}, status=self.status, headers=headers)
-        return Answer(status=self.status, body=self.body.encode(), content_type=self.content_type, headers=headers)
+            return json_response({"error": f"a fault: {self.status}"}, status=self.status, headers=headers)
+        return ApiResponse(status=self.status, body=self.body.encode(), content_type=self.content_type, headers=headers)
 
 
 @frozen
-class RefusedCursor(_Instead):
-    """The cursor is refused, as when it is too old. Meant for rules with ``cursor=True``.
+class RefusedCursor(_FixedResponse):
+    """An error for the cursor, as when it is too old. Meant for rules with ``cursor=True``.
 
     Attributes:
         status: 400 or 410, say.
@@ -95,13 +93,13 @@ class RefusedCursor(_Instead):
 
     status: int = field(default=400, validator=_a_status)
 
-    def answer(self) -> Answer:
-        """The refusal."""
-        return json_answer({"error": "after has expired; start again", "field": "after"}, status=self.status)
+    def response(self) -> ApiResponse:
+        """Return the error."""
+        return json_response({"error": "after has expired; start again", "field": "after"}, status=self.status)
 
 
 @frozen
-class Html(_Instead):
+class Html(_FixedResponse):
     """A page of HTML where JSON was expected, as gateways send.
 
     Attributes:
@@ -113,13 +111,13 @@ class Html(_Instead):
 
     status: int = field(default=502, validator=_a_status)
 
-    def answer(self) -> Answer:
-        """The page."""
-        return Answer(status=self.status, body=_HTML % self.status, content_type="text/html; charset=utf-8")
+    def response(self) -> ApiResponse:
+        """Return the page."""
+        return ApiResponse(status=self.status, body=_HTML % self.status, content_type="text/html; charset=utf-8")
 
 
 @frozen
-class Redirect(_Instead):
+class Redirect(_FixedResponse):
     """A redirect to elsewhere, which a client with a secret must not follow.
 
     Attributes:
@@ -133,17 +131,17 @@ class Redirect(_Instead):
     location: str
     status: int = field(default=307, validator=_a_status)
 
-    def answer(self) -> Answer:
-        """The redirect."""
-        return Answer(status=self.status, headers=(("Location", self.location),))
+    def response(self) -> ApiResponse:
+        """Return the redirect."""
+        return ApiResponse(status=self.status, headers=(("Location", self.location),))
 
 
 @frozen
-class MalformedJson(_Instead):
-    """A body that says it is JSON.
+class MalformedJson(_FixedResponse):
+    """A body that claims to be JSON.
 
     Attributes:
-        body: What it is.
+        body: The text.
         status: Its status.
         commit: Whether the request is carried out first.
     """
@@ -153,13 +151,13 @@ class MalformedJson(_Instead):
     body: str = '{"items": [{"id": "1", "minutes": NaN, }'
     status: int = field(default=200, validator=_a_status)
 
-    def answer(self) -> Answer:
-        """The body."""
-        return Answer(status=self.status, body=self.body.encode())
+    def response(self) -> ApiResponse:
+        """Return the body."""
+        return ApiResponse(status=self.status, body=self.body.encode())
 
 
 @frozen
-class DeepJson(_Instead):
+class DeepJson(_FixedResponse):
     """Valid JSON that is nested very deeply.
 
     Attributes:
@@ -171,14 +169,14 @@ class DeepJson(_Instead):
 
     depth: int = field(default=100_000, validator=ge(1))
 
-    def answer(self) -> Answer:
-        """The body, under the keys of both versions' lists."""
+    def response(self) -> ApiResponse:
+        """Return the body, under the keys of both versions' lists."""
         nested = b"[" * self.depth + b"]" * self.depth
-        return Answer(body=b'{"items":' + nested + b',"worklogs":' + nested + b"}")
+        return ApiResponse(body=b'{"items":' + nested + b',"worklogs":' + nested + b"}")
 
 
 @frozen
-class HugeBody(_Instead):
+class HugeBody(_FixedResponse):
     """A valid, empty page with a great deal of white space in it.
 
     Attributes:
@@ -192,11 +190,11 @@ class HugeBody(_Instead):
     size: int = field(default=64 << 20, validator=ge(64))
     gzip: bool = False
 
-    def answer(self) -> Answer:
-        """The body."""
+    def response(self) -> ApiResponse:
+        """Return the body."""
         if self.gzip:
-            return Answer(body=_bomb(self.size), headers=(("Content-Encoding", "gzip"),))
-        return Answer(body=_PADDED_HEAD + b" " * (self.size - len(_PADDED_HEAD) - 1) + b"}")
+            return ApiResponse(body=_gzip_bomb(self.size), headers=(("Content-Encoding", "gzip"),))
+        return ApiResponse(body=_PADDED_HEAD + b" " * (self.size - len(_PADDED_HEAD) - 1) + b"}")
 
 
 _PADDED_HEAD: Final = b'{"items":[],"worklogs":[],"size":0,"total":0'
@@ -204,21 +202,21 @@ _BLOCK: Final = b" " * (1 << 20)
 
 
 @lru_cache(maxsize=4)
-def _bomb(size: int) -> bytes:
-    squeeze = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+def _gzip_bomb(size: int) -> bytes:
+    compressor = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     blocks, rest = divmod(size - len(_PADDED_HEAD) - 1, len(_BLOCK))
-    parts = [squeeze.compress(_PADDED_HEAD)]
-    parts.extend(squeeze.compress(_BLOCK) for _ in range(blocks))
-    parts += [squeeze.compress(_BLOCK[:rest]), squeeze.compress(b"}"), squeeze.flush()]
+    parts = [compressor.compress(_PADDED_HEAD)]
+    parts.extend(compressor.compress(_BLOCK) for _ in range(blocks))
+    parts += [compressor.compress(_BLOCK[:rest]), compressor.compress(b"}"), compressor.flush()]
     return b"".join(parts)
 
 
 _ROWS_AND_CURSOR: Final[tuple[tuple[str, str], ...]] = (("worklogs", "next-cursor"), ("items", "nextCursor"))
-_BAD: Final = 400
+_FIRST_ERROR: Final = 400
 
 
 @frozen
-class ContentType(Disturbance):
+class ContentType(ResponseFault):
     """The right body under a wrong Content-Type.
 
     Attributes:
@@ -229,28 +227,28 @@ class ContentType(Disturbance):
 
     value: str = "text/html; charset=utf-8"
 
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Answer under the wrong type."""
-        return exchange.respond(evolve(await exchange.answer(), content_type=self.value))
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Send the response under the wrong type."""
+        return exchange.respond(evolve(await exchange.execute(), content_type=self.value))
 
 
 @frozen
-class _Bend(Disturbance):
+class _PayloadFault(ResponseFault):
     @abstractmethod
-    def bend(self, page: Page) -> None:
+    def modify(self, page: Page) -> None:
         """Change the payload in place."""
 
-    async def inflict(self, exchange: Exchange) -> web.StreamResponse:
-        """Answer with the changed payload."""
-        answer = await exchange.answer()
-        if answer.status < _BAD:
-            answer = self._bent(answer, exchange.received.cursor)
-        return exchange.respond(answer)
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Send the response with the changed payload."""
+        response = await exchange.execute()
+        if response.status < _FIRST_ERROR:
+            response = self._modified(response, exchange.received.cursor)
+        return exchange.respond(response)
 
-    def _bent(self, answer: Answer, cursor: str | None) -> Answer:
-        payload: dict[str, Any] = json.loads(answer.body)
-        self.bend(Page(payload, cursor))
-        return evolve(answer, body=json.dumps(payload, ensure_ascii=False).encode())
+    def _modified(self, response: ApiResponse, cursor: str | None) -> ApiResponse:
+        payload: dict[str, Any] = json.loads(response.body)
+        self.modify(Page(payload, cursor))
+        return evolve(response, body=json.dumps(payload, ensure_ascii=False).encode())
 
 
 class Page:
@@ -268,12 +266,12 @@ class Page:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The worklogs; changes to the list itself count for a page only."""
+        """Return the worklogs; changes to the list itself count for a page only."""
         return self._payload[self._rows_key] if self._rows_key else [self._payload]
 
     @property
     def next_cursor(self) -> str | None:
-        """The cursor of the next page."""
+        """Return the cursor of the next page, or None."""
         cursor: str | None = self._payload.get(self._next_key)
         return cursor
 
@@ -283,28 +281,28 @@ class Page:
             self._payload[self._next_key] = cursor
 
     def row(self, number: int) -> dict[str, Any] | None:
-        """The worklog at that place, counted from 0; None past the end."""
+        """Return the worklog at that place, counted from 0; None past the end."""
         return self.rows[number] if number < len(self.rows) else None
 
 
 @frozen
-class RepeatedCursor(_Bend):
-    """The next cursor is the one that was asked with, so the walk stands still; a first page is honest."""
+class RepeatedCursor(_PayloadFault):
+    """A next cursor that is the one of the request, so that the walk stands still; a first page is left alone."""
 
     kind: ClassVar[str] = "repeated-cursor"
 
-    def bend(self, page: Page) -> None:
-        """Give the cursor back."""
+    def modify(self, page: Page) -> None:
+        """Set the next cursor to the one of the request."""
         if page.cursor is not None:
             page.next_cursor = page.cursor
 
 
 @frozen
-class CyclingCursor(_Bend):
-    """The next cursors go round: A, B, A, B. One walk at a time; a first page begins a new round.
+class CyclingCursor(_PayloadFault):
+    """Next cursors that cycle: A, B, A, B. One walk at a time; a first page begins anew.
 
     Attributes:
-        length: How many cursors are honest before they come round.
+        length: Number of true cursors before the first one comes again.
     """
 
     kind: ClassVar[str] = "cycling-cursor"
@@ -313,8 +311,8 @@ class CyclingCursor(_Bend):
     _given: list[str] = field(factory=list[str], init=False, eq=False, repr=False)
     _turn: list[int] = field(factory=lambda: [0], init=False, eq=False, repr=False)
 
-    def bend(self, page: Page) -> None:
-        """Give the next cursor of the round."""
+    def modify(self, page: Page) -> None:
+        """Set the next cursor of the cycle."""
         if page.cursor is None:
             self._given.clear()
             self._turn[0] = 0
@@ -326,49 +324,49 @@ class CyclingCursor(_Bend):
 
 
 @frozen
-class EmptyPage(_Bend):
+class EmptyPage(_PayloadFault):
     """A page without rows and with a next cursor, a new one, which leads to the rows that were kept back.
 
-    So no worklog is lost to a client that goes on. A single page without a next one passes as it is.
+    No worklog is lost to a client that goes on. A single page without a next one passes as it is.
     """
 
     kind: ClassVar[str] = "empty-page"
 
-    def bend(self, page: Page) -> None:
-        """Take the rows out, and lead back to them."""
+    def modify(self, page: Page) -> None:
+        """Take the rows out, and let the next cursor lead to them."""
         if page.cursor is not None:
-            page.next_cursor = same_place(page.cursor)
+            page.next_cursor = equivalent_cursor(page.cursor)
         elif page.next_cursor is not None:
-            page.next_cursor = start_of_walk(page.next_cursor)
+            page.next_cursor = initial_cursor(page.next_cursor)
         else:
             return
         page.rows.clear()
 
 
 @frozen
-class DuplicateRows(_Bend):
-    """The first rows of the page occur in it a second time.
+class DuplicateRows(_PayloadFault):
+    """A page in which the first rows occur a second time.
 
     Attributes:
-        count: How many.
+        count: Number of those rows.
     """
 
     kind: ClassVar[str] = "duplicate-rows"
 
     count: int = field(default=1, validator=ge(1))
 
-    def bend(self, page: Page) -> None:
-        """Repeat them at the end."""
+    def modify(self, page: Page) -> None:
+        """Repeat the rows at the end of the page."""
         page.rows.extend(page.rows[: self.count])
 
 
 @frozen
-class MissingField(_Bend):
-    """One worklog lacks a key.
+class MissingField(_PayloadFault):
+    """A worklog that lacks a key.
 
     Attributes:
         name: The key, by the version's name, such as ``worklogMinutes`` or ``minutes``.
-        row: Which worklog of the page, from 0.
+        row: Index of the worklog on the page, from 0.
     """
 
     kind: ClassVar[str] = "missing-field"
@@ -376,7 +374,7 @@ class MissingField(_Bend):
     name: str
     row: int = field(default=0, validator=ge(0))
 
-    def bend(self, page: Page) -> None:
+    def modify(self, page: Page) -> None:
         """Take the key out."""
         row = page.row(self.row)
         if row is not None:
@@ -384,13 +382,13 @@ class MissingField(_Bend):
 
 
 @frozen
-class OddField(_Bend):
-    """One worklog has an odd value under a key.
+class OddField(_PayloadFault):
+    """A worklog with an odd value under a key.
 
     Attributes:
         name: The key, by the version's name.
         value: Any JSON value; None stands for null.
-        row: Which worklog of the page, from 0.
+        row: Index of the worklog on the page, from 0.
     """
 
     kind: ClassVar[str] = "odd-field"
@@ -399,7 +397,7 @@ class OddField(_Bend):
     value: Any = None
     row: int = field(default=0, validator=ge(0))
 
-    def bend(self, page: Page) -> None:
+    def modify(self, page: Page) -> None:
         """Put the value in."""
         row = page.row(self.row)
         if row is not None:
@@ -407,12 +405,12 @@ class OddField(_Bend):
 
 
 @frozen
-class UnknownStatus(_Bend):
-    """One worklog has an approval status that is none of the four.
+class UnknownStatus(_PayloadFault):
+    """A worklog with an approval status that is none of the four.
 
     Attributes:
         value: The status.
-        row: Which worklog of the page, from 0.
+        row: Index of the worklog on the page, from 0.
     """
 
     kind: ClassVar[str] = "unknown-status"
@@ -420,7 +418,7 @@ class UnknownStatus(_Bend):
     value: str = "escalated"
     row: int = field(default=0, validator=ge(0))
 
-    def bend(self, page: Page) -> None:
+    def modify(self, page: Page) -> None:
         """Put the status where the version has it."""
         row = page.row(self.row)
         if row is None:

@@ -1,13 +1,12 @@
-"""The script of faults: rules that say which request meets which fault, in a way that can be repeated.
+"""The script of faults: rules that say which request gets which fault, in a way that can be repeated.
 
-A rule counts the requests that match it from the moment it is added. Of the rules that are due, every effect
-happens and the first disturbance, in the order in which they were added. Each rule has a random generator of its
+A rule counts the requests that match it from the moment it is added. Of the rules that apply, all request faults
+happen and the first response fault, in the order in which they were added. Each rule has a random generator of its
 own, seeded by the script's seed and its place, so that adding a rule changes nothing for those before it.
 
-Fault scripts as text: a JSON array of rules, or one rule a line (NDJSON).
-
-A rule is an object: ``fault`` is the kind, ``method``, ``route``, ``cursor``, ``nth``, ``every``, ``ratio`` and
-``times`` say when (see `Rule`), and every other key is a setting of that kind of fault::
+As text, a script is a JSON array of rules, or one rule a line (NDJSON). A rule is an object: ``fault`` is the kind;
+``method``, ``route``, ``cursor``, ``nth``, ``every``, ``ratio`` and ``times`` say when (see `Rule`); every other key is
+a setting of that kind of fault::
 
     {"fault": "status", "status": 503, "retry_after": "2", "method": "GET", "route": "/timeEntries", "nth": [3, 4]}
 """
@@ -21,37 +20,34 @@ from typing import Any, Final, cast
 
 from attrs import define, fields, frozen
 
-from tracket_async.emulator.faults import connection as cuts
-from tracket_async.emulator.faults import connection as effects
-from tracket_async.emulator.faults import responses as answers
-from tracket_async.emulator.faults import responses as bends
-from tracket_async.emulator.faults.base import Disturbance, Effect, Fault
+from tracket_async.emulator.faults import connection, responses
+from tracket_async.emulator.faults.base import Fault, RequestFault, ResponseFault
 from tracket_async.emulator.request_log import ReceivedRequest
 from tracket_async.emulator.routes import ROUTES
 
-Chooser = Callable[[ReceivedRequest], Fault | None]
+FaultFunction = Callable[[ReceivedRequest], Fault | None]
 ANY = "*"
 
 
 @frozen(kw_only=True)
 class Rule:
-    """When a fault meets a request.
+    """A fault, and the requests to which it applies.
 
     Attributes:
-        fault: The fault, or a function that is asked at each request that is due, and may say None.
+        fault: The fault, or a function that is called for each matching request, and may return None.
         method: Only this method; ``*`` for any.
         route: Only this route, such as ``/timeEntries`` or ``/worklogs/{id}``; ``*`` for any, unknown ones too.
         cursor: True only for later pages of a walk, False only for requests without a cursor; None for both.
         nth: Only the nth matching request, counted from 1, or those of several numbers; None for all.
         every: Only each such matching request: 3 is the 3rd, the 6th and so on; None for all.
-        ratio: Only this share of them, by chance; None for all.
+        ratio: Only this share of them, at random; None for all.
         times: At most so often; None without limit.
 
     Raises:
         ValueError: A setting is out of range, or the route is none of the server's.
     """
 
-    fault: Fault | Chooser
+    fault: Fault | FaultFunction
     method: str = ANY
     route: str = ANY
     cursor: bool | None = None
@@ -76,13 +72,13 @@ class Rule:
 
     @property
     def numbers(self) -> Collection[int]:
-        """The numbers in `nth`; none when it is None."""
+        """Return the numbers in `nth`; none when it is None."""
         if self.nth is None:
             return ()
         return (self.nth,) if isinstance(self.nth, int) else self.nth
 
     def matches(self, received: ReceivedRequest) -> bool:
-        """Whether it speaks of this request at all."""
+        """Return whether method, route and cursor are those of this request."""
         return (
             self.method in (ANY, received.method)
             and self.route in (ANY, received.route)
@@ -91,13 +87,13 @@ class Rule:
 
 
 @define
-class _Running:
+class _ActiveRule:
     rule: Rule
-    chance: Random
+    random: Random
     matched: int = 0
-    met: int = 0
+    applied: int = 0
 
-    def due(self, received: ReceivedRequest) -> Fault | None:
+    def fault_for(self, received: ReceivedRequest) -> Fault | None:
         rule = self.rule
         if not rule.matches(received):
             return None
@@ -105,12 +101,12 @@ class _Running:
         if (
             (rule.nth is not None and self.matched not in rule.numbers)
             or (rule.every is not None and self.matched % rule.every)
-            or (rule.times is not None and self.met >= rule.times)
-            or (rule.ratio is not None and self.chance.random() >= rule.ratio)
+            or (rule.times is not None and self.applied >= rule.times)
+            or (rule.ratio is not None and self.random.random() >= rule.ratio)
         ):
             return None
         fault = rule.fault if isinstance(rule.fault, Fault) else rule.fault(received)
-        self.met += fault is not None
+        self.applied += fault is not None
         return fault
 
 
@@ -123,15 +119,15 @@ class Script:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self._running: list[_Running] = []
+        self._active: list[_ActiveRule] = []
         self._added = 0
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._active)
 
     def add(
         self,
-        fault: Fault | Chooser,
+        fault: Fault | FaultFunction,
         *,
         method: str = ANY,
         route: str = ANY,
@@ -141,7 +137,7 @@ class Script:
         ratio: float | None = None,
         times: int | None = None,
     ) -> None:
-        """Add a rule; the arguments are those of `Rule`. Without any, every request meets the fault.
+        """Add a rule; the arguments are those of `Rule`. Without any, every request gets the fault.
 
         Raises:
             ValueError: As `Rule` does.
@@ -161,53 +157,53 @@ class Script:
     def add_rule(self, rule: Rule) -> None:
         """Add a rule."""
         # a string, because Random hashes no tuple in the same way in every process
-        self._running.append(_Running(rule, Random(f"{self._seed}/{self._added}")))  # noqa: S311 -- no secret
+        self._active.append(_ActiveRule(rule, Random(f"{self._seed}/{self._added}")))  # noqa: S311 -- no secret
         self._added += 1
 
     def clear(self) -> None:
-        """Take all rules away: the server is honest again."""
-        self._running.clear()
+        """Remove all rules."""
+        self._active.clear()
 
-    def choose(self, received: ReceivedRequest) -> tuple[list[Effect], Disturbance | None]:
-        """What meets this request: the effects, and the disturbance or None. Every rule counts the request."""
-        effects: list[Effect] = []
-        disturbance: Disturbance | None = None
-        for running in self._running:
-            fault = running.due(received)
-            if isinstance(fault, Effect):
-                effects.append(fault)
-            elif isinstance(fault, Disturbance) and disturbance is None:
-                disturbance = fault
-        return effects, disturbance
+    def choose(self, received: ReceivedRequest) -> tuple[list[RequestFault], ResponseFault | None]:
+        """Return the request faults and the response fault (or None) of this request, which every rule counts."""
+        request_faults: list[RequestFault] = []
+        response_fault: ResponseFault | None = None
+        for active in self._active:
+            fault = active.fault_for(received)
+            if isinstance(fault, RequestFault):
+                request_faults.append(fault)
+            elif isinstance(fault, ResponseFault) and response_fault is None:
+                response_fault = fault
+        return request_faults, response_fault
 
 
 KINDS: Final[dict[str, type[Fault]]] = {
     each.kind: each
     for each in (
-        answers.Status,
-        answers.RefusedCursor,
-        answers.Html,
-        answers.Redirect,
-        answers.MalformedJson,
-        answers.DeepJson,
-        answers.HugeBody,
-        bends.ContentType,
-        bends.RepeatedCursor,
-        bends.CyclingCursor,
-        bends.EmptyPage,
-        bends.DuplicateRows,
-        bends.MissingField,
-        bends.OddField,
-        bends.UnknownStatus,
-        cuts.Truncate,
-        cuts.Reset,
-        cuts.CommitThenCut,
-        cuts.Drip,
-        cuts.Hang,
-        cuts.Stall,
-        effects.Delay,
-        effects.ClockSkew,
-        effects.ExpireToken,
+        responses.Status,
+        responses.RefusedCursor,
+        responses.Html,
+        responses.Redirect,
+        responses.MalformedJson,
+        responses.DeepJson,
+        responses.HugeBody,
+        responses.ContentType,
+        responses.RepeatedCursor,
+        responses.CyclingCursor,
+        responses.EmptyPage,
+        responses.DuplicateRows,
+        responses.MissingField,
+        responses.OddField,
+        responses.UnknownStatus,
+        connection.Truncate,
+        connection.Reset,
+        connection.CommitThenCut,
+        connection.Drip,
+        connection.Hang,
+        connection.Stall,
+        connection.Delay,
+        connection.ClockSkew,
+        connection.ExpireToken,
     )
 }
 """Every kind that a file can name; `Call` takes a function, and so can only be used from Python."""
@@ -220,10 +216,10 @@ class FaultFileError(ValueError):
 
 
 def read_rules(text: str) -> list[Rule]:
-    """The rules in the text of a fault script.
+    """Parse the text of a fault script.
 
     Raises:
-        FaultFileError: It is malformed; the message names the line, or the rule's number in an array.
+        FaultFileError: It is malformed; the message names the line, or the number of the rule in an array.
     """
     if text.lstrip().startswith("["):
         rules: list[Any] = _parsed(text, "the script")
