@@ -50,12 +50,12 @@ class Killing(ResponseFault):
     async def apply(self, exchange):
         if not self._commit:
             self._kill()
-        await exchange.answer()
+        await exchange.execute()
         if self._commit:
             self._kill()
         connection = exchange.take_over_connection()
         await connection.reset()
-        return exchange.gone(None)
+        return exchange.disconnected(None)
 
 
 class Mortals:
