@@ -193,9 +193,9 @@ def test_every_bad_line_is_named_and_nothing_is_sent(tracket, served, file):
     result = tracket("update", "--from-file", name, "--yes")
     assert result.code == 2
     assert result.err.splitlines() == [
-        "  line 3: the id 'wl-001' is on line 2 already",
+        "  line 3: the id 'wl-001' is on line 2 already; remove one of the two",
         "  line 4: '../x' cannot be the id of a worklog",
-        "  line 5: there is nothing to change",
+        "  line 5: there is nothing to change; give a value beside the id",
         "tracket: 3 lines of in.csv cannot be used. Nothing was sent. Correct them and run the same again",
     ]
     assert len(served.emulator.request_log) == 0

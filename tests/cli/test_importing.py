@@ -116,7 +116,7 @@ def test_every_bad_line_is_named_and_nothing_is_sent(tracket, serve, seed, folde
     told = result.err.splitlines()
     assert told[0].startswith("  line 2: it is not JSON: ")
     assert told[1] == "  line 3: minutes must be a finite number of minutes, at least 0, not -1"
-    assert told[2] == "  line 4: it must be a JSON object"
+    assert told[2] == '  line 4: it must be a JSON object, such as {"id": "wl-1", "minutes": 90}'
     assert len(told) == 22
     assert told[20] == "  and 12 more"
     assert told[21] == (
@@ -135,7 +135,7 @@ def test_bad_lines_are_json_for_programs(tracket, serve, folder):
         "file": "in.csv",
         "rows": 0,
         "bad_lines": 1,
-        "bad": [{"line": 2, "reason": "item_id and user_id and date must be given"}],
+        "bad": [{"line": 2, "reason": "item_id, user_id, date must be given"}],
     }
     assert "tracket: 1 line of in.csv cannot be used." in result.err
 

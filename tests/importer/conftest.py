@@ -14,7 +14,7 @@ from tracket_async import RetryPolicy, TracketClient
 from tracket_async._http.limits import Clock
 from tracket_async.emulator import Emulator
 from tracket_async.importer.journal import Journal, JournalHeader, journal_path
-from tracket_async.importer.reader import InputFile, InputSource, ReadOptions, new_worklog
+from tracket_async.importer.reader import InputFile, InputSource, ReadOptions, make_new_worklog
 from tracket_async.importer.run import ImportRun, ImportSettings
 
 HASTE = RetryPolicy(attempts=6, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
@@ -73,7 +73,7 @@ class File:
                 input_file = InputFile(
                     source=source,
                     options=ReadOptions(format="ndjson"),
-                    make=new_worklog,
+                    make=make_new_worklog,
                     api_version=opened.api_version,
                 )
                 found, content = input_file.validate(), source.fingerprint()

@@ -32,11 +32,11 @@ POINTS = {
     "fsync": (os, "fsync"),
     "record_sent": (Journal, "record_sent"),
     "create": (Worklogs, "create"),
-    "ok": (Journal, "ok"),
-    "ambiguous": (Journal, "ambiguous"),
-    "reconcile": (ImportRun, "_reconcile"),
+    "ok": (Journal, "record_created"),
+    "ambiguous": (Journal, "record_ambiguous"),
+    "reconcile": (ImportRun, "_resolve"),
     "look": (ServerLookup, "_look"),
-    "claimed": (Journal, "claimed"),
+    "claimed": (Journal, "created_among"),
     "close": (Journal, "close"),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from tracket_async import RetryPolicy, TracketClient
 from tracket_async.emulator import faults
 from tracket_async.errors import AuthenticationError
-from tracket_async.importer.reader import InputFile, InputSource, ReadOptions, change, worklog_id
+from tracket_async.importer.reader import InputFile, InputSource, ReadOptions, make_change, make_worklog_id
 from tracket_async.importer.run import ChangeRun, deletions, updates
 
 NO_RETRY = RetryPolicy(attempts=1)
@@ -46,7 +46,7 @@ def run(emulator, api, tmp_path):
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         async with TracketClient.from_env(emulator.env(api), retry=NO_RETRY) as client:
             with InputSource(str(path)) as source:
-                options = ReadOptions(format="ids" if make is worklog_id else "ndjson")
+                options = ReadOptions(format="ids" if make is make_worklog_id else "ndjson")
                 input_file = InputFile(source=source, options=options, make=make, api_version=client.api_version)
                 yield ChangeRun(
                     apply(client),
@@ -74,7 +74,7 @@ async def test_what_is_named_is_changed_null_sets_to_nothing_and_the_rest_stays(
         json.dumps({"id": there[0], "minutes": 99, "description": None}),
         json.dumps({"worklogId": there[1], "worklogCategory": "d"}),
     ]
-    report = await run(lines, updates, change)
+    report = await run(lines, updates, make_change)
     assert (summary(report), report.complete) == ({"done": 2}, True)
     found = {worklog["worklogId"]: worklog for worklog in emulator.worklogs()}
     first, second, third = (found[one] for one in there[:3])
@@ -85,15 +85,15 @@ async def test_what_is_named_is_changed_null_sets_to_nothing_and_the_rest_stays(
 
 async def test_a_second_deletion_finds_nothing_to_do(emulator, run, there):
     told = []
-    assert summary(await run(there[:7], deletions, worklog_id, on_row=lambda: told.append(1))) == {"done": 7}
+    assert summary(await run(there[:7], deletions, make_worklog_id, on_row=lambda: told.append(1))) == {"done": 7}
     assert (emulator.count, len(told)) == (3, 7)
-    assert summary(await run(there, deletions, worklog_id)) == {"done": 3, "already": 7}
+    assert summary(await run(there, deletions, make_worklog_id)) == {"done": 3, "already": 7}
     assert emulator.count == 0
 
 
 async def test_a_change_of_what_is_not_there_fails_with_its_line(run, there):
     lines = [json.dumps({"id": one, "minutes": 1}) for one in (there[0], "nobody", there[1])]
-    report = await run(lines, updates, change)
+    report = await run(lines, updates, make_change)
     assert summary(report) == {"done": 2, "failed": 1}
     assert [(each.line, each.kind) for each in report.errors] == [(2, "failed")]
 
@@ -101,33 +101,33 @@ async def test_a_change_of_what_is_not_there_fails_with_its_line(run, there):
 async def test_what_may_have_happened_is_told_apart_from_what_did_not(emulator, run, there, route):
     emulator.faults.add(faults.CommitThenCut(), method="DELETE", route=f"{route}/{{id}}", nth=1)
     emulator.faults.add(faults.Status(403), method="DELETE", route=f"{route}/{{id}}", nth=2)
-    report = await run(there, deletions, worklog_id, concurrency=1)
+    report = await run(there, deletions, make_worklog_id, concurrency=1)
     assert summary(report) == {"done": 8, "failed": 1, "ambiguous": 1}
     assert [(each.line, each.kind) for each in report.errors] == [(1, "ambiguous"), (2, "failed")]
-    assert summary(await run(there, deletions, worklog_id)) == {"done": 1, "already": 9}
+    assert summary(await run(there, deletions, make_worklog_id)) == {"done": 1, "already": 9}
 
 
 async def test_it_stops_at_a_failure_if_that_is_wanted(emulator, run, there, route):
     emulator.faults.add(faults.Status(403), method="DELETE", route=f"{route}/{{id}}", nth=2)
-    report = await run(there, deletions, worklog_id, concurrency=1, on_error="stop")
+    report = await run(there, deletions, make_worklog_id, concurrency=1, on_error="stop")
     assert (summary(report), report.stopped) == ({"done": 1, "failed": 1, "not_sent": 8}, None)
 
 
 async def test_it_stops_when_the_credentials_are_refused(emulator, run, there, route):
     emulator.faults.add(faults.Status(401), method="DELETE", route=f"{route}/{{id}}")
-    report = await run(there, deletions, worklog_id, concurrency=1)
+    report = await run(there, deletions, make_worklog_id, concurrency=1)
     assert summary(report) == {"failed": 1, "not_sent": 9}
     assert isinstance(report.stopped, AuthenticationError)
 
 
 async def test_its_patience_is_limited(emulator, run, there, route):
     emulator.faults.add(faults.Status(500), method="DELETE", route=f"{route}/{{id}}")
-    report = await run(there, deletions, worklog_id, concurrency=1, patience=3)
+    report = await run(there, deletions, make_worklog_id, concurrency=1, patience=3)
     assert summary(report) == {"ambiguous": 3, "not_sent": 7}
 
 
 async def test_an_interruption_still_says_what_was_done(emulator, run, there, route):
-    async with run.prepared(there, deletions, worklog_id, concurrency=1) as work:
+    async with run.prepared(there, deletions, make_worklog_id, concurrency=1) as work:
         task = asyncio.create_task(work.run())
         emulator.faults.add(faults.Call(lambda _: task.cancel()), method="DELETE", route=f"{route}/{{id}}", nth=4)
         with pytest.raises(asyncio.CancelledError):

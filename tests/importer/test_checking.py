@@ -7,14 +7,14 @@ import pytest
 from tracket_async.client import API_VERSIONS
 from tracket_async.errors import StoreError
 from tracket_async.importer.reader import (
-    MOST,
+    MAX_LISTED,
     BadLine,
     InputFile,
     InputSource,
     ReadOptions,
-    change,
-    new_worklog,
-    worklog_id,
+    make_change,
+    make_new_worklog,
+    make_worklog_id,
 )
 
 GOOD = b'{"item_id": "i", "user_id": "u", "date": "2024-05-20", "minutes": %d, "id": "x", "created_date": "y"}\n'
@@ -25,7 +25,7 @@ def input_file(tmp_path):
     """Makes a reading of a file with this content."""
     opened = []
 
-    def make(content, format="ndjson", make=new_worklog, api="2.0", **settings):  # noqa: A002
+    def make(content, format="ndjson", make=make_new_worklog, api="2.0", **settings):  # noqa: A002
         path = tmp_path / "file"
         path.write_bytes(content)
         source = InputSource(str(path))
@@ -46,11 +46,11 @@ def test_a_good_file_has_rows_and_what_is_ignored_of_it(input_file):
 
 
 def test_every_bad_line_is_counted_and_the_first_are_named(input_file):
-    lines = [GOOD % -1 if number % 2 else b"{}\n" for number in range(2 * MOST)]
+    lines = [GOOD % -1 if number % 2 else b"{}\n" for number in range(2 * MAX_LISTED)]
     found = input_file(GOOD % 1 + b"".join(lines)).validate()
-    assert (found.rows, found.bad_lines) == (1, 2 * MOST)
-    assert [bad.line for bad in found.bad] == list(range(2, MOST + 2))
-    assert found.bad[0] == BadLine(2, "item_id and user_id and date and minutes must be given")
+    assert (found.rows, found.bad_lines) == (1, 2 * MAX_LISTED)
+    assert [bad.line for bad in found.bad] == list(range(2, MAX_LISTED + 2))
+    assert found.bad[0] == BadLine(2, "item_id, user_id, date, minutes must be given")
     assert found.bad[1].reason.startswith("minutes must be a finite number of minutes, at least 0, not -1")
 
 
@@ -79,14 +79,17 @@ def test_what_is_not_wanted_is_not_made(input_file):
 @pytest.mark.parametrize(
     ("make", "content"),
     [
-        (worklog_id, b'{"id": "a"}\n{"id": "b"}\n{"id": "a"}\n{"id": "a"}'),
-        (change, b'{"id": "a", "minutes": 1}\n{"id": "b", "minutes": 1}\n' + b'{"id": "a", "minutes": 2}\n' * 2),
+        (make_worklog_id, b'{"id": "a"}\n{"id": "b"}\n{"id": "a"}\n{"id": "a"}'),
+        (make_change, b'{"id": "a", "minutes": 1}\n{"id": "b", "minutes": 1}\n' + b'{"id": "a", "minutes": 2}\n' * 2),
     ],
 )
 def test_an_id_that_comes_again_is_refused_since_nobody_knows_which_is_first(input_file, make, content):
     found = input_file(content, make=make, id_of=lambda item: item if isinstance(item, str) else item[0]).validate()
     assert found.rows == 2
-    assert found.bad == [BadLine(3, "the id 'a' is on line 1 already"), BadLine(4, "the id 'a' is on line 1 already")]
+    assert found.bad == [
+        BadLine(3, "the id 'a' is on line 1 already; remove one of the two"),
+        BadLine(4, "the id 'a' is on line 1 already; remove one of the two"),
+    ]
 
 
 def test_a_file_that_changes_between_the_passes_gives_no_rows(input_file, tmp_path):

@@ -13,18 +13,18 @@ NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
 
 
 def after(*entries):
-    history = RowStates()
+    states = RowStates()
     for entry in entries:
-        history.take(entry)
-    return history
+        states.apply(entry)
+    return states
 
 
 def sent(line, minute=0, clock=None):
-    return JournalEntry(line=line, sent=NOON.replace(minute=minute), clock=clock)
+    return JournalEntry(line=line, sent_at=NOON.replace(minute=minute), clock_offset=clock)
 
 
 def ok(line):
-    return JournalEntry(line=line, ok="id")
+    return JournalEntry(line=line, created_id="id")
 
 
 def failed(line):
@@ -36,48 +36,48 @@ def ambiguous(line):
 
 
 def test_a_row_that_was_sent_is_in_doubt_until_its_outcome_is_there():
-    history = after(sent(7, clock=-0.5))
-    assert history.of(7) is RowState.SENT
-    assert history.unresolved == {7: FirstSend(NOON, -0.5)}
-    history.take(ok(7))
-    assert history.of(7) is RowState.OK
-    assert history.unresolved == {}
-    assert history.counts == {RowState.SENT: 0, RowState.OK: 1}
+    states = after(sent(7, clock=-0.5))
+    assert states[7] is RowState.SENT
+    assert states.unresolved == {7: FirstSend(NOON, -0.5)}
+    states.apply(ok(7))
+    assert states[7] is RowState.CREATED
+    assert states.unresolved == {}
+    assert states.counts == {RowState.SENT: 0, RowState.CREATED: 1}
 
 
 def test_a_row_that_failed_is_in_no_doubt():
-    history = after(sent(1), failed(1))
-    assert (history.of(1), history.unresolved) == (RowState.FAILED, {})
+    states = after(sent(1), failed(1))
+    assert (states[1], states.unresolved) == (RowState.FAILED, {})
 
 
 def test_an_ambiguous_row_stays_in_doubt_and_can_turn_out_well():
-    history = after(sent(1), ambiguous(1))
-    assert (history.of(1), set(history.unresolved)) == (RowState.AMBIGUOUS, {1})
-    history.take(ok(1))
-    assert (history.of(1), history.unresolved) == (RowState.OK, {})
+    states = after(sent(1), ambiguous(1))
+    assert (states[1], set(states.unresolved)) == (RowState.AMBIGUOUS, {1})
+    states.apply(ok(1))
+    assert (states[1], states.unresolved) == (RowState.CREATED, {})
 
 
 def test_a_row_that_is_sent_again_is_in_doubt_since_it_was_sent_first():
-    history = after(sent(1, 5), ambiguous(1), sent(1, 10))
-    assert history.unresolved[1].at.minute == 5
+    states = after(sent(1, 5), ambiguous(1), sent(1, 10))
+    assert states.unresolved[1].at.minute == 5
 
 
 def test_a_row_that_failed_and_is_sent_again_is_in_doubt_only_since_then():
-    history = after(sent(1, 5), failed(1), sent(1, 10))
-    assert history.unresolved[1].at.minute == 10
+    states = after(sent(1, 5), failed(1), sent(1, 10))
+    assert states.unresolved[1].at.minute == 10
 
 
 def test_a_line_that_was_never_heard_of_is_in_no_state():
-    history = after(sent(3))
-    assert [history.of(line) for line in (0, 1, 2, 4, 10**9)] == [RowState.NOTHING] * 5
+    states = after(sent(3))
+    assert [states[line] for line in (0, 1, 2, 4, 10**9)] == [RowState.NOT_SENT] * 5
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 300), st.sampled_from([sent, ok, failed, ambiguous])), max_size=200),
 )
 def test_the_counts_are_those_of_the_states(steps):
-    history = after(*(make(line) for line, make in steps))
-    states = [history.of(line) for line in range(301)]
-    for state in (RowState.SENT, RowState.OK, RowState.FAILED, RowState.AMBIGUOUS):
-        assert history.counts[state] == states.count(state)
-    assert {line for line, state in enumerate(states) if state in UNRESOLVED} >= set(history.unresolved)
+    states = after(*(make(line) for line, make in steps))
+    found = [states[line] for line in range(301)]
+    for state in (RowState.SENT, RowState.CREATED, RowState.FAILED, RowState.AMBIGUOUS):
+        assert states.counts[state] == found.count(state)
+    assert {line for line, state in enumerate(found) if state in UNRESOLVED} >= set(states.unresolved)

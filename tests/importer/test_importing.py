@@ -52,7 +52,7 @@ async def test_every_row_is_created_once_and_the_journal_knows_its_id(emulator, 
     assert summary(await made.load(emulator, concurrency=16, on_row=told.append)) == {"done": 200}
     assert contents(emulator.worklogs()) == contents(given)
     assert len(told) == 200
-    ids = {entry["line"]: entry["ok"] for entry in made.entries if "ok" in entry}
+    ids = {entry["line"]: entry["created_id"] for entry in made.entries if "created_id" in entry}
     assert sorted(ids) == list(range(1, 201))
     assert set(ids.values()) == {worklog["worklogId"] for worklog in emulator.worklogs()}
 
@@ -73,7 +73,7 @@ async def test_no_row_leaves_before_its_entry_is_in_the_journal(emulator, file, 
 
     def look(received):
         minutes = {"worklogMinutes", "minutes"} & json.loads(received.body or b"{}").keys()
-        seen.append((minutes, {entry["line"] for entry in made.entries if "sent" in entry}))
+        seen.append((minutes, {entry["line"] for entry in made.entries if "sent_at" in entry}))
 
     emulator.faults.add(faults.Call(look), method="POST", route=route)
     assert (await made.load(emulator, concurrency=8)).complete

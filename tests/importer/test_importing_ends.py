@@ -96,7 +96,7 @@ async def test_an_answer_that_cannot_be_written_down_is_found_by_the_next_run(em
     pwrite = os.pwrite
 
     def full(descriptor, data, offset):
-        if b'"ok"' in data:
+        if b'"created_id"' in data:
             raise OSError(28, "No space left on device")
         return pwrite(descriptor, data, offset)
 

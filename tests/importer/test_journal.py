@@ -32,9 +32,9 @@ async def filled(path):
     async with Journal(path, HEADER) as journal:
         for line in (1, 2, 3, 4):
             await journal.record_sent(line, NOON, -0.25)
-        journal.ok(1, "w1")
-        journal.failed(2, "no")
-        journal.ambiguous(3, "who knows", ["w8", "w9"])
+        journal.record_created(1, "w1")
+        journal.record_failed(2, "no")
+        journal.record_ambiguous(3, "who knows", ["w8", "w9"])
     return path.read_bytes()
 
 
@@ -57,11 +57,11 @@ async def test_it_is_lines_of_json_that_people_can_read(path):
         "account": "7",
     }
     assert entries == [
-        {"line": 1, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
-        {"line": 2, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
-        {"line": 3, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
-        {"line": 4, "sent": "2024-06-01T12:00:00Z", "clock": -0.25},
-        {"line": 1, "ok": "w1"},
+        {"line": 1, "sent_at": "2024-06-01T12:00:00Z", "clock_offset": -0.25},
+        {"line": 2, "sent_at": "2024-06-01T12:00:00Z", "clock_offset": -0.25},
+        {"line": 3, "sent_at": "2024-06-01T12:00:00Z", "clock_offset": -0.25},
+        {"line": 4, "sent_at": "2024-06-01T12:00:00Z", "clock_offset": -0.25},
+        {"line": 1, "created_id": "w1"},
         {"line": 2, "failed": "no"},
         {"line": 3, "ambiguous": "who knows", "candidates": ["w8", "w9"]},
     ]
@@ -70,17 +70,17 @@ async def test_it_is_lines_of_json_that_people_can_read(path):
 async def test_the_next_one_goes_on(path):
     before = await filled(path)
     async with Journal(path, HEADER) as journal:
-        assert [journal.history.of(line) for line in range(1, 6)] == [
-            RowState.OK,
+        assert [journal.states[line] for line in range(1, 6)] == [
+            RowState.CREATED,
             RowState.FAILED,
             RowState.AMBIGUOUS,
             RowState.SENT,
-            RowState.NOTHING,
+            RowState.NOT_SENT,
         ]
-        assert journal.history.unresolved == {3: FirstSend(NOON, -0.25), 4: FirstSend(NOON, -0.25)}
-        journal.ok(4, "w4")
-        assert journal.history.of(4) is RowState.OK
-    assert path.read_bytes() == before + b'{"line":4,"ok":"w4"}\n'
+        assert journal.states.unresolved == {3: FirstSend(NOON, -0.25), 4: FirstSend(NOON, -0.25)}
+        journal.record_created(4, "w4")
+        assert journal.states[4] is RowState.CREATED
+    assert path.read_bytes() == before + b'{"line":4,"created_id":"w4"}\n'
 
 
 async def test_an_intention_is_on_the_disk_when_it_returns(path, monkeypatch):
@@ -89,8 +89,8 @@ async def test_an_intention_is_on_the_disk_when_it_returns(path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(path.read_bytes()), fsync(descriptor)))
     async with Journal(path, HEADER) as journal:
         await journal.record_sent(1, NOON, None)
-        assert synced[-1].endswith(b'{"line":1,"sent":"2024-06-01T12:00:00Z"}\n')
-        journal.ok(1, "w1")
+        assert synced[-1].endswith(b'{"line":1,"sent_at":"2024-06-01T12:00:00Z"}\n')
+        journal.record_created(1, "w1")
         assert not synced[-1].endswith(b'"w1"}\n')
     assert synced[-1].endswith(b'"w1"}\n')
 
@@ -137,11 +137,11 @@ async def test_a_line_that_was_not_finished_is_cut_off_wherever_it_was_cut(path)
     for end in [*range(0, header, 9), header - 1, *range(last, len(whole))]:
         path.write_bytes(whole[:end])
         kept = 0 if end < header else last
-        assert read_journal(path, HEADER).counts[RowState.OK] == (1 if kept else 0)
+        assert read_journal(path, HEADER).counts[RowState.CREATED] == (1 if kept else 0)
         assert path.read_bytes() == whole[:end]  # a look changes nothing
         async with Journal(path, HEADER) as journal:
-            journal.ok(9, "w9")
-        assert path.read_bytes() == (whole[:kept] or whole[:header]) + b'{"line":9,"ok":"w9"}\n'
+            journal.record_created(9, "w9")
+        assert path.read_bytes() == (whole[:kept] or whole[:header]) + b'{"line":9,"created_id":"w9"}\n'
 
 
 @pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b'{"size": 3}\n', b"\0" * 5, b"{}"])
@@ -155,11 +155,11 @@ async def test_a_file_that_is_no_journal_is_left_alone(path, content):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"\0\0\0\n", b"{}\n", b'{"line":1,"who":"x"}\n', b"\xff\n", b'{"line":"1","ok":"x"}\n']
+    "damage", [b"\0\0\0\n", b"{}\n", b'{"line":1,"who":"x"}\n', b"\xff\n", b'{"line":"1","created_id":"x"}\n']
 )
 async def test_damage_in_the_middle_is_told_with_its_line(path, damage):
     whole = await filled(path)
-    path.write_bytes(whole + damage + b'{"line":4,"ok":"w4"}\n')
+    path.write_bytes(whole + damage + b'{"line":4,"created_id":"w4"}\n')
     for make in (Journal, read_journal):
         with pytest.raises(StoreError, match=r"is damaged at line 9, so nobody knows which rows were sent"):
             make(path, HEADER)
@@ -203,15 +203,15 @@ async def test_the_journal_of_an_import_that_sent_nothing_becomes_that_of_anothe
 async def test_an_account_that_is_not_known_is_taken_to_be_the_same(path):
     await filled(path)
     async with Journal(path, msgspec.structs.replace(HEADER, account=None)) as journal:
-        assert journal.history.counts
+        assert journal.states.counts
 
 
 async def test_the_ids_of_its_rows_can_be_told_from_others(path):
     await filled(path)
     async with Journal(path, HEADER) as journal:
-        journal.ok(4, "w4")
-        assert journal.claimed([]) == set()
-        assert journal.claimed(iter(["w1", "w4", "w8", "x"])) == {"w1", "w4"}
+        journal.record_created(4, "w4")
+        assert journal.created_among([]) == set()
+        assert journal.created_among(iter(["w1", "w4", "w8", "x"])) == {"w1", "w4"}
 
 
 def test_without_a_journal_nothing_has_happened(path):

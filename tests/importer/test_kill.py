@@ -109,7 +109,7 @@ class Mortals:
     def check(self, path, rows, there):
         """The journal's ids are those of the server, one for each row, with that row's content."""
         entries = [json.loads(line) for line in journal_path(path).read_bytes().splitlines()[1:]]
-        created = {entry["line"]: entry["ok"] for entry in entries if "ok" in entry}
+        created = {entry["line"]: entry["created_id"] for entry in entries if "created_id" in entry}
         found = {worklog["worklogId"]: worklog for worklog in there}
         assert sorted(created.values()) == sorted(found)
         for line, identifier in created.items():

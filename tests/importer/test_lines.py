@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracket_async.export import text as cells
-from tracket_async.importer.reader import BadLine, ReadOptions, Record, read
+from tracket_async.importer.reader import BadLine, ReadOptions, Record, read_records
 from tracket_async.models import Worklog
 
 HEADER = b"id,date,minutes,description\r\n"
@@ -19,7 +19,7 @@ DAY = dt.date(2024, 5, 20)
 
 
 def records(content, format, **choices):  # noqa: A002 - as the layout
-    return list(read(io.BytesIO(content), ReadOptions(format=format, **choices)))
+    return list(read_records(io.BytesIO(content), ReadOptions(format=format, **choices)))
 
 
 def reasons(content, format, **choices):  # noqa: A002
@@ -62,7 +62,7 @@ def test_every_bad_line_is_told_and_the_others_are_read():
         "it must be a JSON object",
         "there is no column 'minu",
         "date must be YYYY-MM-DD",
-        "it is not UTF-8 text",
+        "it is not UTF-8 text; sa",
         "it is nested too deeply",
         "it is not JSON: JSON is",
     ]
@@ -82,8 +82,8 @@ def test_a_record_of_csv_has_the_number_of_its_first_line_and_no_empty_cells():
     ("cell", "reason"),
     [
         (b"x,2024-05-20,soon,", "minutes must be a number"),
-        (b"x,2024-05-20,5", "it has 3 cells, and the header has 4"),
-        (b"x,2024-05-20,5,,", "it has 5 cells, and the header has 4"),
+        (b"x,2024-05-20,5", "it has 3 cells and the header has 4"),
+        (b"x,2024-05-20,5,,", "it has 5 cells and the header has 4"),
         (b"x,2024-05-20,5,\xff", "it is not UTF-8 text"),
         (b'x,2024-05-20,5,"a"b', "',' expected after '\"'"),
         (b"x,2024-05-20,5,a\rb", "new-line character seen"),
@@ -131,7 +131,7 @@ def test_an_id_a_line():
         Record(3, {"id": "b"}),
         Record(4, {"id": "c d"}),
     ]
-    assert reasons(b"a\n\xff\nb", "ids") == [(2, "it is not UTF-8 text")]
+    assert reasons(b"a\n\xff\nb", "ids") == [(2, "it is not UTF-8 text; save the file as UTF-8")]
 
 
 @pytest.mark.parametrize(("content", "format"), [(b'{"id": "a"}', "ndjson"), (b"id\r\na\r\n", "csv"), (b"a\n", "ids")])
@@ -169,7 +169,7 @@ def test_lines_are_read_as_they_are_needed():
         yield b"a,2024-05-20,5,\r\n"
         pytest.fail("nobody has asked for this line")
 
-    assert next(read(lines(), ReadOptions(format="csv"))).values["id"] == "a"
+    assert next(read_records(lines(), ReadOptions(format="csv"))).values["id"] == "a"
 
 
 def test_no_limit_of_the_csv_module_is_changed_for_others():

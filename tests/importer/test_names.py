@@ -6,7 +6,14 @@ import attrs
 import pytest
 
 from tracket_async._api import v1
-from tracket_async.importer.columns import ATTRIBUTES, FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, SETTABLE, attributes_of
+from tracket_async.importer.columns import (
+    ATTRIBUTES,
+    CSV_READERS,
+    JSON_READERS,
+    RAW_CSV_READERS,
+    SETTABLE,
+    column_attributes,
+)
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges
 
 
@@ -31,26 +38,26 @@ def test_what_can_be_set_is_what_the_models_take_and_the_rest_is_the_server_s():
     }
 
 
-@pytest.mark.parametrize("readers", [FROM_JSON, FROM_CELLS, FROM_RAW_CELLS])
+@pytest.mark.parametrize("readers", [JSON_READERS, CSV_READERS, RAW_CSV_READERS])
 def test_the_id_and_what_can_be_set_is_read_and_nothing_else(readers):
     assert set(readers) == {"id", *SETTABLE}
 
 
 def test_both_kinds_of_names_can_stand_side_by_side_in_any_order():
-    assert attributes_of(["worklogMinutes", "id", "date"]) == ["minutes", "id", "date"]
+    assert column_attributes(["worklogMinutes", "id", "date"]) == ["minutes", "id", "date"]
 
 
 def test_an_unknown_column_is_refused_by_its_name_with_those_that_there_are():
     with pytest.raises(ValueError, match=r"there is no column 'minuts'; the columns are item_id, .*, id$"):
-        attributes_of(["date", "minuts"])
+        column_attributes(["date", "minuts"])
 
 
 def test_two_names_of_one_attribute_are_refused():
-    with pytest.raises(ValueError, match="date is given twice: as worklogDate and as date"):
-        attributes_of(["worklogDate", "minutes", "date"])
+    with pytest.raises(ValueError, match="date is given twice, as worklogDate and as date"):
+        column_attributes(["worklogDate", "minutes", "date"])
 
 
 def test_where_only_the_id_counts_no_other_column_is_looked_at():
-    assert attributes_of(["name", "minutes", "worklogId", "minutes"], only_id=True) == [None, None, "id", None]
+    assert column_attributes(["name", "minutes", "worklogId", "minutes"], only_id=True) == [None, None, "id", None]
     with pytest.raises(ValueError, match="id is given twice"):
-        attributes_of(["id", "x", "id"], only_id=True)
+        column_attributes(["id", "x", "id"], only_id=True)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tracket_async.importer.reader import MOST
+from tracket_async.importer.reader import MAX_LISTED
 from tracket_async.importer.run import FirstErrors, RowError, RunReport
 
 
@@ -15,12 +15,12 @@ def error(line, kind="failed"):
 
 
 def test_the_first_troubles_are_kept_whatever_their_order():
-    lines = list(range(1, 3 * MOST))
+    lines = list(range(1, 3 * MAX_LISTED))
     random.Random(1).shuffle(lines)
     errors = FirstErrors()
     for line in lines:
         errors.add(error(line))
-    assert [each.line for each in errors.first] == list(range(1, MOST + 1))
+    assert [each.line for each in errors.first] == list(range(1, MAX_LISTED + 1))
 
 
 def test_the_last_word_about_a_line_counts():

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, UsageError
-from tracket_async.importer.reader import LONGEST_LINE, Fingerprint, InputSource
+from tracket_async.importer.reader import MAX_LINE_BYTES, Fingerprint, InputSource
 
 CONTENT = b"one\r\ntwo\n\nlast"
 
@@ -67,10 +67,10 @@ def test_a_file_that_was_only_touched_counts_as_changed(path):
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_a_line_has_an_end(path, extra):
-    path.write_bytes(b"x\n" + b"a" * (LONGEST_LINE + extra))
+    path.write_bytes(b"x\n" + b"a" * (MAX_LINE_BYTES + extra))
     with InputSource(str(path)) as source:
         if extra:
-            with pytest.raises(UsageError, match=r"Line 2 of .* is longer than 1,048,576 bytes: this is no file of"):
+            with pytest.raises(UsageError, match=r"Line 2 of .* is longer than 1,048,576 bytes, so it is no file of"):
                 list(source.lines())
         else:
             assert len(list(source.lines())) == 2

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from tracket_async.export import text as cells
-from tracket_async.importer.columns import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, shown
+from tracket_async.importer.columns import CSV_READERS, JSON_READERS, RAW_CSV_READERS, shortened
 
 UTC = dt.UTC
 DAY = dt.date(2024, 5, 20)
@@ -37,7 +37,7 @@ NO_MOMENTS = [
 ]
 
 
-@pytest.mark.parametrize("readers", [FROM_JSON, FROM_CELLS])
+@pytest.mark.parametrize("readers", [JSON_READERS, CSV_READERS])
 @pytest.mark.parametrize(("text", "moment"), MOMENTS)
 def test_a_date_is_a_day_or_a_moment_in_utc(readers, text, moment):
     read = readers["date"]("date", text)
@@ -45,7 +45,7 @@ def test_a_date_is_a_day_or_a_moment_in_utc(readers, text, moment):
     assert not isinstance(read, dt.datetime) or read.tzinfo is UTC
 
 
-@pytest.mark.parametrize("readers", [FROM_JSON, FROM_CELLS])
+@pytest.mark.parametrize("readers", [JSON_READERS, CSV_READERS])
 @pytest.mark.parametrize("text", NO_MOMENTS)
 def test_what_is_no_date_is_refused_with_an_example(readers, text):
     with pytest.raises(ValueError, match=r"^date must be YYYY-MM-DD or a date-time with an offset, such as 2024"):
@@ -55,10 +55,10 @@ def test_what_is_no_date_is_refused_with_an_example(readers, text):
 @pytest.mark.parametrize("value", [20240520, 2024.5, True, ["2024-05-20"], {}])
 def test_a_date_of_json_is_a_string(value):
     with pytest.raises(ValueError, match=r"^date must be YYYY-MM-DD"):
-        FROM_JSON["date"]("date", value)
+        JSON_READERS["date"]("date", value)
 
 
-@pytest.mark.parametrize("readers", [FROM_JSON, FROM_CELLS])
+@pytest.mark.parametrize("readers", [JSON_READERS, CSV_READERS])
 def test_a_date_time_without_an_offset_is_refused_since_nobody_knows_when_it_is(readers):
     with pytest.raises(ValueError, match=r"date has no offset, .* '2024-05-20T09:30' is: append Z for UTC"):
         readers["date"]("date", "2024-05-20T09:30")
@@ -66,73 +66,73 @@ def test_a_date_time_without_an_offset_is_refused_since_nobody_knows_when_it_is(
 
 @pytest.mark.parametrize(("value", "number"), [(90, 90), (7.5, 7.5), (-1, -1), (0, 0)])
 def test_a_number_of_json_is_left_to_the_model(value, number):
-    assert FROM_JSON["minutes"]("minutes", value) == number
+    assert JSON_READERS["minutes"]("minutes", value) == number
 
 
 @pytest.mark.parametrize("value", ["90", True, [90], {}])
 def test_what_is_no_number_of_json_is_refused(value):
     with pytest.raises(ValueError, match="billable_minutes must be a number of minutes, not "):
-        FROM_JSON["billable_minutes"]("billable_minutes", value)
+        JSON_READERS["billable_minutes"]("billable_minutes", value)
 
 
 @pytest.mark.parametrize(
     ("text", "number"), [("90", 90), ("90.0", 90), (".5", 0.5), ("5.", 5), ("+7.25", 7.25), ("1e2", 100), ("-1", -1)]
 )
 def test_a_number_in_a_cell_is_decimal(text, number):
-    assert FROM_CELLS["minutes"]("minutes", text) == number
+    assert CSV_READERS["minutes"]("minutes", text) == number
 
 
 @pytest.mark.parametrize("text", ["7,5", "1_000", "nan", "inf", "0x10", "1 h", " 5", "5 ", "'5", "٩", ".", "e5", "--1"])
 def test_what_is_no_number_in_a_cell_is_refused(text):
     with pytest.raises(ValueError, match="minutes must be a number of minutes, with a point and not a comma"):
-        FROM_CELLS["minutes"]("minutes", text)
+        CSV_READERS["minutes"]("minutes", text)
 
 
 def test_an_id_of_json_may_be_a_number_since_spreadsheets_make_it_one():
-    assert FROM_JSON["item_id"]("item_id", 5273029382) == "5273029382"
-    assert FROM_JSON["item_id"]("item_id", "5273029382") == "5273029382"
+    assert JSON_READERS["item_id"]("item_id", 5273029382) == "5273029382"
+    assert JSON_READERS["item_id"]("item_id", "5273029382") == "5273029382"
 
 
 @pytest.mark.parametrize("value", [1.5, True, [], {}])
 def test_anything_else_is_no_id(value):
     with pytest.raises(ValueError, match="user_id must be a string, not "):
-        FROM_JSON["user_id"]("user_id", value)
+        JSON_READERS["user_id"]("user_id", value)
 
 
 @pytest.mark.parametrize("value", [1, True, [], {}])
 def test_a_text_of_json_is_a_string(value):
     with pytest.raises(ValueError, match="description must be a string, not "):
-        FROM_JSON["description"]("description", value)
-    assert FROM_JSON["description"]("description", "'=1+1") == "'=1+1"
+        JSON_READERS["description"]("description", value)
+    assert JSON_READERS["description"]("description", "'=1+1") == "'=1+1"
 
 
 def test_an_object_is_an_object_or_the_json_of_one():
-    assert FROM_JSON["custom_fields"]("custom_fields", {"a": 1}) == {"a": 1}
-    assert FROM_CELLS["custom_fields"]("custom_fields", '{"a":"b"}') == {"a": "b"}
+    assert JSON_READERS["custom_fields"]("custom_fields", {"a": 1}) == {"a": 1}
+    assert CSV_READERS["custom_fields"]("custom_fields", '{"a":"b"}') == {"a": "b"}
     for value in ("[]", "5", "null"):
         with pytest.raises(ValueError, match="custom_fields must be an object, not "):
-            FROM_CELLS["custom_fields"]("custom_fields", value)
+            CSV_READERS["custom_fields"]("custom_fields", value)
     for value in ("{", "a=b", "[" * 100_000):
         with pytest.raises(ValueError, match="custom_fields must be JSON, not "):
-            FROM_CELLS["custom_fields"]("custom_fields", value)
+            CSV_READERS["custom_fields"]("custom_fields", value)
     with pytest.raises(ValueError, match="custom_fields must be an object, not "):
-        FROM_JSON["custom_fields"]("custom_fields", "{}")
+        JSON_READERS["custom_fields"]("custom_fields", "{}")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+49 30", "-", "@home", "\tx", "\rx"])
 def test_an_apostrophe_that_an_export_put_before_a_formula_goes(text):
     assert cells.defused(text) == f"'{text}"
     for name in ("description", "category_id", "id"):
-        assert FROM_CELLS[name](name, cells.defused(text)) == text
-        assert FROM_RAW_CELLS[name](name, cells.defused(text)) == f"'{text}"
+        assert CSV_READERS[name](name, cells.defused(text)) == text
+        assert RAW_CSV_READERS[name](name, cells.defused(text)) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["'tis", "'", "''=1", "plain", "a'=1", "' =1"])
 def test_any_other_apostrophe_stays(text):
-    assert FROM_CELLS["description"]("description", text) == text
+    assert CSV_READERS["description"]("description", text) == text
 
 
 def test_a_value_is_shown_short():
-    assert shown("x") == "'x'"
-    assert shown("x" * 38) == repr("x" * 38)
-    assert shown("x" * 39) == "'" + "x" * 39 + "..."
+    assert shortened("x") == "'x'"
+    assert shortened("x" * 38) == repr("x" * 38)
+    assert shortened("x" * 39) == "'" + "x" * 39 + "..."

@@ -36,19 +36,19 @@ from tracket_async.errors import ExportError, UsageError
 from tracket_async.importer import journal as journals
 from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState
 from tracket_async.importer.reader import (
+    FORMAT_OF_SUFFIX,
     STANDARD_INPUT,
-    SUFFIXES,
     Change,
     Fingerprint,
     InputFile,
     InputFormat,
     InputSource,
-    Make,
+    MakeItem,
     ReadOptions,
     Validation,
-    change,
-    new_worklog,
-    worklog_id,
+    make_change,
+    make_new_worklog,
+    make_worklog_id,
 )
 from tracket_async.importer.run import Apply, ChangeRun, ImportRun, ImportSettings, RunReport, deletions, updates
 from tracket_async.models import NewWorklog
@@ -220,7 +220,7 @@ class _Work(Generic[T]):
     doing: str
     done: str
     already: str
-    make: Make[T]
+    make: MakeItem[T]
     id_of: Callable[[T], str]
     apply: Callable[[TracketClient], Apply[T]]
 
@@ -231,7 +231,7 @@ UPDATE: Final = _Work[Change](
     doing="Changing",
     done="changed",
     already="unchanged",
-    make=change,
+    make=make_change,
     id_of=lambda each: each[0],
     apply=updates,
 )
@@ -241,7 +241,7 @@ DELETE: Final = _Work[str](
     doing="Deleting",
     done="deleted",
     already="not there any more",
-    make=worklog_id,
+    make=make_worklog_id,
     id_of=lambda each: each,
     apply=deletions,
 )
@@ -278,7 +278,7 @@ def run(work: _Work[T], many: Many, *, yes: bool, json: bool, connection: Connec
         raise UsageError(f"--concurrency must be at least 1, not {many.concurrency}")
     if name == STANDARD_INPUT == connection.token_file:
         raise UsageError("Standard input cannot be the token and the worklogs. Give one of them as a file")
-    chosen = many.format or SUFFIXES.get(Path(name).suffix.lower()) or ("ids" if work is DELETE else None)
+    chosen = many.format or FORMAT_OF_SUFFIX.get(Path(name).suffix.lower()) or ("ids" if work is DELETE else None)
     if chosen is None or (chosen == "ids" and work is not DELETE):
         raise UsageError(f"Changes cannot be read from {name}. Give --format ndjson or --format csv")
     if not yes and not possible():
@@ -422,14 +422,17 @@ def import_worklogs(
         raise UsageError(f"--concurrency must be at least 1, not {concurrency}")
     if file == STANDARD_INPUT == connection.token_file:
         raise UsageError("Standard input cannot be the token and the worklogs. Give one of them as a file")
-    chosen = format or SUFFIXES.get(Path(file).suffix.lower())
+    chosen = format or FORMAT_OF_SUFFIX.get(Path(file).suffix.lower())
     if chosen is None:
         raise UsageError(f"The name {file} does not say how it is written. Give --format ndjson or --format csv")
     client = connection.client(limits=Limits(max_concurrency=concurrency))
     source = InputSource(file)
     try:
         input_file = InputFile(
-            source=source, options=ReadOptions(format=chosen, raw=raw), make=new_worklog, api_version=client.api_version
+            source=source,
+            options=ReadOptions(format=chosen, raw=raw),
+            make=make_new_worklog,
+            api_version=client.api_version,
         )
         validation = checked(input_file, json=json)
         content = source.fingerprint()
@@ -469,7 +472,7 @@ async def _import(plan: _Plan) -> ExitCode:
     try:
         with plan.input_file.source, meter(plan.progress, "Importing") as shown:
             async with Journal(plan.journal, plan.header) as journal, plan.client as client:
-                shown.expect(plan.validation.rows - journal.history.counts[RowState.OK])
+                shown.expect(plan.validation.rows - journal.states.counts[RowState.CREATED])
                 work = ImportRun(
                     client,
                     plan.input_file,
@@ -513,9 +516,9 @@ def _tell(plan: _Plan, report: RunReport, seconds: float) -> None:
 
 def _would(plan: _Plan) -> None:
     """What a run would do, for ``--dry-run``."""
-    history = journals.read_journal(plan.journal, plan.header)
-    rows, created = plan.validation.rows, history.counts[RowState.OK]
-    unresolved = sum(history.counts[state] for state in UNRESOLVED)
+    states = journals.read_journal(plan.journal, plan.header)
+    rows, created = plan.validation.rows, states.counts[RowState.CREATED]
+    unresolved = sum(states.counts[state] for state in UNRESOLVED)
     would = {"create": rows - created - unresolved, "already_there": created, "look_for": unresolved}
     output.note(
         f"{plan.input_file.source.name}: {rows:,} worklogs, and nothing wrong with them. An import would create"

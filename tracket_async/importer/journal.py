@@ -30,35 +30,37 @@ from tracket_async.errors import StoreError
 
 
 class RowState(enum.IntEnum):
-    """How far a row has come."""
+    """The state of a row of the file."""
 
-    NOTHING = 0
+    NOT_SENT = 0
     SENT = 1
-    OK = 2
+    CREATED = 2
     FAILED = 3
     AMBIGUOUS = 4
 
 
 UNRESOLVED: Final = frozenset({RowState.SENT, RowState.AMBIGUOUS})
+"""The states of a row that may have been created."""
 
 
 class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """A line of the journal about a row: one of ``sent``, ``ok``, ``failed``, ``ambiguous`` is there.
+    """A line of the journal about a row: one of ``sent_at``, ``created_id``, ``failed`` and ``ambiguous`` is there.
 
     Attributes:
-        line: of the file that is imported.
-        sent: when it was about to be sent, by this machine's clock.
-        clock: with ``sent``: seconds that the server's clock is ahead of this machine's; left out when unknown.
-        ok: the id of the created worklog.
-        failed: why it was certainly not created.
-        ambiguous: why nobody knows whether it was created.
-        candidates: with ``ambiguous``: ids of worklogs that could be the one.
+        line: the line of the row in the file that is imported.
+        sent_at: when the row was about to be sent, by this machine's clock.
+        clock_offset: with ``sent_at``: seconds that the server's clock is ahead of this machine's; left out when
+            unknown.
+        created_id: the id of the worklog that was created.
+        failed: why the row was certainly not created.
+        ambiguous: why nobody knows whether the row was created.
+        candidates: with ``ambiguous``: ids of worklogs that could be the created one.
     """
 
     line: int
-    sent: dt.datetime | None = None
-    clock: float | None = None
-    ok: str | None = None
+    sent_at: dt.datetime | None = None
+    clock_offset: float | None = None
+    created_id: str | None = None
     failed: str | None = None
     ambiguous: str | None = None
     candidates: tuple[str, ...] = ()
@@ -66,18 +68,18 @@ class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
 
 @attrs.frozen
 class FirstSend:
-    """When a row was sent for the first time of those that are still in doubt; as in `JournalEntry`."""
+    """When an unresolved row was sent for the first time; as in `JournalEntry`."""
 
     at: dt.datetime
-    clock: float | None
+    clock_offset: float | None
 
 
 class RowStates:
-    """The states of all rows.
+    """The states of all rows, by their line: ``states[line]``.
 
     Attributes:
-        doubts: the rows that are in doubt, by their line.
-        counts: how many rows are in each state, `RowState.NOTHING` not counted.
+        unresolved: the rows that may have been created, by their line.
+        counts: the number of rows in each state, `RowState.NOT_SENT` not counted.
     """
 
     def __init__(self) -> None:
@@ -85,35 +87,34 @@ class RowStates:
         self.unresolved: dict[int, FirstSend] = {}
         self.counts: collections.Counter[RowState] = collections.Counter()
 
-    def of(self, line: int) -> RowState:
-        """The state of the row on that line."""
-        return RowState(self._states[line]) if line < len(self._states) else RowState.NOTHING
+    def __getitem__(self, line: int) -> RowState:
+        return RowState(self._states[line]) if line < len(self._states) else RowState.NOT_SENT
 
-    def take(self, entry: JournalEntry) -> None:
-        """Go on by one entry."""
+    def apply(self, entry: JournalEntry) -> None:
+        """Update the state of the entry's row."""
         line = entry.line
-        if entry.sent is not None:
-            self._become(line, RowState.SENT)
-            self.unresolved.setdefault(line, FirstSend(entry.sent, entry.clock))
+        if entry.sent_at is not None:
+            self._set(line, RowState.SENT)
+            self.unresolved.setdefault(line, FirstSend(entry.sent_at, entry.clock_offset))
             return
         state = _outcome(entry)
-        self._become(line, state)
+        self._set(line, state)
         if state is not RowState.AMBIGUOUS:
             self.unresolved.pop(line, None)
 
-    def _become(self, line: int, state: RowState) -> None:
+    def _set(self, line: int, state: RowState) -> None:
         if line >= len(self._states):
             self._states.extend(bytes(max(line + 1 - len(self._states), len(self._states))))
         before = RowState(self._states[line])
-        if before is not RowState.NOTHING:
+        if before is not RowState.NOT_SENT:
             self.counts[before] -= 1
         self.counts[state] += 1
         self._states[line] = state
 
 
 def _outcome(entry: JournalEntry) -> RowState:
-    if entry.ok is not None:
-        return RowState.OK
+    if entry.created_id is not None:
+        return RowState.CREATED
     return RowState.FAILED if entry.failed is not None else RowState.AMBIGUOUS
 
 
@@ -125,14 +126,14 @@ _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(
 
 
 class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What a journal is of; another import than that cannot go on with it.
+    """The first line of a journal: the import that it is of. Another import cannot go on with it.
 
     Attributes:
         size, sha256: of the file, as in `Fingerprint`.
-        format, raw: how it is read.
-        api, base_url: where its rows go.
+        format, raw: how the file is read, as in `ReadOptions`.
+        api, base_url: where the rows go.
         account: whose they are; None: not known, and taken to be any.
-        schema: of the journal itself.
+        schema: the version of the journal's own format.
     """
 
     size: int
@@ -146,7 +147,7 @@ class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
     journal: str = "tracket import"
 
 
-_FACTS: Final = (
+_DIFFERENCES: Final = (
     (("size", "sha256"), "the file was changed since"),
     (("format", "raw"), "the file was read in another way (--format, --raw)"),
     (("api",), "it went to another version of the API"),
@@ -156,20 +157,20 @@ _FACTS: Final = (
 )
 
 _encode: Final = msgspec.json.Encoder().encode
-_read_header: Final = msgspec.json.Decoder(JournalHeader).decode
-_read_entry: Final = msgspec.json.Decoder(JournalEntry).decode
+_decode_header: Final = msgspec.json.Decoder(JournalHeader).decode
+_decode_entry: Final = msgspec.json.Decoder(JournalEntry).decode
 
 
 def journal_path(path: Path) -> Path:
-    """Where the journal of a file is."""
+    """Return the path of a file's journal, which is in the same folder."""
     return path.with_name(path.name + SUFFIX)
 
 
 def read_journal(path: Path, header: JournalHeader) -> RowStates:
-    """What the journal at the path says; nothing when there is none. It is neither locked nor changed.
+    """Return the states of the rows in a journal, neither locking nor changing it; no states when there is no journal.
 
     Raises:
-        StoreError: it is of something else, or damaged.
+        StoreError: it is the journal of another import, or damaged.
         StorageError: it cannot be read.
     """
     refuse_link(path)
@@ -179,7 +180,7 @@ def read_journal(path: Path, header: JournalHeader) -> RowStates:
         except FileNotFoundError:
             return RowStates()
         try:
-            return _history(path, descriptor, header)[0]
+            return _read_states(path, descriptor, header)[0]
         finally:
             os.close(descriptor)
 
@@ -189,18 +190,18 @@ class Journal:
 
     Args:
         path: the journal; made if it is not there, with mode 0600.
-        header: what it is, or has to be, of.
+        header: the import that it is, or has to be, of.
 
     Attributes:
-        history: the states of the rows, kept up to date.
+        states: the states of the rows, kept up to date.
 
     Raises:
         TargetBusyError: another process has it open; the message says which.
-        StoreError: it is of something else, or damaged.
+        StoreError: it is the journal of another import, or damaged.
         StorageError: it cannot be written, or is a symbolic link.
     """
 
-    history: RowStates
+    states: RowStates
 
     def __init__(self, path: Path, header: JournalHeader) -> None:
         self.path = path
@@ -211,7 +212,7 @@ class Journal:
             with storage_errors(path, "write"):
                 self._descriptor = os.open(path, _FLAGS, _PRIVATE)
                 failing.callback(os.close, self._descriptor)
-                self.history, size = _history(path, self._descriptor, header)
+                self.states, size = _read_states(path, self._descriptor, header)
                 os.ftruncate(self._descriptor, size)
                 os.fchmod(self._descriptor, _PRIVATE)
                 self._file = DurableAppender(path, self._descriptor, size)
@@ -227,76 +228,78 @@ class Journal:
         await self.close()
 
     async def close(self) -> None:
-        """Bring it to the disk, close it, and let others have it.
+        """Flush the journal to the disk, close it, and release its lock.
 
         Raises:
-            StorageError: it could not be brought to the disk.
+            StorageError: it could not be flushed.
         """
         try:
             await self._file.close()
         finally:
             self._lock.close()
 
-    async def record_sent(self, line: int, at: dt.datetime, clock: float | None) -> None:
-        """Take down that a row is about to be sent; returns when that is on the disk. See `JournalEntry`.
+    async def record_sent(self, line: int, at: dt.datetime, clock_offset: float | None) -> None:
+        """Record that a row is about to be sent, and return when that is on the disk. See `JournalEntry`.
 
         Raises:
-            StorageError: it cannot be: the row must not be sent.
+            StorageError: it cannot be recorded: the row must not be sent.
         """
-        self._append(JournalEntry(line=line, sent=at, clock=clock))
+        self._append(JournalEntry(line=line, sent_at=at, clock_offset=clock_offset))
         await self._file.flush()
 
-    def ok(self, line: int, created: str) -> None:
-        """Take down the id of the worklog that was created for a row."""
-        self._append(JournalEntry(line=line, ok=created))
+    def record_created(self, line: int, worklog_id: str) -> None:
+        """Record the id of the worklog that was created for a row."""
+        self._append(JournalEntry(line=line, created_id=worklog_id))
 
-    def failed(self, line: int, reason: str) -> None:
-        """Take down that a row was certainly not created."""
+    def record_failed(self, line: int, reason: str) -> None:
+        """Record that a row was certainly not created."""
         self._append(JournalEntry(line=line, failed=reason))
 
-    def ambiguous(self, line: int, reason: str, candidates: Iterable[str] = ()) -> None:
-        """Take down that nobody knows whether a row was created."""
+    def record_ambiguous(self, line: int, reason: str, candidates: Iterable[str] = ()) -> None:
+        """Record that nobody knows whether a row was created."""
         self._append(JournalEntry(line=line, ambiguous=reason, candidates=tuple(candidates)))
 
-    def claimed(self, ids: Iterable[str]) -> set[str]:
-        """Those of the ids that were created for a row of this journal. Reads it from the beginning."""
+    def created_among(self, ids: Iterable[str]) -> set[str]:
+        """Read the journal from its beginning, and return those of the ids that were created for one of its rows."""
         wanted = set(ids)
         if not wanted:
             return set()
         with storage_errors(self.path, "read"):
-            entries = (_entry(line) for _, line, _ in _lines(self._descriptor) if line.startswith(b'{"line":'))
-            return {entry.ok for entry in entries if entry.ok is not None and entry.ok in wanted}
+            entries = (_decode_entry(line) for _, line, _ in _lines(self._descriptor) if line.startswith(b'{"line":'))
+            return {
+                entry.created_id for entry in entries if entry.created_id is not None and entry.created_id in wanted
+            }
 
     def _append(self, entry: JournalEntry) -> None:
         self._file.append(_encode(entry) + b"\n")
-        self.history.take(entry)
+        self.states.apply(entry)
 
 
-def _history(path: Path, descriptor: int, header: JournalHeader) -> tuple[RowStates, int]:
-    """The states, and how much of the file stays: nothing of an unfinished line, or of an import that sent nothing."""
-    history = RowStates()
+def _read_states(path: Path, descriptor: int, header: JournalHeader) -> tuple[RowStates, int]:
+    """Return the states, and how many bytes to keep: not an unfinished line, and nothing if no row was sent."""
+    states = RowStates()
     found, whole, entries = header, 0, 0
     for number, line, end in _lines(descriptor):
         if not line.endswith(b"\n"):
             if number == 1 and not _encode(header).startswith(line):
-                raise _unusable(path, number)  # anybody's file, and not what a killed import had begun to write
+                raise _unusable(path, number)  # another file, and not what a killed import had begun to write
             break
         try:
             if number == 1:
-                found = _read_header(line)
+                found = _decode_header(line)
             else:
                 if not entries:
-                    _compare(path, found, header)
-                history.take(_entry(line))
+                    _check_same_import(path, found, header)
+                states.apply(_decode_entry(line))
                 entries += 1
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise _unusable(path, number) from None
         whole = end
-    return history, whole if entries or found == header else 0
+    return states, whole if entries or found == header else 0
 
 
 def _lines(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
-    """Number, line and where it ends, of each line."""
+    """Yield each line with its number and the offset of its end."""
     with os.fdopen(os.dup(descriptor), "rb") as file:
         file.seek(0)
         end = 0
@@ -305,17 +308,13 @@ def _lines(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
             yield number, line, end
 
 
-def _entry(line: bytes) -> JournalEntry:
-    return _read_entry(line)
-
-
-def _compare(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
+def _check_same_import(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
     if None in {found.account, wanted.account}:
         wanted = msgspec.structs.replace(wanted, account=found.account)
-    for names, what in _FACTS:
+    for names, difference in _DIFFERENCES:
         if any(getattr(found, name) != getattr(wanted, name) for name in names):
             raise StoreError(
-                f"{path} is the journal of another import: {what}",
+                f"{path} is the journal of another import: {difference}",
                 hint="Go on as it was begun, or give this import a journal of its own with --journal",
             )
 

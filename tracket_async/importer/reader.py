@@ -1,18 +1,12 @@
-"""From the lines of a file to numbered records: NDJSON, CSV, or one id a line. Pure: it is given the lines.
+"""An import file: numbered records from its lines, rows from its records, and a first pass that validates them all.
 
-A line that cannot be read becomes a `BadLine` and the next one is read nevertheless, so that whoever has to mend the
-file learns everything at once. A record has the number of the line on which it begins, counted from 1.
+Three formats are read: NDJSON, CSV, and one id a line. A line that cannot be used becomes a `BadLine` and reading goes
+on, so that whoever has to mend the file learns everything at once. A record has the number of the line on which it
+begins, counted from 1. What a model or the version of the API would refuse is refused here, before anything is sent.
 
-From a record to what is to be done: a worklog to create, changes to make, an id to delete. Pure.
-
-What a model or the version of the API would refuse is refused here, before anything is sent.
-
-A file that is read more than once and must not change meanwhile; what cannot be read twice is copied first.
-
-The copy of standard input, or of a pipe, is a temporary file without a name, for this user alone, which is gone with
-the process. Whoever reads twice gets the same bytes, or an error.
-
-The first pass over a file: every line is looked at, nothing is sent, and memory does not grow with the file.
+A file is read twice and must not change in between: whoever reads again gets the same bytes or an error. Standard input
+and pipes, which can be read only once, are copied to a temporary file first. It has no name, belongs to this user
+alone, and is gone with the process. Memory does not grow with the file, except where every id has to be unique.
 """
 
 from __future__ import annotations
@@ -36,26 +30,33 @@ import msgspec
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._files import storage_errors
 from tracket_async.errors import StoreError, UsageError
-from tracket_async.importer.columns import FROM_CELLS, FROM_JSON, FROM_RAW_CELLS, Readers, attributes_of, shown
+from tracket_async.importer.columns import (
+    CSV_READERS,
+    JSON_READERS,
+    RAW_CSV_READERS,
+    ValueReaders,
+    column_attributes,
+    shortened,
+)
 from tracket_async.models import NewWorklog, WorklogChanges
 
 InputFormat = Literal["ndjson", "csv", "ids"]
 
-SUFFIXES: Final[Mapping[str, InputFormat]] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
+FORMAT_OF_SUFFIX: Final[Mapping[str, InputFormat]] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
 
-NOT_TEXT: Final = "it is not UTF-8 text"
+NOT_TEXT: Final = "it is not UTF-8 text; save the file as UTF-8"
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 @attrs.frozen
 class Record:
-    """One worklog of the file.
+    """One record of the file.
 
     Attributes:
-        line: where it begins.
-        values: attribute to value: the id and what can be set, None for a null of JSON. What the file does not say, an
-            empty cell of CSV among it, is not in it.
-        ignored: the attributes that it says and that only the server sets; without the id.
+        line: the line on which it begins, from 1.
+        values: attribute to value, of the id and what can be set; None for a null of JSON. An attribute that the file
+            leaves out, or an empty cell of CSV, is missing.
+        ignored: the attributes in it that only the server sets, the id not among them.
     """
 
     line: int
@@ -65,7 +66,7 @@ class Record:
 
 @attrs.frozen
 class BadLine:
-    """A line that cannot be used, and why."""
+    """A line that cannot be used, and the reason."""
 
     line: int
     reason: str
@@ -73,13 +74,13 @@ class BadLine:
 
 @attrs.frozen(kw_only=True)
 class ReadOptions:
-    """How a file is read.
+    """Options for reading a file.
 
     Attributes:
         format: ``"ndjson"``: an object a line; ``"csv"``: a header and then a record for each worklog (RFC 4180);
             ``"ids"``: an id a line. Empty lines do not count.
         raw: CSV only: an apostrophe before what looks like a formula belongs to the text.
-        only_id: nothing but the id is looked at.
+        only_id: read nothing but the id.
     """
 
     format: InputFormat
@@ -87,12 +88,12 @@ class ReadOptions:
     only_id: bool = False
 
 
-def read(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadLine]:
-    """The records, in their order.
+def read_records(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadLine]:
+    """Yield the records in their order.
 
     Args:
         lines: each with its line break, in UTF-8; a byte order mark may stand before the first.
-        options: how.
+        options: how to read them.
     """
     return _FORMATS[options.format](_without_mark(lines), options)
 
@@ -108,8 +109,8 @@ def _ndjson(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | B
             continue
         try:
             found = _object(line)
-            names = attributes_of(found, only_id=options.only_id)
-            yield _record(number, zip(names, found.values(), strict=True), FROM_JSON)
+            names = column_attributes(found, only_id=options.only_id)
+            yield _record(number, zip(names, found.values(), strict=True), JSON_READERS)
         except RecursionError:
             yield BadLine(number, "it is nested too deeply")
         except UnicodeDecodeError:
@@ -124,7 +125,7 @@ def _object(line: bytes) -> dict[str, Any]:
     content: dict[str, Any] | list[Any] | str | float | bool | None = msgspec.json.decode(line)
     if isinstance(content, dict):
         return content
-    raise ValueError("it must be a JSON object")
+    raise ValueError('it must be a JSON object, such as {"id": "wl-1", "minutes": 90}')
 
 
 def _ids(lines: Iterable[bytes], _options: ReadOptions) -> Iterator[Record | BadLine]:
@@ -139,7 +140,7 @@ def _ids(lines: Iterable[bytes], _options: ReadOptions) -> Iterator[Record | Bad
 
 
 class _Texts:
-    """The lines as text. An iterator that goes on after it has raised, which a generator does not."""
+    """The lines as text: an iterator that goes on after it has raised, which a generator does not."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
@@ -161,7 +162,7 @@ def _csv(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadL
     texts = _Texts(lines)
     rows = csv.reader(texts, strict=True)
     names: list[str | None] | None = None
-    readers = FROM_RAW_CELLS if options.raw else FROM_CELLS
+    readers = RAW_CSV_READERS if options.raw else CSV_READERS
     while True:
         line = texts.number + 1
         try:
@@ -169,7 +170,7 @@ def _csv(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadL
             if not cells:
                 continue
             if names is None:
-                names = attributes_of(cells, only_id=options.only_id)
+                names = column_attributes(cells, only_id=options.only_id)
                 continue
             yield _record(line, _filled(names, cells), readers)
         except StopIteration:
@@ -184,11 +185,13 @@ def _csv(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadL
 
 def _filled(names: list[str | None], cells: list[str]) -> list[tuple[str | None, str]]:
     if len(cells) != len(names):
-        raise ValueError(f"it has {len(cells)} cells, and the header has {len(names)}")
+        raise ValueError(
+            f"it has {len(cells)} cells and the header has {len(names)}; put a cell that contains a comma in quotes"
+        )
     return [(name, cell) for name, cell in zip(names, cells, strict=True) if cell]
 
 
-def _record(line: int, pairs: Iterable[tuple[str | None, Any]], readers: Readers) -> Record:
+def _record(line: int, pairs: Iterable[tuple[str | None, Any]], readers: ValueReaders) -> Record:
     kept: dict[str, Any] = {}
     ignored: set[str] = set()
     for name, value in pairs:
@@ -210,16 +213,16 @@ _FORMATS: Final[Mapping[InputFormat, Callable[[Iterable[bytes], ReadOptions], It
 
 T = TypeVar("T")
 
-REQUIRED: Final = tuple(each.name for each in attrs.fields(NewWorklog) if each.default is attrs.NOTHING)
+REQUIRED_FIELDS: Final = tuple(each.name for each in attrs.fields(NewWorklog) if each.default is attrs.NOTHING)
 
 
 @attrs.frozen
 class InputRow(Generic[T]):
-    """What is to be done for one record of a file.
+    """One record of a file, as what is to be written.
 
     Attributes:
-        line: where the record begins.
-        item: what to do it with.
+        line: the line on which the record begins.
+        item: a worklog to create, changes to make, or an id to delete.
     """
 
     line: int
@@ -228,70 +231,74 @@ class InputRow(Generic[T]):
 
 Change = tuple[str, WorklogChanges]
 """An id, and what to change in its worklog."""
-Make = Callable[[Record, ApiVersion], T]
-"""Makes the item of a record; raises `ValueError` or `TypeError` with a reason."""
+MakeItem = Callable[[Record, ApiVersion], T]
+"""Make the item of a record; raise `ValueError` or `TypeError` with a reason."""
 
 
-def new_worklog(record: Record, api_version: ApiVersion) -> NewWorklog:
-    """The worklog to create. The id that the record may have is not looked at; null is as if nothing were said."""
+def make_new_worklog(record: Record, api_version: ApiVersion) -> NewWorklog:
+    """Return the worklog to create. An id in the record is ignored, and null is the same as a missing value."""
     given = {name: value for name, value in record.values.items() if name != "id" and value is not None}
-    missing = [name for name in REQUIRED if name not in given]
+    missing = [name for name in REQUIRED_FIELDS if name not in given]
     if missing:
-        raise UsageError(f"{' and '.join(missing)} must be given")
+        raise UsageError(f"{', '.join(missing)} must be given")
     new = NewWorklog(**given)
     api_version.create(new)
     return new
 
 
-def change(record: Record, api_version: ApiVersion) -> Change:
-    """The id and the changes. Null means null, and what is not given stays as it is."""
-    named = worklog_id(record, api_version)
+def make_change(record: Record, api_version: ApiVersion) -> Change:
+    """Return the id and the changes. Null sets to null, and a missing value stays as it is on the server."""
+    worklog_id = make_worklog_id(record, api_version)
     given: dict[str, Any] = {
-        name: value for name, value in record.values.items() if name != "id" and not _says_nothing(name, value)
+        name: value
+        for name, value in record.values.items()
+        # Two values ask for no change: the empty custom fields that every record of an export has, and null for what
+        # this version of the API does not have.
+        if name != "id" and not (name == "custom_fields" and not value) and (value is not None or api_version.has(name))
     }
-    # Null for what this version does not have asks for nothing.
-    given = {name: value for name, value in given.items() if value is not None or api_version.has(name)}
     if not given:
-        raise UsageError("there is nothing to change")
+        raise UsageError("there is nothing to change; give a value beside the id")
     changes = WorklogChanges(**given)
-    api_version.update(named, changes)
-    return named, changes
+    api_version.update(worklog_id, changes)
+    return worklog_id, changes
 
 
-def worklog_id(record: Record, api_version: ApiVersion) -> str:
-    """The id, and that it can be one."""
-    named = record.values.get("id")
-    if not named:
+def make_worklog_id(record: Record, api_version: ApiVersion) -> str:
+    """Return the id, and check that it can be one."""
+    worklog_id: str | None = record.values.get("id")
+    if not worklog_id:
         raise UsageError("id must be given")
     try:
-        api_version.delete(named)
+        api_version.delete(worklog_id)
     except UsageError:
-        raise UsageError(f"{shown(named)} cannot be the id of a worklog") from None
-    return str(named)
-
-
-def _says_nothing(name: str, value: Any) -> bool:
-    # Every record of an export has it; changes to none of the fields in it are none.
-    return name == "custom_fields" and not value
+        raise UsageError(f"{shortened(worklog_id)} cannot be the id of a worklog") from None
+    return worklog_id
 
 
 File: TypeAlias = io.BufferedReader | io.BufferedRandom
 
 STANDARD_INPUT: Final = "-"
-LONGEST_LINE: Final = 1 << 20
-"""Bytes. A worklog has a few hundred; what has more is no file of worklogs, and is not taken into memory."""
+MAX_LINE_BYTES: Final = 1 << 20
+"""A worklog has a few hundred bytes. A longer line is not taken into memory: it belongs to no file of worklogs."""
 
 
 @attrs.frozen(kw_only=True)
 class Fingerprint:
-    """What tells one content from another: its length in bytes, and its SHA-256 in hexadecimal digits."""
+    """The length of a content in bytes, and its SHA-256 in hexadecimal digits."""
 
     size: int
     sha256: str
 
 
 class InputSource:
-    """A file, or standard input for ``-``; open from its construction to `close`.
+    """The bytes of a file, or of standard input for ``-``; open from its construction to `close`.
+
+    Args:
+        name: the path, or ``-``.
+
+    Attributes:
+        name: for messages.
+        path: where the file really is, with links followed; None of a copy.
 
     Raises:
         UsageError: it cannot be read.
@@ -312,18 +319,15 @@ class InputSource:
         self.close()
 
     def close(self) -> None:
-        """Closes it; a copy is gone then."""
+        """Close it. A copy is gone then."""
         self._file.close()
 
-    path: Path | None
-    """Where the file really is, with links followed; None of a copy."""
-
     def lines(self) -> Iterator[bytes]:
-        """The lines from the first on, each with its line break. One iteration at a time.
+        """Yield the lines from the first on, each with its line break. One iteration at a time.
 
         Raises:
             StoreError: the file was changed since it was opened.
-            UsageError: a line is longer than `LONGEST_LINE`, or the file cannot be read.
+            UsageError: a line is longer than `MAX_LINE_BYTES`, or the file cannot be read.
         """
         self._file.seek(0)
         number = 0
@@ -333,7 +337,7 @@ class InputSource:
         self._check()
 
     def fingerprint(self) -> Fingerprint:
-        """Of all its bytes, which are read for it.
+        """Read all bytes and return their fingerprint.
 
         Raises:
             StoreError: the file was changed since it was opened.
@@ -345,12 +349,13 @@ class InputSource:
 
     def _next(self, number: int) -> bytes:
         try:
-            line = self._file.readline(LONGEST_LINE + 1)
+            line = self._file.readline(MAX_LINE_BYTES + 1)
         except OSError as error:
             raise UsageError(f"{self.name} cannot be read: {error.strerror}") from None
-        if len(line) > LONGEST_LINE:
+        if len(line) > MAX_LINE_BYTES:
             raise UsageError(
-                f"Line {number} of {self.name} is longer than {LONGEST_LINE:,} bytes: this is no file of worklogs"
+                f"Line {number} of {self.name} is longer than {MAX_LINE_BYTES:,} bytes, so it is no file of worklogs."
+                " Give another file or --format"
             )
         self._check()
         return line
@@ -393,19 +398,19 @@ def _copied(stream: IO[bytes], name: str) -> File:
     return copy
 
 
-MOST: Final = 20
-"""So many lines are named in one report; the others are only counted."""
+MAX_LISTED: Final = 20
+"""So many lines are listed in a report; the others are only counted."""
 
 
 @attrs.define(kw_only=True)
 class Validation:
-    """What the first pass found.
+    """The result of the first pass over a file.
 
     Attributes:
-        rows: how many records can be used.
-        bad: the first `MOST` lines that cannot, in their order.
-        bad_lines: how many there are of them in all.
-        ignored: the attributes that the file has and that only the server sets, the id not among them.
+        rows: the number of records that can be used.
+        bad: the first `MAX_LISTED` lines that cannot be used, in their order.
+        bad_lines: the number of all of them.
+        ignored: the attributes in the file that only the server sets, the id not among them.
     """
 
     rows: int = 0
@@ -413,34 +418,34 @@ class Validation:
     bad_lines: int = 0
     ignored: frozenset[str] = frozenset()
 
-    def refuse(self, bad: BadLine) -> None:
-        """Take note of a line that cannot be used."""
+    def add_bad_line(self, bad: BadLine) -> None:
+        """Count a line that cannot be used, and list it if it is one of the first."""
         self.bad_lines += 1
-        if len(self.bad) < MOST:
+        if len(self.bad) < MAX_LISTED:
             self.bad.append(bad)
 
 
 @attrs.frozen(kw_only=True)
 class InputFile(Generic[T]):
-    """How a file becomes rows.
+    """The rows of a file.
 
     Attributes:
-        source: the file.
-        options: how it is written.
+        source: its bytes.
+        options: how to read them.
         make: makes the item of a record.
-        api_version: the version of the API that it is for.
-        id_of: the id of an item, where every item must have one of its own: the first pass then keeps all of them in
-            memory. None: the same may come again.
+        api_version: the version of the API that the rows are for.
+        id_of: returns the id of an item, where no two items may have the same: the first pass then keeps all ids in
+            memory. None: items may be alike.
     """
 
     source: InputSource
     options: ReadOptions
-    make: Make[T]
+    make: MakeItem[T]
     api_version: ApiVersion
     id_of: Callable[[T], str] | None = None
 
     def validate(self) -> Validation:
-        """Look at every line.
+        """Read every line and report those that cannot be used.
 
         Raises:
             StoreError: the file changed meanwhile.
@@ -448,12 +453,12 @@ class InputFile(Generic[T]):
         """
         found = Validation()
         lines: dict[str, int] = {}
-        for record in read(self.source.lines(), self.options):
+        for record in read_records(self.source.lines(), self.options):
             row = self._row(record)
             if isinstance(row, InputRow) and self.id_of is not None:
-                row = _alone(row, self.id_of(row.item), lines)
+                row = _unique(row, self.id_of(row.item), lines)
             if isinstance(row, BadLine):
-                found.refuse(row)
+                found.add_bad_line(row)
                 continue
             found.rows += 1
             if isinstance(record, Record) and not record.ignored <= found.ignored:
@@ -461,15 +466,15 @@ class InputFile(Generic[T]):
         return found
 
     def rows(self, wanted: Callable[[int], bool] = lambda _line: True) -> Iterator[InputRow[T]]:
-        """The rows, in the file's order; for a file in which `validate` found nothing wrong.
+        """Yield the rows in the file's order; for a file in which `validate` found no bad line.
 
         Args:
-            wanted: whether to give the row on that line; asked when its turn has come.
+            wanted: returns whether to yield the row on a line; asked when its turn has come.
 
         Raises:
             StoreError: the file changed since it was opened.
         """
-        for record in read(self.source.lines(), self.options):
+        for record in read_records(self.source.lines(), self.options):
             row = self._row(record) if wanted(record.line) else None
             if isinstance(row, InputRow):
                 yield row
@@ -485,6 +490,8 @@ class InputFile(Generic[T]):
             return BadLine(record.line, str(error))
 
 
-def _alone(row: InputRow[T], named: str, lines: dict[str, int]) -> InputRow[T] | BadLine:
-    first = lines.setdefault(named, row.line)
-    return row if first == row.line else BadLine(row.line, f"the id {shown(named)} is on line {first} already")
+def _unique(row: InputRow[T], worklog_id: str, lines: dict[str, int]) -> InputRow[T] | BadLine:
+    first = lines.setdefault(worklog_id, row.line)
+    if first == row.line:
+        return row
+    return BadLine(row.line, f"the id {shortened(worklog_id)} is on line {first} already; remove one of the two")

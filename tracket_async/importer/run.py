@@ -1,13 +1,12 @@
-"""What a run has done, as numbers and as the rows that somebody has to look at. Values only.
+"""One run over the rows of a file: an import, or changes and deletions of many worklogs.
 
-Changes and deletions of many worklogs: each can be made again without harm, so nothing needs to be remembered.
+An import creates every row exactly once, or reports it as one of which nobody can tell:
 
-An import: every row of a file is created exactly once, or is reported as one of which nobody can tell.
+    resolve what an earlier run left unresolved -> send the other rows, each after its entry in the journal
+                                                -> resolve what this run left unresolved
 
-    reconcile what an earlier run left in doubt -> send what is left, each after its entry in the journal
-                                                -> reconcile what this run left in doubt
-
-A row in doubt is never sent again unless the caller says so, and then only where nothing was found that it could be.
+A row that may have been created is never sent again unless the caller says so, and then only where nothing was found
+that it could be. Changes and deletions can be made again without harm, so they need no journal.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from tracket_async.bulk import PATIENCE, OnError, Sending
 from tracket_async.client import TracketClient
 from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
-from tracket_async.importer.reader import MOST, Change, InputFile, InputRow
+from tracket_async.importer.reader import MAX_LISTED, Change, InputFile, InputRow
 from tracket_async.models import NewWorklog, Worklog
 from tracket_async.reconcile import WAIT, AmbiguousRow, ServerLookup, Verdict, clock_of, resolve
 
@@ -33,12 +32,12 @@ ErrorKind = Literal["failed", "ambiguous"]
 
 @attrs.frozen(kw_only=True)
 class RowError:
-    """A row that did not go well.
+    """A row that was not written, or may not have been.
 
     Attributes:
-        line: of the file.
+        line: its line in the file.
         kind: ``"failed"``: it did not happen; ``"ambiguous"``: it may have happened.
-        reason: what is known.
+        reason: what is known about it.
         candidates: ids of the worklogs that it could be.
     """
 
@@ -49,30 +48,30 @@ class RowError:
 
 
 class FirstErrors:
-    """The first `MOST` errors of a file, by their line, whatever the order in which they come."""
+    """The first `MAX_LISTED` errors of a file by their line, in whatever order they are added."""
 
     def __init__(self) -> None:
         self.first: tuple[RowError, ...] = ()
 
     def add(self, error: RowError) -> None:
-        """Take one more."""
+        """Add an error. It replaces an earlier one of the same line."""
         others = (each for each in self.first if each.line != error.line)
-        self.first = tuple(sorted((*others, error), key=lambda each: each.line)[:MOST])
+        self.first = tuple(sorted((*others, error), key=lambda each: each.line)[:MAX_LISTED])
 
 
 @attrs.frozen(kw_only=True)
 class RunReport:
-    """How the rows of a file stand after a run.
+    """The result of a run, in numbers of rows.
 
     Attributes:
-        rows: how many there are.
-        done: rows that this run has written, or has found to be written.
-        found: how many of ``done`` were found by reading back.
-        already: rows that needed nothing: written by an earlier run, or (of a deletion) not there any more.
-        failed: rows that certainly did not happen.
-        ambiguous: rows that may have happened.
-        errors: the first `MOST` of these two kinds, by their line.
-        stopped: why rows were left out; None: none was, or it was the caller's wish.
+        rows: all rows of the file.
+        done: written by this run, or found to be written.
+        found: those of ``done`` that were found by reading back.
+        already: in need of nothing: written by an earlier run, or (of a deletion) not there any more.
+        failed: certainly not written.
+        ambiguous: perhaps written.
+        errors: the first `MAX_LISTED` failed and ambiguous rows, by their line.
+        stopped: why rows were left out; None: none was, or the caller wanted it so.
     """
 
     rows: int
@@ -86,32 +85,32 @@ class RunReport:
 
     @property
     def not_sent(self) -> int:
-        """Rows that nobody has tried."""
+        """Return the number of rows that nobody has tried to write."""
         return self.rows - self.done - self.already - self.failed - self.ambiguous
 
     @property
     def complete(self) -> bool:
-        """Whether every row is written."""
+        """Return whether every row is written."""
         return self.done + self.already == self.rows
 
 
 T = TypeVar("T")
 
 Apply = Callable[[T], Awaitable[bool]]
-"""Does what is to be done with an item, and says whether there was anything to do."""
+"""Write an item; return whether there was anything to do."""
 
 
 class ChangeRun(Generic[T]):
-    """One run over the rows of a file.
+    """One run of changes or deletions over the rows of a file.
 
     Args:
-        apply: does it; `updates` or `deletions`.
-        rows: the file, checked.
-        total: how many rows the file has.
+        apply: writes an item: `updates` or `deletions`.
+        rows: the file, validated.
+        total: the number of its rows.
         concurrency: rows at once, at least 1.
         on_error: ``"collect"``: try every row; ``"stop"``: begin no other after the first that fails.
         patience: the run ends after so many failures in a row that are not the data's fault.
-        on_row: told of each row that is done with, whether it went well or not.
+        on_row: called once for each row with its outcome, good or bad.
 
     Raises:
         UsageError: the concurrency is below 1.
@@ -139,7 +138,7 @@ class ChangeRun(Generic[T]):
         )
 
     async def run(self) -> None:
-        """Do it; `report` has what came of it, also after an exception.
+        """Write the rows; `report` has the result, also after an exception.
 
         Raises:
             StoreError: the file changed meanwhile.
@@ -148,7 +147,7 @@ class ChangeRun(Generic[T]):
         await self._sending.run(self._rows.rows())
 
     def report(self) -> RunReport:
-        """How the rows stand now."""
+        """Return how the rows stand now."""
         return RunReport(
             rows=self._total,
             done=self._done,
@@ -176,7 +175,7 @@ class ChangeRun(Generic[T]):
 
 
 def updates(client: TracketClient) -> Apply[Change]:
-    """Makes the changes."""
+    """Return a function that makes a change."""
 
     async def apply(change: Change) -> bool:
         await client.worklogs.update(*change)
@@ -186,11 +185,11 @@ def updates(client: TracketClient) -> Apply[Change]:
 
 
 def deletions(client: TracketClient) -> Apply[str]:
-    """Deletes the worklogs; one that is not there needs no deletion."""
+    """Return a function that deletes a worklog; one that is not there needs no deletion."""
 
-    async def apply(named: str) -> bool:
+    async def apply(worklog_id: str) -> bool:
         try:
-            await client.worklogs.delete(named)
+            await client.worklogs.delete(worklog_id)
         except NotFoundError:
             return False
         return True
@@ -204,14 +203,14 @@ OnRow = Callable[[NewWorklog], None]
 
 @attrs.frozen(kw_only=True)
 class ImportSettings:
-    """How an import is done.
+    """Settings of an import.
 
     Attributes:
         concurrency: rows that are sent at once, at least 1.
         on_error: ``"collect"``: try every row; ``"stop"``: begin no other after the first that fails.
-        resend_ambiguous: send again the rows in doubt of which nothing is found on the server. One that arrives late
-            after all is then there twice.
-        wait: seconds between two looks for the rows in doubt.
+        resend_ambiguous: send unresolved rows again if nothing is found on the server that they could be. One whose
+            first request still arrives late is then there twice.
+        wait: seconds between two looks for the unresolved rows.
         patience: the run ends after so many failures in a row that are not the data's fault.
     """
 
@@ -223,8 +222,8 @@ class ImportSettings:
 
 
 @attrs.frozen
-class _Known:
-    """What is known about a row in doubt."""
+class _Ambiguity:
+    """The reason why a row is unresolved, and the ids of the worklogs that it could be."""
 
     reason: str
     candidates: tuple[str, ...] = ()
@@ -235,15 +234,15 @@ class ImportRun:
 
     Args:
         client: open.
-        rows: the file, checked.
-        journal: of the file, open.
-        total: how many rows the file has.
-        settings: how.
-        on_row: told of each row that is done with, whether it went well or not.
+        rows: the file, validated.
+        journal: the journal of the file, open.
+        total: the number of rows in the file.
+        settings: the import's settings.
+        on_row: called once for each row with its outcome, good or bad.
         clock: this machine's time, and waiting.
 
     Raises:
-        UsageError: a choice is out of range.
+        UsageError: a setting is out of range.
     """
 
     def __init__(
@@ -260,16 +259,16 @@ class ImportRun:
         self._client = client
         self._rows = rows
         self._journal = journal
-        self._history = journal.history
+        self._states = journal.states
         self._total = total
-        self._already = journal.history.counts[RowState.OK]
+        self._already = journal.states.counts[RowState.CREATED]
         self._settings = settings
         self._on_row = on_row
         self._clock = clock
-        self._ahead: float | None = None
+        self._clock_offset: float | None = None
         self._found = 0
-        self._again: set[int] = set()
-        self._known: dict[int, _Known] = {}
+        self._resent: set[int] = set()
+        self._ambiguities: dict[int, _Ambiguity] = {}
         self._failures = FirstErrors()
         self._lookup = ServerLookup(client=client, concurrency=settings.concurrency, wait=settings.wait, clock=clock)
         self._sending: Sending[InputRow[NewWorklog]] = Sending(
@@ -277,35 +276,35 @@ class ImportRun:
         )
 
     async def run(self) -> None:
-        """Do it; `report` has what came of it, also after an exception. The next run on the same journal goes on.
+        """Import the rows; `report` has the result, also after an exception. The next run on this journal goes on.
 
         Raises:
-            RequestError: the server cannot even be asked for a page of worklogs: nothing was sent.
+            RequestError: the server did not even answer with a page of worklogs: nothing was sent.
             StoreError: the file changed meanwhile.
             CancelledError: it was interrupted; the answers that were on their way have had some time to arrive.
         """
         if self._already == self._total:
             return
-        # Whoever may not even read is told so before the first row fails; and the answer says what time it is there.
+        # A client that may not even read fails here, before its first row does. The answer also has the server's time.
         page = await self._client.worklogs.list(size=self._client.api_version.smallest_page)
-        self._ahead = clock_of(page, self._clock.now())
-        await self._reconcile(resend=self._settings.resend_ambiguous)
+        self._clock_offset = clock_of(page, self._clock.now())
+        await self._resolve(resend=self._settings.resend_ambiguous)
         await self._sending.run(self._rows.rows(self._is_to_be_sent))
         if self._sending.stopped is None:
-            await self._reconcile(resend=False)
+            await self._resolve(resend=False)
 
     def report(self) -> RunReport:
-        """How the rows stand now."""
-        counts = self._history.counts
+        """Return how the rows stand now."""
+        counts = self._states.counts
         errors = FirstErrors()
-        for line in sorted(self._history.unresolved)[:MOST]:
-            known = self._known.get(line, _Known(UNANSWERED))
-            errors.add(RowError(line=line, kind="ambiguous", reason=known.reason, candidates=known.candidates))
+        for line in sorted(self._states.unresolved)[:MAX_LISTED]:
+            ambiguity = self._ambiguities.get(line, _Ambiguity(UNANSWERED))
+            errors.add(RowError(line=line, kind="ambiguous", reason=ambiguity.reason, candidates=ambiguity.candidates))
         for failure in self._failures.first:
             errors.add(failure)
         return RunReport(
             rows=self._total,
-            done=counts[RowState.OK] - self._already,
+            done=counts[RowState.CREATED] - self._already,
             found=self._found,
             already=self._already,
             failed=counts[RowState.FAILED],
@@ -315,71 +314,71 @@ class ImportRun:
         )
 
     def _is_to_be_sent(self, line: int) -> bool:
-        return self._history.of(line) in (RowState.NOTHING, RowState.FAILED) or line in self._again
+        return self._states[line] in (RowState.NOT_SENT, RowState.FAILED) or line in self._resent
 
     async def _create(self, row: InputRow[NewWorklog]) -> Worklog:
-        await self._journal.record_sent(row.line, self._clock.now(), self._ahead)
+        await self._journal.record_sent(row.line, self._clock.now(), self._clock_offset)
         try:
             worklog = await self._client.worklogs.create(row.item)
         except AmbiguousWriteError as error:
-            self._known[row.line] = _Known(error.message)
-            self._journal.ambiguous(row.line, error.message)
+            self._ambiguities[row.line] = _Ambiguity(error.message)
+            self._journal.record_ambiguous(row.line, error.message)
             raise
         except TracketError as error:
             self._failures.add(RowError(line=row.line, kind="failed", reason=str(error)))
-            self._journal.failed(row.line, str(error))
+            self._journal.record_failed(row.line, str(error))
             self._on_row(row.item)
             raise
-        self._journal.ok(row.line, worklog.id)
+        self._journal.record_created(row.line, worklog.id)
         self._on_row(row.item)
         return worklog
 
-    async def _reconcile(self, *, resend: bool) -> None:
-        """Look for the rows in doubt.
+    async def _resolve(self, *, resend: bool) -> None:
+        """Look on the server for the unresolved rows.
 
         Args:
-            resend: whether those of which nothing is found are to be sent again.
+            resend: send those again of which nothing is found.
         """
-        unresolved = self._unresolved_rows()
-        if not unresolved:
+        rows = self._unresolved_rows()
+        if not rows:
             return
         try:
-            looks = await self._lookup.looks([*unresolved.values()])
+            looks = await self._lookup.looks([*rows.values()])
         except RequestError as error:
-            self._known.update({line: _Known(f"Looking for it failed: {error}") for line in unresolved})
+            self._ambiguities.update({line: _Ambiguity(f"Looking for it failed: {error}") for line in rows})
             return
         ids = {worklog.id for look in looks for worklogs in look.sure.values() for worklog in worklogs}
         ids |= {worklog.id for look in looks for worklogs in look.unsure.values() for worklog in worklogs}
-        claimed = await asyncio.to_thread(self._journal.claimed, ids)
-        for verdict in resolve(unresolved.values(), looks, claimed=claimed):
+        claimed = await asyncio.to_thread(self._journal.created_among, ids)
+        for verdict in resolve(rows.values(), looks, claimed=claimed):
             if verdict.created is not None:
                 self._found += 1
-                self._journal.ok(verdict.line, verdict.created.id)
+                self._journal.record_created(verdict.line, verdict.created.id)
             elif resend and not verdict.candidates:
-                self._again.add(verdict.line)
+                self._resent.add(verdict.line)
                 continue
             else:
-                known = _known(verdict)
-                self._known[verdict.line] = known
-                self._journal.ambiguous(verdict.line, known.reason, known.candidates)
-            self._on_row(unresolved[verdict.line].new)
+                ambiguity = self._ambiguities[verdict.line] = _ambiguity(verdict)
+                self._journal.record_ambiguous(verdict.line, ambiguity.reason, ambiguity.candidates)
+            self._on_row(rows[verdict.line].new)
 
     def _unresolved_rows(self) -> dict[int, AmbiguousRow]:
-        sent = self._history.unresolved
-        rows = islice(self._rows.rows(sent.__contains__), len(sent))
-        return {row.line: AmbiguousRow(row.line, row.item, sent[row.line].at, sent[row.line].clock) for row in rows}
+        sends = self._states.unresolved
+        rows = islice(self._rows.rows(sends.__contains__), len(sends))
+        return {
+            row.line: AmbiguousRow(row.line, row.item, sends[row.line].at, sends[row.line].clock_offset) for row in rows
+        }
 
 
-def _known(verdict: Verdict) -> _Known:
-    """What the looks have left in doubt, for people."""
+def _ambiguity(verdict: Verdict) -> _Ambiguity:
     if verdict.candidates:
-        return _Known(
+        return _Ambiguity(
             "It may be one of several worklogs of the same content that were created since it was sent",
             tuple(worklog.id for worklog in verdict.candidates),
         )
     if verdict.older:
-        return _Known(
+        return _Ambiguity(
             "Nothing was created since it was sent, as far as can be told; these are alike and of an unknown age",
             tuple(worklog.id for worklog in verdict.older),
         )
-    return _Known("It was sent and its answer was lost; it is not there, but may still arrive")
+    return _Ambiguity("It was sent and its answer was lost; it is not there, but may still arrive")
