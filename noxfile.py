@@ -100,7 +100,7 @@ def contract(session: nox.Session) -> None:
     install(session, "contract")
     session.run(
         "pytest",
-        "tests/emulator/test_contract.py",
+        "tests/emulator/test_openapi.py",
         *session.posargs,
         env=SAFE_PATH | {"TRACKET_CONTRACT_EXAMPLES": "40"},
     )

@@ -1,17 +1,17 @@
-"""The doors for tests: a pytest plugin with an emulator and a client that talks to it, fresh for every test.
+"""A pytest plugin: an emulator and a client that talks to it, fresh for every test.
 
-Installing the package installs the plugin. Nothing of it is imported before a test asks for a fixture::
+Installing the package installs the plugin. Client and emulator are imported when a test uses a fixture::
 
-    async def test_that_a_report_counts_minutes(tracket_client):
+    async def test_report_counts_minutes(tracket_client):
         await tracket_client.worklogs.create(NewWorklog(item_id="1", user_id="2", date=monday, minutes=30))
         assert await report(tracket_client) == 30
 
     @pytest.mark.tracket(api="1.0", sample=500)
-    async def test_something_on_500_worklogs_of_the_old_api(tracket_client, tracket_emulator): ...
+    async def test_report_on_500_worklogs_of_api_1_0(tracket_client, tracket_emulator): ...
 
 The mark ``tracket`` takes ``api`` (the client's version, ``"2.0"`` by default) and every argument of
 ``tracket_async.emulator.Emulator``. The fixtures run on the loop of pytest-asyncio, in its strict mode as well as in
-its auto mode; without pytest-asyncio installed, a test that asks for them is told so.
+its auto mode; without pytest-asyncio, a test that uses them fails and says so.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MARK = "tracket(api='2.0', **settings): how tracket_emulator and tracket_client 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the mark known, also where marks are strict."""
+    """Register the mark ``tracket``, for ``--strict-markers``."""
     config.addinivalue_line("markers", MARK)
 
 
@@ -44,7 +44,7 @@ def _arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 async def _emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
-    from tracket_async.emulator import Emulator  # noqa: PLC0415 - see above
+    from tracket_async.emulator import Emulator  # noqa: PLC0415 - imported when a test uses it
 
     settings = _arguments(request)
     settings.pop("api", None)
@@ -53,28 +53,28 @@ async def _emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
 
 
 async def _client(request: pytest.FixtureRequest, tracket_emulator: Emulator) -> AsyncGenerator[TracketClient]:
-    from tracket_async.client import TracketClient  # noqa: PLC0415 - see above
+    from tracket_async.client import TracketClient  # noqa: PLC0415 - imported when a test uses it
 
     api = _arguments(request).get("api", "2.0")
     async with TracketClient.from_env(tracket_emulator.env(api)) as client:
         yield client
 
 
-def _async_fixture(function: Callable[..., Any], name: str, described: str) -> Any:
+def _async_fixture(function: Callable[..., Any], name: str, docstring: str) -> Any:
     if importlib.util.find_spec("pytest_asyncio") is None:
 
         def explain() -> None:
             pytest.fail(f"The fixture {name} needs pytest-asyncio: pip install pytest-asyncio", pytrace=False)
 
-        explain.__doc__ = described
+        explain.__doc__ = docstring
         return pytest.fixture(name=name)(explain)
     import pytest_asyncio  # noqa: PLC0415 - an optional companion, which pytest has loaded already
 
-    function.__doc__ = described
+    function.__doc__ = docstring
     return pytest_asyncio.fixture(name=name)(function)
 
 
 tracket_emulator = _async_fixture(
-    _emulator, "tracket_emulator", "A Tracket server on a loopback port, of this test alone."
+    _emulator, "tracket_emulator", "A Tracket server on a loopback port, for this test alone."
 )
 tracket_client = _async_fixture(_client, "tracket_client", "An open client of `tracket_emulator`.")

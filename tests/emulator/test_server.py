@@ -1,12 +1,17 @@
-"""The emulator from Python: it starts, is changed behind the client's back, and leaves nothing behind."""
+"""The emulator from Python: its start, changes behind the client's back, its end, and its imports."""
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import tracket_async.emulator
 from tracket_async.emulator import DuplicateIdError, Emulator, SeedError, StoreError
 from tracket_async.emulator.faults import Script, Status
 
@@ -207,3 +212,36 @@ async def test_the_same_seed_and_the_same_requests_give_the_same_request_log(ser
         logs.append(outcome(emulator))
     assert logs[0] == logs[1]
     assert {each[2] for each in logs[0]} == {200, 500, 503}
+
+
+HERE = Path(tracket_async.emulator.__file__).parent
+ALLOWED = {"aiohttp", "attrs", *sys.stdlib_module_names}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, path
+            yield node.module
+
+
+def test_it_imports_itself_the_standard_library_aiohttp_and_attrs():
+    for path in HERE.rglob("*.py"):
+        for name in imported(path):
+            own = name == "tracket_async.emulator" or name.startswith("tracket_async.emulator.")
+            assert own or name.partition(".")[0] in ALLOWED, f"{path.name} imports {name}"
+
+
+def test_every_name_in_all_exists():
+    assert sorted(tracket_async.emulator.__all__) == sorted(set(tracket_async.emulator.__all__))
+    assert all(hasattr(tracket_async.emulator, name) for name in tracket_async.emulator.__all__)
+
+
+def test_importing_it_does_not_load_what_only_the_client_needs():
+    script = "import sys, tracket_async.emulator; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    ours = {name for name in loaded if name.startswith("tracket_async.") and ".emulator" not in name}
+    if "tracket_async.models" not in ours:
+        assert not {"cattrs", "msgspec", "tenacity"} & set(loaded)

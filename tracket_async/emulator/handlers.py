@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 
 from attrs import frozen
 
-from tracket_async.emulator import json_fields as fields
-from tracket_async.emulator import v1, v2
+from tracket_async.emulator import json_fields, v1, v2
 from tracket_async.emulator.json_fields import Checker, checked, parse_object, text
 from tracket_async.emulator.records import DAY, Worklog, parse_day, parse_instant
 from tracket_async.emulator.routes import ApiError, ApiResponse, json_response
@@ -153,24 +152,24 @@ _V1_ORDERS: Final[dict[V1Order, tuple[Order, bool]]] = {
 
 def _first_instant(value: str) -> int:
     try:
-        return parse_day(fields.text(value))
+        return parse_day(json_fields.text(value))
     except ValueError:
         return parse_instant(value)
 
 
 def _last_instant(value: str) -> int:
     try:
-        return parse_day(fields.text(value)) + DAY - 1
+        return parse_day(json_fields.text(value)) + DAY - 1
     except ValueError:
         return parse_instant(value)
 
 
 def _last_of_day(value: str) -> int:
-    return fields.day(value) + DAY - 1
+    return json_fields.day(value) + DAY - 1
 
 
 V2_FILTERS: Final[dict[str, tuple[Checker, Checker]]] = {
-    "date": (fields.day, _last_of_day),
+    "date": (json_fields.day, _last_of_day),
     "createdDate": (_first_instant, _last_instant),
     "updatedDate": (_first_instant, _last_instant),
 }

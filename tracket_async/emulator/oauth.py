@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
-from tracket_async.emulator import json_fields as fields
+from tracket_async.emulator import json_fields
 from tracket_async.emulator.json_fields import Field
 from tracket_async.emulator.routes import ApiError, ApiResponse, json_response
 from tracket_async.emulator.settings import Settings
@@ -19,10 +19,10 @@ from tracket_async.emulator.settings import Settings
 GRANT: Final = "client-credentials"
 
 _FIELDS: Final = (
-    Field("grant-type", "grant", fields.name, required=True),
-    Field("monday/account-id", "account", fields.name, required=True),
-    Field("client-id", "client", fields.name, required=True),
-    Field("client-secret", "secret", fields.name, required=True),
+    Field("grant-type", "grant", json_fields.name, required=True),
+    Field("monday/account-id", "account", json_fields.name, required=True),
+    Field("client-id", "client", json_fields.name, required=True),
+    Field("client-secret", "secret", json_fields.name, required=True),
 )
 _CHALLENGE: Final = (("WWW-Authenticate", 'Bearer realm="tracket-emulator"'),)
 
@@ -49,7 +49,7 @@ class TokenIssuer:
             ApiError: 400 for a malformed call, 401 for wrong credentials.
         """
         self.requests += 1
-        given = fields.read_object(fields.parse_object(body), _FIELDS)
+        given = json_fields.read_object(json_fields.parse_object(body), _FIELDS)
         if given["grant"] != GRANT:
             raise ApiError(400, f"must be {GRANT}", "grant-type")
         expected = (self._settings.account_id, self._settings.client_id, self._settings.client_secret)

@@ -10,44 +10,44 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tracket_async.emulator import json_fields as fields
+from tracket_async.emulator import json_fields
 from tracket_async.emulator.json_fields import Field, instant_or_null, number, number_or_null, string, string_or_null
 from tracket_async.emulator.records import NEVER, Worklog, format_instant
 
 _SHARED: Final = (
-    Field("userId", "user", fields.name, required=True),
-    Field("description", "description", fields.or_null(fields.text)),
-    Field("worklogCategory", "category", fields.or_null(fields.text)),
-    Field("worklogDate", "date", fields.instant, required=True),
-    Field("worklogMinutes", "minutes", fields.minutes, required=True),
-    Field("worklogBillableMinutes", "billable", fields.or_null(fields.minutes)),
+    Field("userId", "user", json_fields.name, required=True),
+    Field("description", "description", json_fields.or_null(json_fields.text)),
+    Field("worklogCategory", "category", json_fields.or_null(json_fields.text)),
+    Field("worklogDate", "date", json_fields.instant, required=True),
+    Field("worklogMinutes", "minutes", json_fields.minutes, required=True),
+    Field("worklogBillableMinutes", "billable", json_fields.or_null(json_fields.minutes)),
 )
 
-_NEW: Final = (Field("itemId", "item", fields.name, required=True), *_SHARED)
+_NEW: Final = (Field("itemId", "item", json_fields.name, required=True), *_SHARED)
 
 
 def _custom(value: Any) -> str:
-    given = fields.mapping(value)
+    given = json_fields.mapping(value)
     for key, option in given.items():
-        if fields.name(key) in ("category", "project"):
+        if json_fields.name(key) in ("category", "project"):
             raise ValueError(f"must not hold {key}, which has a field of its own")
-        fields.text(option)
+        json_fields.text(option)
     return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
 
 
 _STORED: Final = (
-    Field("worklogId", "id", fields.name, required=True),
+    Field("worklogId", "id", json_fields.name, required=True),
     # a read worklog always has the key; its value may be null
-    Field("itemId", "item", fields.or_null(fields.name), required=True),
+    Field("itemId", "item", json_fields.or_null(json_fields.name), required=True),
     *_SHARED,
-    Field("createdDate", "created", fields.instant_or_never),
-    Field("updatedDate", "updated", fields.instant_or_never),
-    Field("approvalStatus", "approval", fields.approval),
-    Field("approverUserId", "approver", fields.or_null(fields.text)),
-    Field("team", "team", fields.or_null(fields.text)),
-    Field("board", "board", fields.or_null(fields.text)),
-    Field("parentItem", "parent", fields.or_null(fields.text)),
-    Field("project", "project", fields.or_null(fields.text)),
+    Field("createdDate", "created", json_fields.instant_or_never),
+    Field("updatedDate", "updated", json_fields.instant_or_never),
+    Field("approvalStatus", "approval", json_fields.approval),
+    Field("approverUserId", "approver", json_fields.or_null(json_fields.text)),
+    Field("team", "team", json_fields.or_null(json_fields.text)),
+    Field("board", "board", json_fields.or_null(json_fields.text)),
+    Field("parentItem", "parent", json_fields.or_null(json_fields.text)),
+    Field("project", "project", json_fields.or_null(json_fields.text)),
     Field("customFields", "custom", _custom),
 )
 
@@ -58,7 +58,7 @@ def read_new(payload: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ApiError: 400, naming the field.
     """
-    return {"description": None, "category": None, "billable": None} | fields.read_object(payload, _NEW)
+    return {"description": None, "category": None, "billable": None} | json_fields.read_object(payload, _NEW)
 
 
 def read_changes(payload: Mapping[str, Any], current: Worklog) -> dict[str, Any]:  # noqa: ARG001 -- as in v2
@@ -67,7 +67,7 @@ def read_changes(payload: Mapping[str, Any], current: Worklog) -> dict[str, Any]
     Raises:
         ApiError: 400, naming the field.
     """
-    return fields.read_object(payload, _NEW, partial=True)
+    return json_fields.read_object(payload, _NEW, partial=True)
 
 
 def read_stored(payload: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def read_stored(payload: Mapping[str, Any], *, partial: bool = False) -> dict[st
     Raises:
         ApiError: 400, naming the field.
     """
-    columns = fields.read_object(payload, _STORED, partial=partial)
+    columns = json_fields.read_object(payload, _STORED, partial=partial)
     return columns if partial else {"description": None, "category": None, "billable": None} | columns
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
-from tracket_async.emulator import json_fields as fields
+from tracket_async.emulator import json_fields
 from tracket_async.emulator.json_fields import (
     Field,
     checked,
@@ -29,13 +29,13 @@ _OWN_CUSTOM_FIELDS: Final = {"category": "category", "project": "project"}
 """The keys of customFields that have a column of their own; the rest is kept as it came."""
 
 _NEW: Final = (
-    Field("item", "item", fields.name, required=True),
-    Field("user", "user", fields.name, required=True),
-    Field("date", "date", fields.day, required=True),
-    Field("minutes", "minutes", fields.minutes, required=True),
-    Field("billableMinutes", "billable", fields.or_null(fields.minutes)),
-    Field("team", "team", fields.or_null(fields.text)),
-    Field("description", "description", fields.or_null(fields.text)),
+    Field("item", "item", json_fields.name, required=True),
+    Field("user", "user", json_fields.name, required=True),
+    Field("date", "date", json_fields.day, required=True),
+    Field("minutes", "minutes", json_fields.minutes, required=True),
+    Field("billableMinutes", "billable", json_fields.or_null(json_fields.minutes)),
+    Field("team", "team", json_fields.or_null(json_fields.text)),
+    Field("description", "description", json_fields.or_null(json_fields.text)),
 )
 
 
@@ -45,7 +45,7 @@ def read_new(payload: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ApiError: 400, naming the field.
     """
-    columns = {"description": None, "category": None, "billable": None} | fields.read_object(payload, _NEW)
+    columns = {"description": None, "category": None, "billable": None} | json_fields.read_object(payload, _NEW)
     return columns | _read_custom(payload, "{}")
 
 
@@ -58,7 +58,7 @@ def read_changes(payload: Mapping[str, Any], current: Worklog) -> dict[str, Any]
     Raises:
         ApiError: 400, naming the field.
     """
-    columns = fields.read_object(payload, _NEW, partial=True)
+    columns = json_fields.read_object(payload, _NEW, partial=True)
     if columns.get("date") == start_of_day(current.date):
         del columns["date"]
     return columns | _read_custom(payload, current.custom)
@@ -101,17 +101,17 @@ def _render(entry: Worklog, approval: str) -> bytes:
 def _read_custom(payload: Mapping[str, Any], current: str) -> dict[str, Any]:
     if "customFields" not in payload:
         return {}
-    given = checked(fields.mapping, payload["customFields"], "customFields")
+    given = checked(json_fields.mapping, payload["customFields"], "customFields")
     columns: dict[str, Any] = {}
     others: dict[str, str] = json.loads(current)
     for key, value in given.items():
         where = f"customFields.{key.encode(errors='replace').decode()}"
-        option = checked(fields.or_null(fields.text), value, where)
+        option = checked(json_fields.or_null(json_fields.text), value, where)
         if key in _OWN_CUSTOM_FIELDS:
             columns[_OWN_CUSTOM_FIELDS[key]] = option
         elif option is None:
             others.pop(key, None)
         else:
-            others[checked(fields.name, key, where)] = option
+            others[checked(json_fields.name, key, where)] = option
     columns["custom"] = json.dumps(others, ensure_ascii=False, separators=(",", ":"))
     return columns

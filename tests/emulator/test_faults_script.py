@@ -1,4 +1,4 @@
-"""Rules: which request meets which fault, the same way every time; and rules as text."""
+"""Rules: which request gets which fault, the same way every time; and rules as text."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_every_kind_can_be_named_in_a_file_but_for_the_one_that_takes_a_function
     assert {each.kind: each for each in every if each is not faults.Call} == KINDS
 
 
-def test_the_door_lets_out_every_kind():
+def test_every_kind_is_exported():
     assert {each.__name__ for each in KINDS.values()} | {"Call"} <= set(faults.__all__)
     assert sorted(faults.__all__) == sorted(set(faults.__all__))
     assert all(hasattr(faults, name) for name in faults.__all__)

@@ -1,4 +1,4 @@
-"""Whatever comes in, what goes out is an response or a error that says why: never an error of the server's."""
+"""Handlers answer any input with a response or an ApiError that says why: never with an error of the server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.emulator import SeedError, routes
-from tracket_async.emulator import handlers as listing
+from tracket_async.emulator import SeedError, handlers, routes
 from tracket_async.emulator.handlers import V1, V2, ApiRequest, WorklogHandlers
 from tracket_async.emulator.records import NEVER, Worklog
 from tracket_async.emulator.routes import ApiError
@@ -91,12 +90,12 @@ def outcome(handler, request):
 @pytest.mark.parametrize("verb", ["create", "update"])
 def test_any_body_is_taken_or_refused(store, version, verb):
     names = iter(f"new{number}" for number in range(10**6))
-    handlers = WorklogHandlers(store, version, names, lambda: 0)
+    made = WorklogHandlers(store, version, names, lambda: 0)
 
     @settings(max_examples=150, deadline=None)
     @given(bodies(version))
     def holds(body):
-        payload = outcome(getattr(handlers, verb), ApiRequest(path="/", ident="w", query={}, body=body))
+        payload = outcome(getattr(made, verb), ApiRequest(path="/", ident="w", query={}, body=body))
         if payload is not None:
             ident = payload["worklogId" if version is V1 else "id"]
             for both in ("v1", "v2"):
@@ -109,13 +108,13 @@ def test_any_body_is_taken_or_refused(store, version, verb):
 
 
 def test_any_query_is_taken_or_refused(store):
-    handlers = [partial(listing.list_v1, store, 3, order) for order in ("ascending", "descending", "unsorted")]
-    handlers.append(partial(listing.list_v2, store))
+    listing = [partial(handlers.list_v1, store, 3, order) for order in ("ascending", "descending", "unsorted")]
+    listing.append(partial(handlers.list_v2, store))
 
     @settings(max_examples=300, deadline=None)
     @given(QUERIES)
     def holds(query):
-        for handler in handlers:
+        for handler in listing:
             outcome(handler, ApiRequest(path="/api", query=query))
 
     holds()

@@ -1,4 +1,4 @@
-"""Faults of the connection, as a client without any cleverness sees them."""
+"""Connection faults, as a plain client sees them."""
 
 from __future__ import annotations
 
