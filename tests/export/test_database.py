@@ -1,8 +1,9 @@
-"""A DuckDB file that is private, made whole, and whose errors are ours."""
+"""Private DuckDB files, and the imports of optional libraries."""
 
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import stat
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tracket_async.errors import StorageError, StoreError, TargetBusyError
+from tracket_async.errors import MissingExtraError, StorageError, StoreError, TargetBusyError
+from tracket_async.export import database as extras
 from tracket_async.export import database as module
 from tracket_async.export.database import Database, remove, replacing_database
+from tracket_async.export.store import Store
 
 MAKING = (("CREATE TABLE numbers (n BIGINT)", ()), ("INSERT INTO numbers VALUES (?)", (1,)))
 
@@ -270,3 +273,28 @@ def test_it_stays_within_its_memory_and_one_thread(tmp_path):
             "(SELECT repeat(md5(CAST(i AS VARCHAR)), 3) AS t FROM range(500000) r(i)))"
         )
         assert len(last) == 96
+
+
+@pytest.mark.parametrize("load", [extras.duckdb, extras.pyarrow, extras.parquet])
+def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch, load):
+    def refuse(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    with pytest.raises(MissingExtraError, match=r'(duckdb|pyarrow).*pip install "tracket-async\[export\]"'):
+        load()
+
+
+def test_a_store_without_its_libraries_leaves_nothing_behind(monkeypatch, tmp_path, request_2024):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(MissingExtraError):
+        Store(tmp_path / "s.duckdb", request=request_2024)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_neither_library_is_imported_before_it_is_needed():
+    program = (
+        "import sys, tracket_async.export.run, tracket_async.export.run, tracket_async.export.text; "
+        "sys.exit(int('duckdb' in sys.modules or 'pyarrow' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

@@ -1,18 +1,21 @@
-"""The store: worklogs and progress in one transaction."""
+"""The store: worklogs and progress in one file, opened and used in a thread."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import stat
+import threading
 
 import attrs
 import duckdb
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, TargetBusyError
+from tracket_async.export import store as opening
 from tracket_async.export import tables as sql
-from tracket_async.export.store import BOUNDS, NO_CHANGES, ChangeCounts, ExportRequest, Store
+from tracket_async.export.store import BOUNDS, NO_CHANGES, ChangeCounts, ExportRequest, Store, WorkThread, open_store
 from tracket_async.models import Worklog, WorklogFilter
 
 DAY = dt.date(2024, 1, 1)
@@ -294,3 +297,100 @@ def test_a_request_survives_json():
     request = ExportRequest(api="2.0", origin="https://x", account="7", filter=wanted)
     assert ExportRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
     assert request.differences(request) == ""
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Stores that take until ``go`` to open; ``begun`` says that one has begun."""
+    begun, go = threading.Event(), threading.Event()
+
+    def make(*args, **kwargs):
+        begun.set()
+        go.wait(30)
+        return Store(*args, **kwargs)
+
+    monkeypatch.setattr(opening, "Store", make)
+    return begun, go
+
+
+async def cancelled_while_it_opens(slow, path, request):
+    begun, go = slow
+    task = asyncio.create_task(open_store(path, request=request))
+    await asyncio.to_thread(begun.wait, 30)
+    task.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_it_is_opened_or_the_reason_is_told(tmp_path, request_2024):
+    with pytest.raises(StoreError, match="there is no store"):
+        await open_store(tmp_path / "s", request=None)
+    (await open_store(tmp_path / "s", request=request_2024)).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+async def test_whoever_is_cancelled_meanwhile_leaves_nothing_open(slow, tmp_path, request_2024):
+    await cancelled_while_it_opens(slow, tmp_path / "s", request_2024)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    Store(tmp_path / "s", request=request_2024).close()
+
+
+async def test_a_refusal_that_nobody_waits_for_any_more_is_not_told(slow, tmp_path):
+    await cancelled_while_it_opens(slow, tmp_path / "s", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_work_returns_and_raises_and_keeps_its_order():
+    done = []
+    async with WorkThread() as thread:
+        names = {await thread(lambda: threading.current_thread().name) for _ in range(3)}
+        await asyncio.gather(*(thread(done.append, number) for number in range(20)))
+        with pytest.raises(ZeroDivisionError):
+            await thread(divmod, 1, 0)
+    assert done == list(range(20))
+    assert len(names) == 1
+    assert threading.current_thread().name not in names
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("cancellations", [1, 3])
+async def test_a_cancellation_waits_until_the_work_is_done(cancellations, fails):
+    begun, go_on, done = threading.Event(), threading.Event(), []
+
+    def work():
+        begun.set()
+        go_on.wait(30)
+        done.append(1)
+        if fails:
+            raise KeyError
+
+    async with WorkThread() as thread:
+        task = asyncio.create_task(thread(work))
+        await asyncio.to_thread(begun.wait, 30)
+        for _ in range(cancellations):
+            task.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert done == [1]
+
+
+async def test_work_that_has_not_begun_is_awaited_as_well():
+    go_on, done = threading.Event(), []
+    async with WorkThread() as thread:
+        first = asyncio.create_task(thread(go_on.wait, 30))
+        second = asyncio.create_task(thread(done.append, 2))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.sleep(0)
+        assert not second.done()
+        go_on.set()
+        await first
+        with pytest.raises(asyncio.CancelledError):
+            await second
+    assert done == [2]

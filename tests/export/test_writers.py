@@ -1,4 +1,4 @@
-"""Files made of a store."""
+"""Files that are made of a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of worklogs: NDJSON and CSV."""
+"""The text of worklogs: lines of NDJSON and records of CSV."""
 
 from __future__ import annotations
 
