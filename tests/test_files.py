@@ -16,7 +16,7 @@ from contextlib import closing
 
 import pytest
 
-from tracket_async import _files as disk
+from tracket_async import _files
 from tracket_async._files import DurableAppender, FileLock, LockOwner
 from tracket_async.errors import ExportError, NetworkError, StorageError, TargetBusyError, UnsupportedError
 
@@ -28,7 +28,7 @@ def mode(path):
 def test_a_file_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path):
     target = tmp_path / "out"
     target.write_text("old")
-    with disk.replacing(target) as file:
+    with _files.replacing(target) as file:
         file.write(b"new")
         file.flush()
         assert target.read_text() == "old"
@@ -40,7 +40,7 @@ def test_a_file_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path):
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "out"
     target.write_text("old")
-    with pytest.raises(TypeError), disk.replacing(target) as file:
+    with pytest.raises(TypeError), _files.replacing(target) as file:
         file.writelines([b"new", None])
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -48,10 +48,10 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_what_a_killed_writer_left_is_taken_over_and_made_private(tmp_path):
     target = tmp_path / "out"
-    left = disk.part_of(target)
+    left = _files.part_of(target)
     left.write_text("half of something long")
     left.chmod(0o644)
-    with disk.replacing(target) as file:
+    with _files.replacing(target) as file:
         file.write(b"new")
     assert target.read_bytes() == b"new"
     assert mode(target) == 0o600
@@ -59,9 +59,9 @@ def test_what_a_killed_writer_left_is_taken_over_and_made_private(tmp_path):
 
 def test_a_second_writer_is_turned_away(tmp_path):
     target = tmp_path / "out"
-    with disk.replacing(target) as file:
+    with _files.replacing(target) as file:
         file.write(b"first")
-        with pytest.raises(TargetBusyError, match="another process is writing"), disk.replacing(target):
+        with pytest.raises(TargetBusyError, match="another process is writing"), _files.replacing(target):
             raise AssertionError
     assert target.read_bytes() == b"first"
 
@@ -79,7 +79,7 @@ def test_a_lock_on_a_file_that_has_been_renamed_away_is_not_taken_for_one_on_its
         real(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    descriptor = disk.open_locked(path)
+    descriptor = _files.open_locked(path)
     assert len(calls) == 3
     assert os.path.samestat(path.stat(), os.fstat(descriptor))
     os.close(descriptor)
@@ -90,13 +90,13 @@ def test_a_lock_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(StorageError, match="No locks available"), disk.replacing(tmp_path / "out"):
+    with pytest.raises(StorageError, match="No locks available"), _files.replacing(tmp_path / "out"):
         raise AssertionError
 
 
 def test_a_system_without_such_locks_is_told_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "fcntl", None)
-    with pytest.raises(UnsupportedError, match="POSIX"), disk.replacing(tmp_path / "out"):
+    monkeypatch.setattr(_files, "fcntl", None)
+    with pytest.raises(UnsupportedError, match="POSIX"), _files.replacing(tmp_path / "out"):
         raise AssertionError
 
 
@@ -105,7 +105,7 @@ def test_no_symbolic_link_is_followed(tmp_path):
     secret.write_text("keep")
     target = tmp_path / "out"
     target.symlink_to(secret)
-    with pytest.raises(StorageError, match="symbolic link") as caught, disk.replacing(target):
+    with pytest.raises(StorageError, match="symbolic link") as caught, _files.replacing(target):
         raise AssertionError
     assert caught.value.errno == errno.ELOOP
     assert secret.read_text() == "keep"
@@ -114,8 +114,8 @@ def test_no_symbolic_link_is_followed(tmp_path):
 def test_a_link_in_the_place_of_the_part_is_not_followed_either(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("keep")
-    disk.part_of(tmp_path / "out").symlink_to(secret)
-    with pytest.raises(StorageError, match="symbolic link"), disk.replacing(tmp_path / "out"):
+    _files.part_of(tmp_path / "out").symlink_to(secret)
+    with pytest.raises(StorageError, match="symbolic link"), _files.replacing(tmp_path / "out"):
         raise AssertionError
     assert secret.read_text() == "keep"
 
@@ -123,13 +123,13 @@ def test_a_link_in_the_place_of_the_part_is_not_followed_either(tmp_path):
 @pytest.mark.parametrize(("name", "words"), [("folder", "not a file"), ("missing/out", "Make the folder first")])
 def test_a_target_that_cannot_be_a_file_is_refused(tmp_path, name, words):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StorageError, match=words), disk.replacing(tmp_path / name):
+    with pytest.raises(StorageError, match=words), _files.replacing(tmp_path / name):
         raise AssertionError
 
 
 def test_an_error_of_the_system_says_what_to_do_and_whose_file_it_is(tmp_path):
     path = tmp_path / "out"
-    with pytest.raises(StorageError) as caught, disk.storage_errors(path, "write"):
+    with pytest.raises(StorageError) as caught, _files.storage_errors(path, "write"):
         raise OSError(errno.ENOSPC, "No space left on device")
     error = caught.value
     assert isinstance(error, ExportError)
@@ -145,18 +145,18 @@ def test_an_error_of_ours_that_is_an_oserror_as_well_passes(tmp_path):
     class SlowError(NetworkError, TimeoutError):
         pass
 
-    with pytest.raises(SlowError), disk.storage_errors(tmp_path, "write"):
+    with pytest.raises(SlowError), _files.storage_errors(tmp_path, "write"):
         raise SlowError("too slow")
 
 
 def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(tmp_path, monkeypatch):
-    disk.sync_folder(tmp_path / "nowhere")
+    _files.sync_folder(tmp_path / "nowhere")
 
     def fsync(descriptor):
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    disk.sync_folder(tmp_path)
+    _files.sync_folder(tmp_path)
 
 
 def test_the_second_is_told_who_the_first_is(tmp_path):

@@ -12,7 +12,7 @@ from tracket_async._http.auth import BearerToken
 from tracket_async.client import TracketClient
 from tracket_async.config import RetryPolicy
 from tracket_async.emulator import Emulator
-from tracket_async.export import text as cells
+from tracket_async.export import text
 from tracket_async.export.run import request_of
 from tracket_async.export.store import ExportRequest, Store
 from tracket_async.export.tables import arrow_batch
@@ -157,7 +157,7 @@ def texts_on():
 
     async def read(client, **bounds):
         worklogs = [worklog async for worklog in client.worklogs.list(**bounds)]
-        return sorted(cells.ndjson_encoder()(cells.cells_of(worklogs)).decode().splitlines())
+        return sorted(text.ndjson_encoder()(text.cells_of(worklogs)).decode().splitlines())
 
     return read
 

@@ -22,11 +22,7 @@ from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http.auth import BearerToken
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError
-from tracket_async.export import database, run, store
-from tracket_async.export import database as extras
-from tracket_async.export import phases as walking
-from tracket_async.export import run as files
-from tracket_async.export import tables as slices
+from tracket_async.export import database, phases, run, store, tables
 from tracket_async.export.phases import Settings
 
 STORAGE = 3
@@ -42,7 +38,7 @@ POINTS = {
     "upsert": (store.Store, "upsert"),
     "set_meta": (store.Store, "set_meta"),
     "read": (database.Database, "arrow"),
-    "write": (files, "write_file"),
+    "write": (run, "write_file"),
     "close": (database.Database, "close"),
     "replace": (Path, "replace"),
     "unlink": (Path, "unlink"),
@@ -87,11 +83,11 @@ async def export(order):
     client = TracketClient(auth=BearerToken(order["token"]), api=order["api"], base_url=order["url"])
     async with client:
         targets = {Path(order["folder"]) / f"out.{name}": name for name in ("ndjson", "csv", "parquet")}
-        await files.export_to_files(client, targets, run.request_of(client), Settings(concurrency=order["concurrency"]))
+        await run.export_to_files(client, targets, run.request_of(client), Settings(concurrency=order["concurrency"]))
 
 
 def child(order):
-    walking.COMMIT_ROWS, slices.WORKLOGS, database._LOG_BYTES = 150, 200, 100_000
+    phases.COMMIT_ROWS, tables.WORKLOGS, database._LOG_BYTES = 150, 200, 100_000
     if order.get("point"):
         arm(order["point"], nth=order["nth"], after=order["after"])
     if order.get("fuse") is not None:
@@ -106,8 +102,8 @@ def child(order):
 
 
 def main():
-    extras.duckdb()
-    extras.parquet()
+    database.duckdb()
+    database.parquet()
     print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         pid = os.fork()

@@ -15,8 +15,7 @@ import duckdb
 import pytest
 
 from tracket_async.errors import MissingExtraError, StorageError, StoreError, TargetBusyError
-from tracket_async.export import database as extras
-from tracket_async.export import database as module
+from tracket_async.export import database as database_module
 from tracket_async.export.database import Database, remove, replacing_database
 from tracket_async.export.store import Store
 
@@ -45,7 +44,7 @@ def test_it_is_made_once_and_then_opened(tmp_path):
 
 
 def test_every_file_is_private_whatever_the_umask(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_LOG_BYTES", 100_000)
+    monkeypatch.setattr(database_module, "_LOG_BYTES", 100_000)
     before = os.umask(0)
     try:
         with opened(tmp_path / "d.duckdb") as database:
@@ -58,7 +57,7 @@ def test_every_file_is_private_whatever_the_umask(tmp_path, monkeypatch):
 
 
 def test_the_log_is_worked_in_when_it_has_grown(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_LOG_BYTES", 100_000)
+    monkeypatch.setattr(database_module, "_LOG_BYTES", 100_000)
     sizes = []
     with opened(tmp_path / "d.duckdb") as database:
         for at in range(40):
@@ -275,7 +274,7 @@ def test_it_stays_within_its_memory_and_one_thread(tmp_path):
         assert len(last) == 96
 
 
-@pytest.mark.parametrize("load", [extras.duckdb, extras.pyarrow, extras.parquet])
+@pytest.mark.parametrize("load", [database_module.duckdb, database_module.pyarrow, database_module.parquet])
 def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch, load):
     def refuse(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)

@@ -13,9 +13,7 @@ import pytest
 from tracket_async._api.fast import row_of
 from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError, PermissionDeniedError, StorageError
-from tracket_async.export import phases as checking
-from tracket_async.export import phases as ranges
-from tracket_async.export import phases as walking
+from tracket_async.export import phases
 from tracket_async.export.phases import (
     CommitBuffer,
     Settings,
@@ -64,8 +62,8 @@ async def test_everything_is_stored_once_over_many_chains(running, stored, texts
 
 
 async def test_commits_come_when_enough_has_come_and_at_the_end(running, stored, commits, monkeypatch):
-    monkeypatch.setattr(walking, "COMMIT_ROWS", 400)
-    monkeypatch.setattr(walking, "_ARROW_ROWS", 150)
+    monkeypatch.setattr(phases, "COMMIT_ROWS", 400)
+    monkeypatch.setattr(phases, "_ARROW_ROWS", 150)
     async with running(sample=1000) as (_, client):
         with stored(client) as store:
             async with open_job(client, store, Settings(concurrency=2)) as job:
@@ -79,7 +77,7 @@ async def test_commits_come_when_enough_time_has_passed(running, stored, commits
     times = [0.0]
 
     def clock():
-        times[0] += walking.COMMIT_SECONDS / 2.5  # three looks at the clock
+        times[0] += phases.COMMIT_SECONDS / 2.5  # three looks at the clock
         return times[0]
 
     async with running(sample=500) as (_, client):
@@ -373,7 +371,7 @@ async def test_a_server_that_never_stops_changing_ends_after_some_rounds(on_2, s
                 found = await check(job, dt.datetime.now(dt.UTC))
                 assert found.count < found.total
                 assert found.changes.added > 0
-    assert checking.ROUNDS == 5
+    assert phases.ROUNDS == 5
 
 
 async def test_a_server_that_does_not_count_leaves_it_open(on_2, stored, monkeypatch):
@@ -454,7 +452,7 @@ def test_the_other_bounds_of_the_filter_stay():
 
 
 async def test_what_the_server_lists_is_brought_in_and_what_is_gone_is_told(exported, texts_in, texts_on, monkeypatch):
-    monkeypatch.setattr(ranges, "LOT", 50)
+    monkeypatch.setattr(phases, "LOT", 50)
     async with exported(230) as (emulator, client, job):
         emulator.delete("wl-00003")
         emulator.update("wl-00004", {"worklogMinutes": 1.5})
@@ -527,7 +525,7 @@ async def test_nothing_is_asked_further_when_the_numbers_agree(counting):
 
 
 async def test_the_days_that_differ_are_found_by_halving(counting, monkeypatch):
-    monkeypatch.setattr(ranges, "FEW", 1)
+    monkeypatch.setattr(phases, "FEW", 1)
     async with counting(24 * 28) as (emulator, _, job):
         emulator.delete("wl-00030")
         emulator.create({"itemId": "i", "userId": "u", "worklogDate": "2024-01-20T00:00:00.000Z", "worklogMinutes": 3})
@@ -539,7 +537,7 @@ async def test_the_days_that_differ_are_found_by_halving(counting, monkeypatch):
 
 
 async def test_a_worklog_beyond_all_days_of_the_store_is_found(counting, monkeypatch):
-    monkeypatch.setattr(ranges, "FEW", 1)
+    monkeypatch.setattr(phases, "FEW", 1)
     async with counting(48) as (emulator, _, job):
         emulator.create({"itemId": "i", "userId": "u", "worklogDate": "2029-01-01T00:00:00.000Z", "worklogMinutes": 3})
         [part] = await differing(job, EVERYTHING, job.store.days())

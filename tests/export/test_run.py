@@ -22,9 +22,8 @@ from tracket_async.errors import (
     TargetBusyError,
     UsageError,
 )
-from tracket_async.export import run as files
-from tracket_async.export import text as cells
-from tracket_async.export import writers as formats
+from tracket_async.export import run as runs
+from tracket_async.export import text, writers
 from tracket_async.export.phases import Settings
 from tracket_async.export.run import FileOptions, export_to_files, export_to_store, request_of, sync_store
 from tracket_async.export.store import Store
@@ -247,9 +246,9 @@ async def test_the_streaming_export_and_the_store_write_the_same_text(running, t
         targets = {tmp_path / "out.csv": "csv", tmp_path / "out.ndjson": "ndjson"}
         await export_to_files(client, targets, request_of(client))
         worklogs = [worklog async for worklog in client.worklogs.export(ordered=True)]
-    ordered = cells.cells_of(sorted(worklogs, key=lambda worklog: (worklog.date, worklog.id)))
-    assert (tmp_path / "out.ndjson").read_bytes() == cells.ndjson_encoder()(ordered)
-    assert (tmp_path / "out.csv").read_bytes() == cells.csv_header() + cells.csv_encoder()(ordered)
+    ordered = text.cells_of(sorted(worklogs, key=lambda worklog: (worklog.date, worklog.id)))
+    assert (tmp_path / "out.ndjson").read_bytes() == text.ndjson_encoder()(ordered)
+    assert (tmp_path / "out.csv").read_bytes() == text.csv_header() + text.csv_encoder()(ordered)
 
 
 async def test_a_layout_chooses_columns_and_leaves_formulas(running, tmp_path, some_worklog):
@@ -346,9 +345,9 @@ async def test_an_incomplete_export_writes_no_file_unless_told_to(on_2, tmp_path
 
 
 async def test_writing_tells_how_far_it_is_and_a_cancellation_stops_it(running, tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "_CHUNK", 10)
+    monkeypatch.setattr(writers, "_CHUNK", 10)
     loop, target, heard = asyncio.get_running_loop(), tmp_path / "out.ndjson", []
-    real, chunks, stopped = files.write_file, [], threading.Event()
+    real, chunks, stopped = runs.write_file, [], threading.Event()
 
     async def stop():
         task.cancel()
@@ -367,7 +366,7 @@ async def test_writing_tells_how_far_it_is_and_a_cancellation_stops_it(running, 
         return real(*args, on_worklogs=told, **kwargs)
 
     async with running(sample=300) as (_, client):
-        monkeypatch.setattr(files, "write_file", write_file)
+        monkeypatch.setattr(runs, "write_file", write_file)
         settings = Settings(on_progress=heard.append)
         task = asyncio.create_task(export_to_files(client, {target: "ndjson"}, request_of(client), settings))
         with pytest.raises(asyncio.CancelledError):
@@ -386,7 +385,7 @@ async def test_an_error_while_writing_keeps_the_store(running, tmp_path, monkeyp
         raise StorageError("full")
 
     async with running(sample=30) as (_, client):
-        monkeypatch.setattr(files, "write_file", write_file)
+        monkeypatch.setattr(runs, "write_file", write_file)
         with pytest.raises(StorageError, match="full"):
             await export_to_files(client, {tmp_path / "o": "csv"}, request_of(client))
         assert [path.name for path in tmp_path.iterdir()] == ["o.resume"]

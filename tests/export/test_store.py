@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, TargetBusyError
-from tracket_async.export import store as opening
-from tracket_async.export import tables as sql
+from tracket_async.export import store as stores
+from tracket_async.export import tables
 from tracket_async.export.store import BOUNDS, NO_CHANGES, ChangeCounts, ExportRequest, Store, WorkThread, open_store
 from tracket_async.models import Worklog, WorklogFilter
 
@@ -54,7 +54,7 @@ def test_batch_states_and_facts_are_there_when_it_is_opened_again(
 
 def test_a_commit_that_fails_keeps_neither_worklogs_nor_states(store, make_worklog, batch_of, monkeypatch):
     store.append([batch_of([make_worklog(1)])], {0: {"a": 1}})
-    monkeypatch.setattr(sql, "KEEP_PARTITIONS", "INSERT INTO nowhere VALUES (?, ?)")
+    monkeypatch.setattr(tables, "KEEP_PARTITIONS", "INSERT INTO nowhere VALUES (?, ?)")
     with pytest.raises(StoreError):
         store.append([batch_of([make_worklog(2)])], {0: {"a": 2}})
     assert store.count() == 1
@@ -309,7 +309,7 @@ def slow(monkeypatch):
         go.wait(30)
         return Store(*args, **kwargs)
 
-    monkeypatch.setattr(opening, "Store", make)
+    monkeypatch.setattr(stores, "Store", make)
     return begun, go
 
 

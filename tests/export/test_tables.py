@@ -14,9 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tracket_async._api.fast import row_of
-from tracket_async.export import tables as sql
-from tracket_async.export import tables as table
-from tracket_async.export import text as cells
+from tracket_async.export import tables, text
 from tracket_async.export.tables import days_together, slices
 from tracket_async.models import Worklog
 
@@ -35,25 +33,25 @@ def test_every_attribute_has_the_column_type_of_its_python_type():
         expected = {
             sql for kind, sql in TYPES.items() if any(issubclass(one, kind) for one in kinds(hints[field.name]))
         }
-        assert expected == {table.sql_type(field.name)}, field.name
+        assert expected == {tables.sql_type(field.name)}, field.name
 
 
 def test_exactly_what_is_never_none_is_not_null():
     hints = typing.get_type_hints(Worklog)
-    for field in table.arrow_schema():
+    for field in tables.arrow_schema():
         optional = types.NoneType in typing.get_args(hints[field.name])
         assert field.nullable == optional, field.name
-        assert ("NOT NULL" in table.sql_definitions([field.name])) == (not optional)
+        assert ("NOT NULL" in tables.sql_definitions([field.name])) == (not optional)
 
 
 def test_of_a_row_the_id_and_the_date_can_be_told(make_worklog):
     worklog = make_worklog(3)
-    assert (table.id_of(row_of(worklog)), table.date_of(row_of(worklog))) == (worklog.id, worklog.date)
+    assert (tables.id_of(row_of(worklog)), tables.date_of(row_of(worklog))) == (worklog.id, worklog.date)
 
 
 def test_of_two_rows_of_one_worklog_the_later_stays(make_worklog):
     first, second, other = map(row_of, [make_worklog(1), make_worklog(1, minutes=9.0), make_worklog(2)])
-    assert table.unique([first, other, second]) == [second, other]
+    assert tables.unique([first, other, second]) == [second, other]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ def test_of_two_rows_of_one_worklog_the_later_stays(make_worklog):
     ],
 )
 def test_a_moment_keeps_its_microsecond(make_worklog, moment):
-    batch = table.arrow_batch([row_of(make_worklog(1, date=moment, updated_date=moment, created_date=None))])
+    batch = tables.arrow_batch([row_of(make_worklog(1, date=moment, updated_date=moment, created_date=None))])
     assert batch.schema.field("date").type == pa.timestamp("us", tz="UTC")
     assert batch.column("date").cast(pa.int64()).to_pylist() == [
         (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
@@ -76,7 +74,7 @@ def test_a_moment_keeps_its_microsecond(make_worklog, moment):
 
 def test_custom_fields_are_json_with_sorted_keys(make_worklog):
     rows = [row_of(make_worklog(1)), row_of(make_worklog(2))]
-    assert table.arrow_batch(rows).column(cells.JSON).to_pylist() == ['{"a":"1","b":"2"}', "{}"]
+    assert tables.arrow_batch(rows).column(text.JSON).to_pylist() == ['{"a":"1","b":"2"}', "{}"]
 
 
 DAY = dt.date(2024, 1, 1)
@@ -84,7 +82,7 @@ DAY = dt.date(2024, 1, 1)
 
 def read(store, most):
     parts = [
-        [id_ for (id_,) in store.database.rows(sql.typed_slice(["id"]), part.values)]
+        [id_ for (id_,) in store.database.rows(tables.typed_slice(["id"]), part.values)]
         for part in slices(store.database, most)
     ]
     return [part for part in parts if part]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tracket_async._api.fast import row_of
 from tracket_async.errors import UsageError
-from tracket_async.export import text as cells
+from tracket_async.export import text
 from tracket_async.models import ApprovalStatus, Worklog
 
 MOMENT = dt.datetime(2024, 10, 22, 18, 45, 31, 370000, tzinfo=dt.UTC)
@@ -28,23 +28,23 @@ WORKLOG = Worklog(
 )
 
 
-def ndjson(*worklogs, columns=cells.NAMES):
-    return cells.ndjson_encoder(columns)(cells.cells_of(worklogs, columns)).decode()
+def ndjson(*worklogs, columns=text.NAMES):
+    return text.ndjson_encoder(columns)(text.cells_of(worklogs, columns)).decode()
 
 
-def csv_rows(*worklogs, columns=cells.NAMES, raw=False):
-    written = cells.csv_encoder(columns, raw=raw)(cells.cells_of(worklogs, columns)).decode()
+def csv_rows(*worklogs, columns=text.NAMES, raw=False):
+    written = text.csv_encoder(columns, raw=raw)(text.cells_of(worklogs, columns)).decode()
     return list(csv.reader(io.StringIO(written, newline="")))
 
 
 def test_the_columns_are_the_attributes_of_a_worklog_in_their_order():
-    assert cells.NAMES[:4] == ("id", "user_id", "date", "minutes")
-    assert len(cells.NAMES) == 17
-    assert cells.NAMES[-1] == cells.JSON
+    assert text.NAMES[:4] == ("id", "user_id", "date", "minutes")
+    assert len(text.NAMES) == 17
+    assert text.NAMES[-1] == text.JSON
 
 
 @pytest.mark.parametrize(
-    ("moment", "text"),
+    ("moment", "written"),
     [
         (MOMENT, "2024-10-22T18:45:31.370Z"),
         (MOMENT.replace(microsecond=0), "2024-10-22T18:45:31.000Z"),
@@ -53,13 +53,13 @@ def test_the_columns_are_the_attributes_of_a_worklog_in_their_order():
         (None, None),
     ],
 )
-def test_a_moment_has_milliseconds_or_the_microseconds_that_it_needs(moment, text):
-    assert cells.moment_text(moment) == text
+def test_a_moment_has_milliseconds_or_the_microseconds_that_it_needs(moment, written):
+    assert text.moment_text(moment) == written
 
 
 def test_a_line_of_ndjson_has_every_attribute_nulls_too():
     line = json.loads(ndjson(WORKLOG))
-    assert tuple(line) == cells.NAMES
+    assert tuple(line) == text.NAMES
     assert line["description"] == WORKLOG.description
     assert line["minutes"] == 90.0
     assert line["date"] == "2024-10-22T18:45:31.370Z"
@@ -69,12 +69,12 @@ def test_a_line_of_ndjson_has_every_attribute_nulls_too():
 
 
 def test_ndjson_is_utf_8_with_one_line_each_and_sorted_custom_fields():
-    text = ndjson(WORKLOG, WORKLOG)
-    assert text.count("\n") == 2
-    assert text.endswith("\n")
-    assert "日本" in text
-    assert '"minutes":90.0' in text
-    assert '"custom_fields":{"a":{"b":null,"y":1},"z":"1"}' in text
+    written = ndjson(WORKLOG, WORKLOG)
+    assert written.count("\n") == 2
+    assert written.endswith("\n")
+    assert "日本" in written
+    assert '"minutes":90.0' in written
+    assert '"custom_fields":{"a":{"b":null,"y":1},"z":"1"}' in written
 
 
 def test_ndjson_of_no_worklogs_is_nothing():
@@ -84,9 +84,9 @@ def test_ndjson_of_no_worklogs_is_nothing():
 def test_columns_can_be_chosen_in_any_order():
     assert ndjson(WORKLOG, columns=("minutes", "id")) == '{"minutes":90.0,"id":"wl-1"}\n'
     assert csv_rows(WORKLOG, columns=("minutes", "id")) == [["90.0", "wl-1"]]
-    assert cells.csv_header(("minutes", "id")) == b"minutes,id\r\n"
-    assert cells.columns_named(["minutes", "id"]) == ("minutes", "id")
-    assert cells.columns_named(None) == cells.NAMES
+    assert text.csv_header(("minutes", "id")) == b"minutes,id\r\n"
+    assert text.columns_named(["minutes", "id"]) == ("minutes", "id")
+    assert text.columns_named(None) == text.NAMES
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_columns_can_be_chosen_in_any_order():
 )
 def test_columns_that_make_no_sense_are_refused_by_name(columns, words):
     with pytest.raises(UsageError, match=words):
-        cells.columns_named(columns)
+        text.columns_named(columns)
 
 
 def test_a_record_of_csv_reads_back_as_it_was():
     [row] = csv_rows(WORKLOG)
-    found = dict(zip(cells.NAMES, row, strict=True))
+    found = dict(zip(text.NAMES, row, strict=True))
     assert found["description"] == WORKLOG.description
     assert found["date"] == "2024-10-22T18:45:31.370Z"
     assert found["minutes"] == "90.0"
@@ -115,23 +115,23 @@ def test_no_custom_fields_are_an_empty_cell_in_csv():
 
 
 def test_csv_ends_its_records_with_crlf_and_quotes_a_lone_cr():
-    written = cells.csv_encoder(["description"])([["a\rb", "c\nd", "e"]])
+    written = text.csv_encoder(["description"])([["a\rb", "c\nd", "e"]])
     assert written == b'"a\rb"\r\n"c\nd"\r\ne\r\n'
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "=", "=\nx"])
-def test_text_that_a_spreadsheet_would_run_is_defused_in_every_text_column(text):
-    assert cells.defused(text) == "'" + text
-    for name in set(cells.NAMES) - cells.MOMENTS - cells.NUMBERS - {cells.JSON}:
-        [cell] = list(csv.reader(io.StringIO(cells.csv_encoder([name])([[text]]).decode(), newline="")))
-        assert cell == ["'" + text], name
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "=", "=\nx"])
+def test_text_that_a_spreadsheet_would_run_is_defused_in_every_text_column(cell):
+    assert text.defused(cell) == "'" + cell
+    for name in set(text.NAMES) - text.MOMENTS - text.NUMBERS - {text.JSON}:
+        [record] = csv.reader(io.StringIO(text.csv_encoder([name])([[cell]]).decode(), newline=""))
+        assert record == ["'" + cell], name
 
 
 def test_text_is_left_as_it_is_when_it_is_harmless_or_raw_is_asked_for():
-    assert cells.defused("a=1") == "a=1"
-    assert cells.defused("") == ""
-    assert cells.csv_encoder(["id"])([["a-1", ""]]) == b'a-1\r\n""\r\n'
-    assert cells.csv_encoder(["id"], raw=True)([["=1"]]) == b"=1\r\n"
+    assert text.defused("a=1") == "a=1"
+    assert text.defused("") == ""
+    assert text.csv_encoder(["id"])([["a-1", ""]]) == b'a-1\r\n""\r\n'
+    assert text.csv_encoder(["id"], raw=True)([["=1"]]) == b"=1\r\n"
 
 
 def test_numbers_are_not_defused():
@@ -146,7 +146,7 @@ MOMENTS = st.datetimes(timezones=st.sampled_from([dt.UTC, dt.timezone(dt.timedel
 @settings(deadline=None, derandomize=True)
 def test_a_column_of_moments_is_the_text_of_each(moments):
     worklogs = [Worklog(id="w", user_id="u", date=moment, minutes=1) for moment in moments]
-    assert cells.cells_of(worklogs, ["date"]) == [[cells.moment_text(moment) for moment in moments]]
+    assert text.cells_of(worklogs, ["date"]) == [[text.moment_text(moment) for moment in moments]]
 
 
 def test_rows_have_the_cells_of_their_worklogs():
@@ -162,23 +162,23 @@ def test_rows_have_the_cells_of_their_worklogs():
         for number in range(3)
     ]
     rows = [row_of(worklog) for worklog in worklogs]
-    assert cells.cells_of_rows(rows) == cells.cells_of(worklogs)
+    assert text.cells_of_rows(rows) == text.cells_of(worklogs)
     columns = ["minutes", "custom_fields", "date"]
-    assert cells.cells_of_rows(rows, columns) == cells.cells_of(worklogs, columns)
-    assert cells.cells_of_rows([], columns) == [[], [], []]
+    assert text.cells_of_rows(rows, columns) == text.cells_of(worklogs, columns)
+    assert text.cells_of_rows([], columns) == [[], [], []]
 
 
 def test_days_that_rows_share_are_each_written():
     first, second = (dt.datetime(2024, 10, day, tzinfo=dt.UTC) for day in (22, 23))
     late = dt.datetime(2024, 10, 23, 1, 2, 3, 4000, tzinfo=dt.UTC)
     rows = [row_of(Worklog(id="w", user_id="u", date=date, minutes=1)) for date in (first, first, second, late, second)]
-    assert cells.cells_of_rows(rows, ["date", "created_date"]) == [
-        [cells.moment_text(row.date) for row in rows],
+    assert text.cells_of_rows(rows, ["date", "created_date"]) == [
+        [text.moment_text(row.date) for row in rows],
         [None] * 5,
     ]
 
 
-@pytest.mark.parametrize("columns", [cells.NAMES, ("id",), ("custom_fields", "minutes"), ("date", "id"), ("date",)])
+@pytest.mark.parametrize("columns", [text.NAMES, ("id",), ("custom_fields", "minutes"), ("date", "id"), ("date",)])
 def test_rows_are_written_as_their_cells(columns):
     rows = [
         row_of(
@@ -192,6 +192,6 @@ def test_rows_are_written_as_their_cells(columns):
         )
         for number in range(3)
     ]
-    written = cells.ndjson_of_rows(columns)
-    assert written(rows) == cells.ndjson_encoder(columns)(cells.cells_of_rows(rows, columns))
+    written = text.ndjson_of_rows(columns)
+    assert written(rows) == text.ndjson_encoder(columns)(text.cells_of_rows(rows, columns))
     assert written([]) == b""

@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 
 from tracket_async._files import part_of
 from tracket_async.errors import StorageError, StoreError, TargetBusyError, UsageError
-from tracket_async.export import tables as slices
-from tracket_async.export import text as cells
+from tracket_async.export import tables, text
 from tracket_async.export.store import Store
 from tracket_async.export.writers import write_file
 from tracket_async.models import Worklog
@@ -62,9 +61,9 @@ def test_an_empty_store_gives_a_file_with_its_columns_and_nothing_else(deduplica
     assert write_file(deduplicated([]), target, name) == 0
     assert contents(target, name) == []
     if name == "parquet":
-        assert tuple(pq.read_schema(target).names) == cells.NAMES
+        assert tuple(pq.read_schema(target).names) == text.NAMES
     if name == "csv":
-        assert target.read_bytes() == cells.csv_header()
+        assert target.read_bytes() == text.csv_header()
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -126,7 +125,7 @@ def test_a_duckdb_file_says_the_same_in_a_table(deduplicated, tmp_path):
 def test_the_same_worklogs_give_the_same_bytes_however_they_came(
     tmp_path, request_2024, make_worklog, batch_of, monkeypatch, name
 ):
-    monkeypatch.setattr(slices, "WORKLOGS", 7)
+    monkeypatch.setattr(tables, "WORKLOGS", 7)
     worklogs = [make_worklog(number) for number in range(60)]
     digests = set()
     for turn in range(3):
@@ -150,7 +149,7 @@ def test_the_same_worklogs_give_the_same_bytes_however_they_came(
 
 
 def test_a_day_that_is_cut_without_a_rest_has_no_empty_row_group(deduplicated, make_worklog, tmp_path, monkeypatch):
-    monkeypatch.setattr(slices, "WORKLOGS", 5)
+    monkeypatch.setattr(tables, "WORKLOGS", 5)
     noon = make_worklog(12).date
     write_file(deduplicated([make_worklog(number, date=noon) for number in range(10)]), tmp_path / "out", "parquet")
     metadata = pq.ParquetFile(tmp_path / "out").metadata
@@ -158,7 +157,7 @@ def test_a_day_that_is_cut_without_a_rest_has_no_empty_row_group(deduplicated, m
 
 
 def test_a_row_group_is_a_slice(deduplicated, tmp_path, monkeypatch):
-    monkeypatch.setattr(slices, "WORKLOGS", 7)
+    monkeypatch.setattr(tables, "WORKLOGS", 7)
     write_file(deduplicated(range(20)), tmp_path / "out", "parquet")
     metadata = pq.ParquetFile(tmp_path / "out").metadata
     assert [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)] == [7, 7, 6]
@@ -262,11 +261,11 @@ def test_what_comes_out_of_a_store_is_the_text_of_the_worklogs_that_went_in(stor
     if worklogs:
         store.append([batch_of(worklogs)], {})
     store.set_meta(state="checking")
-    ordered = cells.cells_of(sorted(worklogs, key=lambda worklog: (worklog.date, worklog.id)))
+    ordered = text.cells_of(sorted(worklogs, key=lambda worklog: (worklog.date, worklog.id)))
     write_file(store, tmp_path / "out", "ndjson")
-    assert (tmp_path / "out").read_bytes() == cells.ndjson_encoder()(ordered)
+    assert (tmp_path / "out").read_bytes() == text.ndjson_encoder()(ordered)
     write_file(store, tmp_path / "out", "csv")
-    assert (tmp_path / "out").read_bytes() == cells.csv_header() + cells.csv_encoder()(ordered)
+    assert (tmp_path / "out").read_bytes() == text.csv_header() + text.csv_encoder()(ordered)
     write_file(store, tmp_path / "out", "parquet")
     again = pq.read_table(tmp_path / "out").to_pylist()
     expected = sorted(worklogs, key=lambda worklog: (worklog.date, worklog.id))
