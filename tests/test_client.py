@@ -27,8 +27,7 @@ from tracket_async import (
 )
 from tracket_async._http.messages import Request
 from tracket_async.client import CREDENTIALS
-from tracket_async.models import Worklog
-from tracket_async.worklogs import combined, left_to_client
+from tracket_async.models import Worklog, client_side_check, combine_filter
 
 CANARY = "canary-3f9c"
 NOWHERE = "http://127.0.0.1:9"
@@ -64,7 +63,7 @@ def test_repr_tells_version_and_address_and_no_secret():
         ({"cursor_parameter": "page"}, "cursor_parameter can be chosen on API 1.0 only"),
         ({"start_date": "day", "cursor_parameter": "page"}, "cursor_parameter and start_date can be chosen on API 1.0"),
         ({"api": "1.0", "start_date": "week"}, "start_date must be one of"),
-        ({"api": "1.0", "page_size": 50}, "API 1.0 has no page_size"),
+        ({"api": "1.0", "page_size": 50}, "page_size can be chosen on API 2.0 only"),
         ({"page_size": 0}, "between 1 and 100, not be 0"),
         ({"page_size": 101}, "between 1 and 100, not be 101"),
         ({"base_url": "http://tracket.example"}, "not https"),
@@ -192,16 +191,16 @@ async def test_a_view_shares_the_session_and_neither_opens_nor_closes_it():
         await view.__aenter__()
     async with client:
         await view.aclose()
-        assert view._line.session is client._line.session
-        assert view._line.life.is_open
+        assert view._context.session is client._context.session
+        assert view._context.session.is_open
         assert repr(view) == repr(client)
-    assert not view._line.life.is_open
+    assert not view._context.session.is_open
 
 
 def test_a_view_of_a_view_keeps_what_it_does_not_change():
     view = make().with_options(timeout=5).with_options(attempts=2)
-    assert (view._line.options.timeout, view._line.options.attempts) == (5, 2)
-    assert view.with_options(timeout=7)._line.options.timeout == 7
+    assert (view._context.options.timeout, view._context.options.attempts) == (5, 2)
+    assert view.with_options(timeout=7)._context.options.timeout == 7
 
 
 @pytest.mark.parametrize("options", [{"timeout": 0}, {"attempts": 0}, {"timeout": float("nan")}])
@@ -243,7 +242,7 @@ class Closing:
 
 async def test_a_create_during_which_the_client_is_closed_is_ambiguous(monkeypatch):
     async with make() as client:
-        monkeypatch.setattr(client._line.session, "send", Closing().send)
+        monkeypatch.setattr(client._context.session, "send", Closing().send)
         with pytest.raises(AmbiguousWriteError, match="closed while this call") as caught:
             await client.worklogs.create(NEW)
         assert (caught.value.payload, caught.value.method) == (NEW, "POST")
@@ -254,12 +253,12 @@ async def test_a_create_during_which_the_client_is_closed_is_ambiguous(monkeypat
 
 def test_a_bound_is_given_once():
     bounded = WorklogFilter(since=MONDAY, until=MONDAY, created_since=MONDAY)
-    assert combined(None, MONDAY, MONDAY) == WorklogFilter(since=MONDAY, until=MONDAY)
-    assert combined(bounded, None, None) == bounded
-    assert combined(WorklogFilter(created_since=MONDAY), MONDAY, MONDAY) == bounded
+    assert combine_filter(None, MONDAY, MONDAY) == WorklogFilter(since=MONDAY, until=MONDAY)
+    assert combine_filter(bounded, None, None) == bounded
+    assert combine_filter(WorklogFilter(created_since=MONDAY), MONDAY, MONDAY) == bounded
     for name in ("since", "until"):
         with pytest.raises(UsageError, match=f"{name} is given twice"):
-            combined(bounded, **({"since": None, "until": None} | {name: MONDAY}))
+            combine_filter(bounded, **({"since": None, "until": None} | {name: MONDAY}))
 
 
 @pytest.mark.parametrize(
@@ -274,12 +273,12 @@ def test_a_bound_is_given_once():
 )
 def test_the_client_checks_what_the_server_does_not(bounds, v1, v2):
     wanted = WorklogFilter(**bounds)
-    for filters_dates, expected in ((False, v1), (True, v2)):
-        assert (left_to_client(wanted, filters_dates=filters_dates) is not None) is expected
+    for server_filters, expected in ((False, v1), (True, v2)):
+        assert (client_side_check(wanted, server_filters=server_filters) is not None) is expected
 
 
 def test_what_the_client_checks_is_the_whole_filter():
-    keep = left_to_client(WorklogFilter(since=MONDAY), filters_dates=False)
+    keep = client_side_check(WorklogFilter(since=MONDAY), server_filters=False)
     at = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
     assert keep(Worklog(id="w", user_id="u", date=at, minutes=1))
     assert not keep(Worklog(id="w", user_id="u", date=at - dt.timedelta(microseconds=1), minutes=1))

@@ -1,15 +1,13 @@
-"""The versions of the API by their names. A version is imported when it is used, and no other is.
+"""The client: its settings, its session and the way to every operation.
 
-What reads and writes worklogs (cattrs, msgspec and the functions made with them) is a third of what importing the
-client would take.
-
-The client: what is chosen, what is open, and the door to every operation.
-
-`worklogs.py` has the operations themselves, `net/session.py` what happens to each request.
+``worklogs.py`` has the operations, ``_http/session.py`` has what happens to each request. A version of the API is
+imported when a client of it is made: what reads and writes worklogs would be a third of the time that importing the
+client takes.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import ssl as ssl_module
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +22,7 @@ from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import SessionStatistics, TracketSession
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.errors import ClientStateError, ConfigurationError, UsageError
-from tracket_async.worklogs import Categories, Life, Line, Worklogs
+from tracket_async.worklogs import CallContext, Categories, Worklogs
 
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import ApiVersion, StartDate
@@ -44,8 +42,10 @@ def _v2(**settings: Any) -> ApiVersion:
 
 
 API_VERSIONS: Final[Mapping[str, Callable[..., ApiVersion]]] = {"1.0": _v1, "2.0": _v2}
-"""Each version's function that makes its `ApiVersion`; the settings that it takes are its own."""
+"""Functions that make the `ApiVersion` of each version."""
 
+_VERSION_OF_SETTING: Final = {"cursor_parameter": "1.0", "start_date": "1.0", "page_size": "2.0"}
+"""The settings of `TracketClient` that one version of the API takes alone."""
 
 T = TypeVar("T")
 Api = Literal["1.0", "2.0"]
@@ -58,7 +58,7 @@ CREDENTIALS: Final = ("TRACKET_CLIENT_ID", "TRACKET_CLIENT_SECRET", "TRACKET_ACC
 
 
 def settings_of(environ: Mapping[str, str], *, auth: bool = True) -> dict[str, Any]:
-    """The arguments of `TracketClient` that the environment gives. A variable that is empty is not set.
+    """Return the arguments of `TracketClient` that the environment gives. A variable that is empty is not set.
 
     TRACKET_TOKEN, where it is set, is used as it is, whatever is set beside it. Otherwise TRACKET_CLIENT_ID,
     TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID together are exchanged for tokens.
@@ -68,7 +68,7 @@ def settings_of(environ: Mapping[str, str], *, auth: bool = True) -> dict[str, A
         auth: whether to look for credentials.
 
     Raises:
-        ConfigurationError: there are no credentials, or only a part of them; no value is shown.
+        ConfigurationError: credentials are missing, or a part of them; names the variables and shows no value.
     """
     found: dict[str, Any] = {}
     if api := environ.get(API):
@@ -104,9 +104,9 @@ def _missing(message: str) -> ConfigurationError:
 
 
 class TracketClient:
-    """An asyncio client for one Tracket account, fit to be used by many tasks at once.
+    """Call the Tracket API for one account, from as many tasks at once as you like, on one event loop.
 
-    Use it with ``async with`` (or close it with `aclose`), on one event loop::
+    Use it with ``async with``, or close it with `aclose`::
 
         async with TracketClient(auth=BearerToken(token)) as client:
             async for worklog in client.worklogs.list(since=monday):
@@ -117,17 +117,17 @@ class TracketClient:
         api: the version of the API: ``"2.0"``, the live one, or ``"1.0"``.
         base_url: an origin with an optional path in front of ``/api/...``; https, or a loopback host. None: the
             vendor's for that version.
-        timeouts: how long things may take, in seconds.
-        retry: when a failed call is repeated.
-        limits: how much at once, how fast, how big.
+        timeouts: how long a call, an attempt and its parts may take, in seconds.
+        retry: how often and after which waits a failed call is tried again.
+        limits: how many requests at once, how many a second, how large a response.
         observers: called with each event of ``tracket_async.events``, in this order.
-        page_size: worklogs on a page of a list, 1 to 100, API 2.0 only. None: as many as there may be.
+        page_size: API 2.0 only: worklogs on a page of a list, 1 to 100. None: 100.
         cursor_parameter: API 1.0 only: the query parameter that takes a cursor. None: ``"cursor"``.
         start_date: API 1.0 only: how the first date of a list is sent: ``"moment"``, a date-time, or ``"day"``.
             None: ``"moment"``.
         user_agent: the User-Agent header; None: ``tracket-async/<version>``.
-        ssl: how to verify the server; None: as the operating system does.
-        trust_env: whether the environment's proxy settings count.
+        ssl: the context that verifies the server; None: verified with the operating system's certificates.
+        trust_env: whether HTTPS_PROXY and NO_PROXY count; ``~/.netrc`` never does.
         clock: time, waiting and chance, for tests.
 
     Attributes:
@@ -156,7 +156,7 @@ class TracketClient:
         trust_env: bool = False,
         clock: Clock = Clock(),  # noqa: B008
     ) -> None:
-        api_version = _api_version(api, cursor_parameter=cursor_parameter, start_date=start_date)
+        api_version = _api_version(api, cursor_parameter=cursor_parameter, start_date=start_date, page_size=page_size)
         session = TracketSession(
             api_version.default_origin if base_url is None else base_url,
             auth=auth,
@@ -169,23 +169,12 @@ class TracketClient:
             trust_env=trust_env,
             clock=clock,
         )
-        size = _page_size(api_version, page_size)
-        self._set(
-            Line(
-                session=session,
-                api_version=api_version,
-                options=CallOptions(),
-                page_size=size,
-                life=Life(),
-                clock=clock,
-                account=auth.account_id if isinstance(auth, ClientCredentials) else None,
-            )
-        )
-        self._is_view = False
+        self._account = auth.account_id if isinstance(auth, ClientCredentials) else None
+        self._use(CallContext(session=session, api_version=api_version, options=CallOptions(), clock=clock))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> Self:
-        """The client that the environment describes.
+        """Make the client that the environment describes.
 
         TRACKET_API (``1.0`` or ``2.0``), TRACKET_BASE_URL, and for the credentials TRACKET_TOKEN, which wins where it
         is set, or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID. A variable that is empty is not set.
@@ -201,44 +190,44 @@ class TracketClient:
         variables = os.environ if environ is None else environ
         return cls(**(settings_of(variables, auth="auth" not in settings) | settings))
 
-    def _set(self, line: Line) -> None:
-        self._line = line
-        self.worklogs = Worklogs(line)
-        self.categories = Categories(line)
+    def _use(self, context: CallContext, *, is_view: bool = False) -> None:
+        self._is_view = is_view
+        self._context = context
+        self.worklogs = Worklogs(context)
+        self.categories = Categories(context)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} API {self.api} at {self.base_url}>"
 
     @property
     def api(self) -> str:
-        """The version of the API: ``"1.0"`` or ``"2.0"``."""
-        return self._line.api_version.version
+        """Return the version of the API: ``"1.0"`` or ``"2.0"``."""
+        return self._context.api_version.version
 
     @property
     def base_url(self) -> str:
-        """Where the server is. Never holds a secret: an address with a user name or a query is refused."""
-        return self._line.session.base_url
+        """Return the server's address, without a final slash. A user name or a query in it would have been refused."""
+        return self._context.session.base_url
 
     @property
     def account(self) -> str | None:
-        """The id of the monday.com account that the credentials name; None where they name none, as a token does."""
-        return self._line.account
+        """Return the id of the monday.com account of the client credentials; None with a token or without any."""
+        return self._account
 
     @property
     def api_version(self) -> ApiVersion:
-        """The version of the API as functions: what makes requests and reads answers."""
-        return self._line.api_version
+        """Return the version of the API as functions that make requests and read responses, for use with `send`."""
+        return self._context.api_version
 
     async def __aenter__(self) -> Self:
-        """Opens it on the running event loop.
+        """Open the client on the running event loop.
 
         Raises:
             ClientStateError: it is, or was, open; or it is a view (`with_options`).
         """
         if self._is_view:
             raise ClientStateError("This is a view made by with_options: open the client that it was made from")
-        await self._line.session.__aenter__()
-        self._line.life.is_open = True
+        await self._context.session.__aenter__()
         return self
 
     async def __aexit__(
@@ -247,46 +236,44 @@ class TracketClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes every connection; calls in progress end with an error. Does nothing to a view, or the second time."""
+        """Close every connection; calls in progress end with `ClientStateError`. Does nothing to a view, or twice."""
         if not self._is_view:
-            self._line.life.is_open = False
-            await self._line.session.aclose()
+            await self._context.session.aclose()
 
     def with_options(self, *, timeout: float | None = None, attempts: int | None = None) -> Self:
-        """A view of this client whose calls have other limits. It shares the session, and is not opened or closed.
+        """Return a view of this client whose calls have other limits. It shares the session; do not open or close it.
 
         Args:
-            timeout: seconds for each call with its queueing and repetitions. None: as this client's.
-            attempts: how often each call is tried in all. None: as this client's.
+            timeout: seconds for each call, with its queueing and its retries. None: as this client's.
+            attempts: attempts of each call, the first included. None: as this client's.
 
         Raises:
             ConfigurationError: one of them is not above 0.
         """
-        current = self._line.options
+        current = self._context.options
         options = CallOptions(
             timeout=current.timeout if timeout is None else timeout,
             attempts=current.attempts if attempts is None else attempts,
         )
-        view = object.__new__(type(self))
-        view._set(attrs.evolve(self._line, options=options))
-        view._is_view = True
+        view = copy.copy(self)
+        view._use(attrs.evolve(self._context, options=options), is_view=True)  # noqa: SLF001 - of the same class
         return view
 
     def statistics(self) -> SessionStatistics:
-        """How the session stands: its gate, its retries, its pauses."""
-        return self._line.session.statistics()
+        """Return the state of the session: its concurrency limit, retries and pauses."""
+        return self._context.session.statistics()
 
     async def send(self, request: Request, parse: Callable[[Response], T]) -> T:
-        """Sends any request, for what has no method here; with this client's credentials, limits and repetitions.
+        """Send any request, for what has no method here, with this client's credentials, limits and retries.
 
         Args:
-            request: what to send; its path begins with ``/api/``.
-            parse: makes the result of a 2xx answer.
+            request: its path begins with ``/api/``.
+            parse: makes the result of a 2xx response.
 
         Raises:
             RequestError: the call failed.
         """
-        return await self._line.send(request, parse)
+        return await self._context.send(request, parse)
 
 
 def _api_version(api: str, **settings: Any) -> ApiVersion:
@@ -294,20 +281,11 @@ def _api_version(api: str, **settings: Any) -> ApiVersion:
     if make is None:
         raise ConfigurationError(f"The version of the API must be {' or '.join(API_VERSIONS)}, not {api!r}")
     given = {name: value for name, value in settings.items() if value is not None}
-    if given and api != "1.0":
-        raise ConfigurationError(f"{' and '.join(given)} can be chosen on API 1.0 only")
+    for version in API_VERSIONS:
+        others = [name for name in given if _VERSION_OF_SETTING[name] == version != api]
+        if others:
+            raise ConfigurationError(f"{' and '.join(others)} can be chosen on API {version} only: leave it out")
     try:
         return make(**given)
     except UsageError as error:
         raise ConfigurationError(error.message) from None
-
-
-def _page_size(api_version: ApiVersion, wanted: int | None) -> int | None:
-    largest = api_version.max_page_size
-    if wanted is None:
-        return largest
-    if largest is None:
-        raise ConfigurationError(f"API {api_version.version} has no page_size to choose: leave it out")
-    if not 1 <= wanted <= largest:
-        raise ConfigurationError(f"page_size must lie between 1 and {largest}, not be {wanted}")
-    return wanted

@@ -20,6 +20,8 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from tracket_async.errors import UsageError
+
 T = TypeVar("T")
 Attribute: TypeAlias = "attrs.Attribute[Any]"  # it cannot be subscripted at run time
 Check = Callable[[Any, Attribute, Any], None]
@@ -320,13 +322,58 @@ class WorklogFilter:
                     f"{lower} ({first.isoformat()}) is after {upper} ({last.isoformat()}): no worklog can match"
                 )
 
+    @property
+    def bounds_changes(self) -> bool:
+        """Return whether created or updated dates are bounded: in microseconds, of which servers keep milliseconds."""
+        bounds = (self.created_since, self.created_until, self.updated_since, self.updated_until)
+        return any(bound is not None for bound in bounds)
+
     def matches(self, worklog: Worklog) -> bool:
-        """Whether the worklog is within every bound. An unknown date is in no bounded range."""
+        """Return whether the worklog is within every bound. An unknown date is in no bounded range."""
         return (
             _within(worklog.date, self.since, self.until)
             and _within(worklog.created_date, self.created_since, self.created_until)
             and _within(worklog.updated_date, self.updated_since, self.updated_until)
         )
+
+
+def combine_filter(filter: WorklogFilter | None, since: dt.date | None, until: dt.date | None) -> WorklogFilter:  # noqa: A002 - as the client calls it
+    """Return the filter with its dates, whichever way they were given.
+
+    Raises:
+        UsageError: a bound is given in both ways.
+        TypeError, ValueError: a bound is no date, naive, or after its upper bound.
+    """
+    filter = WorklogFilter() if filter is None else filter  # noqa: A001
+    for name, value in (("since", since), ("until", until)):
+        if value is not None and getattr(filter, name) is not None:
+            raise UsageError(f"{name} is given twice: by itself and in the filter")
+    return attrs.evolve(
+        filter,
+        since=filter.since if since is None else since,
+        until=filter.until if until is None else until,
+    )
+
+
+def client_side_check(filter: WorklogFilter, *, server_filters: bool) -> Callable[[Worklog], bool] | None:  # noqa: A002
+    """Return what a list has to check itself; None for nothing.
+
+    Args:
+        filter: the whole filter.
+        server_filters: whether the server keeps to both ends of a range of dates.
+    """
+    has_dates = filter.since is not None or filter.until is not None
+    return filter.matches if filter.bounds_changes or (has_dates and not server_filters) else None
+
+
+def check_scan_order(filter: WorklogFilter) -> None:  # noqa: A002
+    """Check that the filter can be scanned in partitions of dates.
+
+    Raises:
+        UsageError: it asks for an order.
+    """
+    if filter.sort_by != "date" or filter.descending:
+        raise UsageError("An export walks by ascending date: leave sort_by and descending out of the filter")
 
 
 _PAIRS = (

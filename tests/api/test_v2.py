@@ -12,6 +12,7 @@ from tracket_async.errors import UsageError
 from tracket_async.models import NewWorklog, WorklogChanges, WorklogFilter
 
 API = v2.api_version()
+SIZE = ("size", "100")
 NOON = dt.datetime(2024, 3, 1, 12, 0, 0, 1_500, tzinfo=dt.UTC)
 NEW = {"item_id": "i", "user_id": "u", "date": NOON, "minutes": 1.5}
 
@@ -121,7 +122,7 @@ def test_whole_minutes_are_written_without_a_fraction_while_that_is_exact(minute
     ],
 )
 def test_each_bound_of_a_filter_has_its_parameter(wanted, query):
-    assert API.list(WorklogFilter(**wanted)).query == (("sortBy", "date"), ("sortType", "asc"), *query)
+    assert API.list(WorklogFilter(**wanted)).query == (SIZE, ("sortBy", "date"), ("sortType", "asc"), *query)
 
 
 @pytest.mark.parametrize(
@@ -130,13 +131,19 @@ def test_each_bound_of_a_filter_has_its_parameter(wanted, query):
 @pytest.mark.parametrize(("descending", "kind"), [(True, "desc"), (False, "asc")])
 def test_the_order_is_always_said(sort_by, field, descending, kind):
     query = API.list(WorklogFilter(sort_by=sort_by, descending=descending)).query
-    assert query == (("sortBy", field), ("sortType", kind))
+    assert query == (SIZE, ("sortBy", field), ("sortType", kind))
 
 
 @pytest.mark.parametrize("size", [1, 2, 99, 100])
 def test_the_size_of_a_page_can_be_chosen(size):
     query = API.list(WorklogFilter(), cursor="c", size=size).query
     assert query[:2] == (("size", str(size)), ("after", "c"))
+
+
+def test_the_size_of_every_page_can_be_chosen_at_once():
+    chosen = v2.api_version(page_size=7)
+    assert chosen.list(WorklogFilter()).query[0] == ("size", "7")
+    assert chosen.list(WorklogFilter(), size=8).query[0] == ("size", "8")
 
 
 @pytest.mark.parametrize("size", [-1, 0, 101, 1.5, True, "10"])

@@ -113,7 +113,7 @@ async def storm(emulator, client, target, folder):
         assert sorted(await again_until_done(lambda: read_by_export(client))) == sorted(expected)
         path = folder / f"store-{done['rounds']}"
         with Store(path, request=request_of(client)) as store:
-            chosen = Settings(clock=client._line.clock)
+            chosen = Settings(clock=client._context.clock)
             result = await again_until_done(lambda store=store, its=chosen: export_to_store(client, store, its))
             assert result.worklogs == len(expected)
             store.discard()

@@ -389,7 +389,7 @@ class Machine(RuleBasedStateMachine):
             self.at_start = {(w["worklogId"], w["worklogDate"]) for w in self.emulator.worklogs()}
 
         async def export(store):
-            chosen = Settings(concurrency=2, patience=OutagePolicy(give_up_after=5), clock=self.client._line.clock)
+            chosen = Settings(concurrency=2, patience=OutagePolicy(give_up_after=5), clock=self.client._context.clock)
             task = asyncio.ensure_future(export_to_store(self.client, store, chosen))
             if pages is not None:
                 self.emulator.faults.add(faults.Call(lambda _received: task.cancel()), method="GET", nth=pages)

@@ -38,7 +38,7 @@ from tracket_async import (
 from tracket_async._http.messages import Request
 from tracket_async._http.session import SessionStatistics
 from tracket_async.events import Event, RequestEnded
-from tracket_async.scan.parallel import ParallelScan, worklog_format
+from tracket_async.scan.parallel import ParallelScan, scan, worklog_format
 from tracket_async.scan.partition import Batch, PartitionState, ScanStatistics
 
 assert_type(__version__, str)
@@ -130,9 +130,9 @@ async def many(client: TracketClient) -> None:
     client.worklogs.create_many(["w"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
 
-async def scan(client: TracketClient) -> None:
+async def scans(client: TracketClient) -> None:
     """A scan keeps the type of its items."""
-    run = await client.worklogs.scan(WorklogFilter(since=MONDAY), worklog_format(client.api_version), states=())
+    run = await scan(client.send, client.api_version, WorklogFilter(since=MONDAY), worklog_format(client.api_version))
     assert_type(run, ParallelScan[Worklog])
     async for batch in run.batches():
         assert_type(batch, Batch[Worklog])

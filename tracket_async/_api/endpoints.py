@@ -81,6 +81,7 @@ class ApiVersion:
         filter_query: makes the part of a list's query that says which worklogs, and in which order.
         cursor_parameter: the query parameter that takes a cursor.
         size_parameter: the query parameter that takes the size of a page; None when it cannot be chosen.
+        page_size: worklogs on a page of a list that does not say; None when the size cannot be chosen.
         max_page_size: the most worklogs on a page; None when the size cannot be chosen.
         categories_path: the path of the categories; None when the version does not list them.
         filters_ranges: whether the server filters by both ends of a range (of dates, by day; of created and updated
@@ -93,6 +94,7 @@ class ApiVersion:
     filter_query: Callable[[WorklogFilter], Query] = attrs.field(repr=False)
     cursor_parameter: str
     size_parameter: str | None = None
+    page_size: int | None = None
     max_page_size: int | None = None
     categories_path: str | None = None
     filters_ranges: bool
@@ -124,9 +126,10 @@ class ApiVersion:
     # -- requests -------------------------------------------------------------------------------------------------
 
     def list(self, filter: WorklogFilter, *, cursor: str | None = None, size: int | None = None) -> Request:  # noqa: A002 - as in the client
-        """Make the request for one page: the first without a ``cursor``. ``size`` None leaves it to the server."""
-        query = [*self._size(size), *self._cursor(cursor), *self.filter_query(filter)]
-        return Request(method="GET", path=self.path, route=self.path, query=tuple(query))
+        """Make the request for one page: the first without a ``cursor``. ``size`` None means `page_size`."""
+        size = self.page_size if size is None else size
+        query = (*self._size(size), *self._cursor(cursor), *self.filter_query(filter))
+        return Request(method="GET", path=self.path, route=self.path, query=query)
 
     def get(self, id: str) -> Request:  # noqa: A002 - it is what the API calls it
         """Make the request for one worklog."""

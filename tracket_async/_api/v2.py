@@ -14,6 +14,7 @@ from tracket_async._api.endpoints import ApiVersion, Query
 from tracket_async._api.schema import DAY, FIELD_TYPES, Schema
 from tracket_async._http.messages import Json
 from tracket_async._timestamps import first_day, first_millisecond, last_millisecond, write_day
+from tracket_async.errors import UsageError
 from tracket_async.models import WorklogFilter
 
 STATUS_NAMES: Final = ("status", "approvalStatus", "state", "value")
@@ -93,17 +94,30 @@ rounded outwards to milliseconds.
 SORT_FIELDS: Final = {"date": "date", "created_date": "createdDate", "updated_date": "updatedDate"}
 
 
-def api_version() -> ApiVersion:
-    """Make the `ApiVersion` of API 2.0."""
+MAX_PAGE_SIZE: Final = 100
+
+
+def api_version(*, page_size: int = MAX_PAGE_SIZE) -> ApiVersion:
+    """Make the `ApiVersion` of API 2.0.
+
+    Args:
+        page_size: worklogs on a page of a list that does not say, 1 to 100.
+
+    Raises:
+        UsageError: ``page_size`` is out of range.
+    """
+    if not 1 <= page_size <= MAX_PAGE_SIZE:
+        raise UsageError(f"page_size must lie between 1 and {MAX_PAGE_SIZE}, not be {page_size}")
     return ApiVersion(
         schema=SCHEMA,
         default_origin="https://us.production.timesheet.avisi-apps.com",
-        max_page_size=100,
         path="/api/2.0/timeEntries",
         filter_query=filter_query,
+        filters_ranges=True,
         cursor_parameter="after",
         size_parameter="size",
-        filters_ranges=True,
+        page_size=page_size,
+        max_page_size=MAX_PAGE_SIZE,
         categories_path="/api/2.0/templates/timeEntry/fields/category/options",
     )
 

@@ -283,6 +283,11 @@ class TracketSession:
             _warn(f"Unclosed {self!r}: use it with `async with`, or call aclose()", ResourceWarning, source=self)
 
     @property
+    def is_open(self) -> bool:
+        """Return whether requests can be sent."""
+        return self._open is not None and not self._closed
+
+    @property
     def base_url(self) -> str:
         """The base URL, without a final slash."""
         return str(self._settings.address)

@@ -35,6 +35,7 @@ from tracket_async.export.run import FileOptions
 from tracket_async.export.source import row_format
 from tracket_async.export.tables import date_of
 from tracket_async.models import Worklog, WorklogFilter
+from tracket_async.scan.parallel import scan
 
 PIECE: Final = 1 << 20
 """So many bytes, for all targets together, are written at once."""
@@ -263,8 +264,14 @@ async def copy(
     total = await _total(client, filter) if watch.wanted else None
     reporter = ProgressReporter(watch.report, statistics=client.statistics, clock=time.monotonic)
     reporter.report("fetching", 0, total=total)
-    run = await client.worklogs.scan(
-        filter, row_format(client.api_version), concurrency=concurrency, ordered=ordered, on_notice=output.note
+    run = await scan(
+        client.send,
+        client.api_version,
+        filter,
+        row_format(client.api_version),
+        concurrency=concurrency,
+        ordered=ordered,
+        on_notice=output.note,
     )
     try:
         async with BufferedWriter([place for place, _ in sinks]) as writer, contextlib.aclosing(run.batches()) as pages:

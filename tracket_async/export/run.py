@@ -45,8 +45,7 @@ from tracket_async.export.progress import ExportResult, SyncResult, Verdict
 from tracket_async.export.store import NO_CHANGES, ChangeCounts, ExportRequest, Store, open_store
 from tracket_async.export.text import columns_named
 from tracket_async.export.writers import Format, check_target, write_file
-from tracket_async.models import WorklogFilter
-from tracket_async.worklogs import combined
+from tracket_async.models import WorklogFilter, combine_filter
 
 
 def request_of(
@@ -68,7 +67,7 @@ def request_of(
         UsageError: a bound is given twice.
         TypeError, ValueError: a bound is no date, naive, or after its upper bound.
     """
-    wanted = combined(filter, since, until)
+    wanted = combine_filter(filter, since, until)
     return ExportRequest(api=client.api, origin=client.base_url, account=client.account, filter=wanted)
 
 

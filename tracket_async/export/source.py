@@ -15,6 +15,7 @@ import attrs
 from tracket_async._api.endpoints import ApiVersion, RowPage
 from tracket_async._api.fast import Row, row_of
 from tracket_async._http.limits import Clock
+from tracket_async._http.messages import Request, Response
 from tracket_async.client import TracketClient
 from tracket_async.errors import (
     BadRequestError,
@@ -31,7 +32,7 @@ from tracket_async.errors import (
 from tracket_async.export.tables import date_of, id_of
 from tracket_async.models import Worklog, WorklogFilter
 from tracket_async.pagination import CursorLoopGuard
-from tracket_async.scan.parallel import ItemFormat, ParallelScan
+from tracket_async.scan.parallel import ItemFormat, ParallelScan, scan
 from tracket_async.scan.partition import PartitionState
 
 T = TypeVar("T")
@@ -80,16 +81,16 @@ class Source:
         on_notice: Callable[[str], None] | None = None,
     ) -> ParallelScan[Row]:
         """The concurrent walk over everything that matches."""
-        item_format = row_format(self.client.api_version)
-        return await self.call_until_answered(
-            lambda: self.client.worklogs.scan(
-                wanted,
-                item_format,
-                concurrency=concurrency,
-                states=states,
-                on_notice=on_notice,
-                around=self.call_until_answered,
-            )
+        api_version = self.client.api_version
+        return await scan(
+            self._send,
+            api_version,
+            wanted,
+            row_format(api_version),
+            concurrency=concurrency,
+            states=states,
+            on_notice=on_notice,
+            now=self._now,
         )
 
     async def count(self, wanted: WorklogFilter) -> tuple[int | None, dt.datetime]:
@@ -161,8 +162,10 @@ class Source:
 
     async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowPage:
         api_version = self.client.api_version
-        request = api_version.list(wanted, cursor=cursor, size=size or api_version.max_page_size)
-        return await self.call_until_answered(lambda: self.client.send(request, api_version.rows))
+        return await self._send(api_version.list(wanted, cursor=cursor, size=size), api_version.rows)
+
+    def _send(self, request: Request, parse: Callable[[Response], T]) -> Awaitable[T]:
+        return self.call_until_answered(lambda: self.client.send(request, parse))
 
 
 def row_format(api_version: ApiVersion) -> ItemFormat[Row]:

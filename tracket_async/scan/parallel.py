@@ -8,19 +8,19 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from operator import attrgetter
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 
 from tracket_async._api.endpoints import ApiVersion
-from tracket_async._http.messages import Response
+from tracket_async._http.messages import Request, Response
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
-from tracket_async.models import Page, Worklog, WorklogFilter
+from tracket_async.models import Page, Worklog, WorklogFilter, check_scan_order
 from tracket_async.scan.partition import DAY, Batch, DateRange, Fetch, Keys, PageLike, PartitionState, ScanStatistics
 from tracket_async.scan.scheduler import PageRequest, Scheduler
-from tracket_async.worklogs import Line, check_export, has_timestamps
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Notifier:
@@ -198,56 +198,84 @@ def worklog_format(api_version: ApiVersion) -> ItemFormat[Worklog]:
     )
 
 
+class Send(Protocol):
+    """A function that sends a request, as `TracketClient.send` does."""
+
+    def __call__(self, request: Request, parse: Callable[[Response], R], /) -> Awaitable[R]:
+        """Send a request and return what ``parse`` makes of its response."""
+        ...
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
 async def scan(
-    line: Line,
+    send: Send,
+    api_version: ApiVersion,
     wanted: WorklogFilter,
-    form: ItemFormat[T],
+    item_format: ItemFormat[T],
     *,
     concurrency: int = 16,
     ordered: bool = False,
     states: Iterable[PartitionState] = (),
     on_notice: Callable[[str], None] | None = None,
-    around: Callable[[Callable[[], Awaitable[PageLike[T]]]], Awaitable[PageLike[T]]] | None = None,
+    now: Callable[[], dt.datetime] = _now,
 ) -> ParallelScan[T]:
-    """The run that walks what the filter wants; the arguments are those of ``client.worklogs.partitions``."""
-    check_export(wanted, concurrency=concurrency)
+    """Return a scan of what the filter wants: what ``client.worklogs.export`` runs on, for items of any format.
+
+    Args:
+        send: sends a request; ``client.send``, or something around it that waits, retries or counts.
+        api_version: ``client.api_version``.
+        wanted: which worklogs; the order cannot be chosen.
+        item_format: what to make of each page; `worklog_format` for worklogs.
+        concurrency: pages fetched at once, at least 1.
+        ordered: as in ``client.worklogs.export``.
+        states: those of an earlier run with the same filter, to go on from; empty: begin.
+        on_notice: as in ``client.worklogs.export``.
+        now: returns the time, aware UTC.
+
+    Raises:
+        UsageError: ``wanted`` asks for an order.
+        ValueError: ``concurrency`` is below 1; or there are ``states``, and ``ordered``.
+    """
+    check_scan_order(wanted)
 
     @functools.lru_cache(maxsize=4 * concurrency)  # the pages of a partition differ in their cursors alone
     def bounded(since: dt.datetime | None, until: dt.datetime | None) -> WorklogFilter:
         return attrs.evolve(wanted, since=since, until=until)
 
     def fetch(since: dt.datetime | None, until: dt.datetime | None, cursor: str | None) -> Awaitable[PageLike[T]]:
-        request = line.api_version.list(bounded(since, until), cursor=cursor, size=line.page_size)
-        if around is None:
-            return line.send(request, form.page)
-        return around(lambda: line.send(request, form.page))
+        return send(api_version.list(bounded(since, until), cursor=cursor), item_format.page)
 
     return ParallelScan(
         fetch,
-        await _dates(line, wanted),
-        date_of=form.date_of,
-        id_of=form.id_of,
+        await _dates(send, api_version, wanted, now),
+        date_of=item_format.date_of,
+        id_of=item_format.id_of,
         concurrency=concurrency,
         ordered=ordered,
-        keep=(lambda item: form.matches(wanted, item)) if has_timestamps(wanted) else None,
+        keep=(lambda item: item_format.matches(wanted, item)) if wanted.bounds_changes else None,
         states=states,
         on_notice=_logger.warning if on_notice is None else on_notice,
     )
 
 
-async def _dates(line: Line, wanted: WorklogFilter) -> DateRange:
+async def _dates(
+    send: Send, api_version: ApiVersion, wanted: WorklogFilter, now: Callable[[], dt.datetime]
+) -> DateRange:
     """The dates to be walked, and where within them the worklogs are."""
-    if not line.filters_dates:
-        return DateRange(since=wanted.since, until=wanted.until, last=line.clock.now(), grain=MINUTE)
+
+    async def edge(wanted: WorklogFilter) -> dt.datetime | None:
+        page: Page = await send(api_version.list(wanted, size=1), api_version.page)
+        return page.items[0].date if page.items else None
+
+    if not api_version.filters_ranges:
+        return DateRange(since=wanted.since, until=wanted.until, last=now(), grain=MINUTE)
     first = last = None
     if wanted.since is None or wanted.until is None:
-        first, last = await _both(_edge(line, wanted), _edge(line, attrs.evolve(wanted, descending=True)))
+        first, last = await _both(edge(wanted), edge(attrs.evolve(wanted, descending=True)))
     return DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY)
-
-
-async def _edge(line: Line, wanted: WorklogFilter) -> dt.datetime | None:
-    page: Page = await line.send(line.api_version.list(wanted, cursor=None, size=1), line.api_version.page)
-    return page.items[0].date if page.items else None
 
 
 async def _both(first: Awaitable[T], second: Awaitable[T]) -> tuple[T, T]:
