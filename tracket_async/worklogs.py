@@ -288,7 +288,7 @@ class Worklogs:
 
         context, api_version = self._context, self._context.api_version
         run = await scan(
-            context.send, api_version, wanted, worklog_format(api_version), now=context.world.now, **settings
+            context.send, api_version, wanted, worklog_format(api_version), now=context.clock.now, **settings
         )
         async with aclosing(run.batches()) as batches:
             async for batch in batches:

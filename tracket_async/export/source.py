@@ -90,7 +90,7 @@ class Source:
             concurrency=concurrency,
             states=states,
             on_notice=on_notice,
-            now=self._now,
+            now=self._clock.now,
         )
 
     async def count(self, wanted: WorklogFilter) -> tuple[int | None, dt.datetime]:
