@@ -196,7 +196,7 @@ def test_the_concurrency_is_that_of_the_client_too(tracket, serve, monkeypatch):
     monkeypatch.setattr(TracketClient, "from_env", from_env)
     serve(seed=[])
     assert tracket("export", "--concurrency=40").code == 0
-    assert limits[0].concurrency == 40
+    assert limits[0].max_concurrency == 40
 
 
 FORMATS = ("ndjson", "csv", "parquet", "duckdb")
