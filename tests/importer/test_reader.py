@@ -1,0 +1,506 @@
+"""An import file: its bytes, its records, its rows, and the first pass that validates them."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import hashlib
+import io
+import os
+import sys
+import tempfile
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracket_async.client import API_VERSIONS
+from tracket_async.errors import StorageError, StoreError, UsageError
+from tracket_async.export import text as cells
+from tracket_async.importer.reader import (
+    MAX_LINE_BYTES,
+    MAX_LISTED,
+    BadLine,
+    Fingerprint,
+    InputFile,
+    InputSource,
+    ReadOptions,
+    Record,
+    make_change,
+    make_new_worklog,
+    make_worklog_id,
+    read_records,
+)
+from tracket_async.models import NewWorklog, Worklog, WorklogChanges
+
+CONTENT = b"one\r\ntwo\n\nlast"
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "file.csv"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def fingerprint(content):
+    return Fingerprint(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def test_its_lines_can_be_read_again_and_again(path):
+    with InputSource(str(path)) as source:
+        for _ in range(2):
+            assert list(source.lines()) == [b"one\r\n", b"two\n", b"\n", b"last"]
+        assert source.fingerprint() == fingerprint(CONTENT)
+        assert next(source.lines()) == b"one\r\n"
+        assert (source.name, source.path) == (str(path), path.resolve())
+
+
+def test_the_path_of_a_link_is_that_of_its_file(path, tmp_path):
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    with InputSource(str(link)) as source:
+        assert (source.name, source.path) == (str(link), path.resolve())
+
+
+@pytest.mark.parametrize("change", [b"ONE", b"one\r\ntwo\n\nlast and more"])
+def test_a_file_that_changes_is_read_no_further(path, change):
+    with InputSource(str(path)) as source:
+        lines = source.lines()
+        next(lines)
+        before = path.stat()
+        path.write_bytes(change)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        with pytest.raises(StoreError, match=r"was changed while it was being read\. Run the same again once nobody"):
+            next(lines)
+        with pytest.raises(StoreError):
+            source.fingerprint()
+
+
+def test_a_file_that_was_only_touched_counts_as_changed(path):
+    with InputSource(str(path)) as source:
+        os.utime(path, ns=(0, 1))
+        with pytest.raises(StoreError):
+            list(source.lines())
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_line_has_an_end(path, extra):
+    path.write_bytes(b"x\n" + b"a" * (MAX_LINE_BYTES + extra))
+    with InputSource(str(path)) as source:
+        if extra:
+            with pytest.raises(UsageError, match=r"Line 2 of .* is longer than 1,048,576 bytes, so it is no file of"):
+                list(source.lines())
+        else:
+            assert len(list(source.lines())) == 2
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none.csv", "No such file"), (".", "Is a directory")])
+def test_what_cannot_be_opened_is_the_caller_s_mistake(tmp_path, name, reason):
+    with pytest.raises(UsageError, match=f"cannot be read: {reason}"):
+        InputSource(str(tmp_path / name))
+
+
+def test_what_cannot_be_read_is_told(path, monkeypatch):
+    class Broken(io.BytesIO):
+        def fileno(self):
+            return original
+
+        def readline(self, *_):
+            raise OSError(5, "Input/output error")
+
+    with InputSource(str(path)) as source:
+        original = source._file.fileno()
+        monkeypatch.setattr(source, "_file", Broken())
+        with pytest.raises(UsageError, match=r"cannot be read: Input/output error"):
+            list(source.lines())
+        monkeypatch.undo()
+
+
+class Input:
+    def __init__(self, content):
+        self.buffer = io.BytesIO(content)
+
+
+def test_standard_input_is_copied_and_read_twice(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Input(CONTENT))
+    with InputSource("-") as source:
+        assert (source.name, source.path) == ("standard input", None)
+        assert len(list(source.lines())) == len(list(source.lines())) == 4
+        assert source.fingerprint() == fingerprint(CONTENT)
+
+
+def test_the_copy_has_no_name_that_others_could_find(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", Input(CONTENT))
+    with InputSource("-") as source:
+        assert list(tmp_path.iterdir()) == []
+        assert os.fstat(source._file.fileno()).st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_copied_too(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(CONTENT,))
+    writer.start()
+    with InputSource(str(pipe)) as source:
+        writer.join()
+        assert source.path is None
+        assert source.fingerprint() == fingerprint(CONTENT)
+
+
+def test_a_full_disk_ends_the_copying(monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, _data):
+            raise OSError(28, "No space left on device")
+
+    made = Full()
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: made)
+    monkeypatch.setattr(sys, "stdin", Input(CONTENT))
+    with pytest.raises(StorageError, match=r"cannot copy standard input to .*: No space left on device"):
+        InputSource("-")
+    assert made.closed
+
+
+HEADER = b"id,date,minutes,description\r\n"
+DAY = dt.date(2024, 5, 20)
+
+
+def records(content, format, **choices):  # noqa: A002 - as the layout
+    return list(read_records(io.BytesIO(content), ReadOptions(format=format, **choices)))
+
+
+def reasons(content, format, **choices):  # noqa: A002
+    return [(one.line, one.reason) for one in records(content, format, **choices) if isinstance(one, BadLine)]
+
+
+def test_a_line_of_ndjson_is_a_record_with_its_number():
+    content = b'{"minutes": 5}\n\n  \r\n{"worklogMinutes": 7, "worklogId": "a", "createdDate": "x"}'
+    assert records(content, "ndjson") == [
+        Record(1, {"minutes": 5}),
+        Record(4, {"minutes": 7, "id": "a"}, frozenset({"created_date"})),
+    ]
+
+
+def test_null_is_kept_where_it_can_be_set_and_says_nothing_where_only_the_server_sets():
+    (record,) = records(b'{"description": null, "updatedDate": null}', "ndjson")
+    assert record == Record(1, {"description": None})
+
+
+def test_every_bad_line_is_told_and_the_others_are_read():
+    content = b"\n".join(
+        [
+            b"{",
+            b'{"minutes": 5}',
+            b"[1]",
+            b"7",
+            b'{"minuts": 5}',
+            b'{"date": "soon"}',
+            b'{"description": "\xff"}',
+            b"[" * 100_000,
+            b'{"minutes": NaN}',
+            b'{"minutes": 6}',
+        ]
+    )
+    bad = reasons(content, "ndjson")
+    assert [line for line, _ in bad] == [1, 3, 4, 5, 6, 7, 8, 9]
+    assert [reason[:24].rstrip() for _, reason in bad] == [
+        "it is not JSON: Input da",
+        "it must be a JSON object",
+        "it must be a JSON object",
+        "there is no column 'minu",
+        "date must be YYYY-MM-DD",
+        "it is not UTF-8 text; sa",
+        "it is nested too deeply",
+        "it is not JSON: JSON is",
+    ]
+    assert [one.line for one in records(content, "ndjson") if isinstance(one, Record)] == [2, 10]
+
+
+def test_a_record_of_csv_has_the_number_of_its_first_line_and_no_empty_cells():
+    content = HEADER + b'a,2024-05-20,5,"two\r\nlines"\r\n\r\nb,,6,\r\nc,2024-05-20,7,"\r\n\n"'
+    assert records(content, "csv") == [
+        Record(2, {"id": "a", "date": DAY, "minutes": 5.0, "description": "two\r\nlines"}),
+        Record(5, {"id": "b", "minutes": 6.0}),
+        Record(6, {"id": "c", "date": DAY, "minutes": 7.0, "description": "\r\n\n"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (b"x,2024-05-20,soon,", "minutes must be a number"),
+        (b"x,2024-05-20,5", "it has 3 cells and the header has 4"),
+        (b"x,2024-05-20,5,,", "it has 5 cells and the header has 4"),
+        (b"x,2024-05-20,5,\xff", "it is not UTF-8 text"),
+        (b'x,2024-05-20,5,"a"b', "',' expected after '\"'"),
+        (b"x,2024-05-20,5,a\rb", "new-line character seen"),
+        (b"x,2024-05-20,5," + b"a" * 200_000, "field larger than field limit"),
+    ],
+)
+def test_a_bad_record_of_csv_does_not_end_the_reading(cell, reason):
+    content = HEADER + cell + b"\r\ny,2024-05-20,5,\r\n"
+    bad, good = records(content, "csv")
+    assert bad.line == 2
+    assert bad.reason.startswith(reason)
+    assert (good.line, good.values["id"]) == (3, "y")
+
+
+def test_a_quote_that_is_never_closed_is_told_with_the_line_on_which_it_begins():
+    assert reasons(HEADER + b'x,2024-05-20,5,ok\r\ny,2024-05-20,5,"never\r\nends\r\n', "csv") == [
+        (3, "unexpected end of data")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"id;date;minutes\r\n1;2;3\r\n", "there is no column 'id;date;minutes'"),
+        (b"id,id\r\n1,2\r\n", "id is given twice"),
+        (b"\xff\r\n1\r\n", "it is not UTF-8 text"),
+        (b"\r\n\r\nname\r\n1\r\n", "there is no column 'name'"),
+    ],
+)
+def test_a_header_that_cannot_be_used_is_the_only_complaint(header, reason):
+    ((line, told),) = reasons(header, "csv")
+    assert told.startswith(f"the header cannot be used: {reason}")
+    assert line == header.splitlines().index(header.strip().splitlines()[0]) + 1
+
+
+def test_a_file_without_anything_has_no_records():
+    for format in ("ndjson", "csv", "ids"):  # noqa: A001
+        assert records(b"", format) == []
+    assert records(HEADER, "csv") == []
+
+
+def test_an_id_a_line():
+    assert records(b"a\r\n\n  b \nc d", "ids") == [
+        Record(1, {"id": "a"}),
+        Record(3, {"id": "b"}),
+        Record(4, {"id": "c d"}),
+    ]
+    assert reasons(b"a\n\xff\nb", "ids") == [(2, "it is not UTF-8 text; save the file as UTF-8")]
+
+
+@pytest.mark.parametrize(("content", "format"), [(b'{"id": "a"}', "ndjson"), (b"id\r\na\r\n", "csv"), (b"a\n", "ids")])
+def test_a_byte_order_mark_is_not_part_of_the_first_line(content, format):  # noqa: A002
+    (record,) = records(b"\xef\xbb\xbf" + content, format)
+    assert record.values == {"id": "a"}
+
+
+def test_where_only_the_id_counts_the_rest_may_be_anything():
+    assert records(b'{"id": 7, "name": {}, "minutes": "no"}', "ndjson", only_id=True) == [Record(1, {"id": "7"})]
+    assert records(b"name,id,date\r\nx,7,soon\r\n", "csv", only_id=True) == [Record(2, {"id": "7"})]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@given(texts=st.lists(TEXTS.filter(lambda text: text[:1] != "'"), min_size=1), ndjson=st.booleans())
+def test_every_text_that_was_exported_is_read_back_equal(texts, ndjson):
+    worklogs = [
+        Worklog(
+            id=str(number), user_id="u", date=dt.datetime(2024, 5, 20, tzinfo=dt.UTC), minutes=5.0, description=text
+        )
+        for number, text in enumerate(texts)
+    ]
+    part = cells.cells_of(worklogs)
+    content = cells.ndjson_encoder()(part) if ndjson else cells.csv_header() + cells.csv_encoder()(part)
+    found = records(content, "ndjson" if ndjson else "csv")
+    assert [one.values["description"] for one in found] == texts
+    assert [one.values["date"] for one in found] == [worklog.date for worklog in worklogs]
+
+
+def test_lines_are_read_as_they_are_needed():
+    def lines():
+        yield HEADER
+        yield b"a,2024-05-20,5,\r\n"
+        pytest.fail("nobody has asked for this line")
+
+    assert next(read_records(lines(), ReadOptions(format="csv"))).values["id"] == "a"
+
+
+def test_no_limit_of_the_csv_module_is_changed_for_others():
+    records(HEADER, "csv")
+    assert csv.field_size_limit() == 131072
+
+
+V1, V2 = API_VERSIONS["1.0"](), API_VERSIONS["2.0"]()
+WHOLE = {"id": "old", "item_id": "i", "user_id": "u", "date": DAY, "minutes": 90.0}
+
+
+def record(**values):
+    return Record(1, {name: value for name, value in values.items() if value is not ...})
+
+
+@pytest.mark.parametrize("api_version", [V1, V2])
+def test_a_worklog_has_what_the_record_says_without_its_id_and_its_nulls(api_version):
+    found = make_new_worklog(record(**WHOLE, description=None, team_id=None, custom_fields={}), api_version)
+    assert found == NewWorklog(item_id="i", user_id="u", date=DAY, minutes=90.0)
+
+
+@pytest.mark.parametrize("empty", [..., None])
+@pytest.mark.parametrize("name", ["item_id", "user_id", "date", "minutes"])
+def test_what_is_required_is_asked_for_by_name(name, empty):
+    with pytest.raises(UsageError, match=f"^{name} must be given$"):
+        make_new_worklog(record(**WHOLE | {name: empty}), V2)
+
+
+def test_everything_that_is_missing_is_told_at_once():
+    with pytest.raises(UsageError, match="item_id, user_id, date, minutes must be given"):
+        make_new_worklog(record(id="x"), V2)
+
+
+@pytest.mark.parametrize("values", [{"minutes": -1.0}, {"item_id": " "}, {"custom_fields": {"category": "x"}}])
+def test_what_the_model_refuses_is_refused(values):
+    with pytest.raises((ValueError, TypeError), match=next(iter(values))):
+        make_new_worklog(record(**WHOLE | values), V2)
+
+
+def test_what_the_version_lacks_is_refused():
+    assert make_new_worklog(record(**WHOLE, team_id="t"), V2).team_id == "t"
+    with pytest.raises(UsageError, match="team_id"):
+        make_new_worklog(record(**WHOLE, team_id="t"), V1)
+
+
+@pytest.mark.parametrize("make", [make_new_worklog, make_change])
+def test_what_cannot_be_written_as_json_is_refused(make):
+    with pytest.raises((ValueError, TypeError)):
+        make(record(**WHOLE, description="\ud800"), V2)
+
+
+def test_changes_are_what_the_record_says_null_included():
+    named, changes = make_change(record(id="w", minutes=30.0, description=None, date=DAY), V2)
+    assert named == "w"
+    assert changes == WorklogChanges(minutes=30.0, description=None, date=DAY)
+
+
+def test_no_custom_fields_are_no_change():
+    assert make_change(record(**WHOLE, custom_fields={}), V1)[1] == make_change(record(**WHOLE), V1)[1]
+    assert make_change(record(id="w", custom_fields={"a": None}), V2)[1] == WorklogChanges(custom_fields={"a": None})
+
+
+@pytest.mark.parametrize("name", ["team_id", "project_id"])
+def test_what_1_0_lacks_is_null_there_already(name):
+    assert make_change(record(id="w", minutes=1.0, **{name: None}), V1)[1] == WorklogChanges(minutes=1.0)
+    assert getattr(make_change(record(id="w", minutes=1.0, **{name: None}), V2)[1], name) is None
+    with pytest.raises(UsageError, match=name):
+        make_change(record(id="w", **{name: "x"}), V1)
+
+
+def test_what_cannot_be_null_is_refused():
+    with pytest.raises((ValueError, TypeError), match="minutes"):
+        make_change(record(id="w", minutes=None), V2)
+
+
+@pytest.mark.parametrize("values", [{"id": "w"}, {"id": "w", "custom_fields": {}}])
+def test_a_record_without_changes_is_refused(values):
+    with pytest.raises(UsageError, match="there is nothing to change"):
+        make_change(record(**values), V2)
+
+
+@pytest.mark.parametrize("make", [make_worklog_id, make_change])
+@pytest.mark.parametrize("named", [..., None, ""])
+def test_an_id_is_required(make, named):
+    with pytest.raises(UsageError, match="id must be given"):
+        make(record(id=named, minutes=1.0), V2)
+
+
+@pytest.mark.parametrize("make", [make_worklog_id, make_change])
+@pytest.mark.parametrize("named", ["..", "../x", "a/b", "a b"])
+def test_what_cannot_be_an_id_is_refused(make, named):
+    with pytest.raises(UsageError, match="cannot be the id of a worklog"):
+        make(record(id=named, minutes=1.0), V2)
+
+
+def test_an_id_is_the_id():
+    assert make_worklog_id(record(id="w-1"), V1) == "w-1"
+
+
+GOOD = b'{"item_id": "i", "user_id": "u", "date": "2024-05-20", "minutes": %d, "id": "x", "created_date": "y"}\n'
+
+
+@pytest.fixture
+def input_file(tmp_path):
+    """Makes a reading of a file with this content."""
+    opened = []
+
+    def make(content, format="ndjson", make=make_new_worklog, api="2.0", **settings):  # noqa: A002
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        source = InputSource(str(path))
+        opened.append(source)
+        return InputFile(
+            source=source, options=ReadOptions(format=format), make=make, api_version=API_VERSIONS[api](), **settings
+        )
+
+    yield make
+    for source in opened:
+        source.close()
+
+
+def test_a_good_file_has_rows_and_what_is_ignored_of_it(input_file):
+    found = input_file(GOOD % 1 + b"\n" + GOOD % 2).validate()
+    assert (found.rows, found.bad_lines, found.bad) == (2, 0, [])
+    assert found.ignored == {"created_date"}
+
+
+def test_every_bad_line_is_counted_and_the_first_are_named(input_file):
+    lines = [GOOD % -1 if number % 2 else b"{}\n" for number in range(2 * MAX_LISTED)]
+    found = input_file(GOOD % 1 + b"".join(lines)).validate()
+    assert (found.rows, found.bad_lines) == (1, 2 * MAX_LISTED)
+    assert [bad.line for bad in found.bad] == list(range(2, MAX_LISTED + 2))
+    assert found.bad[0] == BadLine(2, "item_id, user_id, date, minutes must be given")
+    assert found.bad[1].reason.startswith("minutes must be a finite number of minutes, at least 0, not -1")
+
+
+def test_what_a_reader_refuses_a_model_refuses_and_a_version_refuses_is_all_bad(input_file):
+    content = b"[]\n" + (GOOD % 1).replace(b'"i"', b'" "') + (GOOD % 1).replace(b'"id"', b'"team_id"')
+    assert [bad.line for bad in input_file(content, api="1.0").validate().bad] == [1, 2, 3]
+
+
+def test_the_rows_come_in_order_and_those_that_nobody_wants_are_left_out(input_file):
+    made = input_file(b"".join(GOOD % number for number in range(5)))
+    assert [(row.line, row.item.minutes) for row in made.rows()] == [(n + 1, n) for n in range(5)]
+    assert [row.line for row in made.rows({2, 4}.__contains__)] == [2, 4]
+
+
+def test_what_is_not_wanted_is_not_made(input_file):
+    made = []
+
+    def make(record, _api_version):
+        made.append(record.line)
+        return "x"
+
+    rows = input_file(b"a\nb\nc\n", "ids", make).rows({2}.__contains__)
+    assert ([row.line for row in rows], made) == ([2], [2])
+
+
+@pytest.mark.parametrize(
+    ("make", "content"),
+    [
+        (make_worklog_id, b'{"id": "a"}\n{"id": "b"}\n{"id": "a"}\n{"id": "a"}'),
+        (make_change, b'{"id": "a", "minutes": 1}\n{"id": "b", "minutes": 1}\n' + b'{"id": "a", "minutes": 2}\n' * 2),
+    ],
+)
+def test_an_id_that_comes_again_is_refused_since_nobody_knows_which_is_first(input_file, make, content):
+    found = input_file(content, make=make, id_of=lambda item: item if isinstance(item, str) else item[0]).validate()
+    assert found.rows == 2
+    assert found.bad == [
+        BadLine(3, "the id 'a' is on line 1 already; remove one of the two"),
+        BadLine(4, "the id 'a' is on line 1 already; remove one of the two"),
+    ]
+
+
+def test_a_file_that_changes_between_the_passes_gives_no_rows(input_file, tmp_path):
+    made = input_file(GOOD % 1)
+    assert made.validate().rows == 1
+    (tmp_path / "file").write_bytes(GOOD % 1 + GOOD % 2)
+    with pytest.raises(StoreError):
+        list(made.rows())
+
+
+def test_in_an_import_the_same_row_may_come_again(input_file):
+    assert input_file(GOOD % 1 * 50).validate().rows == 50
