@@ -21,14 +21,14 @@ from tracket_async.importer.columns import (
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges
 
 
-def test_every_attribute_is_a_column_under_its_own_name_and_under_that_of_1_0():
+def test_every_attribute_has_its_own_column_name_and_that_of_1_0():
     for attribute in attrs.fields(Worklog):
         assert ATTRIBUTES[attribute.name] == attribute.name
     for name, wire_name in v1.SCHEMA.names.items():
         assert ATTRIBUTES[wire_name] == name
 
 
-def test_what_can_be_set_is_what_the_models_take_and_the_rest_is_the_server_s():
+def test_the_settable_columns_are_those_of_the_models():
     assert set(SETTABLE) == {each.name for each in attrs.fields(NewWorklog)}
     assert set(SETTABLE) == {each.name for each in attrs.fields(WorklogChanges)}
     assert {each.name for each in attrs.fields(Worklog)} - set(SETTABLE) == {
@@ -43,15 +43,15 @@ def test_what_can_be_set_is_what_the_models_take_and_the_rest_is_the_server_s():
 
 
 @pytest.mark.parametrize("readers", [JSON_READERS, CSV_READERS, RAW_CSV_READERS])
-def test_the_id_and_what_can_be_set_is_read_and_nothing_else(readers):
+def test_only_the_id_and_settable_values_have_readers(readers):
     assert set(readers) == {"id", *SETTABLE}
 
 
-def test_both_kinds_of_names_can_stand_side_by_side_in_any_order():
+def test_both_kinds_of_names_can_be_mixed_in_any_order():
     assert column_attributes(["worklogMinutes", "id", "date"]) == ["minutes", "id", "date"]
 
 
-def test_an_unknown_column_is_refused_by_its_name_with_those_that_there_are():
+def test_an_unknown_column_is_refused_and_the_known_ones_are_listed():
     with pytest.raises(ValueError, match=r"there is no column 'minuts'; the columns are item_id, .*, id$"):
         column_attributes(["date", "minuts"])
 
@@ -61,7 +61,7 @@ def test_two_names_of_one_attribute_are_refused():
         column_attributes(["worklogDate", "minutes", "date"])
 
 
-def test_where_only_the_id_counts_no_other_column_is_looked_at():
+def test_with_only_id_other_column_names_are_not_checked():
     assert column_attributes(["name", "minutes", "worklogId", "minutes"], only_id=True) == [None, None, "id", None]
     with pytest.raises(ValueError, match="id is given twice"):
         column_attributes(["id", "x", "id"], only_id=True)
@@ -105,30 +105,30 @@ def test_a_date_is_a_day_or_a_moment_in_utc(readers, text, moment):
 
 @pytest.mark.parametrize("readers", [JSON_READERS, CSV_READERS])
 @pytest.mark.parametrize("text", NO_MOMENTS)
-def test_what_is_no_date_is_refused_with_an_example(readers, text):
+def test_a_text_that_is_no_date_is_refused_with_an_example(readers, text):
     with pytest.raises(ValueError, match=r"^date must be YYYY-MM-DD or a date-time with an offset, such as 2024"):
         readers["date"]("date", text)
 
 
 @pytest.mark.parametrize("value", [20240520, 2024.5, True, ["2024-05-20"], {}])
-def test_a_date_of_json_is_a_string(value):
+def test_a_json_value_that_is_no_string_is_no_date(value):
     with pytest.raises(ValueError, match=r"^date must be YYYY-MM-DD"):
         JSON_READERS["date"]("date", value)
 
 
 @pytest.mark.parametrize("readers", [JSON_READERS, CSV_READERS])
-def test_a_date_time_without_an_offset_is_refused_since_nobody_knows_when_it_is(readers):
+def test_a_date_time_without_an_offset_is_refused(readers):
     with pytest.raises(ValueError, match=r"date has no offset, .* '2024-05-20T09:30' is: append Z for UTC"):
         readers["date"]("date", "2024-05-20T09:30")
 
 
 @pytest.mark.parametrize(("value", "number"), [(90, 90), (7.5, 7.5), (-1, -1), (0, 0)])
-def test_a_number_of_json_is_left_to_the_model(value, number):
+def test_a_json_number_is_left_to_the_model(value, number):
     assert JSON_READERS["minutes"]("minutes", value) == number
 
 
 @pytest.mark.parametrize("value", ["90", True, [90], {}])
-def test_what_is_no_number_of_json_is_refused(value):
+def test_a_json_value_that_is_no_number_is_refused(value):
     with pytest.raises(ValueError, match="billable_minutes must be a number of minutes, not "):
         JSON_READERS["billable_minutes"]("billable_minutes", value)
 
@@ -141,30 +141,30 @@ def test_a_number_in_a_cell_is_decimal(text, number):
 
 
 @pytest.mark.parametrize("text", ["7,5", "1_000", "nan", "inf", "0x10", "1 h", " 5", "5 ", "'5", "٩", ".", "e5", "--1"])
-def test_what_is_no_number_in_a_cell_is_refused(text):
+def test_a_cell_that_is_no_number_is_refused(text):
     with pytest.raises(ValueError, match="minutes must be a number of minutes, with a point and not a comma"):
         CSV_READERS["minutes"]("minutes", text)
 
 
-def test_an_id_of_json_may_be_a_number_since_spreadsheets_make_it_one():
+def test_a_json_id_may_be_a_whole_number():
     assert JSON_READERS["item_id"]("item_id", 5273029382) == "5273029382"
     assert JSON_READERS["item_id"]("item_id", "5273029382") == "5273029382"
 
 
 @pytest.mark.parametrize("value", [1.5, True, [], {}])
-def test_anything_else_is_no_id(value):
+def test_any_other_json_value_is_no_id(value):
     with pytest.raises(ValueError, match="user_id must be a string, not "):
         JSON_READERS["user_id"]("user_id", value)
 
 
 @pytest.mark.parametrize("value", [1, True, [], {}])
-def test_a_text_of_json_is_a_string(value):
+def test_a_json_text_is_a_string(value):
     with pytest.raises(ValueError, match="description must be a string, not "):
         JSON_READERS["description"]("description", value)
     assert JSON_READERS["description"]("description", "'=1+1") == "'=1+1"
 
 
-def test_an_object_is_an_object_or_the_json_of_one():
+def test_custom_fields_are_an_object_or_its_json():
     assert JSON_READERS["custom_fields"]("custom_fields", {"a": 1}) == {"a": 1}
     assert CSV_READERS["custom_fields"]("custom_fields", '{"a":"b"}') == {"a": "b"}
     for value in ("[]", "5", "null"):
@@ -178,7 +178,7 @@ def test_an_object_is_an_object_or_the_json_of_one():
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+49 30", "-", "@home", "\tx", "\rx"])
-def test_an_apostrophe_that_an_export_put_before_a_formula_goes(text):
+def test_the_apostrophe_before_a_formula_is_removed(text):
     assert cells.defused(text) == f"'{text}"
     for name in ("description", "category_id", "id"):
         assert CSV_READERS[name](name, cells.defused(text)) == text
@@ -190,7 +190,7 @@ def test_any_other_apostrophe_stays(text):
     assert CSV_READERS["description"]("description", text) == text
 
 
-def test_a_value_is_shown_short():
+def test_a_value_in_a_message_is_shortened():
     assert shortened("x") == "'x'"
     assert shortened("x" * 38) == repr("x" * 38)
     assert shortened("x" * 39) == "'" + "x" * 39 + "..."

@@ -51,7 +51,7 @@ def ambiguous(line):
     return JournalEntry(line=line, ambiguous="who knows")
 
 
-def test_a_row_that_was_sent_is_in_doubt_until_its_outcome_is_there():
+def test_a_sent_row_is_unresolved_until_its_outcome_is_recorded():
     states = after(sent(7, clock=-0.5))
     assert states[7] is RowState.SENT
     assert states.unresolved == {7: FirstSend(NOON, -0.5)}
@@ -61,29 +61,29 @@ def test_a_row_that_was_sent_is_in_doubt_until_its_outcome_is_there():
     assert states.counts == {RowState.SENT: 0, RowState.CREATED: 1}
 
 
-def test_a_row_that_failed_is_in_no_doubt():
+def test_a_failed_row_is_not_unresolved():
     states = after(sent(1), failed(1))
     assert (states[1], states.unresolved) == (RowState.FAILED, {})
 
 
-def test_an_ambiguous_row_stays_in_doubt_and_can_turn_out_well():
+def test_an_ambiguous_row_is_unresolved_and_can_become_created():
     states = after(sent(1), ambiguous(1))
     assert (states[1], set(states.unresolved)) == (RowState.AMBIGUOUS, {1})
     states.apply(ok(1))
     assert (states[1], states.unresolved) == (RowState.CREATED, {})
 
 
-def test_a_row_that_is_sent_again_is_in_doubt_since_it_was_sent_first():
+def test_a_resent_row_keeps_the_time_of_its_first_send():
     states = after(sent(1, 5), ambiguous(1), sent(1, 10))
     assert states.unresolved[1].at.minute == 5
 
 
-def test_a_row_that_failed_and_is_sent_again_is_in_doubt_only_since_then():
+def test_a_row_that_is_sent_after_a_failure_has_a_new_first_send():
     states = after(sent(1, 5), failed(1), sent(1, 10))
     assert states.unresolved[1].at.minute == 10
 
 
-def test_a_line_that_was_never_heard_of_is_in_no_state():
+def test_a_line_without_an_entry_is_not_sent():
     states = after(sent(3))
     assert [states[line] for line in (0, 1, 2, 4, 10**9)] == [RowState.NOT_SENT] * 5
 
@@ -123,11 +123,11 @@ async def filled(path):
     return path.read_bytes()
 
 
-def test_it_lies_beside_the_file(tmp_path):
+def test_the_journal_is_in_the_folder_of_its_file(tmp_path):
     assert journal_path(tmp_path / "file.csv") == tmp_path / "file.csv.tracket-journal"
 
 
-async def test_it_is_lines_of_json_that_people_can_read(path):
+async def test_the_journal_is_lines_of_readable_json(path):
     await filled(path)
     header, *entries = lines(path)
     assert header == {
@@ -152,7 +152,7 @@ async def test_it_is_lines_of_json_that_people_can_read(path):
     ]
 
 
-async def test_the_next_one_goes_on(path):
+async def test_a_journal_that_is_opened_again_goes_on(path):
     before = await filled(path)
     async with Journal(path, HEADER) as journal:
         assert [journal.states[line] for line in range(1, 6)] == [
@@ -168,7 +168,7 @@ async def test_the_next_one_goes_on(path):
     assert path.read_bytes() == before + b'{"line":4,"created_id":"w4"}\n'
 
 
-async def test_an_intention_is_on_the_disk_when_it_returns(path, monkeypatch):
+async def test_record_sent_returns_when_its_entry_is_on_the_disk(path, monkeypatch):
     synced = []
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(path.read_bytes()), fsync(descriptor)))
@@ -180,7 +180,7 @@ async def test_an_intention_is_on_the_disk_when_it_returns(path, monkeypatch):
     assert synced[-1].endswith(b'"w1"}\n')
 
 
-async def test_it_is_private_whatever_it_was_before(path):
+async def test_a_journal_is_always_private(path):
     await filled(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.chmod(0o666)
@@ -189,7 +189,7 @@ async def test_it_is_private_whatever_it_was_before(path):
     assert list(path.parent.iterdir()) == [path]
 
 
-async def test_a_second_process_is_told_who_has_it(path):
+async def test_a_second_process_learns_who_has_the_journal(path):
     async with Journal(path, HEADER):
         with pytest.raises(TargetBusyError, match=rf"is being written by process {os.getpid()} on "):
             Journal(path, HEADER)
@@ -206,7 +206,7 @@ async def test_a_link_is_not_followed(path, tmp_path):
     assert (tmp_path / "elsewhere").read_bytes() == b"mine"
 
 
-async def test_a_link_that_comes_at_the_last_moment_is_not_followed_either(path, tmp_path, monkeypatch):
+async def test_a_link_that_appears_at_the_last_moment_is_not_followed(path, tmp_path, monkeypatch):
     path.symlink_to(tmp_path / "elsewhere")
     monkeypatch.setattr("tracket_async.importer.journal.refuse_link", lambda _path: None)
     for make in (Journal, read_journal):
@@ -215,7 +215,7 @@ async def test_a_link_that_comes_at_the_last_moment_is_not_followed_either(path,
     assert not (tmp_path / "elsewhere").exists()
 
 
-async def test_a_line_that_was_not_finished_is_cut_off_wherever_it_was_cut(path):
+async def test_an_unfinished_line_is_cut_off_wherever_it_ends(path):
     whole = await filled(path)
     header = whole.index(b"\n") + 1
     last = whole[:-1].rindex(b"\n") + 1
@@ -242,7 +242,7 @@ async def test_a_file_that_is_no_journal_is_left_alone(path, content):
 @pytest.mark.parametrize(
     "damage", [b"\0\0\0\n", b"{}\n", b'{"line":1,"who":"x"}\n', b"\xff\n", b'{"line":"1","created_id":"x"}\n']
 )
-async def test_damage_in_the_middle_is_told_with_its_line(path, damage):
+async def test_damage_in_the_middle_is_reported_with_its_line(path, damage):
     whole = await filled(path)
     path.write_bytes(whole + damage + b'{"line":4,"created_id":"w4"}\n')
     for make in (Journal, read_journal):
@@ -263,7 +263,7 @@ async def test_damage_in_the_middle_is_told_with_its_line(path, damage):
         ({"schema": 2}, "it was written by another version of this program"),
     ],
 )
-async def test_another_import_does_not_go_on_with_it(path, changes, what):
+async def test_another_import_cannot_use_the_journal(path, changes, what):
     before = await filled(path)
     other = msgspec.structs.replace(HEADER, **changes)
     for make in (Journal, read_journal):
@@ -273,7 +273,7 @@ async def test_another_import_does_not_go_on_with_it(path, changes, what):
 
 
 @pytest.mark.parametrize("rest", [b"", b'{"line":1,"se'])
-async def test_the_journal_of_an_import_that_sent_nothing_becomes_that_of_another(path, rest):
+async def test_another_import_may_replace_a_journal_that_sent_nothing(path, rest):
     async with Journal(path, HEADER):
         pass
     path.write_bytes(path.read_bytes() + rest)
@@ -285,13 +285,13 @@ async def test_the_journal_of_an_import_that_sent_nothing_becomes_that_of_anothe
         assert [line["account"] for line in lines(path)] == ["8"]
 
 
-async def test_an_account_that_is_not_known_is_taken_to_be_the_same(path):
+async def test_an_unknown_account_counts_as_the_same(path):
     await filled(path)
     async with Journal(path, msgspec.structs.replace(HEADER, account=None)) as journal:
         assert journal.states.counts
 
 
-async def test_the_ids_of_its_rows_can_be_told_from_others(path):
+async def test_created_among_returns_the_ids_of_this_journal(path):
     await filled(path)
     async with Journal(path, HEADER) as journal:
         journal.record_created(4, "w4")
@@ -299,18 +299,18 @@ async def test_the_ids_of_its_rows_can_be_told_from_others(path):
         assert journal.created_among(iter(["w1", "w4", "w8", "x"])) == {"w1", "w4"}
 
 
-def test_without_a_journal_nothing_has_happened(path):
+def test_without_a_journal_no_row_has_a_state(path):
     assert read_journal(path, HEADER).counts == {}
     assert not path.exists()
 
 
-def test_where_there_is_no_folder_it_says_so(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(StorageError, match="Make the folder first"):
         Journal(tmp_path / "none" / "journal", HEADER)
     assert read_journal(tmp_path / "none" / "journal", HEADER).counts == {}
 
 
-async def test_a_full_disk_at_its_end_does_not_keep_others_from_it(path, monkeypatch):
+async def test_a_full_disk_at_close_releases_the_lock(path, monkeypatch):
     journal = Journal(path, HEADER)
 
     def full(_descriptor):

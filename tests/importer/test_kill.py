@@ -186,7 +186,7 @@ async def killed_at_random(them, written, kills, seed):
 
 
 @pytest.mark.timeout(300)
-async def test_an_import_killed_at_named_points_leaves_no_row_twice_and_none_behind(mortals, written):
+async def test_an_import_killed_at_named_points_creates_every_row_once(mortals, written):
     async with mortals("2.0") as them:
         for point, nths in POINTS.items():
             for nth in nths:
@@ -205,7 +205,7 @@ async def test_an_import_killed_at_named_points_leaves_no_row_twice_and_none_beh
 @pytest.mark.parametrize("api", ["1.0", "2.0"])
 @pytest.mark.parametrize("commit", [False, True])
 @pytest.mark.parametrize("nth", [1, ROWS])
-async def test_an_import_killed_when_its_request_is_at_the_server_finds_it_again(mortals, written, api, commit, nth):
+async def test_an_import_killed_during_a_request_finds_its_row_again(mortals, written, api, commit, nth):
     async with mortals(api) as them:
         path, rows = written("served")
         them.emulator.faults.add(Killing(them.kill, commit=commit), method="POST", route=them.route, nth=nth)
@@ -217,7 +217,7 @@ async def test_an_import_killed_when_its_request_is_at_the_server_finds_it_again
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("api", ["1.0", "2.0"])
-async def test_an_import_killed_at_random_leaves_no_row_twice_and_none_behind(mortals, written, api):
+async def test_an_import_killed_at_random_creates_every_row_once(mortals, written, api):
     async with mortals(api) as them:
         await killed_at_random(them, written, kills=8, seed=api)
 
@@ -225,7 +225,7 @@ async def test_an_import_killed_at_random_leaves_no_row_twice_and_none_behind(mo
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("api", ["1.0", "2.0"])
-async def test_an_import_killed_hundreds_of_times_leaves_no_row_twice_and_none_behind(mortals, written, api):
+async def test_an_import_killed_hundreds_of_times_creates_every_row_once(mortals, written, api):
     async with mortals(api) as them:
         await killed_at_random(them, written, kills=200, seed=f"soak {api}")
         print(f"API {api}: {them.kills} kills in {them.runs} runs")  # noqa: T201 - the figure

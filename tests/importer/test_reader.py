@@ -48,7 +48,7 @@ def fingerprint(content):
     return Fingerprint(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def test_its_lines_can_be_read_again_and_again(path):
+def test_an_input_source_can_be_read_many_times(path):
     with InputSource(str(path)) as source:
         for _ in range(2):
             assert list(source.lines()) == [b"one\r\n", b"two\n", b"\n", b"last"]
@@ -57,7 +57,7 @@ def test_its_lines_can_be_read_again_and_again(path):
         assert (source.name, source.path) == (str(path), path.resolve())
 
 
-def test_the_path_of_a_link_is_that_of_its_file(path, tmp_path):
+def test_a_link_has_the_path_of_its_file(path, tmp_path):
     link = tmp_path / "link.csv"
     link.symlink_to(path)
     with InputSource(str(link)) as source:
@@ -65,7 +65,7 @@ def test_the_path_of_a_link_is_that_of_its_file(path, tmp_path):
 
 
 @pytest.mark.parametrize("change", [b"ONE", b"one\r\ntwo\n\nlast and more"])
-def test_a_file_that_changes_is_read_no_further(path, change):
+def test_a_file_that_changes_while_it_is_read_raises(path, change):
     with InputSource(str(path)) as source:
         lines = source.lines()
         next(lines)
@@ -78,7 +78,7 @@ def test_a_file_that_changes_is_read_no_further(path, change):
             source.fingerprint()
 
 
-def test_a_file_that_was_only_touched_counts_as_changed(path):
+def test_a_file_that_was_touched_counts_as_changed(path):
     with InputSource(str(path)) as source:
         os.utime(path, ns=(0, 1))
         with pytest.raises(StoreError):
@@ -86,7 +86,7 @@ def test_a_file_that_was_only_touched_counts_as_changed(path):
 
 
 @pytest.mark.parametrize("extra", [0, 1])
-def test_a_line_has_an_end(path, extra):
+def test_a_line_over_the_limit_is_refused(path, extra):
     path.write_bytes(b"x\n" + b"a" * (MAX_LINE_BYTES + extra))
     with InputSource(str(path)) as source:
         if extra:
@@ -97,12 +97,12 @@ def test_a_line_has_an_end(path, extra):
 
 
 @pytest.mark.parametrize(("name", "reason"), [("none.csv", "No such file"), (".", "Is a directory")])
-def test_what_cannot_be_opened_is_the_caller_s_mistake(tmp_path, name, reason):
+def test_a_file_that_cannot_be_opened_is_a_usage_error(tmp_path, name, reason):
     with pytest.raises(UsageError, match=f"cannot be read: {reason}"):
         InputSource(str(tmp_path / name))
 
 
-def test_what_cannot_be_read_is_told(path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_a_usage_error(path, monkeypatch):
     class Broken(io.BytesIO):
         def fileno(self):
             return original
@@ -131,7 +131,7 @@ def test_standard_input_is_copied_and_read_twice(monkeypatch):
         assert source.fingerprint() == fingerprint(CONTENT)
 
 
-def test_the_copy_has_no_name_that_others_could_find(monkeypatch, tmp_path):
+def test_the_copy_of_standard_input_has_no_name(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", Input(CONTENT))
     with InputSource("-") as source:
@@ -151,7 +151,7 @@ def test_a_pipe_is_copied_too(tmp_path):
         assert source.fingerprint() == fingerprint(CONTENT)
 
 
-def test_a_full_disk_ends_the_copying(monkeypatch):
+def test_a_full_disk_while_copying_is_a_storage_error(monkeypatch):
     class Full(io.BytesIO):
         def write(self, _data):
             raise OSError(28, "No space left on device")
@@ -184,12 +184,12 @@ def test_a_line_of_ndjson_is_a_record_with_its_number():
     ]
 
 
-def test_null_is_kept_where_it_can_be_set_and_says_nothing_where_only_the_server_sets():
+def test_null_is_kept_for_settable_attributes_only():
     (record,) = records(b'{"description": null, "updatedDate": null}', "ndjson")
     assert record == Record(1, {"description": None})
 
 
-def test_every_bad_line_is_told_and_the_others_are_read():
+def test_every_bad_line_is_reported_and_the_others_are_read():
     content = b"\n".join(
         [
             b"{",
@@ -219,7 +219,7 @@ def test_every_bad_line_is_told_and_the_others_are_read():
     assert [one.line for one in records(content, "ndjson") if isinstance(one, Record)] == [2, 10]
 
 
-def test_a_record_of_csv_has_the_number_of_its_first_line_and_no_empty_cells():
+def test_a_csv_record_has_its_first_line_s_number_and_no_empty_cells():
     content = HEADER + b'a,2024-05-20,5,"two\r\nlines"\r\n\r\nb,,6,\r\nc,2024-05-20,7,"\r\n\n"'
     assert records(content, "csv") == [
         Record(2, {"id": "a", "date": DAY, "minutes": 5.0, "description": "two\r\nlines"}),
@@ -240,7 +240,7 @@ def test_a_record_of_csv_has_the_number_of_its_first_line_and_no_empty_cells():
         (b"x,2024-05-20,5," + b"a" * 200_000, "field larger than field limit"),
     ],
 )
-def test_a_bad_record_of_csv_does_not_end_the_reading(cell, reason):
+def test_reading_goes_on_after_a_bad_csv_record(cell, reason):
     content = HEADER + cell + b"\r\ny,2024-05-20,5,\r\n"
     bad, good = records(content, "csv")
     assert bad.line == 2
@@ -248,7 +248,7 @@ def test_a_bad_record_of_csv_does_not_end_the_reading(cell, reason):
     assert (good.line, good.values["id"]) == (3, "y")
 
 
-def test_a_quote_that_is_never_closed_is_told_with_the_line_on_which_it_begins():
+def test_an_unclosed_quote_is_reported_with_its_first_line():
     assert reasons(HEADER + b'x,2024-05-20,5,ok\r\ny,2024-05-20,5,"never\r\nends\r\n', "csv") == [
         (3, "unexpected end of data")
     ]
@@ -263,19 +263,19 @@ def test_a_quote_that_is_never_closed_is_told_with_the_line_on_which_it_begins()
         (b"\r\n\r\nname\r\n1\r\n", "there is no column 'name'"),
     ],
 )
-def test_a_header_that_cannot_be_used_is_the_only_complaint(header, reason):
+def test_a_bad_header_is_the_only_bad_line(header, reason):
     ((line, told),) = reasons(header, "csv")
     assert told.startswith(f"the header cannot be used: {reason}")
     assert line == header.splitlines().index(header.strip().splitlines()[0]) + 1
 
 
-def test_a_file_without_anything_has_no_records():
+def test_an_empty_file_has_no_records():
     for format in ("ndjson", "csv", "ids"):  # noqa: A001
         assert records(b"", format) == []
     assert records(HEADER, "csv") == []
 
 
-def test_an_id_a_line():
+def test_a_line_of_ids_is_an_id():
     assert records(b"a\r\n\n  b \nc d", "ids") == [
         Record(1, {"id": "a"}),
         Record(3, {"id": "b"}),
@@ -290,7 +290,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_line(content, format):  # no
     assert record.values == {"id": "a"}
 
 
-def test_where_only_the_id_counts_the_rest_may_be_anything():
+def test_with_only_id_the_other_values_are_not_read():
     assert records(b'{"id": 7, "name": {}, "minutes": "no"}', "ndjson", only_id=True) == [Record(1, {"id": "7"})]
     assert records(b"name,id,date\r\nx,7,soon\r\n", "csv", only_id=True) == [Record(2, {"id": "7"})]
 
@@ -299,7 +299,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(texts=st.lists(TEXTS.filter(lambda text: text[:1] != "'"), min_size=1), ndjson=st.booleans())
-def test_every_text_that_was_exported_is_read_back_equal(texts, ndjson):
+def test_every_exported_text_is_read_back_equal(texts, ndjson):
     worklogs = [
         Worklog(
             id=str(number), user_id="u", date=dt.datetime(2024, 5, 20, tzinfo=dt.UTC), minutes=5.0, description=text
@@ -313,7 +313,7 @@ def test_every_text_that_was_exported_is_read_back_equal(texts, ndjson):
     assert [one.values["date"] for one in found] == [worklog.date for worklog in worklogs]
 
 
-def test_lines_are_read_as_they_are_needed():
+def test_lines_are_read_lazily():
     def lines():
         yield HEADER
         yield b"a,2024-05-20,5,\r\n"
@@ -322,7 +322,7 @@ def test_lines_are_read_as_they_are_needed():
     assert next(read_records(lines(), ReadOptions(format="csv"))).values["id"] == "a"
 
 
-def test_no_limit_of_the_csv_module_is_changed_for_others():
+def test_the_csv_module_s_limits_stay_as_they_are():
     records(HEADER, "csv")
     assert csv.field_size_limit() == 131072
 
@@ -336,61 +336,61 @@ def record(**values):
 
 
 @pytest.mark.parametrize("api_version", [V1, V2])
-def test_a_worklog_has_what_the_record_says_without_its_id_and_its_nulls(api_version):
+def test_a_new_worklog_leaves_out_the_record_s_id_and_nulls(api_version):
     found = make_new_worklog(record(**WHOLE, description=None, team_id=None, custom_fields={}), api_version)
     assert found == NewWorklog(item_id="i", user_id="u", date=DAY, minutes=90.0)
 
 
 @pytest.mark.parametrize("empty", [..., None])
 @pytest.mark.parametrize("name", ["item_id", "user_id", "date", "minutes"])
-def test_what_is_required_is_asked_for_by_name(name, empty):
+def test_a_missing_required_field_is_named(name, empty):
     with pytest.raises(UsageError, match=f"^{name} must be given$"):
         make_new_worklog(record(**WHOLE | {name: empty}), V2)
 
 
-def test_everything_that_is_missing_is_told_at_once():
+def test_all_missing_fields_are_named_at_once():
     with pytest.raises(UsageError, match="item_id, user_id, date, minutes must be given"):
         make_new_worklog(record(id="x"), V2)
 
 
 @pytest.mark.parametrize("values", [{"minutes": -1.0}, {"item_id": " "}, {"custom_fields": {"category": "x"}}])
-def test_what_the_model_refuses_is_refused(values):
+def test_a_value_that_the_model_refuses_is_refused(values):
     with pytest.raises((ValueError, TypeError), match=next(iter(values))):
         make_new_worklog(record(**WHOLE | values), V2)
 
 
-def test_what_the_version_lacks_is_refused():
+def test_a_field_that_the_api_version_lacks_is_refused():
     assert make_new_worklog(record(**WHOLE, team_id="t"), V2).team_id == "t"
     with pytest.raises(UsageError, match="team_id"):
         make_new_worklog(record(**WHOLE, team_id="t"), V1)
 
 
 @pytest.mark.parametrize("make", [make_new_worklog, make_change])
-def test_what_cannot_be_written_as_json_is_refused(make):
+def test_a_value_that_json_cannot_hold_is_refused(make):
     with pytest.raises((ValueError, TypeError)):
         make(record(**WHOLE, description="\ud800"), V2)
 
 
-def test_changes_are_what_the_record_says_null_included():
+def test_changes_keep_the_nulls_of_the_record():
     named, changes = make_change(record(id="w", minutes=30.0, description=None, date=DAY), V2)
     assert named == "w"
     assert changes == WorklogChanges(minutes=30.0, description=None, date=DAY)
 
 
-def test_no_custom_fields_are_no_change():
+def test_empty_custom_fields_are_no_change():
     assert make_change(record(**WHOLE, custom_fields={}), V1)[1] == make_change(record(**WHOLE), V1)[1]
     assert make_change(record(id="w", custom_fields={"a": None}), V2)[1] == WorklogChanges(custom_fields={"a": None})
 
 
 @pytest.mark.parametrize("name", ["team_id", "project_id"])
-def test_what_1_0_lacks_is_null_there_already(name):
+def test_null_for_a_field_that_1_0_lacks_is_no_change(name):
     assert make_change(record(id="w", minutes=1.0, **{name: None}), V1)[1] == WorklogChanges(minutes=1.0)
     assert getattr(make_change(record(id="w", minutes=1.0, **{name: None}), V2)[1], name) is None
     with pytest.raises(UsageError, match=name):
         make_change(record(id="w", **{name: "x"}), V1)
 
 
-def test_what_cannot_be_null_is_refused():
+def test_null_for_a_required_field_is_refused():
     with pytest.raises((ValueError, TypeError), match="minutes"):
         make_change(record(id="w", minutes=None), V2)
 
@@ -410,12 +410,12 @@ def test_an_id_is_required(make, named):
 
 @pytest.mark.parametrize("make", [make_worklog_id, make_change])
 @pytest.mark.parametrize("named", ["..", "../x", "a/b", "a b"])
-def test_what_cannot_be_an_id_is_refused(make, named):
+def test_an_id_with_a_path_in_it_is_refused(make, named):
     with pytest.raises(UsageError, match="cannot be the id of a worklog"):
         make(record(id=named, minutes=1.0), V2)
 
 
-def test_an_id_is_the_id():
+def test_a_record_s_id_is_returned():
     assert make_worklog_id(record(id="w-1"), V1) == "w-1"
 
 
@@ -441,13 +441,13 @@ def input_file(tmp_path):
         source.close()
 
 
-def test_a_good_file_has_rows_and_what_is_ignored_of_it(input_file):
+def test_validation_counts_rows_and_names_ignored_attributes(input_file):
     found = input_file(GOOD % 1 + b"\n" + GOOD % 2).validate()
     assert (found.rows, found.bad_lines, found.bad) == (2, 0, [])
     assert found.ignored == {"created_date"}
 
 
-def test_every_bad_line_is_counted_and_the_first_are_named(input_file):
+def test_validation_counts_all_bad_lines_and_lists_the_first(input_file):
     lines = [GOOD % -1 if number % 2 else b"{}\n" for number in range(2 * MAX_LISTED)]
     found = input_file(GOOD % 1 + b"".join(lines)).validate()
     assert (found.rows, found.bad_lines) == (1, 2 * MAX_LISTED)
@@ -456,18 +456,18 @@ def test_every_bad_line_is_counted_and_the_first_are_named(input_file):
     assert found.bad[1].reason.startswith("minutes must be a finite number of minutes, at least 0, not -1")
 
 
-def test_what_a_reader_refuses_a_model_refuses_and_a_version_refuses_is_all_bad(input_file):
+def test_bad_values_models_and_api_versions_all_make_bad_lines(input_file):
     content = b"[]\n" + (GOOD % 1).replace(b'"i"', b'" "') + (GOOD % 1).replace(b'"id"', b'"team_id"')
     assert [bad.line for bad in input_file(content, api="1.0").validate().bad] == [1, 2, 3]
 
 
-def test_the_rows_come_in_order_and_those_that_nobody_wants_are_left_out(input_file):
+def test_rows_come_in_order_without_unwanted_lines(input_file):
     made = input_file(b"".join(GOOD % number for number in range(5)))
     assert [(row.line, row.item.minutes) for row in made.rows()] == [(n + 1, n) for n in range(5)]
     assert [row.line for row in made.rows({2, 4}.__contains__)] == [2, 4]
 
 
-def test_what_is_not_wanted_is_not_made(input_file):
+def test_an_unwanted_row_is_not_made(input_file):
     made = []
 
     def make(record, _api_version):
@@ -485,7 +485,7 @@ def test_what_is_not_wanted_is_not_made(input_file):
         (make_change, b'{"id": "a", "minutes": 1}\n{"id": "b", "minutes": 1}\n' + b'{"id": "a", "minutes": 2}\n' * 2),
     ],
 )
-def test_an_id_that_comes_again_is_refused_since_nobody_knows_which_is_first(input_file, make, content):
+def test_a_duplicate_id_is_refused(input_file, make, content):
     found = input_file(content, make=make, id_of=lambda item: item if isinstance(item, str) else item[0]).validate()
     assert found.rows == 2
     assert found.bad == [
@@ -494,7 +494,7 @@ def test_an_id_that_comes_again_is_refused_since_nobody_knows_which_is_first(inp
     ]
 
 
-def test_a_file_that_changes_between_the_passes_gives_no_rows(input_file, tmp_path):
+def test_a_file_that_changes_after_validation_has_no_rows(input_file, tmp_path):
     made = input_file(GOOD % 1)
     assert made.validate().rows == 1
     (tmp_path / "file").write_bytes(GOOD % 1 + GOOD % 2)
@@ -502,5 +502,5 @@ def test_a_file_that_changes_between_the_passes_gives_no_rows(input_file, tmp_pa
         list(made.rows())
 
 
-def test_in_an_import_the_same_row_may_come_again(input_file):
+def test_an_import_accepts_equal_rows(input_file):
     assert input_file(GOOD % 1 * 50).validate().rows == 50

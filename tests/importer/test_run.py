@@ -30,7 +30,7 @@ def error(line, kind="failed"):
     return RowError(line=line, kind=kind, reason="no")
 
 
-def test_the_first_troubles_are_kept_whatever_their_order():
+def test_the_first_errors_by_line_are_kept_in_any_order():
     lines = list(range(1, 3 * MAX_LISTED))
     random.Random(1).shuffle(lines)
     errors = FirstErrors()
@@ -39,7 +39,7 @@ def test_the_first_troubles_are_kept_whatever_their_order():
     assert [each.line for each in errors.first] == list(range(1, MAX_LISTED + 1))
 
 
-def test_the_last_word_about_a_line_counts():
+def test_a_later_error_of_a_line_replaces_the_earlier_one():
     errors = FirstErrors()
     errors.add(error(5))
     errors.add(error(5, "ambiguous"))
@@ -56,7 +56,7 @@ def test_the_last_word_about_a_line_counts():
         ({"done": 4}, 6, False),
     ],
 )
-def test_it_is_complete_when_every_row_is_written(counts, not_sent, complete):
+def test_a_report_is_complete_when_every_row_is_written(counts, not_sent, complete):
     report = RunReport(rows=10, **counts)
     assert (report.not_sent, report.complete) == (not_sent, complete)
 
@@ -116,7 +116,7 @@ def summary(report):
     return {name: getattr(report, name) for name in names if getattr(report, name)}
 
 
-async def test_what_is_named_is_changed_null_sets_to_nothing_and_the_rest_stays(emulator, run, there):
+async def test_an_update_changes_the_named_values_and_null_clears(emulator, run, there):
     lines = [
         json.dumps({"id": there[0], "minutes": 99, "description": None}),
         json.dumps({"worklogId": there[1], "worklogCategory": "d"}),
@@ -130,7 +130,7 @@ async def test_what_is_named_is_changed_null_sets_to_nothing_and_the_rest_stays(
     assert third["updatedDate"] is None
 
 
-async def test_a_second_deletion_finds_nothing_to_do(emulator, run, there):
+async def test_a_second_deletion_needs_nothing(emulator, run, there):
     told = []
     assert summary(await run(there[:7], deletions, make_worklog_id, on_row=lambda: told.append(1))) == {"done": 7}
     assert (emulator.count, len(told)) == (3, 7)
@@ -138,14 +138,14 @@ async def test_a_second_deletion_finds_nothing_to_do(emulator, run, there):
     assert emulator.count == 0
 
 
-async def test_a_change_of_what_is_not_there_fails_with_its_line(run, there):
+async def test_a_change_of_a_missing_worklog_fails_with_its_line(run, there):
     lines = [json.dumps({"id": one, "minutes": 1}) for one in (there[0], "nobody", there[1])]
     report = await run(lines, updates, make_change)
     assert summary(report) == {"done": 2, "failed": 1}
     assert [(each.line, each.kind) for each in report.errors] == [(2, "failed")]
 
 
-async def test_what_may_have_happened_is_told_apart_from_what_did_not(emulator, run, there, route):
+async def test_an_ambiguous_deletion_is_told_apart_from_a_failed_one(emulator, run, there, route):
     emulator.faults.add(faults.CommitThenCut(), method="DELETE", route=f"{route}/{{id}}", nth=1)
     emulator.faults.add(faults.Status(403), method="DELETE", route=f"{route}/{{id}}", nth=2)
     report = await run(there, deletions, make_worklog_id, concurrency=1)
@@ -154,26 +154,26 @@ async def test_what_may_have_happened_is_told_apart_from_what_did_not(emulator, 
     assert summary(await run(there, deletions, make_worklog_id)) == {"done": 1, "already": 9}
 
 
-async def test_it_stops_at_a_failure_if_that_is_wanted(emulator, run, there, route):
+async def test_a_change_run_stops_at_a_failure_with_on_error_stop(emulator, run, there, route):
     emulator.faults.add(faults.Status(403), method="DELETE", route=f"{route}/{{id}}", nth=2)
     report = await run(there, deletions, make_worklog_id, concurrency=1, on_error="stop")
     assert (summary(report), report.stopped) == ({"done": 1, "failed": 1, "not_sent": 8}, None)
 
 
-async def test_it_stops_when_the_credentials_are_refused(emulator, run, there, route):
+async def test_a_change_run_stops_when_the_credentials_are_refused(emulator, run, there, route):
     emulator.faults.add(faults.Status(401), method="DELETE", route=f"{route}/{{id}}")
     report = await run(there, deletions, make_worklog_id, concurrency=1)
     assert summary(report) == {"failed": 1, "not_sent": 9}
     assert isinstance(report.stopped, AuthenticationError)
 
 
-async def test_its_patience_is_limited(emulator, run, there, route):
+async def test_a_change_run_stops_after_many_failures_in_a_row(emulator, run, there, route):
     emulator.faults.add(faults.Status(500), method="DELETE", route=f"{route}/{{id}}")
     report = await run(there, deletions, make_worklog_id, concurrency=1, patience=3)
     assert summary(report) == {"ambiguous": 3, "not_sent": 7}
 
 
-async def test_an_interruption_still_says_what_was_done(emulator, run, there, route):
+async def test_an_interrupted_change_run_still_reports_what_was_done(emulator, run, there, route):
     async with run.prepared(there, deletions, make_worklog_id, concurrency=1) as work:
         task = asyncio.create_task(work.run())
         emulator.faults.add(faults.Call(lambda _: task.cancel()), method="DELETE", route=f"{route}/{{id}}", nth=4)
@@ -205,7 +205,7 @@ ALIKE = {
 """What `EVERYTHING` is compared by."""
 
 
-async def test_every_row_is_created_as_it_stands_there(emulator, file):
+async def test_every_value_of_a_row_is_sent(emulator, file):
     report = await file([EVERYTHING]).load(emulator)
     assert report.complete
     (found,) = emulator.worklogs()
@@ -214,7 +214,7 @@ async def test_every_row_is_created_as_it_stands_there(emulator, file):
     assert (found["description"], found["worklogCategory"]) == ("été", "c")
 
 
-async def test_every_row_is_created_once_and_the_journal_knows_its_id(emulator, file, rows, contents):
+async def test_every_row_is_created_once_and_its_id_is_in_the_journal(emulator, file, rows, contents):
     given = rows(100) * 2
     made = file(given)
     told = []
@@ -236,7 +236,7 @@ async def test_a_second_run_sends_nothing(emulator, file, rows):
     assert made.journal.read_bytes() == before
 
 
-async def test_no_row_leaves_before_its_entry_is_in_the_journal(emulator, file, rows, route):
+async def test_no_row_is_sent_before_its_entry_is_in_the_journal(emulator, file, rows, route):
     made = file(rows(60))
     seen = []
 
@@ -251,9 +251,7 @@ async def test_no_row_leaves_before_its_entry_is_in_the_journal(emulator, file, 
         assert number <= len(intended) <= number + 8
 
 
-async def test_a_row_that_fails_does_not_keep_the_others_back_and_is_tried_again_by_the_next_run(
-    emulator, file, rows, route
-):
+async def test_a_failed_row_is_tried_again_by_the_next_run(emulator, file, rows, route):
     emulator.faults.add(faults.Status(400), method="POST", route=route, nth=3)
     made = file(rows(10))
     report = await made.load(emulator, concurrency=1)
@@ -289,9 +287,7 @@ async def test_a_create_whose_answer_is_lost_is_found_by_reading_back(
 
 
 @pytest.mark.parametrize("fault", [faults.Status(500), faults.Html(status=200), faults.Reset()])
-async def test_a_create_that_did_not_happen_is_never_sent_again_unasked(
-    emulator, file, rows, route, fault, contents, posts
-):
+async def test_an_ambiguous_row_is_never_sent_again_unasked(emulator, file, rows, route, fault, contents, posts):
     emulator.faults.add(fault, method="POST", route=route, nth={2, 5})
     given = rows(10)
     made = file(given)
@@ -305,7 +301,7 @@ async def test_a_create_that_did_not_happen_is_never_sent_again_unasked(
     assert contents(emulator.worklogs()) == contents(given)
 
 
-async def test_a_row_that_is_ambiguous_again_when_it_is_sent_again_stays_so(emulator, file, rows, route, posts):
+async def test_a_resent_row_can_be_ambiguous_again(emulator, file, rows, route, posts):
     emulator.faults.add(faults.Status(500), method="POST", route=route, times=2)
     made = file(rows(1))
     await made.load(emulator)
@@ -323,7 +319,7 @@ async def test_a_create_that_arrives_late_is_found_by_the_next_run(emulator, fil
     assert emulator.count == 4
 
 
-async def test_rows_that_are_alike_are_told_apart_by_their_number(emulator, file, route):
+async def test_alike_rows_are_told_apart_by_their_number(emulator, file, route):
     """Of five, one is answered, two happen without an answer and two do not happen."""
     emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth={2, 4})
     emulator.faults.add(faults.Status(500), method="POST", route=route, nth={3, 5})
@@ -334,7 +330,7 @@ async def test_rows_that_are_alike_are_told_apart_by_their_number(emulator, file
     assert emulator.count == 5
 
 
-async def test_what_is_alike_and_was_there_before_is_not_taken_for_a_row(file, route):
+async def test_an_older_alike_worklog_is_not_taken_for_a_row(file, route):
     clock = [NOON.timestamp()]
     async with Emulator(wall=lambda: clock[0]) as emulator:
         emulator.create(ALIKE)
@@ -346,7 +342,7 @@ async def test_what_is_alike_and_was_there_before_is_not_taken_for_a_row(file, r
         assert emulator.count == 2
 
 
-async def test_several_that_could_be_it_are_named_and_it_is_not_sent_again_even_if_asked(emulator, file, route, posts):
+async def test_a_row_with_several_candidates_is_never_sent_again(emulator, file, route, posts):
     emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=1)
     emulator.faults.add(faults.Call(lambda _: emulator.create(ALIKE)), method="GET", route=route, nth=2)
     made = file([EVERYTHING])
@@ -361,14 +357,14 @@ async def test_several_that_could_be_it_are_named_and_it_is_not_sent_again_even_
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (500, ServerError)])
-async def test_who_may_not_even_read_sends_nothing(emulator, file, rows, route, status, kind, posts):
+async def test_nothing_is_sent_when_the_server_refuses_to_list(emulator, file, rows, route, status, kind, posts):
     emulator.faults.add(faults.Status(status), method="GET", route=route)
     with pytest.raises(kind):
         await file(rows(3)).load(emulator)
     assert posts(emulator) == 0
 
 
-async def test_where_nobody_listens_nothing_is_sent_and_nothing_is_in_doubt(file, rows):
+async def test_nothing_is_sent_when_the_server_is_unreachable(file, rows):
     made = file(rows(3))
     async with Emulator() as emulator:
         async with made.opened(emulator, settings={}) as work:
@@ -380,7 +376,7 @@ async def test_where_nobody_listens_nothing_is_sent_and_nothing_is_in_doubt(file
         await emulator.__aenter__()
 
 
-async def test_credentials_that_are_refused_in_the_middle_end_the_run(emulator, file, rows, route):
+async def test_refused_credentials_end_the_run(emulator, file, rows, route):
     emulator.faults.add(faults.Status(401), method="POST", route=route, nth=range(4, 1000))
     made = file(rows(50))
     report = await made.load(emulator, concurrency=1)
@@ -390,7 +386,7 @@ async def test_credentials_that_are_refused_in_the_middle_end_the_run(emulator, 
     assert summary(await made.load(emulator)) == {"done": 47, "already": 3}
 
 
-async def test_a_server_that_fails_all_the_time_is_left_alone(emulator, file, rows, route):
+async def test_many_failures_in_a_row_end_the_run(emulator, file, rows, route):
     emulator.faults.add(faults.Status(500), method="POST", route=route, nth=range(4, 1000))
     made = file(rows(50))
     report = await made.load(emulator, concurrency=1, patience=5)
@@ -402,7 +398,7 @@ async def test_a_server_that_fails_all_the_time_is_left_alone(emulator, file, ro
 
 
 @pytest.mark.parametrize("good", [0, 1, 5])
-async def test_on_a_full_disk_no_row_leaves_without_its_entry(emulator, file, rows, monkeypatch, good, posts):
+async def test_on_a_full_disk_no_row_is_sent_without_its_entry(emulator, file, rows, monkeypatch, good, posts):
     fsync, left = os.fsync, [good]
 
     def full(descriptor):
@@ -424,7 +420,7 @@ async def test_on_a_full_disk_no_row_leaves_without_its_entry(emulator, file, ro
     assert emulator.count == 100
 
 
-async def test_an_answer_that_cannot_be_written_down_is_found_by_the_next_run(emulator, file, rows, monkeypatch):
+async def test_an_outcome_that_cannot_be_recorded_is_found_by_the_next_run(emulator, file, rows, monkeypatch):
     pwrite = os.pwrite
 
     def full(descriptor, data, offset):
@@ -447,7 +443,7 @@ async def test_an_answer_that_cannot_be_written_down_is_found_by_the_next_run(em
     assert emulator.count == 20
 
 
-async def test_a_file_that_is_changed_meanwhile_is_sent_no_further(emulator, file, rows, route):
+async def test_a_file_that_changes_during_an_import_ends_the_run(emulator, file, rows, route):
     made = file(rows(50))
     content = made.path.read_bytes()
 
@@ -465,7 +461,7 @@ async def test_a_file_that_is_changed_meanwhile_is_sent_no_further(emulator, fil
     assert summary(await made.load(emulator)) == {"done": 45, "already": 5}
 
 
-async def test_what_is_interrupted_leaves_no_row_in_doubt_whose_answer_comes_in_time(emulator, file, rows, route):
+async def test_an_interrupted_import_waits_for_answers_on_their_way(emulator, file, rows, route):
     made = file(rows(50))
     async with made.opened(emulator, settings={"concurrency": 4}) as work:
         task = asyncio.create_task(work.run())
@@ -480,7 +476,7 @@ async def test_what_is_interrupted_leaves_no_row_in_doubt_whose_answer_comes_in_
 
 
 @pytest.mark.parametrize("happened", [True, False])
-async def test_rows_that_a_killed_run_had_in_the_air_are_looked_for(emulator, file, rows, route, happened, posts):
+async def test_rows_that_a_killed_run_had_sent_are_looked_for(emulator, file, rows, route, happened, posts):
     """The process ends after the entry is on the disk: with the row sent, and before."""
     made = file(rows(4))
     async with made.opened(emulator) as work:
@@ -495,7 +491,7 @@ async def test_rows_that_a_killed_run_had_in_the_air_are_looked_for(emulator, fi
     assert posts(emulator) == (4 if happened else 1)
 
 
-async def test_if_nobody_can_look_the_rows_stay_in_doubt_and_the_others_are_sent(emulator, file, rows, route, posts):
+async def test_rows_stay_unresolved_when_the_lookup_fails(emulator, file, rows, route, posts):
     made = file(rows(4))
     async with made.opened(emulator) as work:
         await work._journal.record_sent(2, work._clock.now(), None)
@@ -506,7 +502,7 @@ async def test_if_nobody_can_look_the_rows_stay_in_doubt_and_the_others_are_sent
     assert posts(emulator) == 3
 
 
-async def test_one_of_an_unknown_age_is_named_and_never_taken_for_a_row(file, rows):
+async def test_a_worklog_of_unknown_age_is_a_candidate_and_never_the_answer(file, rows):
     made = file(rows(1))
     if made.api == "2.0":
         pytest.skip("a list that is filtered by created date has none without")
@@ -532,7 +528,7 @@ async def test_one_of_an_unknown_age_is_named_and_never_taken_for_a_row(file, ro
 
 @pytest.mark.parametrize("ahead", [-7200.0, 7200.0])
 @pytest.mark.parametrize("header_lies", [False, True])
-async def test_the_clocks_may_differ_and_a_date_header_may_lie(file, rows, route, ahead, header_lies, posts):
+async def test_a_created_row_is_found_although_the_clocks_differ(file, rows, route, ahead, header_lies, posts):
     """The server's clock differs from ours; or only what it says in one answer does."""
     now = [NOON]
     offset = 0 if header_lies else ahead
@@ -549,7 +545,7 @@ async def _nothing(_seconds):
     await asyncio.sleep(0)
 
 
-async def test_the_second_look_waits_for_what_may_be_late(emulator, file, rows, route):
+async def test_the_second_look_waits_for_late_requests(emulator, file, rows, route):
     waits = []
 
     async def sleep(seconds):
