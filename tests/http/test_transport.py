@@ -29,7 +29,7 @@ from tracket_async.errors import (
     UnreadableResponseError,
 )
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "net"
+SAMPLES = Path(__file__).parents[1] / "samples" / "http"
 TOKEN = Secret("canary-7f3a", before="Bearer ")
 POST = Request("POST", "/api/2.0/things", "/api/2.0/things", body=b'{"a":1}')
 

@@ -1,15 +1,16 @@
-"""The gate lets in as many as its limit says, in the order in which they came, whatever is cancelled."""
+"""Concurrency, rate, pauses and the retry budget: each limit at, below and above its value."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import sys
 
 import attrs
 import pytest
 
-from tracket_async._http.limits import Gate
-from tracket_async.errors import ClientStateError
+from tracket_async._http.limits import COST, COST_AFTER_TIMEOUT, SUCCESS, Gate, Pause, RetryBudget, pace
+from tracket_async.errors import ClientStateError, MissingExtraError, RateLimitedError, ServerError
 
 
 async def turns(count=3):
@@ -293,3 +294,124 @@ def test_the_limit_finds_what_a_server_can_bear():
     settled = limits[500:]
     assert min(settled) >= 5
     assert max(settled) <= 11
+
+
+@pytest.mark.parametrize(("rate", "moments"), [(10, [0.0, 0.1, 0.2, 0.3]), (0.5, [0.0, 2.0, 4.0, 6.0])])
+def test_attempts_are_evenly_spaced(virtually, rate, moments):
+    async def four():
+        turn = pace(rate)
+        clock = asyncio.get_running_loop().time
+        times = []
+
+        async def go():
+            await turn()
+            times.append(clock())
+
+        await asyncio.gather(*[go() for _ in range(4)])
+        return times
+
+    assert virtually(four()) == pytest.approx(moments, abs=0.01)
+
+
+def test_time_that_was_not_used_is_not_made_up_for(virtually):
+    async def scenario():
+        turn = pace(10)
+        clock = asyncio.get_running_loop().time
+        await turn()
+        await asyncio.sleep(5)
+        await turn()
+        before = clock()
+        await turn()
+        return clock() - before
+
+    assert virtually(scenario()) == pytest.approx(0.1, abs=0.01)
+
+
+def test_without_the_extra_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "aiolimiter", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "tracket-async\[pace\]"') as caught:
+        pace(1)
+    assert caught.value.__context__ is None
+
+
+def test_without_a_pause_nothing_remains():
+    assert Pause().remaining(0) == 0
+
+
+def test_it_lasts_as_long_as_it_was_asked_to():
+    pause = Pause()
+    assert pause.begin(10, status=429, now=100)
+    assert pause.remaining(100) == 10
+    assert pause.remaining(109.5) == 0.5
+    assert pause.remaining(110) == 0
+    assert pause.remaining(200) == 0
+
+
+def test_a_longer_one_takes_its_place_and_a_shorter_one_does_not():
+    pause = Pause()
+    assert pause.begin(10, status=429, now=100)
+    assert not pause.begin(5, status=503, now=101)
+    assert not pause.begin(9, status=503, now=101)
+    assert pause.remaining(101) == 9
+    assert pause.begin(9.5, status=503, now=101)
+    assert pause.remaining(101) == 9.5
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimitedError), (503, ServerError)])
+def test_who_cannot_wait_is_told_what_the_server_would_say(status, kind):
+    pause = Pause()
+    pause.begin(10, status=status, now=100)
+    error = pause.error(104)
+    assert type(error) is kind
+    assert (error.status, error.retry_after, error.stopped_by) == (status, 6, "retry_after")
+    assert not error.maybe_sent
+
+
+def test_a_repetition_costs_five_and_ten_after_a_timeout():
+    budget = RetryBudget(500)
+    assert budget.withdraw(timed_out=False) == COST == 5
+    assert budget.withdraw(timed_out=True) == COST_AFTER_TIMEOUT == 10
+    assert budget.tokens == 485
+
+
+def test_five_hundred_tokens_are_a_hundred_repetitions_and_no_more():
+    budget = RetryBudget(500)
+    assert all(budget.withdraw(timed_out=False) for _ in range(100))
+    assert budget.tokens == 0
+    assert budget.withdraw(timed_out=False) is None
+
+
+def test_what_is_left_pays_for_the_cheaper_repetition_only():
+    budget = RetryBudget(9)
+    assert budget.withdraw(timed_out=True) is None
+    assert budget.tokens == 9
+    assert budget.withdraw(timed_out=False) == 5
+    assert budget.withdraw(timed_out=False) is None
+
+
+def test_five_successes_pay_for_one_repetition():
+    budget = RetryBudget(500)
+    while budget.withdraw(timed_out=False):
+        pass
+    for _ in range(4):
+        budget.deposit(SUCCESS)
+    assert budget.withdraw(timed_out=False) is None
+    budget.deposit(SUCCESS)
+    assert budget.withdraw(timed_out=False) == 5
+
+
+def test_it_never_holds_more_than_its_capacity():
+    budget = RetryBudget(6)
+    budget.deposit(SUCCESS)
+    assert budget.tokens == 6
+    budget.withdraw(timed_out=False)
+    budget.deposit(COST_AFTER_TIMEOUT)
+    assert budget.tokens == 6
+
+
+def test_without_a_capacity_everything_is_affordable():
+    budget = RetryBudget(None)
+    assert all(budget.withdraw(timed_out=True) == 10 for _ in range(1_000))
+    budget.deposit(SUCCESS)
+    assert budget.tokens is None
+    assert repr(budget) == "<RetryBudget None of None>"

@@ -1,0 +1,405 @@
+"""Credentials are checked at once and show no secret; a token is fetched once for all who need it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime as dt
+import gc
+import json
+import pickle
+
+import pytest
+
+from tracket_async._http.auth import (
+    BearerToken,
+    ClientCredentials,
+    Token,
+    TokenKeeper,
+    read_token,
+    token_error,
+    token_request,
+)
+from tracket_async._http.limits import Clock
+from tracket_async._http.messages import Response, Secret
+from tracket_async.errors import (
+    AuthenticationError,
+    ClientStateError,
+    ConfigurationError,
+    MalformedResponseError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    UnreadableResponseError,
+)
+
+CANARY = "canary-7f3a"
+
+
+async def nobody(request):
+    raise AssertionError(request)
+
+
+CLOCK = Clock(time=lambda: 0.0)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "header"), [("Bearer", f"Bearer {CANARY}"), ("Token", f"Token {CANARY}"), ("", CANARY)]
+)
+async def test_a_bearer_token_is_the_header_for_ever(scheme, header):
+    authorizer = BearerToken(CANARY, scheme).authorizer(nobody, clock=CLOCK)
+    assert authorizer.current(0).reveal() == header
+    assert authorizer.current(1e9).reveal() == header
+    assert not authorizer.refused(authorizer.current(0))
+    assert authorizer.scrub(f"<{CANARY}>") == "<***>"
+    with pytest.raises(ClientStateError):
+        await authorizer.renew()
+    await authorizer.close()
+
+
+async def test_client_credentials_are_exchanged_for_a_token():
+    requests = []
+
+    async def exchange(request):
+        requests.append(json.loads(request.body))
+        return Token(Secret("t", before="Bearer "), 3600.0, None)
+
+    credentials = ClientCredentials("id", CANARY, 5)
+    first, second = (credentials.authorizer(exchange, clock=CLOCK) for _ in range(2))
+    assert (await first.renew()).reveal() == "Bearer t"
+    assert second.current(0) is None
+    assert requests == [
+        {
+            "grant-type": "client-credentials",
+            "monday/account-id": "5",
+            "client-id": "id",
+            "client-secret": CANARY,
+        }
+    ]
+
+
+@pytest.mark.parametrize("auth", [BearerToken(CANARY), ClientCredentials("id", CANARY, "5")])
+def test_no_way_of_looking_shows_the_secret(auth):
+    assert CANARY not in repr(auth) + str(auth)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(auth)
+    assert copy.copy(auth) == auth
+    assert copy.deepcopy(auth) == auth
+
+
+def test_a_secret_may_be_given_as_one():
+    assert BearerToken(Secret(CANARY)) == BearerToken(CANARY)
+
+
+@pytest.mark.parametrize(
+    "bad", ["", " ", f"{CANARY}\n", f"{CANARY}\r\nX: y", f"{CANARY}\0", f"{CANARY}é", None, 5.0, b"x"]
+)
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (BearerToken, "The token"),
+        (lambda text: ClientCredentials(text, "s", "5"), "The client id"),
+        (lambda text: ClientCredentials("i", text, "5"), "The client secret"),
+        (lambda text: ClientCredentials("i", "s", text), "The account id"),
+    ],
+)
+def test_what_no_header_may_contain_is_refused_by_name_and_not_shown(make, name, bad):
+    with pytest.raises(ConfigurationError, match=f"^{name} ") as caught:
+        make(bad)
+    assert CANARY not in str(caught.value)
+
+
+def test_an_account_id_is_not_a_truth_value():
+    with pytest.raises(ConfigurationError):
+        ClientCredentials("i", "s", True)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "Bea rer", "Bearer\r\nX:", "é", None, 5])
+def test_a_scheme_is_one_word(scheme):
+    with pytest.raises(ConfigurationError, match="scheme"):
+        BearerToken(CANARY, scheme)
+
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def answer(content, status=200, **headers):
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return Response(status, headers, body)
+
+
+def test_the_request_has_exactly_the_vendors_keys():
+    request = token_request("id", Secret(CANARY), "5")
+    assert (request.method, request.path, request.query) == ("POST", "/api/2.0/oauth2/token", ())
+    assert json.loads(request.body) == {
+        "grant-type": "client-credentials",
+        "monday/account-id": "5",
+        "client-id": "id",
+        "client-secret": CANARY,
+    }
+    assert CANARY not in repr(request)
+
+
+def test_the_token_becomes_a_header():
+    token = read_token(answer({"access_token": "abc", "expires_in": 120, "token_type": "Bearer"}))
+    assert token.authorization.reveal() == "Bearer abc"
+    assert "abc" not in repr(token)
+
+
+@pytest.mark.parametrize(
+    ("told", "lifetime"),
+    [(120, 120), (0.5, 0.5), ("120", 120), (" 60.5 ", 60.5), (10**400, None), (1e300, 3650 * 86_400)],
+)
+def test_a_lifetime_is_a_number_or_its_text(told, lifetime):
+    token = read_token(answer({"access_token": "abc", "expires_in": told}))
+    assert token.told == lifetime
+    assert token.lifetime == (lifetime or 3600)
+
+
+@pytest.mark.parametrize("told", [None, 0, -5, "", "soon", "nan", "inf", True, [3600], {"seconds": 5}])
+def test_a_lifetime_that_makes_no_sense_is_an_hour(told):
+    token = read_token(answer({"access_token": "abc", "expires_in": told}))
+    assert (token.lifetime, token.told) == (3600, None)
+    assert read_token(answer({"access_token": "abc"})).lifetime == 3600
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "fresh_for"),
+    [(3600, 3240), (1200, 1080), (600, 540), (599, 539), (300, 240), (120, 60), (119, 59.5), (2, 1)],
+)
+def test_a_token_is_renewed_a_minute_or_a_tenth_before_its_end(lifetime, fresh_for):
+    assert Token(Secret("x"), lifetime, None).fresh_for == pytest.approx(fresh_for)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"access_token": "canary-7f3a"', b"\xff\xfe", b'{"a":' * 100_000])
+def test_an_answer_that_is_not_json_is_unreadable(body):
+    with pytest.raises(UnreadableResponseError) as caught:
+        read_token(answer(body))
+    assert CANARY not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        [],
+        "canary-7f3a",
+        None,
+        {"access_token": None},
+        {"access_token": ""},
+        {"access_token": 5},
+        {"access_token": {"value": CANARY}},
+        {"access_token": f"{CANARY}\r\nX-Evil: 1"},
+        {"token": CANARY},
+    ],
+)
+def test_an_answer_without_a_usable_token_is_malformed_and_not_shown(content):
+    with pytest.raises(MalformedResponseError) as caught:
+        read_token(answer(content))
+    assert caught.value.json_path == "$.access_token"
+    assert CANARY not in str(caught.value) + repr(caught.value) + repr(caught.value.__dict__)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refusal_says_which_settings_to_check(status):
+    error = token_error(answer({"error": "invalid_client"}, status, **{"X-Request-Id": "r-1"}), now=NOW)
+    assert type(error) is AuthenticationError
+    assert (error.status, error.request_id, error.method, error.path) == (
+        status,
+        "r-1",
+        "POST",
+        "/api/2.0/oauth2/token",
+    )
+    assert "refused (invalid_client)" in str(error)
+    assert "TRACKET_CLIENT_SECRET" in str(error)
+
+
+@pytest.mark.parametrize("content", [{"error": CANARY}, {"error": [CANARY]}, CANARY, {}, b"<html>canary-7f3a"])
+def test_an_error_code_that_is_none_of_the_standards_is_not_shown(content):
+    error = token_error(answer(content, 401), now=NOW)
+    assert error.message == "The client credentials are refused"
+    assert CANARY not in repr(error.__dict__) + str(error)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, NotFoundError), (429, RateLimitedError), (503, ServerError)])
+def test_another_status_is_what_it_is_elsewhere_without_its_body(status, kind):
+    error = token_error(answer(CANARY, status, **{"Retry-After": "7"}), now=NOW)
+    assert type(error) is kind
+    assert (error.retry_after, error.excerpt) == (7, "")
+
+
+def test_success_is_no_error():
+    assert token_error(answer({}), now=NOW) is None
+
+
+class Desk:
+    """Gives out tokens ``t1``, ``t2`` and so on, of an hour, when it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.calls = 0
+        self.open = asyncio.Event()
+        self.error = None
+        self.keeper = TokenKeeper(self.fetch, secret=Secret("client-secret"), clock=lambda: self.now)
+
+    async def fetch(self):
+        self.calls += 1
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        return Token(Secret(f"token-{self.calls}", before="Bearer "), 3600.0, None)
+
+    def current(self):
+        header = self.keeper.current(self.now)
+        return None if header is None else header.reveal()
+
+
+@pytest.fixture
+async def desk(no_leaks):
+    desk = Desk()
+    yield desk
+    await desk.keeper.close()
+
+
+async def start(desk, count):
+    tasks = [asyncio.create_task(desk.keeper.renew()) for _ in range(count)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_before_the_first_fetch_there_is_none(desk):
+    assert desk.current() is None
+
+
+async def test_many_who_need_one_at_once_cause_one_call(desk):
+    tasks = await start(desk, 1_000)
+    desk.open.set()
+    headers = await asyncio.gather(*tasks)
+    assert desk.calls == 1
+    assert {header.reveal() for header in headers} == {"Bearer token-1"}
+    assert desk.current() == "Bearer token-1"
+
+
+async def test_it_is_fresh_until_a_tenth_before_its_end(desk):
+    desk.open.set()
+    desk.now = 1_000.0
+    await desk.keeper.renew()
+    desk.now = 1_000 + 3_240 - 0.001
+    assert desk.current() == "Bearer token-1"
+    desk.now = 1_000 + 3_240
+    assert desk.current() is None
+    await desk.keeper.renew()
+    assert desk.current() == "Bearer token-2"
+
+
+async def test_its_life_begins_when_it_is_asked_for(desk):
+    (task,) = await start(desk, 1)
+    desk.now = 50.0
+    desk.open.set()
+    await task
+    desk.now = 3_240.0
+    assert desk.current() is None
+
+
+async def test_whoever_is_first_may_be_cancelled(desk):
+    first, second = await start(desk, 2)
+    first.cancel()
+    await asyncio.sleep(0)
+    desk.open.set()
+    assert (await second).reveal() == "Bearer token-1"
+    assert first.cancelled()
+    assert desk.calls == 1
+
+
+async def test_everybody_may_be_cancelled_and_the_token_comes_nevertheless(desk):
+    tasks = await start(desk, 3)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    desk.open.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert desk.current() == "Bearer token-1"
+
+
+async def test_a_failure_that_nobody_waits_for_is_no_complaint(desk, caplog):
+    tasks = await start(desk, 1)
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    desk.error = ServerError("no")
+    desk.open.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert desk.current() is None
+    del tasks
+    gc.collect()  # asyncio complains when the task goes
+    assert caplog.text == ""
+
+
+async def test_a_failure_is_everybodys_and_each_has_its_own_exception(desk):
+    tasks = await start(desk, 3)
+    desk.error = ServerError("no", status=503, attempts=4)
+    desk.open.set()
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert len({id(error) for error in [*errors, desk.error]}) == 4
+    assert [(str(error), error.status, error.attempts) for error in errors] == [(str(desk.error), 503, 4)] * 3
+    assert all(error.__context__ is None for error in errors)
+
+
+async def test_after_a_failure_the_next_one_tries_again(desk):
+    desk.open.set()
+    desk.error = ServerError("no")
+    with pytest.raises(ServerError):
+        await desk.keeper.renew()
+    desk.error = None
+    assert (await desk.keeper.renew()).reveal() == "Bearer token-2"
+
+
+async def test_a_refusal_makes_the_current_token_stale(desk):
+    desk.open.set()
+    header = await desk.keeper.renew()
+    assert desk.keeper.refused(header)
+    assert desk.current() is None
+
+
+async def test_a_refusal_of_an_older_token_leaves_the_current_one(desk):
+    desk.open.set()
+    old = await desk.keeper.renew()
+    desk.keeper.refused(old)
+    await desk.keeper.renew()
+    assert desk.keeper.refused(old)
+    assert desk.current() == "Bearer token-2"
+
+
+async def test_both_secrets_are_scrubbed(desk):
+    assert desk.keeper.scrub("client-secret token-1") == "*** token-1"
+    desk.open.set()
+    await desk.keeper.renew()
+    assert desk.keeper.scrub("client-secret token-1") == "*** ***"
+
+
+async def test_closing_ends_a_fetch_and_those_who_wait_are_told_and_not_cancelled(desk):
+    tasks = await start(desk, 3)
+    await desk.keeper.close()
+    for task in tasks:
+        with pytest.raises(ClientStateError, match="closed while"):
+            await task
+    assert desk.current() is None
+
+
+async def test_who_is_cancelled_while_it_closes_is_cancelled(desk):
+    (task,) = await start(desk, 1)
+    task.cancel()
+    await desk.keeper.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_closed_keeper_fetches_nothing(desk):
+    await desk.keeper.close()
+    await desk.keeper.close()
+    with pytest.raises(ClientStateError):
+        await desk.keeper.renew()
+    assert desk.calls == 0
