@@ -1,9 +1,12 @@
-"""The README does what it says: its code runs, its commands are the ones that CI runs, its links lead somewhere."""
+"""Check the README and the docs: their code runs, CI runs their commands, their links and commands exist."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +19,31 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def namespace_of(word: str) -> dict:
+def code_with(word: str) -> str:
     (code,) = [code for language, code in BLOCKS if language == "python" and word in code]
+    return code
+
+
+def namespace_of(word: str) -> dict:
     namespace: dict = {}
-    exec(compile(code, "README.md", "exec"), namespace)
+    exec(compile(code_with(word), "README.md", "exec"), namespace)
     return namespace
+
+
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+async def test_the_first_code_prints_the_worklogs_of_a_month(tracket_emulator, api):
+    for day in (1, 31):
+        tracket_emulator.create(
+            {"itemId": "1", "userId": "2", "worklogDate": f"2026-03-{day:02}T00:00:00.000Z", "worklogMinutes": day}
+        )
+    code = code_with("BearerToken").replace('api="2.0"', f'api="{api}", base_url="{tracket_emulator.url}"')
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code),
+        env={**os.environ, "TRACKET_TOKEN": tracket_emulator.token},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    assert [line.split()[-2] for line in printed.decode().splitlines()] == ["1.0", "31.0"]
 
 
 async def test_the_code_for_the_three_uses_runs(tracket_emulator, monkeypatch):
