@@ -13,6 +13,7 @@ _MILLISECOND = dt.timedelta(milliseconds=1)
 _DAY = dt.timedelta(days=1)
 _LAST_DAY = dt.date.max
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2,8},? [ -~]{1,40}", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII | re.IGNORECASE)
 
 
 def read_moment(text: str) -> dt.datetime:
@@ -81,6 +82,31 @@ def last_millisecond(moment: dt.datetime) -> str:
         return write_moment(moment - dt.timedelta(microseconds=beyond) + _MILLISECOND)
     except OverflowError:
         return write_moment(moment)
+
+
+def parse_date(text: str) -> dt.date:
+    """Return a date that a person wrote: ``YYYY-MM-DD``, or an ISO 8601 date-time with an offset.
+
+    Stricter than `read_moment`, which reads what servers send.
+
+    Returns:
+        A date, or (a datetime is a date to Python) an aware datetime that keeps its offset.
+
+    Raises:
+        ValueError: it is neither; it is no date of the calendar; or it has no offset, so that nobody knows which moment
+            it is. The message shows the first 40 characters of the text.
+    """
+    refusal = ValueError(f"{text!r:.40} is no date. Give YYYY-MM-DD, or a date-time such as 2024-05-20T09:30Z")
+    if not _DATE.fullmatch(text):  # Python reads more forms of ISO 8601 than people do: 20240520, 2024-W21-1
+        raise refusal
+    try:
+        day_only = len(text) == len("YYYY-MM-DD")
+        found = dt.date.fromisoformat(text) if day_only else dt.datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise refusal from None
+    if isinstance(found, dt.datetime) and found.utcoffset() is None:
+        raise ValueError(f"{text!r:.40} has no offset, so nobody knows which moment it is. Append Z for UTC, or +02:00")
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -112,3 +112,58 @@ def test_the_last_moment_that_there_is_is_its_own_bound():
     last = dt.datetime.max.replace(tzinfo=dt.UTC)
     assert dates.last_millisecond(last) == "9999-12-31T23:59:59.999999Z"
     assert dates.first_day(last) == "9999-12-31"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2024-05-20", dt.date(2024, 5, 20)),
+        ("2024-05-20T09:30Z", at(2024, 5, 20, 9, 30)),
+        ("2024-05-20t09:30z", at(2024, 5, 20, 9, 30)),
+        ("2024-05-20 09:30:15.125+00:00", at(2024, 5, 20, 9, 30, 15, 125_000)),
+        ("2024-05-20T11:30+02:00", at(2024, 5, 20, 9, 30)),
+    ],
+)
+def test_a_day_and_a_date_time_with_an_offset_are_read(text, value):
+    found = dates.parse_date(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["2024-05-20T09:30", "2024-05-20 09:30:00.5"])
+def test_a_date_time_without_an_offset_is_refused_and_says_what_to_append(text):
+    with pytest.raises(ValueError, match=r"has no offset, .* Append Z for UTC"):
+        dates.parse_date(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "20240520",
+        "2024-W21-1",
+        "2024-5-20",
+        "2024-02-30",
+        "2024-05-20T",
+        "2024-05-20T25:00Z",
+        "2024-05-20T09:30 noon",
+        " 2024-05-20",
+        "20.05.2024",
+        "5/20/2024",
+        "\u0662\u0660\u0662\u0664-\u0660\u0665-\u0662\u0660",
+    ],
+)
+def test_what_is_no_date_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match=r"is no date\. Give YYYY-MM-DD"):
+        dates.parse_date(text)
+
+
+def test_a_date_with_an_offset_keeps_the_day_as_written():
+    assert dates.parse_date("2026-03-02T08:00+13:00").isoformat() == "2026-03-02T08:00:00+13:00"
+    assert dates.parse_date("0999-01-01") == dt.date(999, 1, 1)
+
+
+def test_a_refused_date_is_shown_short():
+    with pytest.raises(ValueError, match=r"^'x{39} is no date"):
+        dates.parse_date("x" * 1000)

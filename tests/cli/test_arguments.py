@@ -6,50 +6,9 @@ import datetime as dt
 
 import pytest
 
-from tracket_async.cli.options import Selection, moment, refusals
+from tracket_async.cli.options import Selection, refusals
 from tracket_async.errors import ConfigurationError, UsageError
 from tracket_async.models import NewWorklog
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("2024-05-20", dt.date(2024, 5, 20)),
-        ("2024-05-20T09:30Z", dt.datetime(2024, 5, 20, 9, 30, tzinfo=dt.UTC)),
-        ("2024-05-20t09:30z", dt.datetime(2024, 5, 20, 9, 30, tzinfo=dt.UTC)),
-        ("2024-05-20 09:30:15.125+00:00", dt.datetime(2024, 5, 20, 9, 30, 15, 125_000, tzinfo=dt.UTC)),
-        ("2024-05-20T11:30+02:00", dt.datetime(2024, 5, 20, 9, 30, tzinfo=dt.UTC)),
-    ],
-)
-def test_a_day_and_a_date_time_with_an_offset_are_read(text, value):
-    found = moment(text)
-    assert found == value
-    assert type(found) is type(value)
-
-
-@pytest.mark.parametrize("text", ["2024-05-20T09:30", "2024-05-20 09:30:00.5"])
-def test_a_date_time_without_an_offset_is_refused_and_says_what_to_append(text):
-    with pytest.raises(ValueError, match=r"has no offset, .* Append Z for UTC"):
-        moment(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "yesterday",
-        "20240520",
-        "2024-W21-1",
-        "2024-5-20",
-        "2024-02-30",
-        "2024-05-20T",
-        "2024-05-20T25:00Z",
-        "\u0662\u0660\u0662\u0664-\u0660\u0665-\u0662\u0660",
-    ],
-)
-def test_what_is_no_date_is_refused_with_an_example(text):
-    with pytest.raises(ValueError, match=r"is no date\. Give YYYY-MM-DD"):
-        moment(text)
 
 
 def test_what_a_model_refuses_is_the_users_mistake():

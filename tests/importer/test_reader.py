@@ -211,7 +211,7 @@ def test_every_bad_line_is_reported_and_the_others_are_read():
         "it must be a JSON object",
         "it must be a JSON object",
         "there is no column 'minu",
-        "date must be YYYY-MM-DD",
+        "date: 'soon' is no date.",
         "it is not UTF-8 text; sa",
         "it is nested too deeply",
         "it is not JSON: JSON is",

@@ -28,36 +28,15 @@ from typing import Annotated, Any, Final, Literal
 import attrs
 from cyclopts import Group, Parameter, Token
 
+from tracket_async._timestamps import parse_date
 from tracket_async.client import TracketClient
 from tracket_async.errors import ConfigurationError, TracketError, UsageError
 from tracket_async.export import text as cells
 from tracket_async.models import WorklogFilter
 
-_SHAPE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII | re.IGNORECASE)
-
-
-def moment(text: str) -> dt.date:
-    """``YYYY-MM-DD`` as a date, or an ISO 8601 date-time with an offset as an aware datetime.
-
-    Raises:
-        ValueError: it is neither; it is no date of the calendar; or it lacks its offset, so that nobody knows which
-            moment it is.
-    """
-    refusal = ValueError(f"{text!r} is no date. Give YYYY-MM-DD, or a date-time such as 2024-05-20T09:30Z")
-    if not _SHAPE.fullmatch(text):  # Python reads more forms of ISO 8601 than people do: 20240520, 2024-W21-1
-        raise refusal
-    try:
-        day_only = len(text) == len("YYYY-MM-DD")
-        value = dt.date.fromisoformat(text) if day_only else dt.datetime.fromisoformat(text.upper())
-    except ValueError:
-        raise refusal from None
-    if isinstance(value, dt.datetime) and value.utcoffset() is None:
-        raise ValueError(f"{text!r} has no offset, so nobody knows which moment it is. Append Z for UTC, or +02:00")
-    return value
-
 
 def _convert(_type: Any, tokens: Sequence[Token]) -> dt.date:
-    return moment(tokens[0].value)
+    return parse_date(tokens[0].value)
 
 
 Moment = Annotated[dt.date, Parameter(converter=_convert, metavar="DATE")]

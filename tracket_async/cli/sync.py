@@ -12,11 +12,12 @@ from typing import Annotated, Any, Final
 import attrs
 from cyclopts import Parameter
 
+from tracket_async._timestamps import parse_date
 from tracket_async.cli import destinations, exits, output
 from tracket_async.cli import export as storing
 from tracket_async.cli.destinations import ChosenFormat, Format, Outputs
 from tracket_async.cli.export import CONCURRENCY, checked
-from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Json, Selection, moment, named_columns, refusals
+from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Json, Selection, named_columns, refusals
 from tracket_async.cli.progress import Mode, Watch, watching
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
@@ -43,7 +44,7 @@ def window(text: str) -> DateBounds:
     since, dots, until = text.partition("..")
     if not dots or not (since or until):
         raise ValueError(f"{text!r} is no range of dates. Give SINCE..UNTIL, SINCE.., ..UNTIL, or {ALL}")
-    found = DateBounds(since=moment(since) if since else None, until=moment(until) if until else None)
+    found = DateBounds(since=parse_date(since) if since else None, until=parse_date(until) if until else None)
     WorklogFilter(since=found.since, until=found.until)  # says which of the two is after the other
     return found
 

@@ -18,6 +18,7 @@ import attrs
 import msgspec
 
 from tracket_async._api import v1
+from tracket_async._timestamps import in_utc, parse_date
 from tracket_async.export.text import JSON, MOMENTS, NUMBERS, defused
 from tracket_async.models import NewWorklog, Worklog
 
@@ -61,9 +62,7 @@ ValueReader = Callable[[str, Any], Any]
 """Read the value of an attribute, given the attribute's name; raise `ValueError` with a reason."""
 ValueReaders = Mapping[str, ValueReader]
 
-_SHAPE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII | re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_DAY: Final = len("YYYY-MM-DD")
 _SHOWN: Final = 40
 
 
@@ -74,25 +73,13 @@ def shortened(value: object) -> str:
 
 
 def _date(name: str, value: object) -> dt.date:
-    refusal = ValueError(
-        f"{name} must be YYYY-MM-DD or a date-time with an offset, such as 2024-05-20T09:30Z, not {shortened(value)}"
-    )
-    if not isinstance(value, str) or not _SHAPE.fullmatch(value):
-        raise refusal
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string, not {shortened(value)}")  # noqa: TRY004 - one kind for all
     try:
-        read = dt.date.fromisoformat(value) if len(value) == _DAY else dt.datetime.fromisoformat(value.upper())
-    except ValueError:
-        raise refusal from None
-    if isinstance(read, dt.datetime):
-        if read.utcoffset() is None:
-            raise ValueError(
-                f"{name} has no offset, so nobody knows which moment {shortened(value)} is: append Z for UTC"
-            )
-        try:
-            return read.astimezone(dt.UTC)
-        except OverflowError:
-            raise refusal from None
-    return read
+        found = parse_date(value)
+        return in_utc(found) if isinstance(found, dt.datetime) else found
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _json_number(name: str, value: object) -> float:
