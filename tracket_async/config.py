@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from tracket_async.errors import ConfigurationError
+from tracket_async.errors import ConfigurationError, UsageError
 
 MIB = 1024 * 1024
 
@@ -48,6 +48,22 @@ def _flag(instance: object, attribute: attrs.Attribute[Any], value: object) -> N
 
 def _name(instance: object, attribute: attrs.Attribute[Any]) -> str:
     return f"{type(instance).__name__}.{attribute.name}"
+
+
+def check_concurrency(concurrency: int, name: str = "concurrency") -> int:
+    """Return the concurrency of one operation, checked.
+
+    Raises:
+        UsageError: it is below 1; the message calls it ``name``.
+    """
+    if concurrency < 1:
+        raise UsageError(f"{name} must be at least 1, not {concurrency}")
+    return concurrency
+
+
+def valid_concurrency(_instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    """Check a field, as `check_concurrency`."""
+    check_concurrency(value, attribute.name)
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
 from tracket_async.config import CallOptions
-from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError, UsageError
+from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
 from tracket_async.models import (
     Category,
     NewWorklog,
@@ -29,6 +29,7 @@ from tracket_async.pagination import Paginator
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import ApiVersion
     from tracket_async.bulk import OnError, Outcomes
+    from tracket_async.scan.partition import ScanSettings
 
 T = TypeVar("T")
 
@@ -252,12 +253,12 @@ class Worklogs:
         filter: WorklogFilter | None = None,  # noqa: A002
         concurrency: int = 16,
         ordered: bool = False,
-        on_notice: Callable[[str], None] | None = None,
     ) -> AsyncGenerator[Worklog]:
         """Iterate over every worklog that matches, exactly once, by a parallel scan of partitions of the dates.
 
         A worklog whose date is changed meanwhile may be met at both dates or at neither, as in any walk. Close it
-        (`contextlib.aclosing`) to leave in the middle.
+        (`contextlib.aclosing`) to leave in the middle. When the server turns out not to list in ascending order, all
+        pages are fetched one after the other, and the logger ``tracket_async`` warns.
 
         Args:
             since: as in `list`.
@@ -266,9 +267,6 @@ class Worklogs:
             concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
             ordered: True: ascending by date, and within a date in the server's order; some pages wait for those before
                 them. False: in no order.
-            on_notice: called with a sentence when the server turns out not to list in ascending order, so that one
-                partition has to be walked from its beginning to its end; None: a warning of the logger
-                ``tracket_async``.
 
         Raises:
             UsageError: a bound is given twice, ``filter`` asks for an order, or ``concurrency`` is below 1.
@@ -276,20 +274,20 @@ class Worklogs:
                 server's order is not ascending.
             TypeError, ValueError: a bound is no date, naive, or after its upper bound.
         """
+        from tracket_async.scan import ScanSettings, worklog_format  # noqa: PLC0415
+
         wanted = combine_filter(filter, since, until)
         check_scan_order(wanted)
-        if concurrency < 1:
-            raise UsageError(f"concurrency must be at least 1, not {concurrency}")
-        self._context.api_version.list(wanted)  # a mistake is told here, and not at the first page
-        return self._export(wanted, concurrency=concurrency, ordered=ordered, on_notice=on_notice)
+        api_version = self._context.api_version
+        settings = ScanSettings(item_format=worklog_format(api_version), concurrency=concurrency, ordered=ordered)
+        api_version.list(wanted)  # a mistake is told here, and not at the first page
+        return self._export(wanted, settings)
 
-    async def _export(self, wanted: WorklogFilter, **settings: Any) -> AsyncGenerator[Worklog]:
-        from tracket_async.scan.parallel import scan, worklog_format  # noqa: PLC0415
+    async def _export(self, wanted: WorklogFilter, settings: ScanSettings[Worklog]) -> AsyncGenerator[Worklog]:
+        from tracket_async.scan import scan  # noqa: PLC0415
 
-        context, api_version = self._context, self._context.api_version
-        run = await scan(
-            context.send, api_version, wanted, worklog_format(api_version), now=context.clock.now, **settings
-        )
+        context = self._context
+        run = await scan(context.send, context.api_version, wanted, settings, now=context.clock.now)
         async with aclosing(run.batches()) as batches:
             async for batch in batches:
                 for worklog in batch.items:

@@ -213,15 +213,14 @@ async def test_a_store_that_fails_ends_the_walk_with_its_error(running, stored, 
                     await walk(job, 0, None)
 
 
-async def test_the_order_of_the_server_is_found_out_and_told(on_1, stored, texts_in, texts_on):
-    notices = []
+async def test_the_order_of_the_server_is_found_out_and_told(on_1, stored, texts_in, texts_on, caplog):
     async with on_1(sample=1000, v1_order="unsorted") as (_, client):
         with stored(client) as store:
-            async with open_job(client, store, Settings(on_notice=notices.append)) as job:
+            async with open_job(client, store, Settings()) as job:
                 assert await walk(job, 0, None) is True
             store.deduplicate()
             assert texts_in(store) == await texts_on(client)
-    assert len(notices) == 1
+    assert len(caplog.messages) == 1
 
 
 async def test_progress_tells_how_far_it_is(running, stored, api):

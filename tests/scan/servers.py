@@ -7,14 +7,14 @@ import random
 from operator import itemgetter
 
 from tracket_async.models import Page
-from tracket_async.scan.partition import Keys
+from tracket_async.scan.partition import ItemFormat, ScanSettings
 from tracket_async.scan.scheduler import Scheduler
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
 MICROSECOND = dt.timedelta(microseconds=1)
 MANY = 5_000  # pages; no walk of these tests comes near it
-KEYS = Keys(itemgetter(0), itemgetter(1))
+ITEMS = ItemFormat(page=None, date_of=itemgetter(0), id_of=itemgetter(1), matches=None)
 
 
 def rows_of(days) -> list[tuple[dt.datetime, str]]:
@@ -49,19 +49,14 @@ class Server:
         )
 
 
-def simulate(server, dates, *, workers=3, ordered=False, seed=0, states=(), until=None, notices=None, meanwhile=None):
+def simulate(server, dates, *, workers=3, ordered=False, seed=0, states=(), until=None, meanwhile=None):
     """Walks a scheduler with so many pages on their way at once, which arrive in an order that ``seed`` decides.
 
     ``until`` stops after so many pages. Returns the batches that were handed over, and the scheduler.
     """
     chance = random.Random(seed)
     scheduler = Scheduler(
-        dates,
-        KEYS,
-        workers=workers,
-        ordered=ordered,
-        states=states,
-        on_notice=None if notices is None else notices.append,
+        dates, ScanSettings(item_format=ITEMS, concurrency=workers, ordered=ordered, states=tuple(states))
     )
     flying, batches, pages = [], [], 0
     while until is None or pages < until:

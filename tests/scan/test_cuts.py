@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async.scan.partition import DAY, MICROSECOND, DateRange
-from tracket_async.scan.scheduler import EARLIEST, EPOCH, LATEST, Ruler
+from tracket_async.scan.scheduler import EARLIEST, EPOCH, LATEST, cut_within, cuts, seconds_ahead, within
 
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
 GRAINS = st.sampled_from([DAY, dt.timedelta(minutes=1), MICROSECOND, dt.timedelta(days=7)])
@@ -20,7 +20,7 @@ EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 @given(low=MOMENTS, high=MOMENTS, kept=st.floats(0, 1), grain=GRAINS)
 @EXAMPLES
 def test_a_cut_lies_behind_what_is_kept_and_is_a_multiple_of_the_grain(low, high, kept, grain):
-    cut = Ruler(DateRange(grain=grain)).cut(low, high, kept)
+    cut = cut_within(DateRange(grain=grain), low, high, kept)
     if cut is not None:
         assert low < cut <= high
         assert (cut - EPOCH) % grain == dt.timedelta(0)
@@ -30,15 +30,15 @@ def test_a_cut_lies_behind_what_is_kept_and_is_a_multiple_of_the_grain(low, high
 @EXAMPLES
 def test_cuts_ascend_and_are_fewer_than_the_parts(low, high, parts, grain):
     low, high = sorted((low, high))
-    cuts = Ruler(DateRange(since=low, until=high, grain=grain)).cuts(parts)
-    assert len(cuts) < parts
-    assert cuts == sorted(set(cuts))
+    found = cuts(DateRange(since=low, until=high, grain=grain), parts)
+    assert len(found) < parts
+    assert found == sorted(set(found))
 
 
 def test_a_day_that_has_begun_cannot_be_cut_by_days():
-    ruler = Ruler(DateRange())
-    assert ruler.cut(NOON, NOON + DAY / 2 - MICROSECOND, 0.5) is None
-    assert ruler.cut(NOON, NOON + DAY / 2, 0.5) == NOON + DAY / 2
+    dates = DateRange()
+    assert cut_within(dates, NOON, NOON + DAY / 2 - MICROSECOND, 0.5) is None
+    assert cut_within(dates, NOON, NOON + DAY / 2, 0.5) == NOON + DAY / 2
 
 
 @pytest.mark.parametrize(
@@ -55,26 +55,26 @@ def test_a_day_that_has_begun_cannot_be_cut_by_days():
     ],
 )
 def test_an_end_that_is_unknown_is_guessed(dates, low, expected):
-    assert Ruler(dates).cut(low, None, 0.5) == expected
+    assert cut_within(dates, low, None, 0.5) == expected
 
 
 def test_the_end_of_the_calendar_is_no_error():
-    ruler = Ruler(DateRange(since=EARLIEST, last=NOON))
-    assert ruler.cut(LATEST - DAY, None, 0.5) == LATEST.replace(hour=0, minute=0, second=0, microsecond=0)
-    assert Ruler(DateRange(grain=7 * DAY)).cut(LATEST - DAY, LATEST, 0.0) is None
-    assert ruler.cut(LATEST, None, 0.5) is None
-    assert ruler.ahead(LATEST, None) == 0
+    dates = DateRange(since=EARLIEST, last=NOON)
+    assert cut_within(dates, LATEST - DAY, None, 0.5) == LATEST.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert cut_within(DateRange(grain=7 * DAY), LATEST - DAY, LATEST, 0.0) is None
+    assert cut_within(dates, LATEST, None, 0.5) is None
+    assert seconds_ahead(dates, LATEST, None) == 0
 
 
 def test_what_is_ahead_is_never_negative_and_nothing_where_it_is_unknown():
-    assert Ruler(DateRange()).ahead(NOON, NOON - DAY) == 0
-    assert Ruler(DateRange()).ahead(NOON, None) == 0
-    assert Ruler(DateRange()).ahead(NOON, NOON + DAY) == 86_400
+    assert seconds_ahead(DateRange(), NOON, NOON - DAY) == 0
+    assert seconds_ahead(DateRange(), NOON, None) == 0
+    assert seconds_ahead(DateRange(), NOON, NOON + DAY) == 86_400
 
 
 def test_without_ends_there_is_no_cut_to_begin_with():
-    assert Ruler(DateRange()).cuts(8) == []
-    assert Ruler(DateRange(since=NOON)).cuts(8) == []
+    assert cuts(DateRange(), 8) == []
+    assert cuts(DateRange(since=NOON), 8) == []
 
 
 def test_a_span_that_ends_before_it_begins_is_refused():
@@ -85,7 +85,7 @@ def test_a_span_that_ends_before_it_begins_is_refused():
 
 
 def test_bounds_belong_to_the_range():
-    ruler = Ruler(DateRange(since=NOON, until=NOON + DAY))
-    assert [ruler.within(NOON + n * DAY / 2) for n in (-1, 0, 1, 2, 3)] == [False, True, True, True, False]
-    assert Ruler(DateRange()).within(EARLIEST)
-    assert Ruler(DateRange()).within(LATEST)
+    dates = DateRange(since=NOON, until=NOON + DAY)
+    assert [within(dates, NOON + n * DAY / 2) for n in (-1, 0, 1, 2, 3)] == [False, True, True, True, False]
+    assert within(DateRange(), EARLIEST)
+    assert within(DateRange(), LATEST)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from contextlib import aclosing
-from operator import itemgetter
 from pathlib import Path
 
 import pytest
 
-from tracket_async.errors import BadRequestError, ClientStateError, GoneError, ServerError
+from tracket_async.errors import BadRequestError, ClientStateError, GoneError, ServerError, UsageError
 from tracket_async.scan.parallel import ParallelScan
-from tracket_async.scan.partition import DateRange
+from tracket_async.scan.partition import DateRange, PartitionState, ScanSettings
 
 _spec = importlib.util.spec_from_file_location("window_servers", Path(__file__).with_name("servers.py"))
 servers = importlib.util.module_from_spec(_spec)
@@ -55,7 +54,8 @@ class Slow:
 
 
 def run_of(fetch, dates=RANGE, **settings):
-    return ParallelScan(fetch, dates, date_of=itemgetter(0), id_of=itemgetter(1), **settings)
+    keep = settings.pop("keep", None)
+    return ParallelScan(fetch, dates, ScanSettings(item_format=servers.ITEMS, **settings), keep=keep)
 
 
 async def collect(got, run):
@@ -145,7 +145,7 @@ def test_after_closing_it_goes_on_where_it_was(virtually):
         got += await everything(run)
         assert sorted(got) == sorted(ROWS)
         assert await everything(run) == []
-        assert all(state.done for state in run.states())
+        assert run.statistics().partitions_open == 0
 
     virtually(main())
 
@@ -227,7 +227,8 @@ def test_what_the_server_cannot_filter_is_left_out(virtually):
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="concurrency"):
+    state = PartitionState(id=0, since=None, until=None, asked_since=None, asked_until=None)
+    with pytest.raises(UsageError, match="concurrency must be at least 1, not 0"):
         run_of(Slow(), concurrency=0)
-    with pytest.raises(ValueError, match="ordered"):
-        run_of(Slow(), ordered=True, states=run_of(Slow()).states())
+    with pytest.raises(UsageError, match="ordered"):
+        run_of(Slow(), ordered=True, states=[state])

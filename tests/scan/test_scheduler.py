@@ -141,25 +141,20 @@ def test_a_server_that_lists_backwards_is_noticed_and_nothing_is_lost_or_comes_t
     days, size, workers, seed, bounded
 ):
     rows = rows_of(days)
-    notices = []
     server = Server(rows, size=size, v2=False, order="descending")
-    batches, scheduler = simulate(
-        server, range_of(rows, bounded=bounded, v2=False), workers=workers, seed=seed, notices=notices
-    )
+    batches, scheduler = simulate(server, range_of(rows, bounded=bounded, v2=False), workers=workers, seed=seed)
     assert sorted(items_of(batches)) == sorted(rows)
-    assert notices == [OUT_OF_ORDER]
     assert scheduler.statistics().single_partition
     assert scheduler.statistics().partitions_open == 0
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_server_that_lists_in_no_order_is_noticed_and_nothing_is_lost_or_comes_twice(seed):
+def test_a_server_that_lists_in_no_order_is_noticed_and_nothing_is_lost_or_comes_twice(seed, caplog):
     rows = rows_of((number * 37) % 101 / 4 for number in range(200))
-    notices = []
     dates = DateRange(since=START, until=START + 20 * DAY, grain=DAY / 24)
-    batches, _ = simulate(Server(rows, size=10, v2=False, order=None), dates, seed=seed, notices=notices)
+    batches, _ = simulate(Server(rows, size=10, v2=False, order=None), dates, seed=seed)
     assert sorted(items_of(batches)) == sorted(row for row in rows if row[0] <= START + 20 * DAY)
-    assert notices == [OUT_OF_ORDER]
+    assert caplog.messages == [OUT_OF_ORDER]
 
 
 def test_the_single_chain_is_resumed_as_a_single_chain():

@@ -39,7 +39,7 @@ from tracket_async._http.messages import Request
 from tracket_async._http.session import SessionStatistics
 from tracket_async.events import Event, RequestEnded
 from tracket_async.scan.parallel import ParallelScan, scan, worklog_format
-from tracket_async.scan.partition import Batch, PartitionState, ScanStatistics
+from tracket_async.scan.partition import Batch, PartitionState, ScanSettings, ScanStatistics
 
 assert_type(__version__, str)
 
@@ -132,7 +132,8 @@ async def many(client: TracketClient) -> None:
 
 async def scans(client: TracketClient) -> None:
     """A scan keeps the type of its items."""
-    run = await scan(client.send, client.api_version, WorklogFilter(since=MONDAY), worklog_format(client.api_version))
+    settings = ScanSettings(item_format=worklog_format(client.api_version))
+    run = await scan(client.send, client.api_version, WorklogFilter(since=MONDAY), settings)
     assert_type(run, ParallelScan[Worklog])
     async for batch in run.batches():
         assert_type(batch, Batch[Worklog])

@@ -135,7 +135,10 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         KeyboardInterrupt: Ctrl-C.
         Terminated: SIGTERM.
     """
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    # Not at the top of the file: it needs what `_run` has imported by now.
+    from tracket_async.cli import output  # noqa: PLC0415
+
+    with output.library_warnings(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_terminable(work))
 
 

@@ -25,7 +25,7 @@ from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Selection
 from tracket_async.cli.progress import Mode, Watch, watching
 from tracket_async.cli.stream import Tally
 from tracket_async.client import TracketClient
-from tracket_async.config import Limits
+from tracket_async.config import Limits, check_concurrency
 from tracket_async.errors import MissingExtraError, UsageError
 from tracket_async.export import database as extras
 from tracket_async.export.phases import Settings
@@ -59,7 +59,7 @@ def store_unavailable_reason() -> MissingExtraError | None:
 
 def settings(watch: Watch, *, concurrency: int) -> Settings:
     """How an export or a sync of the command line runs."""
-    return Settings(concurrency=concurrency, on_progress=watch.report, on_notice=output.note)
+    return Settings(concurrency=concurrency, on_progress=watch.report)
 
 
 def place_of(files: Mapping[Path, Format], store: Path | None) -> Path:
@@ -153,8 +153,7 @@ def checked(concurrency: int) -> int:
     Raises:
         UsageError: it is none.
     """
-    if concurrency < 1:
-        raise UsageError(f"--concurrency must be at least 1, not {concurrency}")
+    check_concurrency(concurrency, "--concurrency")
     return concurrency
 
 

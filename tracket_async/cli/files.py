@@ -31,7 +31,7 @@ from tracket_async.cli.exits import ExitCode, one_line
 from tracket_async.cli.options import DEFAULT, Connection, Json
 from tracket_async.cli.progress import Mode, meter
 from tracket_async.client import TracketClient
-from tracket_async.config import Limits
+from tracket_async.config import Limits, check_concurrency
 from tracket_async.errors import ExportError, UsageError
 from tracket_async.importer import journal as journals
 from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState
@@ -274,8 +274,7 @@ def run(work: _Work[T], many: Many, *, yes: bool, json: bool, connection: Connec
         UsageError: a line or an option cannot be used; nothing was sent.
     """
     name = many.from_file or ""
-    if many.concurrency < 1:
-        raise UsageError(f"--concurrency must be at least 1, not {many.concurrency}")
+    check_concurrency(many.concurrency, "--concurrency")
     if name == STANDARD_INPUT == connection.token_file:
         raise UsageError("Standard input cannot be the token and the worklogs. Give one of them as a file")
     chosen = many.format or FORMAT_OF_SUFFIX.get(Path(name).suffix.lower()) or ("ids" if work is DELETE else None)
@@ -418,8 +417,7 @@ def import_worklogs(
         progress: What standard error shows: auto (a bar, only on a terminal), json (a line a second), or off.
         connection: which server.
     """
-    if concurrency < 1:
-        raise UsageError(f"--concurrency must be at least 1, not {concurrency}")
+    check_concurrency(concurrency, "--concurrency")
     if file == STANDARD_INPUT == connection.token_file:
         raise UsageError("Standard input cannot be the token and the worklogs. Give one of them as a file")
     chosen = format or FORMAT_OF_SUFFIX.get(Path(file).suffix.lower())

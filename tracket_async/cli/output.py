@@ -9,9 +9,11 @@ screen.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,6 +96,22 @@ def note(text: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+@contextlib.contextmanager
+def library_warnings() -> Iterator[None]:
+    """Print the library's warnings as notes, meanwhile."""
+    logger, handler = logging.getLogger("tracket_async"), _Notes(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def text(value: Any) -> str:

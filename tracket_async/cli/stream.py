@@ -36,6 +36,7 @@ from tracket_async.export.source import row_format
 from tracket_async.export.tables import date_of
 from tracket_async.models import Worklog, WorklogFilter
 from tracket_async.scan.parallel import scan
+from tracket_async.scan.partition import ScanSettings
 
 PIECE: Final = 1 << 20
 """So many bytes, for all targets together, are written at once."""
@@ -264,15 +265,8 @@ async def copy(
     total = await _total(client, filter) if watch.wanted else None
     reporter = ProgressReporter(watch.report, statistics=client.statistics, clock=time.monotonic)
     reporter.report("fetching", 0, total=total)
-    run = await scan(
-        client.send,
-        client.api_version,
-        filter,
-        row_format(client.api_version),
-        concurrency=concurrency,
-        ordered=ordered,
-        on_notice=output.note,
-    )
+    settings = ScanSettings(item_format=row_format(client.api_version), concurrency=concurrency, ordered=ordered)
+    run = await scan(client.send, client.api_version, filter, settings)
     try:
         async with BufferedWriter([place for place, _ in sinks]) as writer, contextlib.aclosing(run.batches()) as pages:
             async for page in pages:

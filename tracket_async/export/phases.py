@@ -33,6 +33,7 @@ import attrs
 from tracket_async._api.fast import Row
 from tracket_async._http.limits import Clock
 from tracket_async.client import TracketClient
+from tracket_async.config import valid_concurrency
 from tracket_async.errors import StorageError, StoreError
 from tracket_async.export.progress import OnProgress, Phase, ProgressReporter
 from tracket_async.export.source import OutagePolicy, Source, matches
@@ -53,15 +54,12 @@ class Settings:
         concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
         patience: how long to wait for a server that does not answer.
         on_progress: is told how far it is; None: nobody.
-        on_notice: is told in a sentence when the server's order leaves no choice but one chain; None: a warning of the
-            logger ``tracket_async``.
         clock: time, waiting and chance, for tests.
     """
 
-    concurrency: int = attrs.field(default=16, validator=attrs.validators.ge(1))
+    concurrency: int = attrs.field(default=16, validator=valid_concurrency)
     patience: OutagePolicy = attrs.field(factory=OutagePolicy)
     on_progress: OnProgress | None = None
-    on_notice: Callable[[str], None] | None = None
     clock: Clock = attrs.field(factory=Clock)
 
 
@@ -144,7 +142,7 @@ async def compare(job: ExportJob, wanted: WorklogFilter) -> Comparison:
     changes, marked, rows = NO_CHANGES, 0, list[Row]()
     source, store, settings = job.source, job.store, job.settings
     await job.do(store.clear_marks)
-    run = await source.scan(wanted, concurrency=settings.concurrency, on_notice=settings.on_notice)
+    run = await source.scan(wanted, concurrency=settings.concurrency)
     async with aclosing(run.batches()) as batches:
         async for batch in batches:
             rows += batch.items
@@ -373,9 +371,7 @@ async def walk(job: ExportJob, resumed: int, total: int | None) -> bool:
     """
     states = [PartitionState.from_json(state) for state in await job.do(job.store.partitions)]
     settings, buffer = job.settings, CommitBuffer(job)
-    run = await job.source.scan(
-        job.store.request.filter, concurrency=settings.concurrency, states=states, on_notice=settings.on_notice
-    )
+    run = await job.source.scan(job.store.request.filter, concurrency=settings.concurrency, states=states)
     try:
         async with aclosing(run.batches()) as batches:
             async for batch in batches:

@@ -7,8 +7,8 @@ A call that fails after its retries is made again, with longer and longer waits,
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from typing import Final, TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 
@@ -32,8 +32,8 @@ from tracket_async.errors import (
 from tracket_async.export.tables import date_of, id_of
 from tracket_async.models import Worklog, WorklogFilter
 from tracket_async.pagination import CursorLoopGuard
-from tracket_async.scan.parallel import ItemFormat, ParallelScan, scan
-from tracket_async.scan.partition import PartitionState
+from tracket_async.scan.parallel import ParallelScan, scan
+from tracket_async.scan.partition import ItemFormat, PartitionState, ScanSettings
 
 T = TypeVar("T")
 
@@ -73,25 +73,12 @@ class Source:
         self._answered: float | None = None
 
     async def scan(
-        self,
-        wanted: WorklogFilter,
-        *,
-        concurrency: int,
-        states: Iterable[PartitionState] = (),
-        on_notice: Callable[[str], None] | None = None,
+        self, wanted: WorklogFilter, *, concurrency: int, states: Iterable[PartitionState] = ()
     ) -> ParallelScan[Row]:
-        """The concurrent walk over everything that matches."""
+        """Return the parallel scan of everything that matches, not begun yet."""
         api_version = self.client.api_version
-        return await scan(
-            self._send,
-            api_version,
-            wanted,
-            row_format(api_version),
-            concurrency=concurrency,
-            states=states,
-            on_notice=on_notice,
-            now=self._clock.now,
-        )
+        settings = ScanSettings(item_format=row_format(api_version), concurrency=concurrency, states=tuple(states))
+        return await scan(self._send, api_version, wanted, settings, now=self._clock.now)
 
     async def count(self, wanted: WorklogFilter) -> tuple[int | None, dt.datetime]:
         """How many match (None: it does not say), and the server's time before it counted.
@@ -164,7 +151,7 @@ class Source:
         api_version = self.client.api_version
         return await self._send(api_version.list(wanted, cursor=cursor, size=size), api_version.rows)
 
-    def _send(self, request: Request, parse: Callable[[Response], T]) -> Awaitable[T]:
+    def _send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         return self.call_until_answered(lambda: self.client.send(request, parse))
 
 

@@ -15,7 +15,30 @@ A cursor can only be followed page after page. AWS calls the way around that a p
 
 from __future__ import annotations
 
-from tracket_async.scan.parallel import ParallelScan
-from tracket_async.scan.partition import DAY, Batch, DateRange, Fetch, PageLike, PartitionState, ScanStatistics
+from tracket_async.scan.parallel import ParallelScan, scan, worklog_format
+from tracket_async.scan.partition import (
+    DAY,
+    Batch,
+    DateRange,
+    Fetch,
+    ItemFormat,
+    PageLike,
+    PartitionState,
+    ScanSettings,
+    ScanStatistics,
+)
 
-__all__ = ["DAY", "Batch", "DateRange", "Fetch", "PageLike", "ParallelScan", "PartitionState", "ScanStatistics"]
+__all__ = [
+    "DAY",
+    "Batch",
+    "DateRange",
+    "Fetch",
+    "ItemFormat",
+    "PageLike",
+    "ParallelScan",
+    "PartitionState",
+    "ScanSettings",
+    "ScanStatistics",
+    "scan",
+    "worklog_format",
+]

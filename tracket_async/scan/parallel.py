@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import functools
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from operator import attrgetter
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http.messages import Request, Response
+from tracket_async._tasks import gather
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter, check_scan_order
-from tracket_async.scan.partition import DAY, Batch, DateRange, Fetch, Keys, PageLike, PartitionState, ScanStatistics
+from tracket_async.scan.partition import (
+    DAY,
+    Batch,
+    DateRange,
+    Fetch,
+    ItemFormat,
+    PageLike,
+    ScanSettings,
+    ScanStatistics,
+)
 from tracket_async.scan.scheduler import PageRequest, Scheduler
 
 T = TypeVar("T")
@@ -44,52 +53,26 @@ class Notifier:
 
 
 class ParallelScan(Generic[T]):
-    """A walk by many partitions at once, over partitions of date.
+    """A scan that reads many partitions of the dates at once.
 
     Args:
         fetch: fetches one page of a query.
-        dates: the dates to be walked.
-        date_of, id_of: how to tell the date (aware datetime) and the id of an item.
-        concurrency: pages that are fetched at once, at least 1.
-        ordered: hand batches over in ascending order of date (within the same date, in the server's order).
-            A bounded number of pages waits for those before them; about as fast. Cannot be resumed from states.
-        keep: whether an item belongs to the walk, for what the server cannot filter; None: all do.
-        states: the states kept of an earlier run with the same ``dates``, to go on from; empty: begin.
-        on_notice: is told, in a sentence, when the run has to fall back to one partition.
-
-    Raises:
-        ValueError: ``concurrency`` is below 1, or ``states`` are given with ``ordered``.
+        dates: the dates to be read. With ``settings.states``, those of the scan that they come from.
+        settings: how to read them.
+        keep: returns whether an item belongs to the scan, for what the server cannot filter; None: all do.
     """
 
     def __init__(
         self,
         fetch: Fetch[T],
         dates: DateRange,
+        settings: ScanSettings[T],
         *,
-        date_of: Callable[[T], dt.datetime],
-        id_of: Callable[[T], str],
-        concurrency: int = 16,
-        ordered: bool = False,
         keep: Callable[[T], bool] | None = None,
-        states: Iterable[PartitionState] = (),
-        on_notice: Callable[[str], None] | None = None,
     ) -> None:
-        states = tuple(states)
-        if concurrency < 1:
-            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
-        if ordered and states:
-            raise ValueError("states cannot be resumed in order: leave out ordered=True")
         self._fetch = fetch
-        self._concurrency = concurrency
-        self._scheduler = Scheduler(
-            dates,
-            Keys(date_of, id_of),
-            workers=concurrency,
-            ordered=ordered,
-            keep=keep,
-            states=states,
-            on_notice=on_notice,
-        )
+        self._concurrency = settings.concurrency
+        self._scheduler = Scheduler(dates, settings, keep=keep)
         self._news = Notifier()
         self._work_to_do = Notifier()
         self._error: BaseException | None = None
@@ -98,10 +81,6 @@ class ParallelScan(Generic[T]):
     def statistics(self) -> ScanStatistics:
         """How the run stands."""
         return self._scheduler.statistics()
-
-    def states(self) -> tuple[PartitionState, ...]:
-        """Where every partition stands, by id. What `batches` has not handed over yet counts as handed over here."""
-        return self._scheduler.partitions.states()
 
     async def batches(self) -> AsyncGenerator[Batch[T]]:
         """Every batch. Closing it (`contextlib.aclosing`) cancels and awaits what is on its way.
@@ -172,36 +151,11 @@ class ParallelScan(Generic[T]):
 
 MINUTE: Final = dt.timedelta(minutes=1)
 
-_logger = logging.getLogger("tracket_async")
-
-
-@attrs.frozen(kw_only=True)
-class ItemFormat(Generic[T]):
-    """What a concurrent walk makes of a page, for those who need no `Worklog`.
-
-    Attributes:
-        page: reads an answer; a page with ``items``, ``next_cursor``, ``total`` and ``server_date``.
-        date_of, id_of: the date (aware datetime) and the id of an item.
-        matches: whether an item is within all bounds of a filter; asked only for bounds of created and updated dates.
-    """
-
-    page: Callable[[Response], PageLike[T]]
-    date_of: Callable[[T], dt.datetime]
-    id_of: Callable[[T], str]
-    matches: Callable[[WorklogFilter, T], bool]
-
-
-def worklog_format(api_version: ApiVersion) -> ItemFormat[Worklog]:
-    """Every item is a `Worklog`."""
-    return ItemFormat(
-        page=api_version.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches
-    )
-
 
 class Send(Protocol):
     """A function that sends a request, as `TracketClient.send` does."""
 
-    def __call__(self, request: Request, parse: Callable[[Response], R], /) -> Awaitable[R]:
+    def __call__(self, request: Request, parse: Callable[[Response], R], /) -> Coroutine[Any, Any, R]:
         """Send a request and return what ``parse`` makes of its response."""
         ...
 
@@ -210,80 +164,56 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+def worklog_format(api_version: ApiVersion) -> ItemFormat[Worklog]:
+    """Return the format of a scan whose items are `Worklog` objects."""
+    return ItemFormat(
+        page=api_version.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches
+    )
+
+
 async def scan(
     send: Send,
     api_version: ApiVersion,
     wanted: WorklogFilter,
-    item_format: ItemFormat[T],
+    settings: ScanSettings[T],
     *,
-    concurrency: int = 16,
-    ordered: bool = False,
-    states: Iterable[PartitionState] = (),
-    on_notice: Callable[[str], None] | None = None,
     now: Callable[[], dt.datetime] = _now,
 ) -> ParallelScan[T]:
-    """Return a scan of what the filter wants: what ``client.worklogs.export`` runs on, for items of any format.
+    """Return the scan of all worklogs that match, not begun yet: ``client.worklogs.export`` runs on it.
 
     Args:
         send: sends a request; ``client.send``, or something around it that waits, retries or counts.
         api_version: ``client.api_version``.
         wanted: which worklogs; the order cannot be chosen.
-        item_format: what to make of each page; `worklog_format` for worklogs.
-        concurrency: pages fetched at once, at least 1.
-        ordered: as in ``client.worklogs.export``.
-        states: those of an earlier run with the same filter, to go on from; empty: begin.
-        on_notice: as in ``client.worklogs.export``.
-        now: returns the time, aware UTC.
+        settings: how to read them.
+        now: returns this machine's time, aware UTC.
 
     Raises:
         UsageError: ``wanted`` asks for an order.
-        ValueError: ``concurrency`` is below 1; or there are ``states``, and ``ordered``.
     """
     check_scan_order(wanted)
 
-    @functools.lru_cache(maxsize=4 * concurrency)  # the pages of a partition differ in their cursors alone
+    @functools.lru_cache(maxsize=4 * settings.concurrency)  # the pages of a partition differ in their cursors alone
     def bounded(since: dt.datetime | None, until: dt.datetime | None) -> WorklogFilter:
         return attrs.evolve(wanted, since=since, until=until)
 
-    def fetch(since: dt.datetime | None, until: dt.datetime | None, cursor: str | None) -> Awaitable[PageLike[T]]:
-        return send(api_version.list(bounded(since, until), cursor=cursor), item_format.page)
-
-    return ParallelScan(
-        fetch,
-        await _dates(send, api_version, wanted, now),
-        date_of=item_format.date_of,
-        id_of=item_format.id_of,
-        concurrency=concurrency,
-        ordered=ordered,
-        keep=(lambda item: item_format.matches(wanted, item)) if wanted.bounds_changes else None,
-        states=states,
-        on_notice=_logger.warning if on_notice is None else on_notice,
-    )
-
-
-async def _dates(
-    send: Send, api_version: ApiVersion, wanted: WorklogFilter, now: Callable[[], dt.datetime]
-) -> DateRange:
-    """The dates to be walked, and where within them the worklogs are."""
+    def fetch(
+        since: dt.datetime | None, until: dt.datetime | None, cursor: str | None
+    ) -> Coroutine[Any, Any, PageLike[T]]:
+        return send(api_version.list(bounded(since, until), cursor=cursor), settings.item_format.page)
 
     async def edge(wanted: WorklogFilter) -> dt.datetime | None:
         page: Page = await send(api_version.list(wanted, size=1), api_version.page)
         return page.items[0].date if page.items else None
 
     if not api_version.filters_ranges:
-        return DateRange(since=wanted.since, until=wanted.until, last=now(), grain=MINUTE)
-    first = last = None
-    if wanted.since is None or wanted.until is None:
-        first, last = await _both(edge(wanted), edge(attrs.evolve(wanted, descending=True)))
-    return DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY)
-
-
-async def _both(first: Awaitable[T], second: Awaitable[T]) -> tuple[T, T]:
-    """Both results, awaited together; when one fails, the other is cancelled and awaited."""
-    tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
-    try:
-        return await tasks[0], await tasks[1]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        dates = DateRange(since=wanted.since, until=wanted.until, last=now(), grain=MINUTE)
+    elif wanted.since is None or wanted.until is None:
+        first, last = await gather(edge(wanted), edge(attrs.evolve(wanted, descending=True)))
+        dates = DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY)
+    else:
+        dates = DateRange(since=wanted.since, until=wanted.until, grain=DAY)
+    matches = settings.item_format.matches
+    return ParallelScan(
+        fetch, dates, settings, keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes else None
+    )

@@ -15,6 +15,10 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import attrs
 
+from tracket_async._http.messages import Response
+from tracket_async.config import valid_concurrency
+from tracket_async.errors import UsageError
+from tracket_async.models import WorklogFilter
 from tracket_async.pagination import CursorLoopGuard
 
 T = TypeVar("T")
@@ -118,6 +122,47 @@ _MOMENTS = ("since", "until", "asked_since", "asked_until", "reached")
 
 
 @attrs.frozen(kw_only=True)
+class ItemFormat(Generic[T]):
+    """Functions that read a page and its items, for scans whose items need not be `Worklog` objects.
+
+    Attributes:
+        page: reads an answer; returns a page with ``items``, ``next_cursor``, ``total`` and ``server_date``.
+        date_of, id_of: return the date (aware datetime) and the id of an item.
+        matches: returns whether an item is within all bounds of a filter.
+    """
+
+    page: Callable[[Response], PageLike[T]]
+    date_of: Callable[[T], dt.datetime]
+    id_of: Callable[[T], str]
+    matches: Callable[[WorklogFilter, T], bool]
+
+
+@attrs.frozen(kw_only=True)
+class ScanSettings(Generic[T]):
+    """Settings of one scan.
+
+    Attributes:
+        item_format: how to read pages and items.
+        concurrency: pages that are fetched at once, at least 1.
+        ordered: hand batches over in ascending order of date (within the same date, in the server's order). A bounded
+            number of pages waits for those before them; about as fast. Such a scan cannot be resumed.
+        states: the states kept of an earlier scan of the same dates, to resume from; empty: begin.
+
+    Raises:
+        UsageError: ``concurrency`` is below 1, or ``states`` are given with ``ordered``.
+    """
+
+    item_format: ItemFormat[T]
+    concurrency: int = attrs.field(default=16, validator=valid_concurrency)
+    ordered: bool = False
+    states: tuple[PartitionState, ...] = attrs.field(default=(), converter=tuple["PartitionState", ...])
+
+    def __attrs_post_init__(self) -> None:
+        if self.ordered and self.states:
+            raise UsageError("A scan with ordered=True cannot be resumed: leave out ordered or states")
+
+
+@attrs.frozen(kw_only=True)
 class Batch(Generic[T]):
     """What one page brought.
 
@@ -192,14 +237,6 @@ class OutOfOrderError(Exception):
 
 
 @attrs.frozen
-class Keys(Generic[T]):
-    """How to tell the date and the id of an item."""
-
-    date_of: Callable[[T], dt.datetime]
-    id_of: Callable[[T], str]
-
-
-@attrs.frozen
 class PageResult(Generic[T]):
     """What a page brought to a partition.
 
@@ -254,7 +291,7 @@ class Partition(Generic[T]):
         remaining: an estimate of what it has still to take; None: unknown.
         guess: the estimate with which it was split off ``lender``; both are settled by the first total.
         lent: what was given away of the total of the query that it is asking.
-        paced: how dense its items lately were.
+        density: how dense its items lately were.
         edge: the ids taken at the date ``reached``.
         last: the last date that the server showed in this partition.
         retaken: ``taken`` when it last began again; None if it never did.
@@ -280,7 +317,7 @@ class Partition(Generic[T]):
     guess: float = 0.0
     lender: Partition[T] | None = None
     lent: float = 0.0
-    paced: DensityEstimate = attrs.field(factory=DensityEstimate)
+    density: DensityEstimate = attrs.field(factory=DensityEstimate)
     edge: set[str] = attrs.field(factory=_no_ids)
     last: dt.datetime | None = None
     retaken: int | None = None
@@ -299,7 +336,7 @@ class Partition(Generic[T]):
         """Where it stands."""
         return PartitionState(**{name: getattr(self, name) for name in _STATE})
 
-    def take(self, page: PageLike[T], keys: Keys[T]) -> PageResult[T]:
+    def take(self, page: PageLike[T], item_format: ItemFormat[T]) -> PageResult[T]:
         """What of the page belongs to the partition; the partition has then reached the last of it.
 
         Raises:
@@ -310,7 +347,7 @@ class Partition(Generic[T]):
         self.guard.check(len(items), page.next_cursor)
         if not items:
             return PageResult()
-        ids = list(map(keys.id_of, items))
+        ids = list(map(item_format.id_of, items))
         if len(set(ids)) < len(ids):
             # A row that a page repeats at its end would pass for one out of order.
             first_of: dict[str, T] = {}
@@ -318,7 +355,7 @@ class Partition(Generic[T]):
                 first_of.setdefault(key, item)
             ids, items = list(first_of), list(first_of.values())
         repeated = len(page.items) - len(items)
-        dates = list(map(keys.date_of, items))
+        dates = list(map(item_format.date_of, items))
         before = dates[0] if self.last is None else self.last
         # Sorting what is sorted already is the quickest way to see that it is.
         if dates[0] < before or dates != sorted(dates):

@@ -21,9 +21,10 @@ partition.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -34,93 +35,94 @@ from tracket_async.scan.partition import (
     Batch,
     DateRange,
     DensityEstimate,
-    Keys,
     OutOfOrderError,
     PageLike,
     PageResult,
     Partition,
     PartitionState,
+    ScanSettings,
     ScanStatistics,
 )
+
+_logger: Final = logging.getLogger("tracket_async")
 
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 EARLIEST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 LATEST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
-class Ruler:
-    """The range of a run. A cut is the first moment of the later part, and a multiple of the grain."""
+def within(dates: DateRange, moment: dt.datetime) -> bool:
+    """Return whether the moment is within the range."""
+    return (dates.since or EARLIEST) <= moment <= (dates.until or LATEST)
 
-    def __init__(self, dates: DateRange) -> None:
-        self._dates = dates
 
-    def before(self, cut: dt.datetime) -> dt.datetime:
-        """The upper bound of what lies in front of the cut."""
-        return cut - MICROSECOND
+def cuts(dates: DateRange, parts: int) -> list[dt.datetime]:
+    """Return where to cut the range into ``parts`` partitions, or fewer; nothing where its ends are unknown.
 
-    def within(self, moment: dt.datetime) -> bool:
-        """Whether the moment is within the range of the run."""
-        return (self._dates.since or EARLIEST) <= moment <= (self._dates.until or LATEST)
+    A cut is the first moment of the later partition, and a multiple of the grain.
+    """
+    low = dates.since or dates.first
+    high = _end(dates, low)
+    if low is None or high is None:
+        return []
+    found: list[dt.datetime] = []
+    for part in range(1, parts):
+        cut = _cut_between(low, high, part / parts, dates.grain)
+        if cut is not None and (not found or cut > found[-1]):
+            found.append(cut)
+    return found
 
-    def cuts(self, parts: int) -> list[dt.datetime]:
-        """Cuts the range into as many as ``parts`` partitions, or fewer; not at all where its ends are unknown."""
-        low = self._dates.since or self._dates.first
-        high = self._end(low)
-        if low is None or high is None:
-            return []
-        found: list[dt.datetime] = []
-        for part in range(1, parts):
-            cut = self._cut(low, high, part / parts)
-            if cut is not None and (not found or cut > found[-1]):
-                found.append(cut)
-        return found
 
-    def cut(self, low: dt.datetime | None, until: dt.datetime | None, kept: float) -> dt.datetime | None:
-        """A cut that keeps about ``kept`` (0 to 1) of the dates after ``low`` in front of it, and ``low`` itself.
+def cut_within(dates: DateRange, low: dt.datetime | None, until: dt.datetime | None, kept: float) -> dt.datetime | None:
+    """Return a cut that keeps about ``kept`` (0 to 1) of the dates after ``low`` in front of it, and ``low`` itself.
 
-        Returns:
-            None where there is no room, or where it is not known how far the range goes.
-        """
-        low = low or self._dates.first
-        high = until or self._end(low)
-        return None if low is None or high is None else self._cut(low, high, kept)
+    Returns:
+        None where there is no room, or where it is not known how far the range goes.
+    """
+    low = low or dates.first
+    high = until or _end(dates, low)
+    return None if low is None or high is None else _cut_between(low, high, kept, dates.grain)
 
-    def is_charted(self, since: dt.datetime | None, until: dt.datetime | None) -> bool:
-        """Whether a partition that nobody has asked yet lies where worklogs are expected, and so can be cut by guess.
 
-        Behind the last date that is expected every guess would find room for another cut, for ever.
-        """
-        return until is not None or (self._dates.last is not None and (since or EARLIEST) < self._dates.last)
+def is_charted(dates: DateRange, since: dt.datetime | None, until: dt.datetime | None) -> bool:
+    """Return whether a partition that nobody has read yet lies where worklogs are expected, so that it can be cut.
 
-    def ahead(self, reached: dt.datetime, until: dt.datetime | None) -> float:
-        """Seconds from ``reached`` to ``until``, or to where the range probably ends."""
-        end = until or self._end(reached)
-        return 0.0 if end is None else max((end - reached).total_seconds(), 0.0)
+    Behind the last date that is expected, every guess would find room for another cut, for ever.
+    """
+    return until is not None or (dates.last is not None and (since or EARLIEST) < dates.last)
 
-    def _end(self, low: dt.datetime | None) -> dt.datetime | None:
-        """Where the range ends; where that is unknown, a place to look whether anything lies beyond."""
-        if self._dates.until is not None or self._dates.last is None:
-            return self._dates.until
-        if low is None or low < self._dates.last:
-            return self._dates.last
-        begin = self._dates.since or self._dates.first or self._dates.last
-        try:
-            return low + max(low - begin, self._dates.grain)
-        except OverflowError:
-            return LATEST
 
-    def _cut(self, low: dt.datetime, high: dt.datetime, kept: float) -> dt.datetime | None:
-        grain = self._dates.grain
-        try:
-            cut = self._floor(low + (high - low) * kept)
-            if cut <= low:
-                cut = self._floor(low) + grain
-        except OverflowError:
-            return None
-        return cut if low < cut <= high else None
+def seconds_ahead(dates: DateRange, reached: dt.datetime, until: dt.datetime | None) -> float:
+    """Return the seconds from ``reached`` to ``until``, or to where the range probably ends; at least 0."""
+    end = until or _end(dates, reached)
+    return 0.0 if end is None else max((end - reached).total_seconds(), 0.0)
 
-    def _floor(self, moment: dt.datetime) -> dt.datetime:
-        return moment - (moment - EPOCH) % self._dates.grain
+
+def _end(dates: DateRange, low: dt.datetime | None) -> dt.datetime | None:
+    """Return where the range ends; where that is unknown, a place to look whether anything lies beyond."""
+    if dates.until is not None or dates.last is None:
+        return dates.until
+    if low is None or low < dates.last:
+        return dates.last
+    begin = dates.since or dates.first or dates.last
+    try:
+        return low + max(low - begin, dates.grain)
+    except OverflowError:
+        return LATEST
+
+
+def _cut_between(low: dt.datetime, high: dt.datetime, kept: float, grain: dt.timedelta) -> dt.datetime | None:
+    try:
+        cut = _floor(low + (high - low) * kept, grain)
+        if cut <= low:
+            cut = _floor(low, grain) + grain
+    except OverflowError:
+        return None
+    return cut if low < cut <= high else None
+
+
+def _floor(moment: dt.datetime, grain: dt.timedelta) -> dt.datetime:
+    return moment - (moment - EPOCH) % grain
 
 
 T = TypeVar("T")
@@ -138,18 +140,11 @@ class Partitions(Generic[T]):
         single: one partition walks everything, whatever the order.
     """
 
-    def __init__(
-        self,
-        keys: Keys[T],
-        *,
-        ordered: bool,
-        keep: Callable[[T], bool] | None,
-        states: Iterable[PartitionState],
-    ) -> None:
-        self._keys = keys
-        self._ordered = ordered
+    def __init__(self, settings: ScanSettings[T], keep: Callable[[T], bool] | None) -> None:
+        self._id_of = settings.item_format.id_of
+        self._ordered = settings.ordered
         self._keep = keep
-        states = tuple(states)
+        states = settings.states
         going = [Partition[T].of(state) for state in states if not state.done]
         self.open = sorted(going, key=lambda partition: partition.since or EARLIEST)
         self.out: deque[Batch[T]] = deque()
@@ -200,7 +195,7 @@ class Partitions(Generic[T]):
         """Those of the items that the single partition has not met, and that were not handed over before it."""
         fresh: list[T] = []
         for item in items:
-            key = hash(self._keys.id_of(item))
+            key = hash(self._id_of(item))
             if key not in self._known:
                 self._known.add(key)
                 fresh.append(item)
@@ -278,30 +273,17 @@ class Scheduler(Generic[T]):
         partitions: the partitions, and the batches to be handed over.
     """
 
-    def __init__(
-        self,
-        dates: DateRange,
-        keys: Keys[T],
-        *,
-        workers: int,
-        ordered: bool = False,
-        keep: Callable[[T], bool] | None = None,
-        states: Iterable[PartitionState] = (),
-        on_notice: Callable[[str], None] | None = None,
-    ) -> None:
-        states = tuple(states)
-        self.partitions = Partitions(keys, ordered=ordered, keep=keep, states=states)
+    def __init__(self, dates: DateRange, settings: ScanSettings[T], *, keep: Callable[[T], bool] | None = None) -> None:
+        self.partitions = Partitions(settings, keep)
         self._dates = dates
-        self._ruler = Ruler(dates)
-        self._keys = keys
-        self._workers = workers
-        self._ordered = ordered
-        self._on_notice = on_notice
+        self._format = settings.item_format
+        self._workers = settings.concurrency
+        self._ordered = settings.ordered
         self._proven = False
         self._page_size = 1
-        self._paced = DensityEstimate()
+        self._density = DensityEstimate()
         self._pages = self._refused = 0
-        if not states:
+        if not settings.states:
             self._begin()
 
     @property
@@ -366,19 +348,21 @@ class Scheduler(Generic[T]):
         return self._steal(0.0)
 
     def _carve(self, partition: Partition[T]) -> Partition[T]:
-        if partition.reached is None and not self._ruler.is_charted(partition.since, partition.until):
+        if partition.reached is None and not is_charted(self._dates, partition.since, partition.until):
             return partition
         piece = CARVE_PAGES * self._page_size
-        if self._paced.per_second and partition.reached is None and partition.since is not None:
+        if self._density.per_second and partition.reached is None and partition.since is not None:
             # Nobody has asked it, and since it was cut off more has been learnt.
-            partition.remaining = self._paced.per_second * self._ruler.ahead(partition.since, partition.until)
+            partition.remaining = self._density.per_second * seconds_ahead(
+                self._dates, partition.since, partition.until
+            )
         if partition.remaining is not None and partition.remaining > 1.5 * piece and not partition.doubtful:
             self._split(partition, partition.remaining, piece / partition.remaining)
         return partition
 
     def _steal(self, weight: float) -> Partition[T] | None:
         """Half of the busiest partition, if that is more than ``weight`` and worth a request."""
-        pages = WORTH_BUSY if weight else WORTH_ROUGHLY if self._paced.per_second else WORTH
+        pages = WORTH_BUSY if weight else WORTH_ROUGHLY if self._density.per_second else WORTH
         least = max(2 * weight, pages * self._page_size)
         for partition in sorted(
             (partition for partition in self.partitions.open if partition.busy), key=_weight, reverse=True
@@ -396,17 +380,17 @@ class Scheduler(Generic[T]):
         cut = (
             None
             if self.partitions.single
-            else self._ruler.cut(partition.reached or partition.since, partition.until, kept)
+            else cut_within(self._dates, partition.reached or partition.since, partition.until, kept)
         )
         if cut is None:
             return None
         part = self.partitions.add(cut, partition.until, behind=partition)
         part.remaining = part.guess = remaining * (1 - kept)
         part.lender = partition
-        part.paced = partition.paced
+        part.density = partition.density
         partition.lent += part.guess
         partition.remaining = remaining - part.guess
-        partition.until = self._ruler.before(cut)
+        partition.until = cut - MICROSECOND
         self.partitions.note(partition)
         return part
 
@@ -430,7 +414,7 @@ class Scheduler(Generic[T]):
             return
         before = partition.reached
         try:
-            take = partition.take(page, self._keys)
+            take = partition.take(page, self._format)
         except OutOfOrderError:
             self._fall_back(page)
             return
@@ -479,10 +463,10 @@ class Scheduler(Generic[T]):
             partition.remaining = max(left - len(page.items), 0.0)
         partition.cursor = page.next_cursor
         partition.done = page.next_cursor is None
-        within = [item for item in page.items if self._ruler.within(self._keys.date_of(item))]
-        fresh = self.partitions.unknown(within)
+        inside = [item for item in page.items if within(self._dates, self._format.date_of(item))]
+        fresh = self.partitions.unknown(inside)
         partition.taken += len(fresh)
-        return PageResult(fresh, duplicates=len(within) - len(fresh))
+        return PageResult(fresh, duplicates=len(inside) - len(fresh))
 
     def _fall_back(self, page: PageLike[T]) -> None:
         if self._ordered:
@@ -492,8 +476,7 @@ class Scheduler(Generic[T]):
             )
         whole = self.partitions.fall_back(self._dates.since, self._dates.until)
         self.partitions.deliver(whole, PageResult(), page)
-        if self._on_notice is not None:
-            self._on_notice(OUT_OF_ORDER)
+        _logger.warning(OUT_OF_ORDER)
 
     def _estimate(
         self, partition: Partition[T], page: PageLike[Any], *, since: dt.datetime | None, first: bool
@@ -509,16 +492,18 @@ class Scheduler(Generic[T]):
         elif partition.reached is None or (page.total is not None and partition.remaining is not None):
             partition.remaining = max((partition.remaining or 0.0) - len(page.items), 0.0)
         else:
-            begin = since or self._keys.date_of(page.items[0])
+            begin = since or self._format.date_of(page.items[0])
             seconds = (partition.reached - begin).total_seconds()
-            partition.paced = partition.paced.after(len(page.items), seconds, PACE_MEMORY)
-            self._paced = self._paced.after(len(page.items), seconds, RUN_PACE_MEMORY)
-            partition.remaining = partition.paced.per_second * self._ruler.ahead(partition.reached, partition.until)
+            partition.density = partition.density.after(len(page.items), seconds, PACE_MEMORY)
+            self._density = self._density.after(len(page.items), seconds, RUN_PACE_MEMORY)
+            partition.remaining = partition.density.per_second * seconds_ahead(
+                self._dates, partition.reached, partition.until
+            )
 
     def _begin(self) -> None:
         since = self._dates.since
-        for cut in self._ruler.cuts(1 if self._ordered else self._workers):
-            self.partitions.add(since, self._ruler.before(cut))
+        for cut in cuts(self._dates, 1 if self._ordered else self._workers):
+            self.partitions.add(since, cut - MICROSECOND)
             since = cut
         self.partitions.add(since, self._dates.until)
 
