@@ -102,7 +102,7 @@ async def test_it_says_that_it_waits_and_why_while_it_does(source, clock):
     async def sleep(seconds):
         said.append(source.waiting)
 
-    source._clock = Clock(sleep=sleep)
+    source._clock = Clock(time=clock, sleep=sleep)
     await source.call_until_answered(failing(ServerError("down", status=503)))
     assert "down" in said[0]
     assert source.waiting is None
