@@ -1,19 +1,12 @@
-"""Files that are never half there, never anybody else's to read, and never behind a symbolic link.
+"""Files that are replaced whole, locked by one writer, or appended to durably.
 
-A file is written beside its target and renamed into its place: whoever looks sees the old one or the new one, whole.
-What is beside it (``.NAME.part``) is locked while it is written, so that a second writer is turned away, and what a
-killed one left is taken over. Errors of the operating system become `StorageError`.
+* `atomic_write` writes beside the target (``.NAME.part``) and renames: a reader sees the old file or the whole new one.
+  A second writer of the same target is refused, and what a killed writer left is overwritten.
+* `FileLock` gives one process the right to write a file. The lock ends with its process, and says who holds it.
+* `DurableAppender` appends to a file and waits until what was appended would survive a power cut.
 
-A file that only grows, and whose end can be waited for to be on the disk: many waiters share one ``fsync``.
-
-`append` hands the bytes to the operating system at once, which keeps them even if this process is killed. `flush`
-returns when everything appended before it would outlast a power cut, too. While one ``fsync`` runs, in a thread, those
-who come meanwhile wait for the next: with 16 writers it is one for up to 16 of them.
-
-One writer for a store: a lock that dies with its process, and a note in it that says who holds it.
-
-The lock is on the file ``NAME.lock`` beside the store. DuckDB has a lock of its own, which names a process id at best,
-and none between two connections of one process.
+Files are readable by their owner alone (mode 0600). No symbolic link is followed and nothing but a file is replaced.
+Errors of the operating system become `StorageError`.
 """
 
 from __future__ import annotations
@@ -39,15 +32,20 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover - on Windows
     fcntl = None  # type: ignore[assignment]
+_HAS_LOCKS = bool(fcntl)
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _PRIVATE = 0o600
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES})
+_BUFFER_BYTES = 1 << 17
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path, doing: str) -> Generator[None]:
-    """An OSError from within becomes a `StorageError` that names the file and what was being done."""
+    """Raise each OSError from within as a `StorageError` that names the file and what was being done ("write")."""
     try:
         yield
     except TracketError:
@@ -57,42 +55,36 @@ def storage_errors(path: Path, doing: str) -> Generator[None]:
 
 
 def storage_error(path: Path, doing: str, error: OSError) -> StorageError:
-    """The `StorageError` that says what the operating system said, and what to do."""
+    """Return the `StorageError` for an error of the operating system, with what to do next."""
     if error.errno == errno.ELOOP:
-        return refused_link(path)
-    return StorageError(
-        f"cannot {doing} {path}: {error.strerror or error}",
-        errno=error.errno,
-        filename=os.fspath(path),
-        hint=_HINTS.get(error.errno or 0, "Check the folder and its permissions, then run the same again"),
-    )
+        return _link_error(path)
+    hint = _HINTS.get(error.errno or 0, "Check the folder and its permissions, then run the same again")
+    translated = StorageError(f"cannot {doing} {path}: {error.strerror or error}", hint=hint)
+    translated.errno, translated.filename = error.errno, os.fspath(path)
+    return translated
 
 
 _HINTS = {
-    errno.ENOSPC: "Free some space, then run the same again: what was stored is kept",
-    errno.EDQUOT: "Free some of your quota, then run the same again: what was stored is kept",
-    errno.EFBIG: "Raise the limit on the size of files, then run the same again: what was stored is kept",
-    errno.ENOENT: "Make the folder first",
-    errno.ENOTDIR: "Make the folder first",
+    errno.ENOSPC: "Free some space, then run the same again",
+    errno.EDQUOT: "Free some of your quota, then run the same again",
+    errno.EFBIG: "Raise the limit on the size of files, then run the same again",
+    errno.ENOENT: "Create the folder first",
+    errno.ENOTDIR: "Create the folder first",
     errno.EISDIR: "Name a file, not a folder",
 }
 
 
-def refused_link(path: Path) -> StorageError:
-    """The error for a target that is a symbolic link."""
-    return StorageError(
-        f"{path} is a symbolic link, which is not followed",
-        errno=errno.ELOOP,
-        filename=os.fspath(path),
-        hint="Name the file itself",
-    )
+def _link_error(path: Path) -> StorageError:
+    error = StorageError(f"{path} is a symbolic link, which is not followed", hint="Name the file itself")
+    error.errno, error.filename = errno.ELOOP, os.fspath(path)
+    return error
 
 
 def refuse_link(path: Path) -> None:
-    """Raises if the path is something else than a file, or nothing.
+    """Check that the path is a regular file, or nothing yet.
 
     Raises:
-        StorageError: it is a symbolic link or a folder or a device.
+        StorageError: it is a symbolic link, a folder or a device.
     """
     with storage_errors(path, "look at"):
         try:
@@ -100,13 +92,79 @@ def refuse_link(path: Path) -> None:
         except FileNotFoundError:
             return
         if stat.S_ISLNK(mode):
-            raise refused_link(path)
+            raise _link_error(path)
         if not stat.S_ISREG(mode):
             raise IsADirectoryError(errno.EISDIR, "it is not a file")
 
 
+# -- whole files -----------------------------------------------------------------------------------------------------
+
+
+def part_of(target: Path) -> Path:
+    """Return the file beside the target in which it is written."""
+    # Without locks, each process needs a file of its own.
+    suffix = ".part" if _HAS_LOCKS else f".{os.getpid()}.part"
+    return target.with_name(f".{target.name}{suffix}")
+
+
+@contextlib.contextmanager
+def atomic_write(target: Path) -> Generator[IO[bytes]]:
+    """Open a new binary file that replaces the target at the end, or is removed on an error.
+
+    An OSError from within the block is taken for one of this file.
+
+    Raises:
+        TargetBusyError: another process is writing the same target (not noticed on Windows).
+        StorageError: the operating system refuses, or the target is a symbolic link or a folder.
+    """
+    refuse_link(target)
+    part = part_of(target)
+    with storage_errors(target, "write"):
+        descriptor = open_locked(part) if _HAS_LOCKS else os.open(part, _FLAGS, _PRIVATE)
+        if descriptor is None:
+            raise TargetBusyError(
+                f"another process is writing {target}", hint="Wait until it ends, or name another file"
+            )
+        with os.fdopen(descriptor, "w+b", buffering=_BUFFER_BYTES) as file:
+            try:
+                if _HAS_LOCKS:
+                    os.fchmod(descriptor, _PRIVATE)
+                file.truncate()
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+                refuse_link(target)
+                if not _HAS_LOCKS:
+                    file.close()  # Windows renames no open file
+                part.replace(target)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    if not _HAS_LOCKS:
+                        file.close()  # nor does it remove one
+                    part.unlink(missing_ok=True)
+                raise
+        fsync_folder(target.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in the folder survive a power cut, where the operating system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # folders cannot be opened on Windows
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some network file systems refuse; the data itself is already safe
+        pass
+    finally:
+        os.close(descriptor)
+
+
+# -- locks -----------------------------------------------------------------------------------------------------------
+
+
 def open_locked(path: Path) -> int | None:
-    """A descriptor of the file, made with mode 0600 if need be, and locked until it is closed; None: it is locked.
+    """Return a descriptor of the file, created if need be and locked until it is closed; None when it is locked.
 
     The operating system drops the lock with the process, however that ends.
 
@@ -114,8 +172,8 @@ def open_locked(path: Path) -> int | None:
         OSError: as `os.open` does; a symbolic link is ``ELOOP``.
         UnsupportedError: this operating system has no such locks.
     """
-    if fcntl is None:
-        raise UnsupportedError("exports to files need the file locks of a POSIX system, which this one is not")
+    if not _HAS_LOCKS:
+        raise UnsupportedError("a store needs the file locks of a POSIX system, which this one does not have")
     while True:
         descriptor = os.open(path, _FLAGS, _PRIVATE)
         try:
@@ -139,61 +197,106 @@ def _is_still(path: Path, descriptor: int) -> bool:
     return os.path.samestat(found, os.fstat(descriptor))
 
 
-def part_of(target: Path) -> Path:
-    """The file beside the target in which it is written."""
-    return target.with_name(f".{target.name}.part")
+_NOTE_BYTES = 4096
 
 
-@contextlib.contextmanager
-def replacing(target: Path) -> Generator[IO[bytes]]:
-    """A binary file, empty and with mode 0600, that takes the target's place at the end; on an error it is removed.
+@attrs.frozen(kw_only=True)
+class LockOwner:
+    """The process that holds a lock.
+
+    Attributes:
+        pid: the process id.
+        host: the machine that it runs on.
+        since: since when, aware UTC, by that machine's clock.
+        command: the program, without its arguments, which may be anything.
+    """
+
+    pid: int
+    host: str
+    since: dt.datetime
+    command: str
+
+    @classmethod
+    def me(cls) -> Self:
+        """Return this process, now."""
+        return cls(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            since=dt.datetime.now(dt.UTC),
+            command=Path(sys.argv[0] or sys.executable).name,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Return the owner that a lock file names; None when it cannot be read: it may be about to be written."""
+        try:
+            note: dict[str, Any] = json.loads(path.read_bytes()[:_NOTE_BYTES])
+            since = dt.datetime.fromisoformat(note["since"])
+            return cls(pid=int(note["pid"]), host=str(note["host"]), since=since, command=str(note["command"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def to_json(self) -> bytes:
+        """Return the contents of a lock file."""
+        return json.dumps(attrs.asdict(self) | {"since": self.since.isoformat()}).encode()
+
+    def __str__(self) -> str:
+        since = self.since.isoformat(sep=" ", timespec="seconds")
+        return f"process {self.pid} on {self.host} ({self.command}) since {since}"
+
+
+class FileLock:
+    """The right of one process to write a file, from construction to `close`.
+
+    The lock is on a file beside it, ``NAME.lock``. (DuckDB has a lock of its own, which names a process id at best, and
+    does not work between two connections of one process.)
 
     Raises:
-        TargetBusyError: another process is writing the same target.
-        StorageError: the operating system refuses, or the target is a symbolic link or a folder.
+        TargetBusyError: another process has it; the message says which.
+        StorageError: the lock file cannot be created.
+        UnsupportedError: this operating system has no file locks.
     """
-    refuse_link(target)
-    part = part_of(target)
-    with storage_errors(target, "write"):
-        descriptor = open_locked(part)
-        if descriptor is None:
-            raise TargetBusyError(f"another process is writing {target}", hint="Wait for it, or name another file")
-        with os.fdopen(descriptor, "w+b") as file:
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(target.name + ".lock")
+        with storage_errors(self.path, "lock"):
+            descriptor = open_locked(self.path)
+            if descriptor is None:
+                owner = LockOwner.read(self.path) or "another process"
+                hint = "Wait until it ends, or name another file"
+                raise TargetBusyError(f"{target} is being written by {owner}", hint=hint)
+            self._descriptor: int | None = descriptor
             try:
-                os.fchmod(descriptor, _PRIVATE)
-                file.truncate()
-                yield file
-                file.flush()
-                os.fsync(descriptor)
-                refuse_link(target)
-                part.replace(target)
-            except BaseException:
-                part.unlink(missing_ok=True)
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, LockOwner.me().to_json(), 0)
+            except OSError:
+                self.close()
                 raise
-        sync_folder(target.parent)
+
+    def close(self) -> None:
+        """Release the lock; a second call does nothing."""
+        if self._descriptor is None:
+            return
+        # Removed while it is still locked, or it could be the lock of the next one that is removed.
+        self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = None
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in the folder last through a power cut, where the operating system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # folders cannot be opened on Windows
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:  # some network file systems refuse; the data itself is already safe
-        pass
-    finally:
-        os.close(descriptor)
+# -- files that only grow --------------------------------------------------------------------------------------------
 
 
 class DurableAppender:
-    """The end of a file.
+    """Append to a file; many waiters share one ``fsync``.
+
+    `append` hands the bytes to the operating system at once, which keeps them even if this process is killed. `flush`
+    returns when everything appended before it would survive a power cut, too. While one ``fsync`` runs, in a thread,
+    those who come meanwhile wait for the next: 16 writers need one for up to 16 of them.
 
     Args:
         path: for errors.
         descriptor: of the file, opened for writing; closed by `close`.
-        size: its length in bytes: where it goes on.
+        size: its length in bytes: where to append.
     """
 
     def __init__(self, path: Path, descriptor: int, size: int) -> None:
@@ -203,10 +306,9 @@ class DurableAppender:
         self._synced = size
         self._syncing: asyncio.Future[None] | None = None
         self._broken: OSError | None = None
-        self.syncs = 0
 
     def append(self, data: bytes) -> None:
-        """Write at the end, all of it or nothing.
+        """Write all of it at the end, or nothing.
 
         Raises:
             StorageError: it cannot be written, or something before could not; nothing is ever written again then.
@@ -225,7 +327,7 @@ class DurableAppender:
         self._size += written
 
     async def flush(self) -> None:
-        """Return when all that was appended is on the disk.
+        """Wait until all that was appended is on the disk.
 
         Raises:
             StorageError: it will not be. Nothing is ever written again then.
@@ -235,12 +337,12 @@ class DurableAppender:
             if self._broken is not None:
                 raise self._error(self._broken)
             if self._syncing is None:
-                self._syncing = asyncio.ensure_future(self._sync())
+                self._syncing = asyncio.ensure_future(self._fsync())
             # Shielded: others wait for the same, and whoever closes the file has to wait for its end.
             await asyncio.shield(self._syncing)
 
     async def close(self) -> None:
-        """Bring everything to the disk, as far as that is possible, and close the file."""
+        """Flush, as far as that is possible, and close the file."""
         try:
             if self._broken is None:
                 await self.flush()
@@ -251,7 +353,7 @@ class DurableAppender:
             finally:
                 os.close(self._descriptor)
 
-    async def _sync(self) -> None:
+    async def _fsync(self) -> None:
         size = self._size
         try:
             await asyncio.to_thread(os.fsync, self._descriptor)
@@ -260,97 +362,9 @@ class DurableAppender:
             self._broken = error
         else:
             self._synced = size
-            self.syncs += 1
         finally:
             self._syncing = None
 
     def _error(self, error: OSError) -> StorageError:
         self._broken = error
         return storage_error(self._path, "write", error)
-
-
-_NOTE_BYTES = 4096
-
-
-@attrs.frozen(kw_only=True)
-class LockOwner:
-    """Who holds a store.
-
-    Attributes:
-        pid: the process.
-        host: the machine that it runs on.
-        since: since when, aware UTC, by that machine's clock.
-        command: the program, without its arguments, which may be anything.
-    """
-
-    pid: int
-    host: str
-    since: dt.datetime
-    command: str
-
-    @classmethod
-    def me(cls) -> Self:
-        """This process, now."""
-        return cls(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            since=dt.datetime.now(dt.UTC),
-            command=Path(sys.argv[0] or sys.executable).name,
-        )
-
-    def note(self) -> bytes:
-        """What is written into the lock file."""
-        return json.dumps(attrs.asdict(self) | {"since": self.since.isoformat()}).encode()
-
-    def __str__(self) -> str:
-        since = self.since.isoformat(sep=" ", timespec="seconds")
-        return f"process {self.pid} on {self.host} ({self.command}) since {since}"
-
-
-class FileLock:
-    """The right to write a store, from its construction to `close`.
-
-    Raises:
-        TargetBusyError: somebody has it; its message says who.
-        StorageError: the lock file cannot be made.
-    """
-
-    def __init__(self, store: Path) -> None:
-        self.path = store.with_name(store.name + ".lock")
-        with storage_errors(self.path, "lock"):
-            descriptor = open_locked(self.path)
-            if descriptor is None:
-                raise _busy(store, self.path)
-            self._descriptor: int | None = descriptor
-            try:
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, LockOwner.me().note(), 0)
-            except OSError:
-                self.close()
-                raise
-
-    def close(self) -> None:
-        """Gives it up; twice is harmless."""
-        if self._descriptor is None:
-            return
-        # Removed while it is still locked, or it could be the lock of the next one that is removed.
-        self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
-
-
-def _busy(store: Path, note: Path) -> TargetBusyError:
-    owner = _read(note)
-    return TargetBusyError(
-        f"{store} is being written by {owner or 'another process'}", hint="Wait for it to end, or name another file"
-    )
-
-
-def _read(path: Path) -> LockOwner | None:
-    # The owner may be about to write its note, or to remove it.
-    try:
-        note: dict[str, Any] = json.loads(path.read_bytes()[:_NOTE_BYTES])
-        since = dt.datetime.fromisoformat(note["since"])
-        return LockOwner(pid=int(note["pid"]), host=str(note["host"]), since=since, command=str(note["command"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from tracket_async.errors import StorageError, UsageError
 
 
 async def write(path, *pieces):
-    with destinations.opened(str(path)) as place:
+    with destinations.open_file(path) as place:
         for piece in pieces:
             await place.write(piece)
 
@@ -32,7 +33,7 @@ async def test_a_file_holds_what_was_written_is_private_and_alone(tmp_path):
 async def test_the_target_does_not_change_before_the_end(tmp_path):
     path = tmp_path / "out.ndjson"
     path.write_bytes(b"before")
-    with destinations.opened(str(path)) as place:
+    with destinations.open_file(path) as place:
         await place.write(b"after" * 100_000)
         assert path.read_bytes() == b"before"
         beside = next(one for one in tmp_path.iterdir() if one != path)
@@ -45,7 +46,7 @@ async def test_what_ends_early_leaves_the_target_as_it_was_and_nothing_beside_it
     path = tmp_path / "out.ndjson"
     path.write_bytes(b"before")
     with pytest.raises(kind):  # noqa: PT012, SIM117 - the exception goes through the target
-        with destinations.opened(str(path)) as place:
+        with destinations.open_file(path) as place:
             await place.write(b"half")
             raise kind
     assert path.read_bytes() == b"before"
@@ -79,13 +80,13 @@ async def test_what_is_no_file_is_not_replaced(tmp_path, make, monkeypatch):
             made.bind("it")
     before = os.lstat("it").st_mode
     with pytest.raises(UsageError, match=r"it is not a file. Give a file, or - for standard output"):
-        await write("it", b"x")
+        await write(Path("it"), b"x")
     assert os.lstat("it").st_mode == before
 
 
 async def test_a_device_is_not_replaced():
     with pytest.raises(UsageError, match="/dev/null is not a file"):
-        await write("/dev/null", b"x")
+        await write(Path("/dev/null"), b"x")
 
 
 async def test_a_name_that_is_too_long_is_the_users_mistake(tmp_path):
@@ -94,7 +95,7 @@ async def test_a_name_that_is_too_long_is_the_users_mistake(tmp_path):
 
 
 async def test_a_name_with_no_room_for_the_name_beside_it_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="cannot be written: File name too long"):
+    with pytest.raises(StorageError, match=r"cannot write .*: File name too long"):
         await write(tmp_path / ("x" * 250), b"x")
 
 
@@ -105,6 +106,12 @@ class Full:
         self._file = file
         self._broken = broken
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def __getattr__(self, name):
         if name in self._broken:
             return self._fail
@@ -114,7 +121,7 @@ class Full:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("broken", [{"write"}, {"flush"}, {"close"}, {"flush", "close"}, {"write", "flush", "close"}])
+@pytest.mark.parametrize("broken", [{"write"}, {"flush"}, {"flush", "close"}, {"write", "flush", "close"}])
 async def test_a_full_disk_is_a_storage_error_and_leaves_nothing_beside_the_target(tmp_path, monkeypatch, broken):
     path = tmp_path / "out.ndjson"
     path.write_bytes(b"before")
@@ -124,8 +131,8 @@ async def test_a_full_disk_is_a_storage_error_and_leaves_nothing_beside_the_targ
         opened.append(open(descriptor, *args, **kwargs))  # noqa: PTH123, SIM115
         return Full(opened[-1], broken)
 
-    monkeypatch.setattr(destinations, "open", full, raising=False)
-    with pytest.raises(StorageError, match=r"No space left on device. What was at this place before is untouched"):
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(StorageError, match=r"cannot write .*: No space left on device. Free some space"):
         await write(path, b"x" * 10)
     opened[0].close()
     assert path.read_bytes() == b"before"
@@ -159,7 +166,8 @@ async def test_file_and_folder_are_on_the_disk_before_the_end(tmp_path, monkeypa
 
 
 async def test_standard_output_gets_the_bytes_in_order(capsysbinary):
-    await write("-", "é\n".encode(), b"two\n")
+    for piece in ("é\n".encode(), b"two\n"):
+        await destinations.StandardOutput().write(piece)
     assert capsysbinary.readouterr().out == "é\ntwo\n".encode()
 
 
@@ -171,7 +179,7 @@ async def test_a_slow_reader_of_standard_output_does_not_stop_the_event_loop(mon
         written.append(data)
 
     monkeypatch.setattr(output, "write", slow)
-    task = asyncio.create_task(write("-", b"one"))
+    task = asyncio.create_task(destinations.StandardOutput().write(b"one"))
     await asyncio.sleep(0)  # the loop still runs while nobody reads
     assert written == []
     read.set()

@@ -124,7 +124,7 @@ def test_no_symbolic_link_is_followed(tmp_path, name):
 
 
 def test_a_missing_folder_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="Make the folder first"):
+    with pytest.raises(StorageError, match="Create the folder first"):
         Database(tmp_path / "missing" / "d.duckdb", making=MAKING)
 
 

@@ -305,7 +305,7 @@ def test_without_a_journal_no_row_has_a_state(path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(StorageError, match="Make the folder first"):
+    with pytest.raises(StorageError, match="Create the folder first"):
         Journal(tmp_path / "none" / "journal", HEADER)
     assert read_journal(tmp_path / "none" / "journal", HEADER).counts == {}
 

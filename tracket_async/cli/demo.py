@@ -186,7 +186,7 @@ async def _streamed(client: TracketClient, files: Mapping[Path, Format], watch: 
     summary = Summary()
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(destinations.File(path)), rendering(STREAMED[named], FileOptions()))
+            (stack.enter_context(destinations.open_file(path)), rendering(STREAMED[named], FileOptions()))
             for path, named in files.items()
         ]
         await copy(client, WorklogFilter(), sinks, summary, watch, concurrency=concurrency)

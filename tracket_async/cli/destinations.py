@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import stat
-import tempfile
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Final, Literal, Protocol, Self
+from typing import IO, Annotated, Final, Literal, Protocol
 
 from cyclopts import Parameter
 
+from tracket_async._files import atomic_write, storage_errors
 from tracket_async.cli import output
-from tracket_async.errors import StorageError, UsageError
+from tracket_async.errors import UsageError
 
 STANDARD_OUTPUT: Final = "-"
 
@@ -48,66 +46,34 @@ class StandardOutput:
         await asyncio.to_thread(output.write, data)
 
 
-class File:
-    """A file that is not there before ``with`` ends well.
+class FileTarget:
+    """A file that is being written by `open_file`."""
 
-    Raises:
-        UsageError: on entering: the target cannot be a file there.
-        StorageError: the disk is full, or the folder cannot be written to.
-    """
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
-
-    def __enter__(self) -> Self:
-        check(self._path)
-        with self._storage():
-            descriptor, beside = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=".part", dir=self._path.parent)
-        self._beside = beside
-        self._file = open(descriptor, "wb", buffering=1 << 17)  # noqa: PTH123 - a descriptor; closed on exit
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        try:
-            with self._storage():
-                if kind is None:
-                    self._file.flush()
-                    os.fsync(self._file.fileno())
-                    self._file.close()
-                    os.replace(self._beside, self._path)  # noqa: PTH105 - the name beside is a plain string
-                    _sync_folder(self._path.parent)
-        finally:
-            # After a success there is nothing left of either; after a failure closing may fail once more (disk full).
-            with contextlib.suppress(OSError):
-                self._file.close()
-            with contextlib.suppress(OSError):
-                os.unlink(self._beside)  # noqa: PTH108 - as above
+        self._file = file
 
     async def write(self, data: bytes, /) -> None:
-        """Write the bytes."""
-        with self._storage():
-            self._file.write(data)
+        """Write the bytes.
 
-    @contextlib.contextmanager
-    def _storage(self) -> Generator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"{self._path} cannot be written: {error.strerror}. What was at this place before is untouched"
-            ) from None
+        Raises:
+            StorageError: the disk is full, say; it names this file, whatever other files are open around it.
+        """
+        with storage_errors(self._path, "write"):
+            self._file.write(data)
 
 
 @contextlib.contextmanager
-def opened(name: str) -> Generator[Target]:
-    """The target of that name; ``-`` is standard output."""
-    if name == STANDARD_OUTPUT:
-        yield StandardOutput()
-        return
-    with File(Path(name)) as file:
-        yield file
+def open_file(path: Path) -> Generator[Target]:
+    """Open a file that appears at the end of the block, whole, or not at all (see `atomic_write`).
+
+    Raises:
+        UsageError: there can be no file there.
+        StorageError: the disk is full, or the folder cannot be written to.
+    """
+    check(path)
+    with atomic_write(path) as file:
+        yield FileTarget(path, file)
 
 
 def check(path: Path) -> None:
@@ -128,16 +94,6 @@ def check(path: Path) -> None:
         raise UsageError(f"{path} is a symbolic link, which is not followed. Give the place that it points to")
     if not stat.S_ISREG(mode):
         raise UsageError(f"{path} is not a file. Give a file, or - for standard output")
-
-
-def _sync_folder(folder: Path) -> None:
-    # A rename is only durable once its folder is. Windows cannot open a folder, and some file systems cannot sync one.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 Format = Literal["ndjson", "csv", "parquet", "duckdb"]

@@ -269,7 +269,7 @@ def _streamed(files: Mapping[Path, Format], store: Path | None, without: Missing
 async def _stream_to_files(client: TracketClient, files: Mapping[Path, Streamed], job: _Job) -> Tally:
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(destinations.File(path)), stream.rendering(named, job.file_options))
+            (stack.enter_context(destinations.open_file(path)), stream.rendering(named, job.file_options))
             for path, named in files.items()
         ]
         return await _stream(client, sinks, job)

@@ -20,7 +20,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tracket_async._files import refuse_link, storage_error, storage_errors, sync_folder
+from tracket_async._files import fsync_folder, refuse_link, storage_error, storage_errors
 from tracket_async.errors import MissingExtraError, StorageError, StoreError, TargetBusyError, TracketError
 
 # Neither library has complete types (pyarrow has none), so what is imported here is Any, and stays in this package.
@@ -244,7 +244,7 @@ def replacing_database(target: Path) -> Generator[Path]:
             yield new
             new.chmod(_PRIVATE)
             new.replace(target)
-            sync_folder(target.parent)
+            fsync_folder(target.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from tracket_async._files import FileLock, refuse_link, replacing
+from tracket_async._files import FileLock, atomic_write, refuse_link
 from tracket_async.errors import StoreError, UsageError
 from tracket_async.export import database as extras
 from tracket_async.export import tables as sql
@@ -112,7 +112,7 @@ class _Job:
 
 def _text(job: _Job, head: bytes, encode: Encoder) -> int:
     database, statement, written = job.store.database, sql.cells_slice(job.columns), 0
-    with replacing(job.target) as file:
+    with atomic_write(job.target) as file:
         file.write(head)
         for part in slices(database):
             for chunk in database.arrow(statement, part.values).to_batches(max_chunksize=_CHUNK):
@@ -136,7 +136,7 @@ def _parquet(job: _Job) -> int:
     database, statement, written = job.store.database, sql.typed_slice(job.columns), 0
     few = [name for name in job.columns if name not in _MANY_VALUES]
     with (
-        replacing(job.target) as file,
+        atomic_write(job.target) as file,
         extras.parquet().ParquetWriter(file, schema, compression="zstd", use_dictionary=few) as writer,
     ):
         for part in slices(database):

@@ -25,7 +25,7 @@ from typing import Final, Self
 import attrs
 import msgspec
 
-from tracket_async._files import DurableAppender, FileLock, refuse_link, storage_errors, sync_folder
+from tracket_async._files import DurableAppender, FileLock, fsync_folder, refuse_link, storage_errors
 from tracket_async.errors import StoreError
 
 
@@ -218,7 +218,7 @@ class Journal:
                 self._file = DurableAppender(path, self._descriptor, size)
                 if not size:
                     self._file.append(_encode(header) + b"\n")
-                    sync_folder(path.parent)
+                    fsync_folder(path.parent)
             failing.pop_all()
 
     async def __aenter__(self) -> Self:
