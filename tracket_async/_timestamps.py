@@ -1,4 +1,7 @@
-"""Moments as text and back: RFC 3339 in JSON, HTTP-dates in headers. A moment is an aware datetime in UTC."""
+"""Moments and days as text and back: RFC 3339 in JSON, HTTP-dates in headers, dates that people type.
+
+A moment is an aware datetime in UTC. A day has no time zone.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII | re.IGNOREC
 
 
 def read_moment(text: str) -> dt.datetime:
-    """An RFC 3339 date-time, with any offset or none, or another ISO 8601 form, as a moment.
+    """Return an RFC 3339 date-time, with any offset or none, or another ISO 8601 form, as a moment.
 
     Kept to the microsecond; further digits are rounded. Text without an offset is taken to be UTC, and a day to be its
     00:00 UTC (inferred: the API's pages show only ``Z``).
@@ -33,7 +36,7 @@ def read_moment(text: str) -> dt.datetime:
 
 
 def in_utc(moment: dt.datetime) -> dt.datetime:
-    """A datetime of any offset in UTC; one without is taken to be in UTC.
+    """Return a datetime of any offset in UTC; one without is taken to be in UTC.
 
     Raises:
         ValueError: in UTC it is outside of the years 1 to 9999.
@@ -51,30 +54,30 @@ read_day = lru_cache(maxsize=4096)(read_moment)
 
 
 def write_moment(moment: dt.datetime) -> str:
-    """A moment as ``YYYY-MM-DDTHH:MM:SS.mmmZ``, with six digits when it is no whole number of milliseconds."""
+    """Return a moment as ``YYYY-MM-DDTHH:MM:SS.mmmZ``, with six digits when it is no whole number of milliseconds."""
     precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     return f"{moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec=precision)}Z"
 
 
 def write_day(moment: dt.datetime) -> str:
-    """The UTC day of a moment, ``YYYY-MM-DD``."""
+    """Return the UTC day of a moment, ``YYYY-MM-DD``."""
     return moment.astimezone(dt.UTC).date().isoformat()
 
 
 def first_day(moment: dt.datetime) -> str:
-    """The first day whose 00:00 UTC is not before the moment; of the last day that there is, that day."""
+    """Return the first day whose 00:00 UTC is not before the moment; of the last day that there is, that day."""
     day = moment.astimezone(dt.UTC).date()
     at_midnight = moment == dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC)
     return (day if at_midnight or day == _LAST_DAY else day + _DAY).isoformat()
 
 
 def first_millisecond(moment: dt.datetime) -> str:
-    """The last whole millisecond that is not after the moment: as a lower bound it loses nothing."""
+    """Return the last whole millisecond that is not after the moment: as a lower bound it loses nothing."""
     return write_moment(moment - dt.timedelta(microseconds=moment.microsecond % 1000))
 
 
 def last_millisecond(moment: dt.datetime) -> str:
-    """The first whole millisecond that is not before the moment: as an upper bound it loses nothing."""
+    """Return the first whole millisecond that is not before the moment: as an upper bound it loses nothing."""
     beyond = moment.microsecond % 1000
     if not beyond:
         return write_moment(moment)
@@ -111,7 +114,7 @@ def parse_date(text: str) -> dt.date:
 
 @lru_cache(maxsize=64)
 def parse_http_date(value: str) -> dt.datetime | None:
-    """An HTTP-date in any of the three forms of RFC 9110, 5.6.7, as a moment; None of anything else. Never raises."""
+    """Return an HTTP-date, in any of the three forms of RFC 9110, 5.6.7, as a moment; None for anything else."""
     text = value.strip()
     if not _HTTP_DATE.fullmatch(text):
         return None

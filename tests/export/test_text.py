@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async._api.fast import row_of
+from tracket_async._timestamps import write_moment
 from tracket_async.errors import UsageError
 from tracket_async.export import text
 from tracket_async.models import ApprovalStatus, Worklog
@@ -41,20 +42,6 @@ def test_the_columns_are_the_attributes_of_a_worklog_in_their_order():
     assert text.NAMES[:4] == ("id", "user_id", "date", "minutes")
     assert len(text.NAMES) == 17
     assert text.NAMES[-1] == text.JSON
-
-
-@pytest.mark.parametrize(
-    ("moment", "written"),
-    [
-        (MOMENT, "2024-10-22T18:45:31.370Z"),
-        (MOMENT.replace(microsecond=0), "2024-10-22T18:45:31.000Z"),
-        (MOMENT.replace(microsecond=370001), "2024-10-22T18:45:31.370001Z"),
-        (dt.datetime(999, 1, 2, tzinfo=dt.UTC), "0999-01-02T00:00:00.000Z"),
-        (None, None),
-    ],
-)
-def test_a_moment_has_milliseconds_or_the_microseconds_that_it_needs(moment, written):
-    assert text.moment_text(moment) == written
 
 
 def test_a_line_of_ndjson_has_every_attribute_nulls_too():
@@ -146,7 +133,7 @@ MOMENTS = st.datetimes(timezones=st.sampled_from([dt.UTC, dt.timezone(dt.timedel
 @settings(deadline=None, derandomize=True)
 def test_a_column_of_moments_is_the_text_of_each(moments):
     worklogs = [Worklog(id="w", user_id="u", date=moment, minutes=1) for moment in moments]
-    assert text.cells_of(worklogs, ["date"]) == [[text.moment_text(moment) for moment in moments]]
+    assert text.cells_of(worklogs, ["date"]) == [[moment and write_moment(moment) for moment in moments]]
 
 
 def test_rows_have_the_cells_of_their_worklogs():
@@ -173,7 +160,7 @@ def test_days_that_rows_share_are_each_written():
     late = dt.datetime(2024, 10, 23, 1, 2, 3, 4000, tzinfo=dt.UTC)
     rows = [row_of(Worklog(id="w", user_id="u", date=date, minutes=1)) for date in (first, first, second, late, second)]
     assert text.cells_of_rows(rows, ["date", "created_date"]) == [
-        [text.moment_text(row.date) for row in rows],
+        [write_moment(row.date) for row in rows],
         [None] * 5,
     ]
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tracket_async._timestamps import write_moment
 from tracket_async.export import text as cells
 from tracket_async.export.progress import ExportResult, SyncResult
 from tracket_async.export.store import ChangeCounts
@@ -119,7 +120,7 @@ def text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dt.datetime):
-        return f"{value:%Y-%m-%d}" if value.timetz() == _MIDNIGHT else cells.moment_text(value) or ""
+        return f"{value:%Y-%m-%d}" if value.timetz() == _MIDNIGHT else write_moment(value)
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, dict):

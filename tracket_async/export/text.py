@@ -28,6 +28,7 @@ import attrs
 import msgspec
 
 from tracket_async._api.fast import Row, columns_of
+from tracket_async._timestamps import write_moment
 from tracket_async.errors import UsageError
 from tracket_async.models import Worklog
 
@@ -41,7 +42,6 @@ _FORMULA: Final = tuple("=+-@\t\r")
 _json: Final = msgspec.json.Encoder(order="sorted")
 _read_texts: Final = msgspec.json.Decoder(list[str | None]).decode
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
-_MILLISECOND: Final = 1000
 _whole_second: Final = re.compile(rb'(:[0-9]{2})Z"')
 
 Columns = Sequence[Sequence[Any]]
@@ -55,15 +55,6 @@ def defused(cell: str) -> str:
     Source: OWASP, "CSV Injection".
     """
     return "'" + cell if cell.startswith(_FORMULA) else cell
-
-
-def moment_text(moment: dt.datetime | None) -> str | None:
-    """An aware UTC datetime as RFC 3339 text, to the millisecond, or the microsecond where there is one; None stays."""
-    if moment is None:
-        return None
-    # Not strftime: it writes the year 999 as "999" on Linux.
-    timespec = "microseconds" if moment.microsecond % _MILLISECOND else "milliseconds"
-    return moment.replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
 
 
 def json_text(value: Any) -> str:
@@ -102,7 +93,7 @@ def cells_of_rows(rows: Sequence[Row], columns: Sequence[str] = NAMES) -> Column
 
 
 def _moments(part: Iterable[dt.datetime | None]) -> list[str | None]:
-    """Each as `moment_text`, made of what msgspec writes, in a tenth of the time: no fraction, or six digits of it."""
+    """Each as `write_moment` has it, made of what msgspec writes in a tenth of the time."""
     moments = list(part)
     if len(moments) > 1 and moments[0] is moments[1] is not None:
         # Days, of which a page has a few. (Moments of which each is an object of its own take long to be hashed.)
@@ -115,7 +106,7 @@ def _texts(moments: Sequence[dt.datetime | None]) -> list[str | None]:
     text = _json.encode(moments)
     in_utc = text.count(b'Z"')
     if in_utc + text.count(b"null") < len(moments):
-        return list(map(moment_text, moments))
+        return [None if moment is None else write_moment(moment) for moment in moments]
     whole = text.count(b".") < in_utc
     text = text.replace(b'000Z"', b'Z"')
     return _read_texts(_whole_second.sub(rb'\1.000Z"', text) if whole else text)
