@@ -33,7 +33,7 @@ Handler = Callable[[ApiRequest], ApiResponse]
 
 @frozen(kw_only=True)
 class ServerContext:
-    """What all exchanges of a server share.
+    """The state that all exchanges of a server share.
 
     Attributes:
         settings: The emulator's settings.

@@ -43,7 +43,7 @@ class TokenIssuer:
         """Number of token calls, refused ones included."""
 
     def issue(self, body: bytes) -> ApiResponse:
-        """ApiResponse the token call.
+        """Return the response of the token call.
 
         Raises:
             ApiError: 400 for a malformed call, 401 for wrong credentials.

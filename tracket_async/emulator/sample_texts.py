@@ -1,4 +1,4 @@
-"""What the people of the sample company write down: words in the scripts of their offices, nothing computed."""
+"""The words of the sample company: descriptions in the scripts of its offices, nothing computed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CATEGORIES: Final = (
 
 @frozen
 class Office:
-    """Where people work, and how they write.
+    """An office, and the words that its people write.
 
     Attributes:
         city: Its name.

@@ -108,7 +108,7 @@ def sample_categories(seed: int = 0) -> list[tuple[str, str]]:
 
 
 def sample_worklogs(sample: Sample) -> Iterator[Worklog]:
-    """The worklogs of the sample company, ordered by day.
+    """Yield the worklogs of the sample company, ordered by day.
 
     Args:
         sample: Which.
