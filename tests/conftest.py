@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.util
 import os
 import selectors
 import signal
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -112,3 +114,16 @@ async def no_leaks():
     if _open_sockets() - sockets:
         gc.collect()
     assert _open_sockets() - sockets == set()
+
+
+@pytest.fixture
+def hostile():
+    """A server that deviates from the vendor's pages (tests/hostile.py), on loopback, in a thread of its own.
+
+    Its switches are attributes: ``hostile.add(*hostile.make_rows(600))``, ``hostile.links = "_links.object"``.
+    """
+    specification = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
+    module = sys.modules[specification.name] = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    with module.Hostile() as server:
+        yield server
