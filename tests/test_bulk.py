@@ -1,4 +1,4 @@
-"""Many writes: an outcome for each, in order, a bounded number at once, and a full account when it stops early."""
+"""Many writes: an outcome for each, in order, a bounded number at once, and when they stop."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from tracket_async.bulk import Outcomes
 from tracket_async.errors import (
     AmbiguousWriteError,
+    AuthenticationError,
     BadRequestError,
     ConnectError,
     ConnectionLostError,
     RateLimitedError,
     ServerError,
     StatusError,
+    StorageError,
+    StoreError,
     UsageError,
 )
 from tracket_async.models import Worklog
@@ -232,17 +235,63 @@ def test_leaving_early_cancels_what_is_in_progress_and_the_leftover_tells_about_
     virtually(main())
 
 
-def test_cancelling_whoever_iterates_leaves_nothing_behind(virtually):
+def test_cancelling_whoever_iterates_ends_nothing_until_it_is_closed(virtually):
     async def main():
         writer = Writer()
         outcomes = Outcomes(range(100), writer, concurrency=4)
-        task = asyncio.create_task(all_of(outcomes))
+        got = []
+        task = asyncio.create_task(collect(got, outcomes))
         await asyncio.sleep(2.5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        got.append(await anext(outcomes))
+        assert [o.index for o in got] == list(range(9))
+        await outcomes.aclose()
         assert writer.now == 0
-        assert [(o.index, o.status) for o in outcomes.leftover] == [(n, "ambiguous") for n in range(8, 12)]
+        assert [(o.index, o.status) for o in outcomes.leftover] == [
+            (9, "ok"),
+            (10, "ok"),
+            (11, "ok"),
+            (12, "ambiguous"),
+            (13, "ambiguous"),
+            (14, "ambiguous"),
+            (15, "ambiguous"),
+        ]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    virtually(main())
+
+
+def test_a_step_that_times_out_does_not_end_the_iteration(virtually):
+    async def main():
+        outcomes = Outcomes(range(3), Writer(seconds=lambda item: 10), concurrency=1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(outcomes), 1)
+        assert [(o.index, o.status) async for o in outcomes] == [(0, "ok"), (1, "ok"), (2, "ok")]
+
+    virtually(main())
+
+
+def test_a_closing_that_is_cancelled_still_tells_what_was_in_progress(virtually):
+    async def write(_item):
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(1000)  # it takes its time to end
+
+    async def main():
+        outcomes = Outcomes(range(10), write, concurrency=4)
+        step = asyncio.ensure_future(anext(outcomes))
+        await asyncio.sleep(1)
+        closing = asyncio.create_task(outcomes.aclose())
+        await asyncio.sleep(1)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert [(o.index, o.status) for o in outcomes.leftover] == [(n, "ambiguous") for n in range(4)]
+        with pytest.raises(StopAsyncIteration):
+            await step
 
     virtually(main())
 
@@ -307,9 +356,9 @@ def test_what_cannot_be_used_any_more_is_stopped_and_what_was_in_progress_is_amb
 def test_what_is_no_input_is_refused_at_once():
     with pytest.raises(TypeError):
         Outcomes(5, Writer())
-    with pytest.raises(ValueError, match="concurrency"):
+    with pytest.raises(UsageError, match="concurrency must be at least 1, not 0"):
         Outcomes([], Writer(), concurrency=0)
-    with pytest.raises(ValueError, match="on_error"):
+    with pytest.raises(UsageError, match="on_error"):
         Outcomes([], Writer(), on_error="ignore")
 
 
@@ -340,3 +389,156 @@ def test_whatever_fails_nothing_is_lost_and_nothing_told_twice(length, bad, conc
             assert "not_sent" not in statuses(got)
 
     asyncio.run(main())
+
+
+# -- stop rules, and writes for what they do -----------------------------------------------------------------------
+
+CALLERS = BadRequestError("no", status=400)
+SERVICE = ServerError("down", status=500)
+
+
+class Server:
+    """Fails for the numbers that it is told about."""
+
+    def __init__(self, failures=None):
+        self.failures = failures or {}
+        self.written = []
+
+    async def write(self, number):
+        self.written.append(number)
+        if (error := self.failures.get(number)) is not None:
+            raise error
+
+
+def writing(rows, server, **settings):
+    return Outcomes(rows, server.write, **{"concurrency": 1, "on_error": "collect", **settings})
+
+
+async def test_every_row_is_written_once():
+    server = Server()
+    work = writing(range(100), server, concurrency=4)
+    await work.drain()
+    assert sorted(server.written) == list(range(100))
+    assert work.stopped is None
+
+
+async def test_collecting_tries_all_whatever_fails():
+    server = Server(dict.fromkeys(range(0, 400, 2), CALLERS))
+    work = writing(range(400), server)
+    await work.drain()
+    assert len(server.written) == 400
+    assert work.stopped is None
+
+
+async def test_stopping_begins_no_row_after_a_failure_and_reads_no_further():
+    server = Server({3: CALLERS})
+    rows = iter(range(1000))
+    work = writing(rows, server, on_error="stop")
+    await work.drain()
+    assert server.written == [0, 1, 2, 3]
+    assert next(rows) < 20
+    assert work.stopped is None  # that was the caller's wish
+
+
+@pytest.mark.parametrize("error", [AuthenticationError("who?", status=401), StorageError("full"), StoreError("no")])
+async def test_what_no_other_row_could_survive_stops_the_run(error):
+    server = Server({3: error})
+    work = writing(range(1000), server)
+    await work.drain()
+    assert server.written == [0, 1, 2, 3]
+    assert work.stopped is error
+
+
+@pytest.mark.parametrize("error", [ServerError("down", status=500), ConnectError("away")])
+async def test_patience_ends_after_so_many_failures_in_a_row(error):
+    server = Server(dict.fromkeys(range(1000), error))
+    work = writing(range(1000), server, patience=7)
+    await work.drain()
+    assert server.written == list(range(7))
+    assert work.stopped is error
+    assert "the last of 7 failures in a row" in str(error)
+
+
+@pytest.mark.parametrize("between", [None, CALLERS])
+async def test_an_answer_of_any_kind_restores_patience(between):
+    failures = {n: SERVICE for n in range(1000) if n % 7 != 6} | dict.fromkeys(range(6, 1000, 7), between)
+    server = Server(failures)
+    work = writing(range(1000), server, patience=7)
+    await work.drain()
+    assert len(server.written) == 1000
+    assert work.stopped is None
+
+
+async def test_the_first_reason_to_stop_is_told():
+    both, raised = asyncio.Barrier(2), []
+
+    async def write(_number):
+        await both.wait()
+        raised.append(AuthenticationError("who?"))
+        raise raised[-1]
+
+    work = Outcomes(range(2), write, concurrency=2, on_error="collect")
+    await work.drain()
+    assert len(raised) == 2
+    assert work.stopped is raised[0]
+
+
+async def test_a_mistake_of_the_program_is_raised():
+    work = writing(range(1000), Server({2: ZeroDivisionError("oops")}))
+    with pytest.raises(ZeroDivisionError):
+        await work.drain()
+
+
+async def test_what_the_rows_raise_is_raised_after_those_before_are_written():
+    def rows():
+        yield from range(3)
+        raise StoreError("changed")
+
+    server = Server()
+    with pytest.raises(StoreError, match="changed"):
+        await writing(rows(), server).drain()
+    assert server.written == [0, 1, 2]
+
+
+async def test_an_interruption_waits_for_the_answers_that_are_on_their_way():
+    began, answer, answered = asyncio.Event(), asyncio.Event(), []
+
+    async def write(number):
+        began.set()
+        await answer.wait()
+        answered.append(number)
+
+    work = Outcomes(range(1000), write, concurrency=1, on_error="collect")
+    task = asyncio.create_task(work.drain(grace=30))
+    await began.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    answer.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert answered == [0]
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_an_interruption_does_not_wait_for_ever_nor_through_a_second_one(again):
+    began, ended = asyncio.Event(), []
+
+    async def write(number):
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(number)
+
+    work = Outcomes(range(1000), write, concurrency=1, on_error="collect")
+    task = asyncio.create_task(work.drain(grace=30 if again else 0))
+    await began.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if again:
+        assert not task.done()
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == [0]

@@ -1,24 +1,23 @@
-"""Many writes, one outcome for each: in the order of the input, a bounded number at once, none forgotten.
+"""Many writes: a bounded number at once, one outcome for each, in the order of the input.
 
-`Outcomes` takes the callable that writes one item, and knows no client. The input, any iterable or async iterable, is
+`Outcomes` takes the function that writes one item, and knows no client. The input, any iterable or async iterable, is
 consumed as it is needed: never more than ``look_ahead`` items beyond the outcome that is next in order.
 
-Many writes that go on until there is a reason to stop, and that stop without leaving one of them in the air.
-
-`bulk.Outcomes` writes a bounded number at once. What is added here: one refusal of the credentials, a full disk, or a
-long row of failures for which nobody's data is to blame ends the run, since going on would only make more rows to look
-after; and whoever interrupts the run waits, for a while, for the answers that are on their way.
+The writing is done by worker tasks, and the iteration only tells what they have done: a cancelled ``anext`` loses
+nothing. The workers hold no reference to the `Outcomes`, so one that is dropped is collected as garbage, and its
+workers are cancelled then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing
 from typing import Final, Generic, Literal, Self, TypeVar
 
 import attrs
 
+from tracket_async.config import check_concurrency
 from tracket_async.errors import AuthenticationError, ExportError, RequestError, TracketError, UsageError
 from tracket_async.models import Worklog
 
@@ -27,10 +26,15 @@ T = TypeVar("T")
 Status = Literal["ok", "failed", "ambiguous", "not_sent"]
 OnError = Literal["stop", "collect"]
 
+PATIENCE: Final = 50
+"""After so many failures in a row that are not the data's fault, the run stops."""
+GRACE: Final = 5.0
+"""Seconds that `Outcomes.drain` gives the writes in progress when it is interrupted."""
+
 
 @attrs.frozen(kw_only=True)
 class Outcome(Generic[T]):
-    """What became of one item.
+    """The outcome of one item.
 
     Attributes:
         index: its place in the input, from 0.
@@ -49,25 +53,31 @@ class Outcome(Generic[T]):
 
 
 class Outcomes(Generic[T]):
-    """The outcomes of many writes, an async iterator; the writing begins with the first step of the iteration.
+    """An async iterator over the outcomes of many writes; the writing begins with the first step of the iteration.
 
-    With ``on_error="stop"``, the first outcome that is not ok lets those in progress finish and begins no other: the
-    outcomes of all others, to the end of the input, are ``not_sent``. With ``"collect"``, every item is tried.
-    `stop` stops a run in either case, and its iteration goes on to tell about the rest.
+    When a run stops, the writes in progress are finished and no other is begun: the outcomes of all others, to the end
+    of the input, are ``not_sent``. It stops
+
+    * with ``on_error="stop"``: after the first outcome that is not ok;
+    * in any case when no other item can succeed: the credentials are refused, the disk is full, or ``patience``
+      failures in a row are not the data's fault. `stopped` says why;
+    * when `stop` is called.
 
     To leave in the middle, close it (`contextlib.aclosing`, or `aclose`): that cancels what is in progress, and
-    `leftover` then tells what became of the items that had been taken from the input.
+    `leftover` then has the outcomes of the items that had been taken from the input. A cancelled or timed out ``anext``
+    ends nothing: the next one goes on.
 
     Args:
         items: the input.
         write: writes one item. What it raises is the item's outcome.
         concurrency: items that are written at once, at least 1.
-        on_error: see above.
+        on_error: ``"stop"`` or ``"collect"``, see above.
+        patience: see above.
         usable: asked before each item; once it says no, the run stops as if by `stop`.
         look_ahead: items taken from the input beyond the outcome that is next in order; None: 4 times the concurrency.
 
     Raises:
-        ValueError: a setting is out of range.
+        UsageError: a setting is out of range.
     """
 
     def __init__(
@@ -77,26 +87,51 @@ class Outcomes(Generic[T]):
         *,
         concurrency: int = 16,
         on_error: OnError = "stop",
+        patience: int = PATIENCE,
         usable: Callable[[], bool] = lambda: True,
         look_ahead: int | None = None,
     ) -> None:
-        if concurrency < 1:
-            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+        check_concurrency(concurrency)
         if on_error not in ("stop", "collect"):
-            raise ValueError(f"on_error must be 'stop' or 'collect', not {on_error!r}")
-        self._run = _Run(items, write, on_error == "stop", usable, max(look_ahead or 4 * concurrency, concurrency))
-        self._outcomes = _outcomes(self._run, concurrency)
+            raise UsageError(f"on_error must be 'stop' or 'collect', not {on_error!r}")
+        self._concurrency = concurrency
+        self._workers: list[asyncio.Task[None]] | None = None
+        self._run = _Run(
+            source=aiter(items) if isinstance(items, AsyncIterable) else _each(iter(items)),
+            write=write,
+            stop_on_error=on_error == "stop",
+            patience=patience,
+            usable=usable,
+            look_ahead=max(look_ahead or 4 * concurrency, concurrency),
+        )
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Outcome[T]:
-        """The next outcome.
+        """Return the next outcome.
 
         Raises:
             Exception: whatever the input raised, after the outcomes of all items before.
         """
-        return await anext(self._outcomes)
+        run = self._run
+        if self._workers is None:
+            self._workers = [asyncio.create_task(run.work()) for _ in range(self._concurrency)]
+            weakref.finalize(self, _cancel, asyncio.get_running_loop(), self._workers).atexit = False
+        while (outcome := run.tell()) is None:
+            if run.closed:
+                raise StopAsyncIteration
+            if run.crash is not None:
+                await self.aclose()
+                raise run.crash
+            if all(worker.done() for worker in self._workers):
+                run.close()
+                if run.source_error is not None:
+                    raise run.source_error
+                raise StopAsyncIteration
+            run.news.clear()
+            await run.news.wait()
+        return outcome
 
     def stop(self) -> None:
         """Begin no other item. What is in progress is finished; go on iterating to learn about it and the rest."""
@@ -104,95 +139,131 @@ class Outcomes(Generic[T]):
 
     async def aclose(self) -> None:
         """Cancel and await what is in progress. Closing twice does no harm."""
-        await self._outcomes.aclose()
-        self._run.stop()
+        self._run.close()
+        self._workers = self._workers or []
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def drain(self, *, grace: float = GRACE) -> None:
+        """Write everything, for what the writes do and not for their outcomes. Afterwards none is in progress.
+
+        After a stop, the rest of the input is not read.
+
+        Args:
+            grace: seconds for the writes that are in progress when this is cancelled.
+
+        Raises:
+            CancelledError: it was interrupted; what was being written had its grace.
+            Exception: what a write raised that is no `TracketError`, or what the input raised.
+        """
+        consuming = asyncio.create_task(self._consume())
+        try:
+            await asyncio.shield(consuming)
+        except asyncio.CancelledError:
+            self.stop()
+            await asyncio.wait([consuming], timeout=grace)
+            raise
+        finally:
+            consuming.cancel()
+            await asyncio.gather(consuming, return_exceptions=True)
+            await self.aclose()
+
+    @property
+    def stopped(self) -> TracketError | None:
+        """Return why the run stopped by itself; None: it did not, or ``on_error`` wanted it so."""
+        return self._run.stopped
 
     @property
     def leftover(self) -> tuple[Outcome[T], ...]:
-        """After closing: the outcomes, in order, of the items taken from the input and not yet told.
+        """Return the outcomes, in order, of the items taken from the input and not yet told: for after closing.
 
         What was in progress is ``ambiguous``. Whatever comes after them in the input was not sent, and not even read.
         """
-        return self._run.leftover
+        return self._run.leftover()
+
+    async def _consume(self) -> None:
+        async for outcome in self:
+            if outcome.error is not None and not isinstance(outcome.error, TracketError):
+                raise outcome.error
+            if outcome.status == "not_sent" and not self._run.writing:
+                return
 
 
 class _Run(Generic[T]):
-    """What the workers and the iteration share."""
+    """State of a run, shared by its workers and its iteration."""
 
     def __init__(
         self,
-        items: Iterable[T] | AsyncIterable[T],
+        *,
+        source: AsyncIterator[T],
         write: Callable[[T], Awaitable[Worklog | None]],
-        stop_on_error: bool,  # noqa: FBT001 - private, named where it is called
+        stop_on_error: bool,
+        patience: int,
         usable: Callable[[], bool],
         look_ahead: int,
     ) -> None:
-        self.source: AsyncIterator[T] = aiter(items) if isinstance(items, AsyncIterable) else _each(iter(items))
         self.source_error: Exception | None = None
         self.crash: BaseException | None = None
-        self.done: dict[int, Outcome[T]] = {}
-        self.told = 0
-        self.workers = 0
-        self.stopping = False
-        self.leftover: tuple[Outcome[T], ...] = ()
+        self.stopped: TracketError | None = None
+        self.closed = False
+        self.writing = 0
         self.news = asyncio.Event()
-        self.room = asyncio.Event()
+        self._source = source
         self._write = write
         self._stop_on_error = stop_on_error
+        self._patience = patience
         self._usable = usable
         self._look_ahead = look_ahead
+        self._stopping = self._exhausted = False
         self._taking = asyncio.Lock()
-        self._taken = 0
-        self._exhausted = False
-        self._flying: dict[int, T] = {}
+        self._room = asyncio.Event()
+        self._taken = self._told = self._failures_in_a_row = 0
+        self._done: dict[int, Outcome[T]] = {}
+        self._unfinished: dict[int, Outcome[T]] = {}  # each item's outcome if the run were closed now
 
     def stop(self) -> None:
-        self.stopping = True
-        self.room.set()
+        self._stopping = True
+
+    def close(self) -> None:
+        self._stopping = self.closed = True
+
+    def tell(self) -> Outcome[T] | None:
+        """Return the outcome that is next in order, once; None while it is not known."""
+        outcome = None if self.closed else self._done.pop(self._told, None)
+        if outcome is not None:
+            self._told += 1
+            self._room.set()
+        return outcome
+
+    def leftover(self) -> tuple[Outcome[T], ...]:
+        return tuple(outcome for _, outcome in sorted((self._unfinished | self._done).items()))
 
     async def work(self) -> None:
         try:
             while (taken := await self._take()) is not None:
-                index, item = taken
-                self.done[index] = await self._outcome(index, item)
-                self._flying.pop(index, None)
+                index = taken.index
+                self._done[index] = await self._outcome(taken)
+                del self._unfinished[index]
                 self.news.set()
         except BaseException as error:
             # Whoever iterates waits for news alone, so that even a cancellation has to reach it there.
             self.crash = self.crash or error
             raise
         finally:
-            self.workers -= 1
-            self.news.set()
+            # A task is not done before its last line.
+            asyncio.get_running_loop().call_soon(self.news.set)
 
-    def tell(self) -> Outcome[T] | None:
-        """The outcome that is next in order, if it is known."""
-        outcome = self.done.pop(self.told, None)
-        if outcome is not None:
-            self.told += 1
-            self.room.set()
-        return outcome
-
-    async def rest(self) -> AsyncGenerator[Outcome[T]]:
-        """After a stop: what of the input nobody took."""
-        async for item in self.source:
-            yield Outcome(index=self._taken, status="not_sent", item=item)
-            self._taken += 1
-
-    def close(self) -> None:
-        """Takes down what became of the items that nobody was told about."""
-        flying = {i: Outcome(index=i, status="ambiguous", item=item) for i, item in self._flying.items()}
-        self.leftover = tuple(outcome for _, outcome in sorted((flying | self.done).items()))
-
-    async def _take(self) -> tuple[int, T] | None:
+    async def _take(self) -> Outcome[T] | None:
+        """Return the next item of the input, as the outcome that it has while nobody writes it; None: there is none."""
         async with self._taking:
-            while self._taken - self.told >= self._look_ahead and not self.stopping:
-                self.room.clear()
-                await self.room.wait()
-            if self.stopping or self._exhausted:
+            while self._taken - self._told >= self._look_ahead:
+                self._room.clear()
+                await self._room.wait()
+            if self._exhausted:
                 return None
             try:
-                item = await anext(self.source)
+                item = await anext(self._source)
             except StopAsyncIteration:
                 self._exhausted = True
                 return None
@@ -200,161 +271,53 @@ class _Run(Generic[T]):
                 self._exhausted = True
                 self.source_error = error
                 return None
-            index = self._taken
+            taken = Outcome(index=self._taken, status="not_sent", item=item)
+            self._unfinished[self._taken] = taken
             self._taken += 1
-            self._flying[index] = item
-            return index, item
+            return taken
 
-    async def _outcome(self, index: int, item: T) -> Outcome[T]:
-        if not self.stopping and not self._usable():
+    async def _outcome(self, taken: Outcome[T]) -> Outcome[T]:
+        if self._stopping or not self._usable():
             self.stop()
-        if self.stopping:
-            return Outcome(index=index, status="not_sent", item=item)
+            return taken
+        self._unfinished[taken.index] = attrs.evolve(taken, status="ambiguous")
+        self.writing += 1
         try:
-            worklog = await self._write(item)
+            worklog = await self._write(taken.item)
         except Exception as error:  # noqa: BLE001 - whatever a write raises is the outcome of its item, never lost
-            if self._stop_on_error:
-                self.stop()
             ambiguous = not self._usable() or (isinstance(error, RequestError) and error.is_ambiguous)
-            return Outcome(index=index, status="ambiguous" if ambiguous else "failed", item=item, error=error)
-        return Outcome(index=index, status="ok", item=item, worklog=worklog)
+            self._failed(error)
+            return attrs.evolve(taken, status="ambiguous" if ambiguous else "failed", error=error)
+        finally:
+            self.writing -= 1
+        self._failures_in_a_row = 0
+        return attrs.evolve(taken, status="ok", worklog=worklog)
+
+    def _failed(self, error: Exception) -> None:
+        """Stop if this failure is a reason to, see `Outcomes`."""
+        if self._stop_on_error:
+            self.stop()
+        if not isinstance(error, TracketError):
+            return
+        self._failures_in_a_row = 0 if error.fault == "client" else self._failures_in_a_row + 1
+        if self._failures_in_a_row >= self._patience:
+            error.hint = (
+                f"That was the last of {self._failures_in_a_row} failures in a row that are not the data's fault, so"
+                " the other rows were not tried. Run the same again once the server is well"
+            )
+        elif not isinstance(error, AuthenticationError | ExportError):
+            return
+        self.stopped = self.stopped or error
+        self.stop()
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, workers: list[asyncio.Task[None]]) -> None:
+    """Cancel the workers of a run that was dropped; the collector may run in any thread."""
+    if not loop.is_closed():
+        for worker in workers:
+            loop.call_soon_threadsafe(worker.cancel)
 
 
 async def _each(items: Iterator[T]) -> AsyncGenerator[T]:
     for item in items:
         yield item
-
-
-async def _outcomes(run: _Run[T], concurrency: int) -> AsyncGenerator[Outcome[T]]:
-    run.workers = concurrency
-    workers = [asyncio.create_task(run.work()) for _ in range(concurrency)]
-    try:
-        while True:
-            while (outcome := run.tell()) is not None:
-                yield outcome
-            if run.crash is not None:
-                raise run.crash
-            if not run.workers:
-                break
-            run.news.clear()
-            await run.news.wait()
-        if run.source_error is not None:
-            raise run.source_error
-        if run.stopping:
-            async with aclosing(run.rest()) as rest:
-                async for outcome in rest:
-                    yield outcome
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-        run.close()
-
-
-GRACE: Final = 5.0
-"""Seconds for the answers that are on their way when the run is interrupted."""
-PATIENCE: Final = 50
-"""After so many failures in a row that are not the data's fault, the run stops."""
-
-Write = Callable[[T], Awaitable[Worklog | None]]
-
-
-class Sending(Generic[T]):
-    """Writes rows, once.
-
-    Args:
-        write: writes one row. What it raises, if it is a `TracketError`, is the row's failure.
-        concurrency: rows that are written at once, at least 1.
-        on_error: ``"stop"``: begin no other row after the first failure; ``"collect"``: try all.
-        patience: as `PATIENCE`.
-        grace: as `GRACE`.
-
-    Attributes:
-        stopped: why rows were left out; None: there was no need, or ``on_error`` wanted it so.
-
-    Raises:
-        UsageError: the concurrency is below 1.
-    """
-
-    def __init__(
-        self,
-        write: Write[T],
-        *,
-        concurrency: int,
-        on_error: OnError,
-        patience: int = PATIENCE,
-        grace: float = GRACE,
-    ) -> None:
-        if concurrency < 1:
-            raise UsageError(f"concurrency must be at least 1, not {concurrency}")
-        self._write = write
-        self._concurrency = concurrency
-        self._on_error = on_error
-        self._patience = patience
-        self._grace = grace
-        self._in_a_row = 0
-        self._stopping = False
-        self.stopped: TracketError | None = None
-
-    async def run(self, rows: Iterable[T]) -> None:
-        """Write the rows. When it returns, or raises, none of them is being written any more.
-
-        Raises:
-            CancelledError: it was interrupted; what was being written had its grace.
-            Exception: a mistake in the program, or whatever the rows raised.
-        """
-        async with aclosing(self._outcomes(rows)) as outcomes:
-            consuming = asyncio.create_task(_consumed(outcomes))
-            try:
-                await asyncio.shield(consuming)
-            except asyncio.CancelledError:
-                self._stopping = True
-                outcomes.stop()
-                await asyncio.wait([consuming], timeout=self._grace)
-                raise
-            finally:
-                consuming.cancel()
-                await asyncio.gather(consuming, return_exceptions=True)
-
-    def _outcomes(self, rows: Iterable[T]) -> Outcomes[T]:
-        outcomes: Outcomes[T]
-
-        async def write(row: T) -> Worklog | None:
-            try:
-                worklog = await self._write(row)
-            except TracketError as error:
-                if self._is_enough(error):
-                    self._stopping = True
-                    outcomes.stop()
-                raise
-            self._in_a_row = 0
-            return worklog
-
-        outcomes = Outcomes(self._until_stopped(rows), write, concurrency=self._concurrency, on_error="collect")
-        return outcomes
-
-    def _until_stopped(self, rows: Iterable[T]) -> Iterator[T]:
-        # Otherwise the outcomes of a run that has stopped go on to the end of the input.
-        for row in rows:
-            if self._stopping:
-                return
-            yield row
-
-    def _is_enough(self, error: TracketError) -> bool:
-        """Whether to begin no other row after this failure; says so in `stopped`, unless the caller asked for it."""
-        self._in_a_row = 0 if error.fault == "client" else self._in_a_row + 1
-        if self._in_a_row >= self._patience:
-            error.hint = (
-                f"That was the last of {self._in_a_row} failures in a row that are not the data's fault, so the other"
-                " rows were not tried. Run the same again once the server is well"
-            )
-        elif not isinstance(error, AuthenticationError | ExportError):
-            return self._on_error == "stop"
-        self.stopped = self.stopped or error
-        return True
-
-
-async def _consumed(outcomes: Outcomes[T]) -> None:
-    async for outcome in outcomes:
-        if outcome.error is not None and not isinstance(outcome.error, TracketError):
-            raise outcome.error

@@ -19,7 +19,7 @@ from typing import Final, Generic, Literal, TypeVar
 import attrs
 
 from tracket_async._http.limits import Clock
-from tracket_async.bulk import PATIENCE, OnError, Sending
+from tracket_async.bulk import PATIENCE, OnError, Outcomes
 from tracket_async.client import TracketClient
 from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
@@ -128,13 +128,12 @@ class ChangeRun(Generic[T]):
         on_row: Callable[[], None] = lambda: None,
     ) -> None:
         self._apply = apply
-        self._rows = rows
         self._total = total
         self._on_row = on_row
         self._done = self._already = self._failed = self._ambiguous = 0
         self._errors = FirstErrors()
-        self._sending: Sending[InputRow[T]] = Sending(
-            self._write, concurrency=concurrency, on_error=on_error, patience=patience
+        self._outcomes = Outcomes(
+            rows.rows(), self._write, concurrency=concurrency, on_error=on_error, patience=patience
         )
 
     async def run(self) -> None:
@@ -144,7 +143,7 @@ class ChangeRun(Generic[T]):
             StoreError: the file changed meanwhile.
             CancelledError: it was interrupted; the answers that were on their way have had some time to arrive.
         """
-        await self._sending.run(self._rows.rows())
+        await self._outcomes.drain()
 
     def report(self) -> RunReport:
         """Return how the rows stand now."""
@@ -155,7 +154,7 @@ class ChangeRun(Generic[T]):
             failed=self._failed,
             ambiguous=self._ambiguous,
             errors=self._errors.first,
-            stopped=self._sending.stopped,
+            stopped=self._outcomes.stopped,
         )
 
     async def _write(self, row: InputRow[T]) -> None:
@@ -271,8 +270,12 @@ class ImportRun:
         self._ambiguities: dict[int, _Ambiguity] = {}
         self._failures = FirstErrors()
         self._lookup = ServerLookup(client=client, concurrency=settings.concurrency, wait=settings.wait, clock=clock)
-        self._sending: Sending[InputRow[NewWorklog]] = Sending(
-            self._create, concurrency=settings.concurrency, on_error=settings.on_error, patience=settings.patience
+        self._outcomes = Outcomes(
+            rows.rows(self._is_to_be_sent),
+            self._create,
+            concurrency=settings.concurrency,
+            on_error=settings.on_error,
+            patience=settings.patience,
         )
 
     async def run(self) -> None:
@@ -289,8 +292,8 @@ class ImportRun:
         page = await self._client.worklogs.list(size=self._client.api_version.smallest_page)
         self._clock_offset = clock_of(page, self._clock.now())
         await self._resolve(resend=self._settings.resend_ambiguous)
-        await self._sending.run(self._rows.rows(self._is_to_be_sent))
-        if self._sending.stopped is None:
+        await self._outcomes.drain()
+        if self._outcomes.stopped is None:
             await self._resolve(resend=False)
 
     def report(self) -> RunReport:
@@ -310,7 +313,7 @@ class ImportRun:
             failed=counts[RowState.FAILED],
             ambiguous=sum(counts[state] for state in UNRESOLVED),
             errors=errors.first,
-            stopped=self._sending.stopped,
+            stopped=self._outcomes.stopped,
         )
 
     def _is_to_be_sent(self, line: int) -> bool:
