@@ -107,6 +107,19 @@ def test_formulas_survive_the_way_out_and_in(tracket, serve, seed):
         assert sorted(worklog["description"] for worklog in found) == sorted(texts)
 
 
+@BOTH
+def test_dropped_times_of_day_are_reported_in_one_line(tracket, serve, api, folder):
+    serve(api)
+    dates = ["2026-03-02T08:00+13:00", "2026-03-02", "2026-03-02T17:00Z"]
+    for number, said in ((3, "2 dates have"), (2, "1 date has")):
+        rows = "".join(f"i,u,{date},5\n" for date in dates[:number])
+        (folder / "in.csv").write_text(f"item_id,user_id,date,minutes\n{rows}", encoding="utf-8")
+        result = tracket("import", "in.csv", "--dry-run")
+        assert result.code == 0
+        line = f"{said} a time of day, which API 2.0 does not keep: the day counts."
+        assert result.err.splitlines()[:-1] == ([line] if api == "2.0" else [])
+
+
 def test_every_bad_line_is_named_and_nothing_is_sent(tracket, serve, seed, folder):
     served = serve()
     lines = [json.dumps(seed(1)), "{", json.dumps(seed(2, worklogMinutes=-1)), *["[]"] * 30]

@@ -415,6 +415,77 @@ def test_an_id_with_a_path_in_it_is_refused(make, named):
         make(record(id=named, minutes=1.0), V2)
 
 
+def at(text):
+    return dt.datetime.fromisoformat(text)
+
+
+@pytest.mark.parametrize(
+    ("date", "day"),
+    [
+        ("2026-03-02T08:00+13:00", dt.date(2026, 3, 2)),  # 2026-03-01 in UTC
+        ("2026-03-01T22:00-11:00", dt.date(2026, 3, 1)),  # 2026-03-02 in UTC
+        ("2026-03-02T00:00+00:00", dt.date(2026, 3, 2)),
+        ("0001-01-01T00:00+14:00", dt.date(1, 1, 1)),
+    ],
+)
+def test_2_0_books_the_day_as_written(date, day):
+    values = WHOLE | {"date": at(date)}
+    midnight = dt.datetime.combine(day, dt.time(), dt.UTC)
+    assert make_new_worklog(record(**values), V2).date == midnight
+    assert make_change(record(**values), V2)[1].date == midnight
+
+
+@pytest.mark.parametrize("make", [make_new_worklog, lambda *args: make_change(*args)[1]])
+def test_1_0_keeps_the_moment_whatever_the_day(make):
+    moment = at("2026-03-02T08:00+13:00")
+    assert make(record(**WHOLE | {"date": moment}), V1).date == moment
+    assert make(record(**WHOLE | {"date": moment, "day": dt.date(2026, 3, 2)}), V1).date == moment
+
+
+@pytest.mark.parametrize("empty", [..., None])
+def test_a_day_stands_for_a_missing_date(empty):
+    values = WHOLE | {"date": empty, "day": DAY}
+    for api_version in (V1, V2):
+        assert make_new_worklog(record(**values), api_version).date == dt.datetime(2024, 5, 20, tzinfo=dt.UTC)
+    assert make_change(record(**values), V2)[1].date == dt.datetime(2024, 5, 20, tzinfo=dt.UTC)
+    with pytest.raises(UsageError, match=r"API 1\.0 keeps the time of day, which day does not say"):
+        make_change(record(**values), V1)
+
+
+@pytest.mark.parametrize(
+    ("date", "days"),
+    [
+        (DAY, [20]),
+        (at("2024-05-20T23:30+02:00"), [20]),
+        (at("2024-05-20T09:59+00:00"), [19, 20]),
+        (at("2024-05-20T10:00+00:00"), [19, 20, 21]),
+        (at("2024-05-20T11:59+00:00"), [19, 20, 21]),
+        (at("2024-05-20T12:00+00:00"), [20, 21]),
+        (at("2024-05-20T00:00:01+00:00"), [19, 20]),
+    ],
+)
+@pytest.mark.parametrize("api_version", [V1, V2])
+def test_a_day_that_contradicts_the_date_is_refused(date, days, api_version):
+    """A moment in UTC may be on another day in the time zone that an export was made for."""
+    for number in range(17, 24):
+        values = WHOLE | {"date": date, "day": dt.date(2024, 5, number)}
+        if number in days:
+            found = make_new_worklog(record(**values), api_version).date
+            assert api_version is V1 or found.day == number
+            assert make_change(record(**values), api_version)[1].date == found
+        else:
+            for make in (make_new_worklog, make_change):
+                with pytest.raises(UsageError, match=f"^day 2024-05-{number} contradicts date 2024-05-20"):
+                    make(record(**values), api_version)
+
+
+def test_midnight_in_utc_is_a_day_on_2_0_and_a_moment_on_1_0():
+    values = WHOLE | {"date": at("2024-05-20T00:00+00:00"), "day": dt.date(2024, 5, 19)}
+    assert make_new_worklog(record(**values), V1).date == values["date"]
+    with pytest.raises(UsageError, match="contradicts"):
+        make_new_worklog(record(**values), V2)
+
+
 def test_a_record_s_id_is_returned():
     assert make_worklog_id(record(id="w-1"), V1) == "w-1"
 
@@ -445,6 +516,20 @@ def test_validation_counts_rows_and_names_ignored_attributes(input_file):
     found = input_file(GOOD % 1 + b"\n" + GOOD % 2).validate()
     assert (found.rows, found.bad_lines, found.bad) == (2, 0, [])
     assert found.ignored == {"created_date"}
+
+
+@pytest.mark.parametrize(("api", "dropped"), [("1.0", 0), ("2.0", 2)])
+def test_validation_counts_the_times_of_day_that_are_dropped(input_file, api, dropped):
+    dates = [
+        "2024-05-20",
+        "2024-05-20T00:00:00.000Z",
+        "2024-05-20T00:00+02:00",
+        "2024-05-20T09:30Z",
+        "2024-05-20T00:01Z",
+    ]
+    lines = [(GOOD % 1).replace(b"2024-05-20", date.encode()) for date in dates]
+    found = input_file(b"".join(lines), api=api).validate()
+    assert (found.rows, found.bad_lines, found.dropped_times) == (5, 0, dropped)
 
 
 def test_validation_counts_all_bad_lines_and_lists_the_first(input_file):

@@ -214,6 +214,13 @@ async def test_every_value_of_a_row_is_sent(emulator, file):
     assert (found["description"], found["worklogCategory"]) == ("été", "c")
 
 
+async def test_a_date_with_an_offset_is_booked_on_its_day_as_written(emulator, file, api):
+    """API 1.0 keeps the moment, API 2.0 the day as it stands in the file."""
+    assert (await file([EVERYTHING | {"date": "2026-03-02T08:00+13:00"}]).load(emulator)).complete
+    (found,) = emulator.worklogs()
+    assert found["worklogDate"] == ("2026-03-01T19:00:00.000Z" if api == "1.0" else "2026-03-02T00:00:00.000Z")
+
+
 async def test_every_row_is_created_once_and_its_id_is_in_the_journal(emulator, file, rows, contents):
     given = rows(100) * 2
     made = file(given)

@@ -109,6 +109,9 @@ def checked(input_file: InputFile[T], *, json: bool) -> Validation:
         raise UsageError(f"There is not one worklog in {name}. Give a file with worklogs")
     if validation.ignored:
         output.note(f"Ignored, since only the server sets it: {', '.join(sorted(validation.ignored))}.")
+    if validation.dropped_times:
+        dates = "1 date has" if validation.dropped_times == 1 else f"{validation.dropped_times:,} dates have"
+        output.note(f"{dates} a time of day, which API {input_file.api_version.version} does not keep: the day counts.")
     return validation
 
 

@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 from tracket_async._api import v1
-from tracket_async._timestamps import in_utc, parse_date
+from tracket_async._timestamps import parse_date
 from tracket_async.export.text import JSON, MOMENTS, NUMBERS, defused
 from tracket_async.models import NewWorklog, Worklog
 
@@ -28,8 +28,9 @@ SETTABLE: Final = tuple(attribute.name for attribute in attrs.fields(NewWorklog)
 ATTRIBUTES: Final[Mapping[str, str]] = {
     **{wire_name: name for name, wire_name in v1.SCHEMA.names.items()},
     **{attribute.name: attribute.name for attribute in attrs.fields(Worklog)},
+    "day": "day",
 }
-"""The attribute of each column name."""
+"""The attribute of each column name; ``day`` is the calendar day that an export writes next to the date."""
 
 
 def column_attributes(columns: Iterable[str], *, only_id: bool = False) -> list[str | None]:
@@ -50,7 +51,7 @@ def column_attributes(columns: Iterable[str], *, only_id: bool = False) -> list[
             names.append(None)
             continue
         if name is None:
-            raise ValueError(f"there is no column {column!r}; the columns are {', '.join((*SETTABLE, 'id'))}")
+            raise ValueError(f"there is no column {column!r}; the columns are {', '.join((*SETTABLE, 'day', 'id'))}")
         if name in found:
             raise ValueError(f"{name} is given twice, as {found[name]} and as {column}; remove one of the two")
         found[name] = column
@@ -76,10 +77,16 @@ def _date(name: str, value: object) -> dt.date:
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a string, not {shortened(value)}")  # noqa: TRY004 - one kind for all
     try:
-        found = parse_date(value)
-        return in_utc(found) if isinstance(found, dt.datetime) else found
+        return parse_date(value)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _day(name: str, value: object) -> dt.date:
+    found = _date(name, value)
+    if isinstance(found, dt.datetime):
+        raise ValueError(f"{name} must be YYYY-MM-DD, without a time of day, not {shortened(value)}")  # noqa: TRY004
+    return found
 
 
 def _json_number(name: str, value: object) -> float:
@@ -136,6 +143,7 @@ def _table(text: ValueReader, others: ValueReader, numbers: ValueReader, objects
         **dict.fromkeys(("id", *SETTABLE), others),
         "description": text,
         **{name: _date for name in SETTABLE if name in MOMENTS},
+        "day": _day,
         **{name: numbers for name in SETTABLE if name in NUMBERS},
         JSON: objects,
     }

@@ -12,6 +12,7 @@ alone, and is gone with the process. Memory does not grow with the file, except 
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import hashlib
 import io
 import os
@@ -34,6 +35,7 @@ from tracket_async.importer.columns import (
     CSV_READERS,
     JSON_READERS,
     RAW_CSV_READERS,
+    SETTABLE,
     ValueReaders,
     column_attributes,
     shortened,
@@ -54,8 +56,9 @@ class Record:
 
     Attributes:
         line: the line on which it begins, from 1.
-        values: attribute to value, of the id and what can be set; None for a null of JSON. An attribute that the file
-            leaves out, or an empty cell of CSV, is missing.
+        values: attribute to value, of the id, the day and what can be set; None for a null of JSON. A date keeps the
+            offset that is written in the file. An attribute that the file leaves out, or an empty cell of CSV, is
+            missing.
         ignored: the attributes in it that only the server sets, the id not among them.
     """
 
@@ -229,6 +232,11 @@ class InputRow(Generic[T]):
     item: T
 
 
+_NEXT_DAY_HOUR: Final = 24 - 14
+"""From this hour UTC on, it is the next day where the offset is +14:00, the largest that there is."""
+_DAY_BEFORE_HOUR: Final = 12
+"""Until this hour UTC, it is the day before where the offset is -12:00, the smallest that there is."""
+
 Change = tuple[str, WorklogChanges]
 """An id, and what to change in its worklog."""
 MakeItem = Callable[[Record, ApiVersion], T]
@@ -236,8 +244,13 @@ MakeItem = Callable[[Record, ApiVersion], T]
 
 
 def make_new_worklog(record: Record, api_version: ApiVersion) -> NewWorklog:
-    """Return the worklog to create. An id in the record is ignored, and null is the same as a missing value."""
-    given = {name: value for name, value in record.values.items() if name != "id" and value is not None}
+    """Return the worklog to create. An id in the record is ignored, and null is the same as a missing value.
+
+    Where the API version keeps only days, the day is the one that the file writes, whatever the offset behind it.
+    """
+    given = {name: value for name, value in record.values.items() if name in SETTABLE and value is not None}
+    if (date := _date(record, api_version)) is not None:
+        given["date"] = date
     missing = [name for name in REQUIRED_FIELDS if name not in given]
     if missing:
         raise UsageError(f"{', '.join(missing)} must be given")
@@ -254,13 +267,54 @@ def make_change(record: Record, api_version: ApiVersion) -> Change:
         for name, value in record.values.items()
         # Two values ask for no change: the empty custom fields that every record of an export has, and null for what
         # this version of the API does not have.
-        if name != "id" and not (name == "custom_fields" and not value) and (value is not None or api_version.has(name))
+        if name in SETTABLE
+        and not (name == "custom_fields" and not value)
+        and (value is not None or api_version.has(name))
     }
+    if (date := _date(record, api_version)) is not None:
+        if record.values.get("date") is None and not api_version.keeps_days:
+            raise UsageError(
+                f"API {api_version.version} keeps the time of day, which day does not say;"
+                " give date, or remove the column day"
+            )
+        given["date"] = date
     if not given:
         raise UsageError("there is nothing to change; give a value beside the id")
     changes = WorklogChanges(**given)
     api_version.update(worklog_id, changes)
     return worklog_id, changes
+
+
+def _date(record: Record, api_version: ApiVersion) -> dt.date | None:
+    """Return the date of a record's ``date`` and ``day``; None when it has neither.
+
+    Raises:
+        UsageError: the two contradict each other.
+    """
+    date: dt.date | None = record.values.get("date")
+    day: dt.date | None = record.values.get("day")
+    if date is None:
+        return day
+    if day is not None and not _may_be_on(date, day, midnight_is_a_day=api_version.keeps_days):
+        raise UsageError(f"day {day} contradicts date {date}; correct one of them, or remove the column day")
+    if not api_version.keeps_days or not isinstance(date, dt.datetime):
+        return date
+    return date.date() if day is None else day
+
+
+def _may_be_on(date: dt.date, day: dt.date, *, midnight_is_a_day: bool) -> bool:
+    """Return whether a date is on a day: its own, or for a moment that is written in UTC, the day in some time zone."""
+    if not isinstance(date, dt.datetime):
+        return date == day
+    if date.utcoffset() or (midnight_is_a_day and date.time() == dt.time.min):
+        return date.date() == day
+    shift = day.toordinal() - date.toordinal()
+    return shift == 0 or (shift == 1 and date.hour >= _NEXT_DAY_HOUR) or (shift == -1 and date.hour < _DAY_BEFORE_HOUR)
+
+
+def _drops_time(record: Record, api_version: ApiVersion) -> bool:
+    date = record.values.get("date")
+    return api_version.keeps_days and isinstance(date, dt.datetime) and date.time() != dt.time.min
 
 
 def make_worklog_id(record: Record, api_version: ApiVersion) -> str:
@@ -411,12 +465,14 @@ class Validation:
         bad: the first `MAX_LISTED` lines that cannot be used, in their order.
         bad_lines: the number of all of them.
         ignored: the attributes in the file that only the server sets, the id not among them.
+        dropped_times: the number of rows with a time of day, which the API version does not keep.
     """
 
     rows: int = 0
     bad: list[BadLine] = attrs.field(factory=list[BadLine])
     bad_lines: int = 0
     ignored: frozenset[str] = frozenset()
+    dropped_times: int = 0
 
     def add_bad_line(self, bad: BadLine) -> None:
         """Count a line that cannot be used, and list it if it is one of the first."""
@@ -461,8 +517,10 @@ class InputFile(Generic[T]):
                 found.add_bad_line(row)
                 continue
             found.rows += 1
-            if isinstance(record, Record) and not record.ignored <= found.ignored:
-                found.ignored |= record.ignored
+            if isinstance(record, Record):
+                found.dropped_times += _drops_time(record, self.api_version)
+                if not record.ignored <= found.ignored:
+                    found.ignored |= record.ignored
         return found
 
     def rows(self, wanted: Callable[[int], bool] = lambda _line: True) -> Iterator[InputRow[T]]:
