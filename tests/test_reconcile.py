@@ -6,10 +6,23 @@ import datetime as dt
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tracket_async._api import v1, v2
+from tracket_async._http.limits import Clock
 from tracket_async.errors import AmbiguousWriteError, ServerError, UsageError
-from tracket_async.models import NewWorklog, Page, Worklog, WorklogFilter
-from tracket_async.reconcile import CLOCK_MARGIN, LARGEST_SKEW, Matcher, decide, reconcile, sent_by_server_clock
+from tracket_async.models import NewWorklog, Page, Worklog
+from tracket_async.reconcile import (
+    CLOCK_MARGIN,
+    LARGEST_SKEW,
+    AmbiguousRow,
+    ServerLookup,
+    Snapshot,
+    reconcile,
+    resolve,
+    server_clock_offset,
+)
 
 MOMENT = dt.datetime(2024, 5, 6, 14, 30, 0, 123456, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)
@@ -43,31 +56,30 @@ def changed(**values):
         (changed(item_id=None), False, False),
         (changed(minutes=0.31), False, False),
         (changed(description=None), False, False),
-        (changed(id="known"), False, False),
-        (changed(created_date=None), False, True),
-        (changed(created_date=SENT_AT), False, True),
-        (changed(created_date=SENT_AT - dt.timedelta(milliseconds=1)), False, False),
+        (changed(description=" met\n"), False, True),
+        (changed(description="Met"), False, False),
     ],
 )
 def test_a_worklog_matches_in_everything_that_was_sent(worklog, by_day, matches):
-    assert Matcher(sent=NEW, by_day=by_day, exclude={"known"}).matches(worklog, SENT_AT) is matches
+    assert AmbiguousRow(0, NEW, SENT_AT).matches(worklog, by_day=by_day) is matches
 
 
-def test_no_description_and_an_empty_one_are_the_same():
-    matcher = Matcher(sent=attrs.evolve(NEW, description=None), by_day=False)
-    assert matcher.matches(changed(description=""), None)
-    assert matcher.matches(changed(description=None), None)
-
-
-def test_without_the_time_of_sending_any_created_date_will_do():
-    assert Matcher(sent=NEW, by_day=False).matches(changed(created_date=SENT_AT - dt.timedelta(days=9)), None)
-
-
-def test_the_dates_asked_for_hold_what_was_sent_and_little_else():
-    assert Matcher(sent=NEW, by_day=True).dates() == WorklogFilter(since=MOMENT.date(), until=MOMENT.date())
-    narrow = Matcher(sent=NEW, by_day=False).dates()
-    assert narrow.matches(SAME)
-    assert narrow.until - narrow.since == dt.timedelta(milliseconds=2)
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        (None, ""),
+        ("", None),
+        ("  ", None),
+        ("stand-up ", "stand-up"),
+        ("stand-up", "\tstand-up"),
+        ("caf\u00e9", "cafe\u0301"),
+    ],
+)
+def test_text_is_compared_trimmed_and_in_nfc(sent, stored):
+    row = AmbiguousRow(0, attrs.evolve(NEW, description=sent), SENT_AT)
+    assert row.matches(changed(description=stored), by_day=False)
+    twin = attrs.evolve(row, new=attrs.evolve(NEW, description=stored))
+    assert twin.key(by_day=False) == row.key(by_day=False)
 
 
 @pytest.mark.parametrize("skew", [-3600, -1, 0, 1, 3600])
@@ -76,34 +88,18 @@ def test_the_clocks_may_differ(skew):
     skew = dt.timedelta(seconds=skew)
     created = SENT_AT + SECOND + skew
     read_at = SENT_AT + 10 * SECOND
-    since = sent_by_server_clock(SENT_AT, now=read_at, server_date=(read_at + skew).replace(microsecond=0))
+    page = Page(items=[], server_date=(read_at + skew).replace(microsecond=0))
+    since = AmbiguousRow(0, NEW, SENT_AT).since(server_clock_offset(page, read_at))
     assert created - since <= CLOCK_MARGIN + SECOND
     assert created >= since
 
 
 def test_without_a_clock_to_go_by_nothing_is_known_about_when():
-    assert sent_by_server_clock(None, now=SENT_AT, server_date=SENT_AT) is None
-    assert sent_by_server_clock(SENT_AT, now=SENT_AT, server_date=None) is None
+    assert AmbiguousRow(0, NEW, None).since(0.0) is None
+    assert AmbiguousRow(0, NEW, SENT_AT).since(server_clock_offset(Page(items=[]), SENT_AT)) is None
 
 
 TWIN = changed(id="w2")
-
-
-@pytest.mark.parametrize(
-    ("reads", "created", "candidates"),
-    [
-        ([[SAME], [SAME]], SAME, (SAME,)),
-        ([[], [SAME]], SAME, (SAME,)),
-        ([[], []], None, ()),
-        ([[SAME], []], None, (SAME,)),
-        ([[SAME], [SAME, TWIN]], None, (SAME, TWIN)),
-        ([[SAME], [TWIN]], None, (SAME, TWIN)),
-        ([[SAME, SAME], [SAME]], SAME, (SAME,)),
-        ([[SAME], [changed(updated_date=SENT_AT)]], changed(updated_date=SENT_AT), (changed(updated_date=SENT_AT),)),
-    ],
-)
-def test_exactly_one_that_is_there_at_last_is_the_created_one(reads, created, candidates):
-    assert decide(reads) == (created, candidates)
 
 
 class Account:
@@ -123,16 +119,10 @@ class Account:
     async def sleep(self, seconds):
         self.waits.append(seconds)
 
-    def reconcile(self, error, *, filters_created=True, **settings):
-        return reconcile(
-            error,
-            self.pages,
-            by_day=False,
-            filters_created=filters_created,
-            now=lambda: SENT_AT + SECOND,
-            sleep=self.sleep,
-            **settings,
-        )
+    def reconcile(self, error, *, api=v2, exclude=(), **settings):
+        clock = Clock(sleep=self.sleep, now=lambda: SENT_AT + SECOND)
+        lookup = ServerLookup(pages=self.pages, api_version=api.api_version(), clock=clock, **settings)
+        return reconcile(error, lookup, exclude=exclude)
 
 
 def lost(**details):
@@ -148,17 +138,39 @@ async def test_it_looks_twice_and_waits_in_between():
 
 async def test_it_looks_as_often_as_it_is_told():
     account = Account([], [], [], [SAME])
-    assert await account.reconcile(lost(), reads=4) == SAME
+    assert await account.reconcile(lost(), looks=4) == SAME
     assert account.waits == [2.0, 2.0, 2.0]
 
 
 async def test_where_created_dates_cannot_be_asked_for_they_are_not():
     account = Account([SAME], [SAME])
-    await account.reconcile(lost(), filters_created=False)
+    await account.reconcile(lost(), api=v1)
     assert account.asked[0].created_since is None
     account = Account([SAME], [SAME])
-    await account.reconcile(lost(sent_at=None))
+    with pytest.raises(AmbiguousWriteError):
+        await account.reconcile(lost(sent_at=None))
     assert account.asked[0].created_since is None
+
+
+@pytest.mark.parametrize("api", [v1, v2])
+async def test_what_is_listed_holds_every_date_that_it_can_have_and_little_else(api):
+    account = Account([SAME], [SAME])
+    await account.reconcile(lost(), api=api)
+    wanted = account.asked[0]
+    assert wanted.since < MOMENT < wanted.until
+    # A server that keeps days may still filter by instants.
+    assert wanted.until - wanted.since == dt.timedelta(days=2) if api is v2 else dt.timedelta(milliseconds=2)
+
+
+@pytest.mark.parametrize(
+    ("found", "server_date"), [([attrs.evolve(SAME, created_date=None)], SENT_AT + SECOND), ([SAME], None)]
+)
+async def test_one_of_unknown_age_is_a_candidate_and_never_the_answer(found, server_date):
+    """It may be an older worklog that is alike: 1.0 does not say of every worklog when it was created."""
+    error = lost()
+    with pytest.raises(AmbiguousWriteError) as caught:
+        await Account(found, found, server_date=server_date).reconcile(error, api=v1)
+    assert caught.value.candidates == tuple(found)
 
 
 async def test_none_and_several_raise_the_same_error_with_its_candidates():
@@ -182,7 +194,7 @@ async def test_an_older_twin_is_told_by_its_created_date():
 async def test_what_cannot_be_looked_for_is_refused():
     with pytest.raises(UsageError, match="payload"):
         await Account().reconcile(AmbiguousWriteError("lost"))
-    for settings in ({"reads": 1}, {"wait": -1}, {"wait": float("inf")}):
+    for settings in ({"looks": 1}, {"wait": -1}, {"wait": float("inf")}):
         with pytest.raises(UsageError, match="at least"):
             await Account().reconcile(lost(), **settings)
 
@@ -197,3 +209,174 @@ async def test_a_read_that_fails_decides_nothing():
     account.pages = pages
     with pytest.raises(ServerError):
         await account.reconcile(lost())
+
+
+# -- many rows ---------------------------------------------------------------------------------------------------
+
+NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
+SECOND = dt.timedelta(seconds=1)
+PAYLOAD = NewWorklog(item_id="i", user_id="u", date=dt.date(2024, 5, 20), minutes=90.0, description="met")
+
+
+def row(line, new=PAYLOAD, at=NOON, clock=0.0, **changes):
+    return AmbiguousRow(line, attrs.evolve(new, **changes), at, clock)
+
+
+def worklog(id, created=NOON, **changes):  # noqa: A002
+    values = {"item_id": "i", "user_id": "u", "minutes": 90.0, "description": "met", **changes}
+    return Worklog(id=id, date=PAYLOAD.date, created_date=created, **values)
+
+
+def snapshot(rows, *worklogs, clock=0.0, by_day=True):
+    made = Snapshot(by_day)
+    made.add(rows, worklogs, clock)
+    return made
+
+
+def verdicts(rows, *snapshots, claimed=()):
+    """For each line, the id of what it is, or the ids of its candidates."""
+    found = resolve(rows, snapshots, claimed=claimed)
+    assert [one.line for one in found] == [one.line for one in rows]
+    return {one.line: one.created.id if one.created else sorted(each.id for each in one.candidates) for one in found}
+
+
+def test_the_only_worklog_is_the_rows():
+    rows = [row(5)]
+    assert verdicts(rows, *[snapshot(rows, worklog("a"), worklog("b", minutes=5.0))] * 2) == {5: "a"}
+
+
+def test_of_nothing_nobody_knows():
+    rows = [row(5)]
+    assert verdicts(rows, *[snapshot(rows)] * 2) == {5: []}
+
+
+def test_one_that_arrives_between_the_looks_counts():
+    rows = [row(5)]
+    assert verdicts(rows, snapshot(rows), snapshot(rows, worklog("a"))) == {5: "a"}
+
+
+def test_one_that_is_gone_at_the_last_look_is_a_candidate():
+    rows = [row(5)]
+    assert verdicts(rows, snapshot(rows, worklog("a")), snapshot(rows)) == {5: ["a"]}
+    both = snapshot(rows, worklog("a"), worklog("b"))
+    assert verdicts(rows, both, snapshot(rows, worklog("b"))) == {5: ["a", "b"]}
+
+
+def test_more_worklogs_than_rows_are_candidates_of_all():
+    rows = [row(5), row(6)]
+    three = [worklog(each) for each in "abc"]
+    assert verdicts(rows, *[snapshot(rows, *three)] * 2) == {5: ["a", "b", "c"], 6: ["a", "b", "c"]}
+
+
+def test_rows_that_are_alike_share_what_was_found():
+    rows = [row(5), row(6), row(7)]
+    assert verdicts(rows, *[snapshot(rows, *map(worklog, "abc"))] * 2) == {5: "a", 6: "b", 7: "c"}
+    assert verdicts(rows, *[snapshot(rows, *map(worklog, "ab"))] * 2) == {5: "a", 6: "b", 7: []}
+
+
+def test_the_worklog_of_another_row_of_the_journal_is_none_of_theirs():
+    rows = [row(5)]
+    two = snapshot(rows, worklog("a"), worklog("b"))
+    assert verdicts(rows, two, two, claimed={"a"}) == {5: "b"}
+    assert verdicts(rows, two, two, claimed={"a", "b"}) == {5: []}
+
+
+def test_a_worklog_that_was_there_before_is_none_of_theirs():
+    rows = [row(5)]
+    edge = NOON - CLOCK_MARGIN
+    assert verdicts(rows, *[snapshot(rows, worklog("a", edge - SECOND / 1000))] * 2) == {5: []}
+    assert verdicts(rows, *[snapshot(rows, worklog("a", edge))] * 2) == {5: "a"}
+
+
+def test_of_two_rows_that_were_sent_at_different_times_each_has_its_own_past():
+    rows = [row(5), row(6, at=NOON + 60 * SECOND)]
+    early, late = worklog("early", NOON), worklog("late", NOON + 60 * SECOND)
+    assert verdicts(rows, *[snapshot(rows, early, late)] * 2) == {5: "early", 6: "late"}
+
+
+def test_one_of_an_unknown_age_is_never_the_answer_and_is_named():
+    rows = [row(5)]
+    old = snapshot(rows, worklog("old", None))
+    (verdict,) = resolve(rows, [old, old])
+    assert (verdict.created, verdict.candidates, [each.id for each in verdict.of_unknown_age]) == (None, (), ["old"])
+    both = snapshot(rows, worklog("old", None), worklog("new"))
+    assert verdicts(rows, both, both) == {5: "new"}
+    many = snapshot(rows, worklog("old", None), worklog("new"), worklog("newer"))
+    (verdict,) = resolve(rows, [many, many])
+    assert ([each.id for each in verdict.candidates], [each.id for each in verdict.of_unknown_age]) == (
+        ["new", "newer"],
+        ["old"],
+    )
+    (verdict,) = resolve(rows, [old, old], claimed={"old"})
+    assert verdict.of_unknown_age == ()
+
+
+def test_without_any_clock_everything_is_of_an_unknown_age():
+    rows = [row(5, clock=None)]
+    (verdict,) = resolve(rows, [snapshot(rows, worklog("a"), clock=None)] * 2)
+    assert (verdict.created, [each.id for each in verdict.of_unknown_age]) == (None, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "since"),
+    [(0.0, 0.0, 0), (5.0, 0.0, 0), (0.0, 5.0, 0), (-9.5, 1.0, -9.5), (None, 3.0, 3), (3.0, None, 3)],
+)
+def test_of_what_is_known_about_the_clocks_the_earlier_moment_counts(then, now, since):
+    assert row(1, clock=then).since(now) == NOON + since * SECOND - CLOCK_MARGIN
+
+
+def test_rows_that_differ_in_what_is_not_compared_get_those_that_agree_with_them():
+    rows = [row(5, category_id="x"), row(6, category_id="y"), row(7, category_id="z")]
+    found = snapshot(rows, worklog("b", category_id="z"), worklog("a", category_id="x"))
+    assert verdicts(rows, found, found) == {5: "a", 6: [], 7: "b"}
+
+
+def test_what_agrees_with_no_row_is_given_only_if_it_does_not_matter_to_which():
+    found = worklog("a", category_id=None)
+    alike = [row(5, category_id="x"), row(6, category_id="x")]
+    assert verdicts(alike, *[snapshot(alike, found)] * 2) == {5: "a", 6: []}
+    different = [row(5, category_id="x"), row(6, category_id="y")]
+    assert verdicts(different, *[snapshot(different, found)] * 2) == {5: ["a"], 6: ["a"]}
+
+
+def test_custom_fields_agree_whatever_their_order():
+    rows = [row(5, custom_fields={"a": ["1"], "b": "2"}), row(6)]
+    found = snapshot(rows, worklog("x"), worklog("y", custom_fields={"b": "2", "a": ["1"]}))
+    assert verdicts(rows, found, found) == {5: "y", 6: "x"}
+
+
+@pytest.mark.parametrize("by_day", [True, False])
+def test_where_only_days_are_kept_rows_of_one_day_are_alike(by_day):
+    morning, evening = PAYLOAD.date.replace(hour=9), PAYLOAD.date.replace(hour=18)
+    rows = [row(5, date=morning), row(6, date=evening)]
+    one = attrs.evolve(worklog("a"), date=PAYLOAD.date if by_day else morning)
+    assert verdicts(rows, *[snapshot(rows, one, by_day=by_day)] * 2) == {5: "a", 6: []}
+    two = attrs.evolve(worklog("b"), date=PAYLOAD.date if by_day else evening)
+    both = snapshot(rows, one, two, by_day=by_day)
+    assert verdicts(rows, both, both) == {5: "a", 6: "b"}
+
+
+def test_a_worklog_is_given_once_even_if_two_that_differ_a_little_match_it():
+    rows = [row(5, minutes=90.0000004), row(6, minutes=90.0000006)]
+    assert rows[0].key(by_day=True) != rows[1].key(by_day=True)
+    found = snapshot(rows, worklog("a"))
+    assert verdicts(rows, found, found) == {5: "a", 6: []}
+
+
+@given(
+    made=st.lists(st.tuples(st.sampled_from("xyz"), st.booleans()), max_size=12),
+    others=st.integers(0, 3),
+    claimed=st.sets(st.integers(0, 11)),
+)
+def test_no_worklog_is_given_twice_and_without_others_every_created_row_is_found(made, others, claimed):
+    """Each row has a category, and was created or not; some others of the same content may have been, too."""
+    rows = [row(line, category_id=category) for line, (category, _) in enumerate(made)]
+    worklogs = [worklog(f"w{line}", category_id=category) for line, (category, is_there) in enumerate(made) if is_there]
+    foreign = [worklog(f"o{number}", category_id="x") for number in range(others)]
+    ids = {f"w{line}" for line in claimed}
+    found = resolve(rows, [snapshot(rows, *worklogs, *foreign)] * 2, claimed=ids) if rows else []
+    given_away = [one.created.id for one in found if one.created is not None]
+    assert len(given_away) == len(set(given_away))
+    assert ids.isdisjoint(given_away)
+    if not others:
+        assert set(given_away) == {each.id for each in worklogs} - ids

@@ -178,8 +178,8 @@ class Worklogs:
     ) -> Worklog:
         """Find the worklog that an ambiguous `create` has created, by reading back, and return it.
 
-        It has the user, item, date, minutes and description that were sent, and was created since (as far as the
-        server says when). Exactly one such worklog is taken for it.
+        It has the user, item, date, minutes and description that were sent, and was created since. Exactly one such
+        worklog is taken for it. One of which the server does not say when it was created is a candidate only.
 
         Args:
             error: raised by `create`, or an outcome's.
@@ -188,22 +188,20 @@ class Worklogs:
             exclude: ids of worklogs that are known to be others: those created by other calls of the same payload.
 
         Raises:
-            AmbiguousWriteError: ``error`` itself: none was found, or several, which are its ``candidates``.
+            AmbiguousWriteError: ``error`` itself, with the ``candidates`` that were found: none, several, or those of
+                unknown age.
+            UsageError: the error carries no payload, or ``reads`` or ``wait`` is out of range.
         """
-        from tracket_async import reconcile  # noqa: PLC0415
+        from tracket_async.reconcile import ServerLookup, reconcile  # noqa: PLC0415
 
-        context = self._context
-        return await reconcile.reconcile(
-            error,
-            lambda wanted: self.list(filter=wanted).pages(),
-            by_day=context.api_version.keeps_days,
-            filters_created=context.api_version.filters_ranges,
-            now=context.clock.now,
-            sleep=context.clock.sleep,
-            reads=reads,
+        lookup = ServerLookup(
+            pages=lambda wanted: self.list(filter=wanted).pages(),
+            api_version=self._context.api_version,
+            looks=reads,
             wait=wait,
-            exclude=exclude,
+            clock=self._context.clock,
         )
+        return await reconcile(error, lookup, exclude=exclude)
 
     def create_many(
         self,

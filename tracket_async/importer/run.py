@@ -25,7 +25,7 @@ from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestErro
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
 from tracket_async.importer.reader import MAX_LISTED, Change, InputFile, InputRow
 from tracket_async.models import NewWorklog, Worklog
-from tracket_async.reconcile import WAIT, AmbiguousRow, ServerLookup, Verdict, clock_of, resolve
+from tracket_async.reconcile import WAIT, AmbiguousRow, ServerLookup, Verdict, resolve, server_clock_offset
 
 ErrorKind = Literal["failed", "ambiguous"]
 
@@ -269,7 +269,13 @@ class ImportRun:
         self._resent: set[int] = set()
         self._ambiguities: dict[int, _Ambiguity] = {}
         self._failures = FirstErrors()
-        self._lookup = ServerLookup(client=client, concurrency=settings.concurrency, wait=settings.wait, clock=clock)
+        self._lookup = ServerLookup(
+            pages=lambda wanted: client.worklogs.list(filter=wanted).pages(),
+            api_version=client.api_version,
+            concurrency=settings.concurrency,
+            wait=settings.wait,
+            clock=clock,
+        )
         self._outcomes = Outcomes(
             rows.rows(self._is_to_be_sent),
             self._create,
@@ -290,7 +296,7 @@ class ImportRun:
             return
         # A client that may not even read fails here, before its first row does. The answer also has the server's time.
         page = await self._client.worklogs.list(size=self._client.api_version.smallest_page)
-        self._clock_offset = clock_of(page, self._clock.now())
+        self._clock_offset = server_clock_offset(page, self._clock.now())
         await self._resolve(resend=self._settings.resend_ambiguous)
         await self._outcomes.drain()
         if self._outcomes.stopped is None:
@@ -346,18 +352,17 @@ class ImportRun:
         if not rows:
             return
         try:
-            looks = await self._lookup.looks([*rows.values()])
+            snapshots = await self._lookup.snapshots([*rows.values()])
         except RequestError as error:
             self._ambiguities.update({line: _Ambiguity(f"Looking for it failed: {error}") for line in rows})
             return
-        ids = {worklog.id for look in looks for worklogs in look.sure.values() for worklog in worklogs}
-        ids |= {worklog.id for look in looks for worklogs in look.unsure.values() for worklog in worklogs}
+        ids = {id_ for snapshot in snapshots for id_ in snapshot.ids}
         claimed = await asyncio.to_thread(self._journal.created_among, ids)
-        for verdict in resolve(rows.values(), looks, claimed=claimed):
+        for verdict in resolve(rows.values(), snapshots, claimed=claimed):
             if verdict.created is not None:
                 self._found += 1
                 self._journal.record_created(verdict.line, verdict.created.id)
-            elif resend and not verdict.candidates:
+            elif resend and verdict.is_absent:
                 self._resent.add(verdict.line)
                 continue
             else:
@@ -379,9 +384,9 @@ def _ambiguity(verdict: Verdict) -> _Ambiguity:
             "It may be one of several worklogs of the same content that were created since it was sent",
             tuple(worklog.id for worklog in verdict.candidates),
         )
-    if verdict.older:
+    if verdict.of_unknown_age:
         return _Ambiguity(
             "Nothing was created since it was sent, as far as can be told; these are alike and of an unknown age",
-            tuple(worklog.id for worklog in verdict.older),
+            tuple(worklog.id for worklog in verdict.of_unknown_age),
         )
     return _Ambiguity("It was sent and its answer was lost; it is not there, but may still arrive")
