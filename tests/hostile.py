@@ -220,9 +220,13 @@ class Hostile:
         self._muted |= self._connections
 
     def stray(self, payload):
-        """Send an answer that nobody asked for on every open connection."""
-        for writer in list(self._connections):
-            self._loop.call_soon_threadsafe(writer.write, self._bytes(self._json(payload)))
+        """Send an answer that nobody asked for on every open connection; it is on its way when this returns."""
+
+        async def write():
+            for writer in self._connections:
+                writer.write(self._bytes(self._json(payload)))
+
+        asyncio.run_coroutine_threadsafe(write(), self._loop).result()
 
     def count(self, method="GET", path=None):
         """How many such requests came in."""

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import datetime as dt
 from contextlib import asynccontextmanager
 
 import pytest
 
-from tracket_async import NewWorklog, RetryPolicy, TracketClient, WorklogChanges
+from tracket_async import (
+    AmbiguousWriteError,
+    BearerToken,
+    NewWorklog,
+    PermissionDeniedError,
+    RequestError,
+    RetryPolicy,
+    TracketClient,
+    WorklogChanges,
+    WorklogFilter,
+)
 
 AT_ONCE = RetryPolicy(wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
 MARCH = dt.date(2024, 3, 1)
@@ -67,3 +79,121 @@ async def test_without_a_switch_it_exchanges_credentials_for_a_token(hostile):
     async with TracketClient.from_env(environ) as client:
         assert await ids(client.worklogs.list()) == []
     assert [each.method for each in hostile.requests] == ["POST", "GET"]
+
+
+# -- connections ------------------------------------------------------------------------------------------------
+
+
+async def turns(number=50):
+    """Let the loop see what has arrived on its sockets."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+@BOTH
+async def test_connections_that_the_server_closes_in_between_cost_nothing(hostile, connect, api):
+    hostile.keep_alive = 1
+    async with connect(api) as client:
+        assert await ids(client.worklogs.list()) == sorted(hostile.rows)
+
+
+# -- answers --------------------------------------------------------------------------------------------------
+
+
+@BOTH
+async def test_a_407_is_final(hostile, connect, api):
+    hostile.statuses = [407]
+    async with connect(api) as client:
+        with pytest.raises(RequestError, match="407"):
+            await client.worklogs.get("wl-0001")
+    assert len(hostile.requests) == 1
+
+
+# -- pages ----------------------------------------------------------------------------------------------------
+
+
+async def test_no_total_is_no_fault(hostile, connect):
+    hostile.total = lambda _true, _: None
+    async with connect() as client:
+        assert await ids(client.worklogs.list()) == sorted(hostile.rows)
+        assert sorted(await ids(client.worklogs.export())) == sorted(hostile.rows)
+
+
+async def test_a_total_that_ignores_the_filters_decides_nothing(hostile, connect):
+    hostile.total_of_all = True
+    async with connect() as client:
+        for walk in (client.worklogs.list, client.worklogs.export):
+            some = await ids(walk(since=dt.date(2024, 3, 10), until=dt.date(2024, 3, 11)))
+            assert sorted(some) == [f"wl-{number:04}" for number in range(45, 55)]
+
+
+@BOTH
+async def test_rows_that_appear_during_a_walk_cost_none_of_the_others(hostile, connect, api):
+    extra = iter(hostile.make_rows(50, description="late"))
+
+    def appear(server):
+        row = next(extra, None)
+        if row is not None:
+            server.add(dataclasses.replace(row, id=f"late-{row.id}"))
+
+    hostile.after_page, hostile.page_size = appear, 50
+    before = set(hostile.rows)
+    async with connect(api) as client:
+        before = {ident for ident in hostile.rows if ident.startswith("wl-")}
+        for walk in (client.worklogs.list(), client.worklogs.export()):
+            seen = await ids(walk)
+            assert len(seen) == len(set(seen))
+            assert before <= set(seen)
+
+
+# -- rows -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_worklog_created_at_midnight_is_within_the_day_before(hostile, connect):
+    midnight = dt.datetime(2024, 5, 21, tzinfo=dt.UTC)
+    async with connect() as client:
+        hostile.rows.clear()
+        hostile.add(*hostile.make_rows(10, created=midnight - dt.timedelta(hours=3)))
+        hostile.add(hostile.Row("midnight", date=midnight, created=midnight))
+        upto = WorklogFilter(created_until=dt.date(2024, 5, 20))
+        for walk in (client.worklogs.list(filter=upto), client.worklogs.export(filter=upto)):
+            assert "midnight" not in await ids(walk)
+
+
+@BOTH
+async def test_a_worklog_that_may_not_be_seen_is_a_permission_error(hostile, connect, api):
+    hostile.forbidden = {"wl-0001"}
+    async with connect(api) as client:
+        with pytest.raises(PermissionDeniedError):
+            await client.worklogs.get("wl-0001")
+        assert len(await ids(client.worklogs.list())) == 599
+
+
+@BOTH
+async def test_a_plain_users_token_sees_its_own_worklogs(hostile, connect, api):
+    async with connect(api, auth=BearerToken(hostile.plain_token)) as client:
+        hostile.plain_user = "7"
+        hostile.add(*hostile.make_rows(2, user="7"))
+        assert await ids(client.worklogs.list()) == ["wl-0000", "wl-0001"]
+
+
+# -- writes ---------------------------------------------------------------------------------------------------
+
+
+@BOTH
+async def test_a_200_of_html_has_created_nothing_that_is_known_of(hostile, connect, api):
+    hostile.created_as = "html"
+    async with connect(api) as client:
+        with pytest.raises(AmbiguousWriteError):
+            await client.worklogs.create(new())
+    assert hostile.count("POST") == 1
+
+
+@BOTH
+async def test_a_lost_create_is_found_by_reading_back(hostile, connect, api):
+    hostile.lose_posts = 1
+    async with connect(api) as client:
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await client.worklogs.create(new())
+        assert (await client.worklogs.reconcile(caught.value, wait=0)).id in hostile.rows
+    assert hostile.count("POST") == 1
