@@ -9,7 +9,7 @@ import pytest
 
 from tracket_async.cli import sync
 from tracket_async.emulator.faults import Status
-from tracket_async.export.run import DateBounds
+from tracket_async.export.sync import DateBounds
 
 
 @pytest.fixture(params=["1.0", "2.0"])

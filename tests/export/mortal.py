@@ -43,7 +43,7 @@ POINTS = {
     "replace": (Path, "replace"),
     "unlink": (Path, "unlink"),
     "fsync": (os, "fsync"),
-    "log": (database.Database, "_lay_log"),
+    "log": (database.Database, "_create_log"),
 }
 
 

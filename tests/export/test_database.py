@@ -19,11 +19,11 @@ from tracket_async.export import database as database_module
 from tracket_async.export.database import Database, remove, replacing_database
 from tracket_async.export.store import Store
 
-MAKING = (("CREATE TABLE numbers (n BIGINT)", ()), ("INSERT INTO numbers VALUES (?)", (1,)))
+SCHEMA = (("CREATE TABLE numbers (n BIGINT)", ()), ("INSERT INTO numbers VALUES (?)", (1,)))
 
 
-def opened(path, making=MAKING):
-    return closing(Database(path, making=making))
+def opened(path, schema=SCHEMA):
+    return closing(Database(path, schema=schema))
 
 
 def insert(database, numbers):
@@ -83,7 +83,7 @@ def test_what_was_committed_survives_a_kill(tmp_path):
     program = f"""
 import os, pathlib, signal
 from tracket_async.export.database import Database
-database = Database(pathlib.Path({str(path)!r}), making={MAKING!r})
+database = Database(pathlib.Path({str(path)!r}), schema={SCHEMA!r})
 with database.transaction():
     database.execute("INSERT INTO numbers VALUES (2)")
 database.execute("BEGIN")
@@ -98,9 +98,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_making_that_fails_leaves_nothing_behind(tmp_path):
-    with pytest.raises(StoreError, match="cannot make"):
-        Database(tmp_path / "d.duckdb", making=(("CREATE NONSENSE", ()),))
+def test_a_schema_that_fails_leaves_nothing_behind(tmp_path):
+    with pytest.raises(StoreError, match="cannot create"):
+        Database(tmp_path / "d.duckdb", schema=(("CREATE NONSENSE", ()),))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -109,7 +109,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path, contents):
     path = tmp_path / "d.duckdb"
     path.write_bytes(contents)
     with pytest.raises(StoreError, match="Name another file, or move this one away"):
-        Database(path, making=MAKING)
+        Database(path, schema=SCHEMA)
     assert path.read_bytes() == contents
     assert list(tmp_path.iterdir()) == [path]
 
@@ -119,13 +119,13 @@ def test_no_symbolic_link_is_followed(tmp_path, name):
     (tmp_path / "elsewhere").write_bytes(b"keep")
     (tmp_path / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="symbolic link"):
-        Database(tmp_path / "d.duckdb", making=MAKING)
+        Database(tmp_path / "d.duckdb", schema=SCHEMA)
     assert (tmp_path / "elsewhere").read_bytes() == b"keep"
 
 
 def test_a_missing_folder_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="Create the folder first"):
-        Database(tmp_path / "missing" / "d.duckdb", making=MAKING)
+        Database(tmp_path / "missing" / "d.duckdb", schema=SCHEMA)
 
 
 def test_another_program_that_has_it_open_makes_it_busy(tmp_path):
@@ -138,7 +138,7 @@ def test_another_program_that_has_it_open_makes_it_busy(tmp_path):
         try:
             assert other.stdout.readline() == "open\n"
             with pytest.raises(TargetBusyError, match="open in another program"):
-                Database(path, making=MAKING)
+                Database(path, schema=SCHEMA)
         finally:
             other.communicate("\n", timeout=60)
     with opened(path) as database:
@@ -196,7 +196,7 @@ def test_a_commit_that_fails_is_told_and_not_retried(tmp_path):
 
 def test_a_log_that_closing_could_not_work_in_stays(tmp_path):
     path = tmp_path / "d.duckdb"
-    database = Database(path, making=MAKING)
+    database = Database(path, schema=SCHEMA)
     real = database._connection
     log = tmp_path / "d.duckdb.wal"
 
@@ -240,7 +240,7 @@ def test_a_log_that_is_left_of_a_removed_database_is_not_taken_for_that_of_a_new
 def test_an_arrow_table_can_be_read_by_its_name_and_only_within(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     with opened(tmp_path / "d.duckdb") as database:
-        with database.given("given", pyarrow.table({"n": [7, 8]})):
+        with database.registered("given", pyarrow.table({"n": [7, 8]})):
             assert database.rows("SELECT sum(n) FROM given") == [(15,)]
         with pytest.raises(StoreError):
             database.rows("SELECT * FROM given")

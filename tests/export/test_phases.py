@@ -21,11 +21,11 @@ from tracket_async.export.phases import (
     check,
     compare,
     differing,
+    fetch,
     in_lots,
     narrowed,
     open_job,
     upsert,
-    walk,
 )
 from tracket_async.export.run import export
 from tracket_async.export.store import NO_CHANGES, ChangeCounts
@@ -54,7 +54,7 @@ async def test_everything_is_stored_once_over_many_chains(running, stored, texts
     async with running(sample=1000) as (_, client):
         with stored(client) as store:
             async with open_job(client, store, Settings(concurrency=7)) as job:
-                assert await walk(job, 0, None) is False
+                assert await fetch(job, 0, None) is False
             assert len(store.partitions()) >= 2
             assert all(state["done"] for state in store.partitions())
             store.deduplicate()
@@ -67,7 +67,7 @@ async def test_commits_come_when_enough_has_come_and_at_the_end(running, stored,
     async with running(sample=1000) as (_, client):
         with stored(client) as store:
             async with open_job(client, store, Settings(concurrency=2)) as job:
-                await walk(job, 0, None)
+                await fetch(job, 0, None)
     assert sum(rows for rows, _ in commits) == 1000
     assert all(400 <= rows < 500 for rows, _ in commits[:-1])
     assert all(states for _, states in commits)
@@ -83,7 +83,7 @@ async def test_commits_come_when_enough_time_has_passed(running, stored, commits
     async with running(sample=500) as (_, client):
         with stored(client) as store:
             async with open_job(client, store, None) as job:
-                await walk(attrs.evolve(job, clock=clock), 0, None)
+                await fetch(attrs.evolve(job, clock=clock), 0, None)
     assert len(commits) >= 2
     assert sum(rows for rows, _ in commits) == 500
 
@@ -96,11 +96,11 @@ async def test_an_error_keeps_what_has_come_and_the_next_run_fetches_only_the_re
         with stored(client) as store:
             with pytest.raises(PermissionDeniedError):
                 async with open_job(client, store, Settings(concurrency=1)) as job:
-                    await walk(job, 0, None)
+                    await fetch(job, 0, None)
             assert store.count() == 500
             emulator.request_log.clear()
             async with open_job(client, store, Settings(concurrency=1)) as job:
-                await walk(job, 500, None)
+                await fetch(job, 500, None)
             assert len([entry for entry in emulator.request_log if entry.cursor is not None]) == 5
             assert store.deduplicate() == 0
             assert texts_in(store) == await texts_on(client)
@@ -115,7 +115,7 @@ async def test_a_cancellation_keeps_what_has_come(running, stored, route):
 
             async def run():
                 async with open_job(client, store, Settings(concurrency=1)) as job:
-                    await walk(job, 0, None)
+                    await fetch(job, 0, None)
 
             task = asyncio.create_task(run())
             await reached.wait()
@@ -210,14 +210,14 @@ async def test_a_store_that_fails_ends_the_walk_with_its_error(running, stored, 
             monkeypatch.setattr(store, "append", append)
             with pytest.raises(StorageError, match="full"):
                 async with open_job(client, store, None) as job:
-                    await walk(job, 0, None)
+                    await fetch(job, 0, None)
 
 
 async def test_the_order_of_the_server_is_found_out_and_told(on_1, stored, texts_in, texts_on, caplog):
     async with on_1(sample=1000, v1_order="unsorted") as (_, client):
         with stored(client) as store:
             async with open_job(client, store, Settings()) as job:
-                assert await walk(job, 0, None) is True
+                assert await fetch(job, 0, None) is True
             store.deduplicate()
             assert texts_in(store) == await texts_on(client)
     assert len(caplog.messages) == 1
@@ -229,7 +229,7 @@ async def test_progress_tells_how_far_it_is(running, stored, api):
         with stored(client) as store:
             async with open_job(client, store, Settings(on_progress=heard.append)) as job:
                 job.reporter._last = -1e9
-                await walk(job, 7, 507)
+                await fetch(job, 7, 507)
     assert heard
     first = heard[0]
     assert (first.phase, first.resumed, first.total, first.single_partition) == ("fetching", 7, 507, False)
@@ -242,7 +242,7 @@ async def test_errors_that_are_not_the_networks_pass(running, stored, route):
         emulator.faults.add(faults.Status(400), route=route, cursor=False)
         with stored(client) as store, pytest.raises(BadRequestError):
             async with open_job(client, store, None) as job:
-                await walk(job, 0, None)
+                await fetch(job, 0, None)
 
 
 BEFORE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)

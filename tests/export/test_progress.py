@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from tracket_async.export.progress import EVERY, Progress, ProgressReporter
+from tracket_async.export.progress import EVERY, ProgressReporter
 
 
 def reporter(heard, times):
@@ -37,8 +37,3 @@ def test_nobody_needs_to_listen():
     nobody = ProgressReporter(None, statistics=lambda: None, clock=lambda: 0.0)
     assert not nobody.is_due
     nobody.report("fetching", 1, always=True)
-
-
-def test_the_rate_counts_what_this_run_has_fetched():
-    assert Progress(phase="fetching", done=300, resumed=100, seconds=4.0).rate == 50.0
-    assert Progress(phase="fetching", done=300).rate is None

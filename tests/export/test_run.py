@@ -25,8 +25,9 @@ from tracket_async.errors import (
 from tracket_async.export import run as runs
 from tracket_async.export import text, writers
 from tracket_async.export.phases import Settings
-from tracket_async.export.run import FileOptions, export_to_files, export_to_store, request_of, sync_store
+from tracket_async.export.run import FileOptions, export_to_files, export_to_store, request_of
 from tracket_async.export.store import Store
+from tracket_async.export.sync import sync_store
 from tracket_async.models import WorklogFilter
 
 

@@ -54,7 +54,7 @@ def test_batch_states_and_facts_are_there_when_it_is_opened_again(
 
 def test_a_commit_that_fails_keeps_neither_worklogs_nor_states(store, make_worklog, batch_of, monkeypatch):
     store.append([batch_of([make_worklog(1)])], {0: {"a": 1}})
-    monkeypatch.setattr(tables, "KEEP_PARTITIONS", "INSERT INTO nowhere VALUES (?, ?)")
+    monkeypatch.setattr(tables, "INSERT_PARTITIONS", "INSERT INTO nowhere VALUES (?, ?)")
     with pytest.raises(StoreError):
         store.append([batch_of([make_worklog(2)])], {0: {"a": 2}})
     assert store.count() == 1

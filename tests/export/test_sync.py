@@ -11,8 +11,9 @@ from tracket_async.emulator import faults
 from tracket_async.errors import PermissionDeniedError
 from tracket_async.export.phases import Settings
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import OVERLAP, DateBounds, export_to_store, sync_store
+from tracket_async.export.run import export_to_store
 from tracket_async.export.store import NO_CHANGES, ChangeCounts
+from tracket_async.export.sync import OVERLAP, DateBounds, sync_store
 
 HOUR = 3600
 

@@ -107,21 +107,21 @@ def test_csv_ends_its_records_with_crlf_and_quotes_a_lone_cr():
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "=", "=\nx"])
-def test_text_that_a_spreadsheet_would_run_is_defused_in_every_text_column(cell):
-    assert text.defused(cell) == "'" + cell
+def test_text_that_a_spreadsheet_would_run_is_escaped(cell):
+    assert text.escape_formula(cell) == "'" + cell
     for name in set(text.NAMES) - text.MOMENTS - text.NUMBERS - {text.JSON}:
         [record] = csv.reader(io.StringIO(text.csv_encoder([name])([[cell]]).decode(), newline=""))
         assert record == ["'" + cell], name
 
 
 def test_text_is_left_as_it_is_when_it_is_harmless_or_raw_is_asked_for():
-    assert text.defused("a=1") == "a=1"
-    assert text.defused("") == ""
+    assert text.escape_formula("a=1") == "a=1"
+    assert text.escape_formula("") == ""
     assert text.csv_encoder(["id"])([["a-1", ""]]) == b'a-1\r\n""\r\n'
     assert text.csv_encoder(["id"], raw=True)([["=1"]]) == b"=1\r\n"
 
 
-def test_numbers_are_not_defused():
+def test_numbers_are_not_escaped():
     odd = Worklog(id="1", user_id="2", date=MOMENT, minutes=-5.0)
     assert csv_rows(odd, columns=["minutes"]) == [["-5.0"]]
 

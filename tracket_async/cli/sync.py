@@ -22,10 +22,11 @@ from tracket_async.cli.progress import Mode, Watch, watching
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
-from tracket_async.export import run as syncing
+from tracket_async.export import sync as syncing
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import DateBounds, FileOptions, export_to_files, request_of
+from tracket_async.export.run import FileOptions, export_to_files, request_of
 from tracket_async.export.store import open_store
+from tracket_async.export.sync import DateBounds
 from tracket_async.models import WorklogFilter
 
 LOOKBACK: Final = syncing.LOOKBACK.days

@@ -1,12 +1,11 @@
-"""Imports of what the extra ``export`` installs: on first use, and with an error that says how to install it.
+"""DuckDB files that are private, small in memory and created whole, and the imports of optional libraries.
 
-A DuckDB file that is private, small in memory, made whole or not at all, and whose errors are ours.
-
-* Made in a private folder beside (``.NAME.new``) and renamed into place: no half-made store, and mode 0600.
-* DuckDB makes its write-ahead log with the process's umask, so an empty one with mode 0600 is laid before it does:
-  after opening and after each checkpoint. Checkpoints are therefore made here alone, never by DuckDB in between.
-* DuckDB may take `MEMORY_MIB` and one thread; what does not fit goes to ``.NAME.tmp``, a private folder that is
-  emptied at opening and removed at closing.
+A file is created in a private folder beside (``.NAME.new``) and renamed into place: it is never half there, and its
+mode is 0600. DuckDB creates its write-ahead log with the process's umask, so an empty one with mode 0600 is created
+before it does: after opening and after each checkpoint. Checkpoints are therefore made here alone, never by DuckDB in
+between. DuckDB may take `MEMORY_MIB` and one thread. What does not fit goes to ``.NAME.tmp``, a private folder that is
+emptied when the file is opened and removed when it is closed. Errors of DuckDB become `StoreError`, `StorageError` or
+`TargetBusyError`.
 """
 
 from __future__ import annotations
@@ -27,17 +26,21 @@ from tracket_async.errors import MissingExtraError, StorageError, StoreError, Ta
 
 
 def duckdb() -> Any:
-    """The module ``duckdb``."""
+    """Import ``duckdb``.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     return _load("duckdb")
 
 
 def pyarrow() -> Any:
-    """The module ``pyarrow``."""
+    """Import ``pyarrow``; raises as `duckdb`."""
     return _load("pyarrow")
 
 
 def parquet() -> Any:
-    """The module ``pyarrow.parquet``."""
+    """Import ``pyarrow.parquet``; raises as `duckdb`."""
     return _load("pyarrow.parquet")
 
 
@@ -53,7 +56,7 @@ def _load(name: str) -> Any:
 MEMORY_MIB: Final = 64
 """What DuckDB may hold in memory, MiB."""
 _LOG_BYTES: Final = 16 * 1024 * 1024
-"""From this size on, the write-ahead log is worked into the file."""
+"""From this size on, the write-ahead log is written into the file."""
 _PRIVATE: Final = 0o600
 
 _SAID_BY_THE_SYSTEM = {
@@ -75,8 +78,8 @@ class Database:
         TargetBusyError: another program has it open.
     """
 
-    def __init__(self, path: Path, *, making: Sequence[Statement]) -> None:
-        """Opens the file, or makes it with the statements in ``making`` where there is none."""
+    def __init__(self, path: Path, *, schema: Sequence[Statement]) -> None:
+        """Open the file, or create it with these statements where there is none."""
         self.path = path
         self._log = path.with_name(path.name + ".wal")
         self._spill = path.with_name(f".{path.name}.tmp")
@@ -85,27 +88,27 @@ class Database:
         with storage_errors(path, "prepare"):
             # A process that was killed may have left it, with the store already in its place.
             shutil.rmtree(_new_folder(path), ignore_errors=True)
-            _emptied(self._spill)
+            _empty_folder(self._spill)
         try:
             if not path.exists():
                 # A log without its file is what is left of a database that was being removed.
                 self._log.unlink(missing_ok=True)
-                self._make(making)
+                self._create(schema)
             self._connection: Any = self._connect(path)
-            self._lay_log()
+            self._create_log()
         except BaseException:
             shutil.rmtree(self._spill, ignore_errors=True)
             raise
 
-    def _make(self, making: Sequence[Statement]) -> None:
+    def _create(self, schema: Sequence[Statement]) -> None:
         with (
             replacing_database(self.path) as new,
-            self.errors("make"),
+            self.errors("create"),
             contextlib.closing(self._connect(new)) as connection,
         ):
-            for statement, values in making:
+            for statement, values in schema:
                 connection.execute(statement, list(values))
-            # Closing would do it, and keep to itself that the disk is full.
+            # Closing would do it, and hide that the disk is full.
             connection.execute("CHECKPOINT")
 
     def _connect(self, path: Path) -> Any:
@@ -124,13 +127,13 @@ class Database:
             connection.execute("SET TimeZone = 'UTC'")
             return connection
 
-    def _lay_log(self) -> None:
-        with storage_errors(self._log, "make"), contextlib.suppress(FileExistsError):
+    def _create_log(self) -> None:
+        with storage_errors(self._log, "create"), contextlib.suppress(FileExistsError):
             os.close(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE))
 
     @contextlib.contextmanager
     def errors(self, doing: str) -> Generator[None]:
-        """An error of DuckDB from within becomes one of ours, saying what was being done to the file."""
+        """Raise each error of DuckDB from within as one of this package, with what was being done to the file."""
         module = duckdb()
         try:
             yield
@@ -148,31 +151,31 @@ class Database:
             )
         if isinstance(error, module.OutOfMemoryException | module.FatalException | module.InternalException):
             return StorageError(
-                f"cannot {doing} {self.path}: {text}", hint="Run the same again: what was stored is kept"
+                f"cannot {doing} {self.path}: {text}", hint="Run the same again: what was committed is kept"
             )
         return StoreError(
             f"cannot {doing} {self.path}: {text}", hint="Name another file, or move this one away to start over"
         )
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """Runs one statement; the connection, to fetch from."""
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
+        """Run one statement."""
         with self.errors("use"):
-            return self._connection.execute(statement, list(values))
+            self._connection.execute(statement, list(values))
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of the statement's result."""
+        """Return all rows of the statement's result."""
         with self.errors("read"):
             found: list[tuple[Any, ...]] = self._connection.execute(statement, list(values)).fetchall()
             return found
 
     def arrow(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """The statement's result as an Arrow table, in memory."""
+        """Return the statement's result as an Arrow table, in memory."""
         with self.errors("read"):
             return self._connection.sql(statement, params=list(values)).to_arrow_table()
 
     @contextlib.contextmanager
-    def given(self, name: str, table: Any) -> Generator[None]:
-        """Within, the Arrow table can be read by this name."""
+    def registered(self, name: str, table: Any) -> Generator[None]:
+        """Make the Arrow table readable under this name, within the block."""
         self._connection.register(name, table)
         try:
             yield
@@ -181,19 +184,19 @@ class Database:
 
     @contextlib.contextmanager
     def attached(self, path: Path, name: str) -> Generator[None]:
-        """Within, another DuckDB file, which is made, is part of this database under the name."""
+        """Attach another DuckDB file under this name, within the block; it is created."""
         quoted = os.fspath(path).replace("'", "''")
         self.execute(f"ATTACH '{quoted}' AS {name}")
         try:
             yield
-            # As in `_make`: detaching would keep an error to itself.
+            # As in `_create`: detaching would hide an error.
             self.execute(f"CHECKPOINT {name}")
         finally:
             self.execute(f"DETACH {name}")
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
-        """All of what is within, or, on an error, nothing of it. Afterwards it is on the disk."""
+        """Commit all of the block, or, on an error, nothing of it. Afterwards it is on the disk."""
         self.execute("BEGIN")
         try:
             yield
@@ -213,13 +216,13 @@ class Database:
             return 0
 
     def checkpoint(self) -> None:
-        """Works the write-ahead log into the file."""
+        """Write what is in the write-ahead log into the file."""
         with self.errors("write"):
             self._connection.execute("CHECKPOINT")
-        self._lay_log()
+        self._create_log()
 
     def close(self) -> None:
-        """Closes the file; DuckDB works the log into it first. Twice is harmless."""
+        """Close the file, after a checkpoint; a second call does nothing."""
         if self._connection is None:
             return
         try:
@@ -235,10 +238,10 @@ class Database:
 
 @contextlib.contextmanager
 def replacing_database(target: Path) -> Generator[Path]:
-    """Where to make a DuckDB file that takes the target's place at the end. For the holder of its `FileLock`."""
+    """Yield where to create a DuckDB file that replaces the target at the end. Hold the target's `FileLock`."""
     folder = _new_folder(target)
-    with storage_errors(target, "make"):
-        _emptied(folder)
+    with storage_errors(target, "create"):
+        _empty_folder(folder)
         try:
             new = folder / target.name
             yield new
@@ -250,7 +253,7 @@ def replacing_database(target: Path) -> Generator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Removes a DuckDB file that is closed, and its log, which may be left: closing hides that the disk is full.
+    """Remove a DuckDB file that is closed, and its log, which may be left: closing hides that the disk is full.
 
     Raises:
         StorageError: the operating system refuses.
@@ -265,8 +268,8 @@ def _new_folder(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
-def _emptied(folder: Path) -> None:
-    """The folder, private and empty; what a killed process left in it is removed."""
+def _empty_folder(folder: Path) -> None:
+    """Create the folder, private and empty; what a killed process left in it is removed."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""What an export or a sync says: how far it is, and in the end what it has come to."""
+"""Progress of an export or a sync, and its result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Verdict = Literal["verified", "not verifiable", "incomplete"]
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How far it is.
+    """How far an export or a sync is.
 
     Attributes:
         phase: ``"fetching"``: all pages are being fetched; ``"checking"``: what changed meanwhile is fetched, and
             counts are compared with the server's; ``"syncing"``: what changed since the last sync is fetched;
             ``"comparing"``: some dates are being compared; ``"writing"``: files are being made of the store.
-        done: worklogs fetched in this phase (when walking, with those of earlier runs that it goes on from), or
+        done: worklogs fetched in this phase (when fetching, with those of the earlier runs that it resumes), or
             written. In the last call of ``"checking"``, those in the store.
         resumed: how many of them an earlier run had fetched.
         total: how many there will be, None when the server does not say.
@@ -34,7 +34,7 @@ class Progress:
         seconds: since this run began.
         retries: how many calls had to be repeated in this session.
         paused_for: seconds until the end of a pause that the server asked for; 0 without one.
-        waiting: why the run is waiting, a sentence, None while it is not: the server has not answered for some time.
+        waiting: why the run waits for the server, a sentence; None while it does not.
     """
 
     phase: Phase
@@ -49,11 +49,6 @@ class Progress:
     paused_for: float = 0.0
     waiting: str | None = None
 
-    @property
-    def rate(self) -> float | None:
-        """Worklogs a second in this run; None before there is any."""
-        return (self.done - self.resumed) / self.seconds if self.seconds > 0 else None
-
 
 OnProgress = Callable[[Progress], None]
 """Called on the event loop, at most ten times a second; must be quick."""
@@ -61,7 +56,7 @@ OnProgress = Callable[[Progress], None]
 
 @attrs.frozen(kw_only=True)
 class ExportResult:
-    """What an export has come to.
+    """The result of an export.
 
     Attributes:
         worklogs: how many are in the store.
@@ -86,7 +81,7 @@ class ExportResult:
 
 @attrs.frozen(kw_only=True)
 class SyncResult:
-    """What a sync has changed.
+    """The result of a sync.
 
     Attributes:
         worklogs: how many are in the store now.
@@ -109,10 +104,10 @@ EVERY: Final = 0.1
 
 
 class ProgressReporter:
-    """Tells the progress of one run: what stays the same in all that it says, and not too often.
+    """Report the progress of one run, at most ten times a second.
 
     Args:
-        on_progress: is told; None: nobody is.
+        on_progress: is called; None: nothing is reported.
         statistics: of the session.
         clock: seconds, never going back.
     """
@@ -128,11 +123,11 @@ class ProgressReporter:
 
     @property
     def is_due(self) -> bool:
-        """Whether somebody would be told now: for who would have to find out what to tell."""
+        """Return whether `report` would report now: for callers to whom the figures cost something."""
         return self._on_progress is not None and self._clock() - self._last >= EVERY
 
     def report(self, phase: Phase, done: int, *, always: bool = False, **more: Any) -> None:
-        """Says how far it is: attributes of `Progress`; ``always``: even if something was said just now."""
+        """Report attributes of `Progress`; ``always``: even if something was reported just now."""
         if self._on_progress is None or not (always or self.is_due):
             return
         self._last = now = self._clock()

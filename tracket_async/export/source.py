@@ -56,12 +56,12 @@ class OutagePolicy:
 
 
 class Source:
-    """The server, as an export sees it.
+    """The server of an export: requests that are made until they are answered.
 
     Attributes:
-        client: asks.
+        client: sends the requests.
         counts: whether the server counts what matches, filters by change and sorts: API 2.0.
-        waiting: why it waits, None while it does not.
+        waiting: why it waits for the server, None while it does not.
     """
 
     def __init__(self, client: TracketClient, *, patience: OutagePolicy, clock: Clock) -> None:
@@ -81,22 +81,22 @@ class Source:
         return await scan(self._send, api_version, wanted, settings, now=self._clock.now)
 
     async def count(self, wanted: WorklogFilter) -> tuple[int | None, dt.datetime]:
-        """How many match (None: it does not say), and the server's time before it counted.
+        """Return how many match (None: it does not say), and the server's time before it counted.
 
-        A server that does not tell its time is taken to have this machine's.
+        Without a ``Date`` header, this machine's time is taken.
         """
         here = self._clock.now()
         page = await self._page(wanted, None, self.client.api_version.smallest_page)
         return page.total, page.server_date or here
 
     async def pages(self, wanted: WorklogFilter) -> AsyncGenerator[list[Row]]:
-        """All that match, one page after the other. A worklog may come twice: when a cursor was refused."""
+        """Yield all that match, page after page. A worklog may come twice: when a cursor was refused."""
         cursor, guard, began_again = None, CursorLoopGuard(None), False
         while True:
             try:
                 page = await self._page(wanted, cursor, None)
             except (BadRequestError, GoneError):
-                # An expired cursor: once more from the beginning, which is never far for what is asked here.
+                # An expired cursor: begin again, once. What is asked here is never long.
                 if cursor is None or began_again:
                     raise
                 cursor, guard, began_again = None, CursorLoopGuard(None), True
@@ -108,14 +108,14 @@ class Source:
             cursor = page.next_cursor
 
     async def row(self, id_: str) -> Row | None:
-        """The worklog as it is now; None: the server no longer has it, or no longer shows it."""
+        """Return the worklog as it is now; None: the server no longer has it, or no longer shows it."""
         try:
             return row_of(await self.call_until_answered(lambda: self.client.worklogs.get(id_)))
         except (NotFoundError, PermissionDeniedError):
             return None
 
     async def call_until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What the call returns, after as many calls as it takes.
+        """Call until there is an answer, and return it.
 
         Raises:
             ExportError: nothing has arrived for too long; its cause is the last error.
@@ -133,7 +133,7 @@ class Source:
                 return answer
 
     def _pause(self, error: RequestError, wait: float) -> float:
-        """How long to wait after the error; raises it, or that it has been too long."""
+        """Return how many seconds to wait after the error; raise it when waiting does not help, or no longer."""
         if self._answered is None:
             raise error
         silent, asked = self._clock.time() - self._answered, error.retry_after or 0.0
@@ -156,11 +156,11 @@ class Source:
 
 
 def row_format(api_version: ApiVersion) -> ItemFormat[Row]:
-    """The format of a concurrent walk in which every item is a `Row`."""
+    """Return the item format of a parallel scan in which every item is a `Row`."""
     return ItemFormat(page=api_version.rows, date_of=date_of, id_of=id_of, matches=matches)
 
 
 def matches(wanted: WorklogFilter, row: Row) -> bool:
-    """Whether the row is within all bounds of the filter."""
+    """Return whether the row is within all bounds of the filter."""
     # A row has all attributes of a worklog.
     return wanted.matches(cast("Worklog", row))

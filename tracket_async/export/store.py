@@ -1,24 +1,18 @@
-"""What an export asks for, as a value: the same request goes on where it was, another one is refused.
-
-The store: worklogs and the progress of the walk that brings them, committed together, in one DuckDB file.
+"""The store: worklogs and the progress of the scan that brings them, committed together in one DuckDB file.
 
 For whoever opens the file with DuckDB: the view ``worklogs`` has one row for each worklog, the latest that is known,
-with the columns of `table` (the attributes of `Worklog`; ``custom_fields`` as JSON text). The schema ``tracket`` is
-ours:
+with the columns of `tables` (the attributes of `Worklog`; ``custom_fields`` as JSON text). The schema ``tracket`` is
+private:
 
-    meta(name, value)          what the store is and where it stands; values are JSON. ``schema_version``, ``request``,
-                               ``state`` and the marks that `run` and `sync` keep
-    partitions(id, state)         where each partition of the scan stands, JSON
-    rows(..., batch)       the worklogs, in the order in which they were committed
-    tombstones(id, date, minutes, found)    worklogs that were here and that the server no longer has
+    meta(name, value)          what the store is and how far it is; values are JSON. ``schema_version``, ``request``,
+                               ``state``, and what `run` keeps
+    partitions(id, state)      how far each partition of the scan is, JSON
+    rows(..., batch)           the worklogs, in the order in which they were committed
+    tombstones(id, date, minutes, found)    worklogs that the server no longer has
 
 In the state ``fetching`` batches are appended, which costs a third of updating by key. A worklog that came twice is
 stored twice then, and the view shows the later row. `deduplicate` removes the others at the end; from then on each
 worklog has one row, and `upsert` keeps it so.
-
-A store opened in a thread: whoever is cancelled meanwhile leaves none behind that is open, and locked.
-
-Blocking work, one piece at a time, in a thread of its own: the event loop stays free, no piece is left half done.
 """
 
 from __future__ import annotations
@@ -38,7 +32,7 @@ import attrs
 
 from tracket_async._files import FileLock, refuse_link, storage_errors
 from tracket_async.errors import StoreError, TracketError
-from tracket_async.export import database as extras
+from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
 from tracket_async.export.database import Database, Statement, remove
 from tracket_async.models import WorklogFilter
@@ -48,7 +42,9 @@ BOUNDS: Final = ("since", "until", "created_since", "created_until", "updated_si
 
 @attrs.frozen(kw_only=True)
 class ExportRequest:
-    """What is exported from where. How (concurrency, page size, the secret, format) is no part of it.
+    """What is exported from where: a store of the same request is resumed, one of another request is refused.
+
+    How it is exported (concurrency, page size, the secret, format) is no part of it.
 
     Attributes:
         api: the version of the API, ``"1.0"`` or ``"2.0"``.
@@ -63,23 +59,23 @@ class ExportRequest:
     account: str | None = None
 
     def to_json(self) -> dict[str, str | None]:
-        """Every part by name; bounds as ISO 8601 text, None where unbounded."""
+        """Return every part by name; bounds as ISO 8601 text, None where unbounded."""
         return {"api": self.api, "origin": self.origin, "account": self.account} | self.bounds()
 
     def bounds(self) -> dict[str, str | None]:
-        """The filter's bounds by name, as ISO 8601 text, None where unbounded."""
+        """Return the filter's bounds by name, as ISO 8601 text, None where unbounded."""
         found: dict[str, dt.datetime | None] = {name: getattr(self.filter, name) for name in BOUNDS}
         return {name: None if bound is None else bound.isoformat() for name, bound in found.items()}
 
     @classmethod
     def from_json(cls, parts: dict[str, Any]) -> Self:
-        """The request that `to_json` wrote."""
+        """Return the request that `to_json` wrote."""
         known = {name: parts[name] for name in BOUNDS if parts[name] is not None}
         bounds: dict[str, Any] = {name: dt.datetime.fromisoformat(bound) for name, bound in known.items()}
         return cls(api=parts["api"], origin=parts["origin"], account=parts["account"], filter=WorklogFilter(**bounds))
 
     def differences(self, other: ExportRequest) -> str:
-        """Where the other differs, as ``since is 2024-01-01..., not None``; empty when it is the same."""
+        """Return where the other differs, as ``since is 2024-01-01..., not None``; empty when it is the same."""
         mine, theirs = self.to_json(), other.to_json()
         if None in {self.account, other.account}:
             mine["account"] = theirs["account"]
@@ -97,7 +93,7 @@ _LATEST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 @attrs.frozen(kw_only=True)
 class ChangeCounts:
-    """How many worklogs of a store a batch has added, changed, found as they were, and removed."""
+    """How many worklogs of a store were added, changed, unchanged and removed."""
 
     added: int = 0
     changed: int = 0
@@ -114,7 +110,7 @@ class ChangeCounts:
 
     @property
     def different(self) -> int:
-        """How many worklogs are otherwise than before."""
+        """Return how many worklogs are not as before."""
         return self.added + self.changed + self.removed
 
 
@@ -129,7 +125,7 @@ class Store:
     """
 
     def __init__(self, path: str | Path, *, request: ExportRequest | None = None) -> None:
-        """Opens the store, or makes one.
+        """Open the store, or create one.
 
         Args:
             path: the DuckDB file.
@@ -137,23 +133,23 @@ class Store:
                 ever been answered. None: an existing store, whatever it is an export of.
 
         Raises:
-            TargetBusyError: somebody else is writing it; the message says who.
+            TargetBusyError: another process is writing it; the message says which.
             StoreError: there is no such store, or it is of another request, schema version or program; the hint says
                 how to start over.
-            StorageError: it cannot be made or written there, or is a symbolic link.
+            StorageError: it cannot be created or written there, or is a symbolic link.
             MissingExtraError: DuckDB or pyarrow is not installed.
         """
         self.path = Path(path)
-        extras.duckdb()
-        extras.pyarrow()
+        modules.duckdb()
+        modules.pyarrow()
         refuse_link(self.path)
         with storage_errors(self.path, "look at"):
             if request is None and not self.path.exists():
                 raise StoreError(f"there is no store {self.path}", hint="Export to it first")
         self._lock = FileLock(self.path)
         try:
-            making = (*((statement, ()) for statement in sql.CREATE), *_first_meta(request))
-            self.database = Database(self.path, making=making)
+            schema = (*((statement, ()) for statement in sql.CREATE), *_first_meta(request))
+            self.database = Database(self.path, schema=schema)
         except BaseException:
             self._lock.close()
             raise
@@ -185,14 +181,14 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Closes the file and gives up the right to write it."""
+        """Close the file and release its lock."""
         try:
             self.database.close()
         finally:
             self._lock.close()
 
     def discard(self) -> None:
-        """Closes the store and removes its file."""
+        """Close the store and remove its file."""
         try:
             self.database.close()
             remove(self.path)
@@ -200,12 +196,12 @@ class Store:
             self._lock.close()
 
     def meta(self, name: str) -> Any:
-        """A meta about the store (any JSON value), None if it is not known."""
+        """Return what is kept under this name (any JSON value), None if nothing is."""
         found = self.database.rows(sql.GET_META, [name])
         return json.loads(found[0][0]) if found else None
 
     def set_meta(self, **meta: Any) -> None:
-        """Keeps meta, in a transaction."""
+        """Keep values by name, in one transaction."""
         with self.database.transaction():
             self._set_meta(meta)
 
@@ -221,11 +217,11 @@ class Store:
         return state
 
     def count(self) -> int:
-        """How many worklogs there are, each counted once."""
+        """Return the number of worklogs, each counted once."""
         return self._number(sql.COUNT_DISTINCT if self.state == "fetching" else sql.COUNT)
 
     def tombstones(self) -> int:
-        """How many worklogs were here once and are gone from the server."""
+        """Return how many worklogs were here once and are gone from the server."""
         return self._number(sql.COUNT_TOMBSTONES)
 
     def _number(self, statement: str, values: Sequence[Any] = ()) -> int:
@@ -233,10 +229,10 @@ class Store:
 
     def partitions(self) -> list[dict[str, Any]]:
         """The states that were kept with the last batches, by id."""
-        return [json.loads(state) for (state,) in self.database.rows(sql.PARTITIONS)]
+        return [json.loads(state) for (state,) in self.database.rows(sql.GET_PARTITIONS)]
 
     def append(self, batches: Sequence[Any], states: Mapping[int, Mapping[str, Any]], **meta: Any) -> None:
-        """Keeps Arrow batches, the new states of windows by id, and meta, in one transaction. Only while walking."""
+        """Keep Arrow batches, the new states of windows by id, and meta, in one transaction. Only while walking."""
         with self.database.transaction():
             if batches:
                 number = (self.meta("batch") or 0) + 1
@@ -245,28 +241,28 @@ class Store:
                 self._set_meta({"batch": number})
             if states:
                 texts = [json.dumps(state) for state in states.values()]
-                self.database.execute(sql.DROP_PARTITIONS, [list(states)])
-                self.database.execute(sql.KEEP_PARTITIONS, [list(states), texts])
+                self.database.execute(sql.DELETE_PARTITIONS, [list(states)])
+                self.database.execute(sql.INSERT_PARTITIONS, [list(states), texts])
             self._set_meta(meta)
 
     def _given(self, batches: Sequence[Any]) -> AbstractContextManager[None]:
-        return self.database.given("given", extras.pyarrow().Table.from_batches(list(batches)))
+        return self.database.registered("given", modules.pyarrow().Table.from_batches(list(batches)))
 
     def deduplicate(self, **meta: Any) -> int:
-        """Ends the walk: of each worklog only the latest row stays. Returns how many rows went.
+        """End the fetching: keep the latest row of each worklog alone. Return how many rows were removed.
 
         The latest is the one with the later ``updated_date``, else the one that was committed later.
         """
         with self.database.transaction():
             gone = self._number(sql.DEDUPLICATE)
             self.database.execute(sql.DEDUPLICATED_VIEW)
-            self.database.execute(sql.NO_PARTITIONS)
+            self.database.execute(sql.DELETE_ALL_PARTITIONS)
             self._set_meta({"state": "checking"} | meta)
         self.database.checkpoint()
         return gone
 
     def upsert(self, batch: Any | None, *, leaving: Sequence[str] = (), **meta: Any) -> ChangeCounts:
-        """Brings worklogs up to date, in one transaction. Only after `deduplicate`.
+        """Add new worklogs and replace changed ones, in one transaction. Only after `deduplicate`.
 
         Args:
             batch: an Arrow batch of the worklogs as the server has them now, each id once; None: none.
@@ -291,7 +287,7 @@ class Store:
         return ChangeCounts(added=differing - changed, changed=changed, unchanged=rows - differing)
 
     def delete_with_tombstones(self, ids: Sequence[str], *, found: str | None) -> int:
-        """Removes worklogs that the server no longer has, and keeps a tombstone of each. Returns how many were here.
+        """Remove worklogs that the server no longer has, and keep a tombstone of each. Return how many were here.
 
         Args:
             ids: their ids; those that are not here are passed over.
@@ -302,15 +298,15 @@ class Store:
             return self._number(sql.DELETE, [list(ids)])
 
     def days(self) -> list[Day]:
-        """Each UTC day that has worklogs, in ascending order, and how many it has. Only after `deduplicate`."""
+        """Return each UTC day that has worklogs, in ascending order, and how many. Only after `deduplicate`."""
         return [(day, count) for day, count in self.database.rows(sql.BY_DAY)]
 
     def clear_marks(self) -> None:
-        """Begins to take note of the ids that `upsert_and_mark` is given; forgets those of before."""
+        """Mark nothing: `upsert_and_mark` marks ids from here on."""
         self.database.execute(sql.CREATE_MARKED)
 
     def upsert_and_mark(self, batch: Any) -> ChangeCounts:
-        """As `upsert`, and takes note of the ids."""
+        """Do the same as `upsert`, and mark the ids."""
         with self.database.transaction(), self._given([batch]):
             self.database.execute(sql.INSERT_MARKED)
             return self._merge()
@@ -333,7 +329,7 @@ def _refused(message: str) -> StoreError:
 
 
 async def open_store(path: str | Path, *, request: ExportRequest | None) -> Store:
-    """The store, as `Store` opens it; whoever gets it has to close it.
+    """Open the store in a thread; the caller has to close it. A cancellation leaves none open and locked.
 
     Raises:
         TargetBusyError, StoreError, StorageError, MissingExtraError: as `Store`.
@@ -355,7 +351,10 @@ T = TypeVar("T")
 
 
 class WorkThread:
-    """A thread that does what it is given, in order; an async context manager that ends it."""
+    """A thread for blocking work, one piece after the other; an async context manager that ends it.
+
+    The event loop stays free, and no piece of work is left half done.
+    """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracket-store")
@@ -370,9 +369,9 @@ class WorkThread:
         self._pool.shutdown()
 
     async def __call__(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of the work.
+        """Do the work in the thread and return its result.
 
-        A cancellation does not interrupt it, and does not leave it behind: it is awaited first.
+        A cancellation does not interrupt the work: it is raised after the work has ended.
         """
         future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
         try:

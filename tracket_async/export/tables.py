@@ -1,14 +1,11 @@
-"""The columns of a store: the attributes of `Worklog` as types of DuckDB and Arrow, and rows turned into columns.
+"""The tables of a store: their columns and types, all SQL statements, and reading in order of (date, id).
 
-What a row is: see `tracket_async._api.fast`. ``custom_fields`` is stored as JSON text with sorted keys, so that equal
-worklogs have equal columns.
-
-Every statement that a store runs: its tables, and what is done to them. `store` says what they mean.
-
-How a store is read in the order of (date, id) without sorting all of it: slice after slice, each sorted in memory.
-
-A slice is some whole UTC days of together at most `WORKLOGS` worklogs; a day that has more is cut between worklogs.
-Slices depend on what is in the store and on nothing else. Ids are ordered by their code points.
+* Columns are the attributes of `Worklog`, as types of DuckDB and of Arrow. ``custom_fields`` is JSON text with sorted
+  keys, so that equal worklogs have equal columns.
+* Statements are constants here; `store` says what they mean.
+* A store is read slice after slice, each sorted in memory, without sorting all of it. A slice is some whole UTC days of
+  together at most `WORKLOGS` worklogs; a day that has more is cut between worklogs. Slices depend on what is in the
+  store and on nothing else. Ids are ordered by their code points.
 """
 # ruff: noqa: S608 - what is put into the statements are the names of columns, from this package
 
@@ -24,7 +21,7 @@ from typing import Any, Final
 import attrs
 
 from tracket_async._api.fast import Row, columns_of
-from tracket_async.export import database as extras
+from tracket_async.export import database as modules
 from tracket_async.export.database import Database
 from tracket_async.export.text import JSON, MOMENTS, NAMES, NUMBERS, json_text
 
@@ -36,24 +33,24 @@ _REQUIRED: Final = frozenset({"id", "user_id", "date", "minutes", JSON})
 
 
 def unique(rows: Iterable[Row]) -> list[Row]:
-    """Each id once: of two rows of one worklog, the later one, which is the newer one."""
+    """Return each id once: of two rows of one worklog the later one, which is the newer one."""
     return list({id_of(row): row for row in rows}.values())
 
 
 def sql_type(name: str) -> str:
-    """The column's type in DuckDB: TIMESTAMPTZ, DOUBLE or VARCHAR."""
+    """Return the column's type in DuckDB: TIMESTAMPTZ, DOUBLE or VARCHAR."""
     if name in MOMENTS:
         return "TIMESTAMPTZ"
     return "DOUBLE" if name in NUMBERS else "VARCHAR"
 
 
 def sql_definitions(columns: Sequence[str] = NAMES) -> str:
-    """The columns as ``CREATE TABLE`` wants them."""
+    """Return the columns as ``CREATE TABLE`` wants them."""
     return ", ".join(f"{name} {sql_type(name)}{' NOT NULL' if name in _REQUIRED else ''}" for name in columns)
 
 
 def sql_text(name: str) -> str:
-    """The SQL expression of a column's cell as `cells` has it: a moment as text, everything else as it is."""
+    """Return the SQL expression of a column's cell in a text format: a moment as text, everything else as it is."""
     if name not in MOMENTS:
         return name
     return (
@@ -63,8 +60,8 @@ def sql_text(name: str) -> str:
 
 
 def arrow_schema(columns: Sequence[str] = NAMES) -> Any:
-    """The Arrow schema of the columns: timestamps in UTC with microseconds, float64, and UTF-8 text."""
-    pa = extras.pyarrow()
+    """Return the Arrow schema of the columns: timestamps in UTC with microseconds, float64, and UTF-8 text."""
+    pa = modules.pyarrow()
     moment, number, text = pa.timestamp("us", tz="UTC"), pa.float64(), pa.string()
     types = [moment if name in MOMENTS else number if name in NUMBERS else text for name in columns]
     return pa.schema(
@@ -77,8 +74,8 @@ _columns: Final = columns_of(NAMES)
 
 
 def arrow_batch(rows: Sequence[Row]) -> Any:
-    """The rows, at least one, as an Arrow record batch; 1 us a row."""
-    pa = extras.pyarrow()
+    """Return the rows, at least one, as an Arrow record batch; 1 us a row."""
+    pa = modules.pyarrow()
     schema = _whole_schema()
     arrays: list[Any] = []
     for field, part in zip(schema, _columns(rows), strict=True):
@@ -114,10 +111,10 @@ GET_META: Final = "SELECT value FROM tracket.meta WHERE name = ?"
 DELETE_META: Final = "DELETE FROM tracket.meta WHERE name = ?"
 INSERT_META: Final = "INSERT INTO tracket.meta VALUES (?, ?)"
 
-PARTITIONS: Final = "SELECT state FROM tracket.partitions ORDER BY id"
-DROP_PARTITIONS: Final = "DELETE FROM tracket.partitions WHERE id IN (SELECT unnest(?))"
-KEEP_PARTITIONS: Final = "INSERT INTO tracket.partitions SELECT unnest(?), unnest(?)"
-NO_PARTITIONS: Final = "DELETE FROM tracket.partitions"
+GET_PARTITIONS: Final = "SELECT state FROM tracket.partitions ORDER BY id"
+DELETE_PARTITIONS: Final = "DELETE FROM tracket.partitions WHERE id IN (SELECT unnest(?))"
+INSERT_PARTITIONS: Final = "INSERT INTO tracket.partitions SELECT unnest(?), unnest(?)"
+DELETE_ALL_PARTITIONS: Final = "DELETE FROM tracket.partitions"
 
 # Sorted within the batch, so that a later query for some dates can leave most of it unread.
 APPEND: Final = f"INSERT INTO tracket.rows SELECT {COLUMNS}, ? FROM given ORDER BY date, id"
@@ -172,22 +169,22 @@ ORDER BY date, id"""
 
 
 def cells_slice(columns: Sequence[str]) -> str:
-    """Some worklogs in order of (date, id), as `cells` has them."""
+    """Return the query of a slice, its cells as in a text format."""
     return f"SELECT {', '.join(f'{sql_text(name)} AS {name}' for name in columns)} {_SLICE}"
 
 
 def typed_slice(columns: Sequence[str]) -> str:
-    """Some worklogs in order of (date, id), as they are stored."""
+    """Return the query of a slice, its cells as they are stored."""
     return f"SELECT {', '.join(columns)} {_SLICE}"
 
 
 def create_copy(columns: Sequence[str]) -> str:
-    """The table of a DuckDB file that is made of the store, attached as ``made``."""
+    """Return the statement that creates the table of a DuckDB file, attached as ``made``."""
     return f"CREATE TABLE made.worklogs ({sql_definitions(columns)})"
 
 
 def copy_slice(columns: Sequence[str]) -> str:
-    """Some worklogs, into that table."""
+    """Return the statement that copies a slice into that table."""
     return f"INSERT INTO made.worklogs {typed_slice(columns)}"
 
 
@@ -201,7 +198,7 @@ WORKLOGS: Final = 50_000
 
 @attrs.frozen
 class Edge:
-    """A bound of a slice: a moment, as text for DuckDB, and there an id; None: all of that moment."""
+    """A bound of a slice: a moment, as text for DuckDB, and an id of that moment; None: all of them."""
 
     moment: str
     id: str | None = None
@@ -209,14 +206,14 @@ class Edge:
 
 @attrs.frozen
 class Slice:
-    """The worklogs after the one edge, up to the other and with it."""
+    """The worklogs after one edge, up to and including the other."""
 
     after: Edge
     up_to: Edge
 
     @property
     def values(self) -> Sequence[str | None]:
-        """What the question marks of a slice's statement stand for."""
+        """Return the values for the question marks of a slice's statement."""
         after, up_to = self.after, self.up_to
         return (
             after.moment,
@@ -227,12 +224,12 @@ class Slice:
 
 
 def bounds(since: dt.date, until: dt.date) -> tuple[str, str]:
-    """The first and the last moment of some UTC days, as text for DuckDB."""
+    """Return the first and the last moment of some UTC days, as text for DuckDB."""
     return f"{since.isoformat()} 00:00:00+00", f"{until.isoformat()} 23:59:59.999999+00"
 
 
 def days_together(days: Iterable[tuple[dt.date, int]], most: int) -> Iterator[tuple[dt.date, dt.date, int]]:
-    """Neighbouring days of together at most ``most`` worklogs, or one day: first day, last day, worklogs."""
+    """Yield neighbouring days of together at most ``most`` worklogs, or one day: first day, last day, worklogs."""
     group: tuple[dt.date, dt.date, int] | None = None
     for day, count in days:
         if group is not None and group[2] + count <= most:
@@ -246,7 +243,7 @@ def days_together(days: Iterable[tuple[dt.date, int]], most: int) -> Iterator[tu
 
 
 def slices(database: Database, most: int | None = None) -> Iterator[Slice]:
-    """The slices of a deduplicated store, in order; together they are everything. ``most``: None is `WORKLOGS`."""
+    """Yield the slices of a deduplicated store, in order; together they are all of it. ``most``: None is `WORKLOGS`."""
     most = most or WORKLOGS
     for since, until, count in days_together(database.rows(BY_DAY), most):
         first, last = bounds(since, until)

@@ -1,17 +1,17 @@
-r"""The text of a worklog: a line of NDJSON, a record of CSV. Pure; streamed or out of a store, it looks the same.
+r"""The text of worklogs: lines of NDJSON and records of CSV. Pure; a stream and a store give the same text.
 
-Rules, for both formats:
+For both formats:
 
 * The columns are the attributes of `Worklog`, in their order, or those that the caller names, in the caller's order.
-* A moment is ``YYYY-MM-DDTHH:MM:SS.mmmZ``; six digits after the point where it is not a whole millisecond.
+* A moment is ``YYYY-MM-DDTHH:MM:SS.mmmZ``, with six digits after the point where it is no whole millisecond.
 * Numbers are floats (``90.0``), in the shortest form that reads back equal.
 
 NDJSON (UTF-8, one object a line, ``\n``): every column is there, nulls too; ``custom_fields`` is an object with its
 keys sorted.
 
 CSV (RFC 4180: ``,``, ``"`` and CRLF; UTF-8 without a byte order mark): a header line; null is the empty cell;
-``custom_fields`` is JSON, empty when there are none. A text that a spreadsheet would take for a formula gets an
-apostrophe in front (see `defused`), numbers and moments never do.
+``custom_fields`` is JSON, empty when there are none. Text that a spreadsheet would take for a formula gets an
+apostrophe in front (see `escape_formula`); numbers and moments never do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NUMBERS: Final = frozenset({"minutes", "billable_minutes"})
 JSON: Final = "custom_fields"
 
 _FORMULA: Final = tuple("=+-@\t\r")
-_json: Final = msgspec.json.Encoder(order="sorted")
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
 _read_texts: Final = msgspec.json.Decoder(list[str | None]).decode
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
 _whole_second: Final = re.compile(rb'(:[0-9]{2})Z"')
@@ -49,21 +49,18 @@ Columns = Sequence[Sequence[Any]]
 Encoder = Callable[[Columns], bytes]
 
 
-def defused(cell: str) -> str:
-    """The cell as a spreadsheet shows it instead of running it: text that begins like a formula gets an apostrophe.
-
-    Source: OWASP, "CSV Injection".
-    """
+def escape_formula(cell: str) -> str:
+    """Return the cell with an apostrophe in front when a spreadsheet would run it (OWASP, "CSV Injection")."""
     return "'" + cell if cell.startswith(_FORMULA) else cell
 
 
 def json_text(value: Any) -> str:
-    """A JSON value as text, without spaces and with sorted keys: equal values have equal text."""
-    return _json.encode(value).decode()
+    """Return a JSON value as text, without spaces and with sorted keys: equal values have equal text."""
+    return _encode(value).decode()
 
 
 def columns_named(columns: Iterable[str] | None) -> tuple[str, ...]:
-    """The columns that are meant; None means all.
+    """Return the columns that are meant; None means all.
 
     Raises:
         UsageError: naming a column that does not exist, or that is named twice, or when none is named.
@@ -80,20 +77,20 @@ def columns_named(columns: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def cells_of(worklogs: Iterable[Worklog], columns: Sequence[str] = NAMES) -> Columns:
-    """The cells of the worklogs: a list for each of ``columns``."""
+    """Return the cells of the worklogs: a list for each of ``columns``."""
     kept = list(worklogs)
     return [_TEXT.get(name, list)(map(attrgetter(name), kept)) for name in columns]
 
 
 def cells_of_rows(rows: Sequence[Row], columns: Sequence[str] = NAMES) -> Columns:
-    """As `cells_of`, of worklogs that are rows."""
+    """Return the same as `cells_of`, of worklogs that are rows."""
     parts = zip(columns, columns_of(tuple(columns))(rows), strict=True)
     # The numbers of a row are floats already, and a list is a list.
     return [_TEXT[name](part) if name in _WRITTEN else part for name, part in parts]
 
 
 def _moments(part: Iterable[dt.datetime | None]) -> list[str | None]:
-    """Each as `write_moment` has it, made of what msgspec writes in a tenth of the time."""
+    """Return each as `write_moment` has it, made of what msgspec writes in a tenth of the time."""
     moments = list(part)
     if len(moments) > 1 and moments[0] is moments[1] is not None:
         # Days, of which a page has a few. (Moments of which each is an object of its own take long to be hashed.)
@@ -103,7 +100,7 @@ def _moments(part: Iterable[dt.datetime | None]) -> list[str | None]:
 
 
 def _texts(moments: Sequence[dt.datetime | None]) -> list[str | None]:
-    text = _json.encode(moments)
+    text = _encode(moments)
     in_utc = text.count(b'Z"')
     if in_utc + text.count(b"null") < len(moments):
         return [None if moment is None else write_moment(moment) for moment in moments]
@@ -129,7 +126,7 @@ _WRITTEN: Final = MOMENTS | {JSON}
 
 
 def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
-    """A function that writes cells as lines of NDJSON. ``columns`` names what it will be given, in that order."""
+    """Return a function that writes cells as lines of NDJSON. ``columns`` names what it is given, in that order."""
     line, encode = _line(columns), msgspec.json.Encoder().encode_lines
 
     def lines(cells: Columns) -> bytes:
@@ -141,7 +138,7 @@ def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
 
 
 def ndjson_of_rows(columns: Sequence[str] = NAMES) -> Callable[[Sequence[Row]], bytes]:
-    """A function that writes rows as `ndjson_encoder` writes their cells, without all of these being made."""
+    """Return a function that writes rows as `ndjson_encoder` writes their cells, without making all of these."""
     encode = msgspec.json.Encoder().encode_lines
     written = [name for name in columns if name in _WRITTEN]
     parts_of = columns_of(tuple(written))
@@ -169,7 +166,7 @@ def _raw(part: Sequence[str]) -> Sequence[msgspec.Raw]:
 
 
 def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder:
-    """A function that writes cells as CSV. ``columns`` names what it will be given; ``raw``: formulas stay formulas."""
+    """Return a function that writes cells as CSV. ``columns`` names what it is given; ``raw``: escape no formulas."""
     prepare = [_csv_cells(name, raw=raw) for name in columns]
 
     def lines(cells: Columns) -> bytes:
@@ -185,7 +182,7 @@ def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder
 def _csv_cells(name: str, *, raw: bool) -> Callable[[Sequence[Any]], Sequence[Any]]:
     if name == JSON:
         return _no_empty_objects
-    return _as_it_is if raw or name in MOMENTS | NUMBERS else _all_defused
+    return _as_it_is if raw or name in MOMENTS | NUMBERS else _all_escaped
 
 
 def _no_empty_objects(part: Sequence[Any]) -> Sequence[Any]:
@@ -196,10 +193,10 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _all_defused(part: Sequence[Any]) -> Sequence[Any]:
-    return [cell if not cell or cell[0] not in _FORMULA else defused(cell) for cell in part]
+def _all_escaped(part: Sequence[Any]) -> Sequence[Any]:
+    return [cell if not cell or cell[0] not in _FORMULA else escape_formula(cell) for cell in part]
 
 
 def csv_header(columns: Sequence[str] = NAMES) -> bytes:
-    """The header line."""
+    """Return the header line."""
     return (",".join(columns) + "\r\n").encode()

@@ -1,12 +1,12 @@
-"""Files made of a store: ordered by (date, id), each worklog once, whole or not there at all.
+"""Files made of a store: ordered by (date, id), each worklog once, created whole or not at all.
 
 The same worklogs give the same bytes, whatever happened on the way to them (DuckDB files: the same contents).
 
-* ``ndjson``, ``csv``: see `cells`.
-* ``parquet``: zstd; the columns typed as in `table` (timestamps in UTC with microseconds, numbers as float64,
+* ``ndjson``, ``csv``: see `text`.
+* ``parquet``: zstd; the columns typed as in `tables` (timestamps in UTC with microseconds, numbers as float64,
   ``custom_fields`` as JSON text); a row group for each slice. Its metadata has the key ``tracket``: JSON with the API's
   version, the request's bounds and the schema version.
-* ``duckdb``: a database with the table ``worklogs`` and the table ``about`` (name, value): what ``tracket`` says above.
+* ``duckdb``: a database with the table ``worklogs`` and the table ``about`` (name, value): the same metadata.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import attrs
 
 from tracket_async._files import FileLock, atomic_write, refuse_link
 from tracket_async.errors import StoreError, UsageError
-from tracket_async.export import database as extras
+from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
 from tracket_async.export.database import replacing_database
 from tracket_async.export.store import SCHEMA_VERSION, Store
@@ -32,28 +32,28 @@ from tracket_async.export.text import Encoder, columns_named, csv_encoder, csv_h
 Format = Literal["parquet", "csv", "ndjson", "duckdb"]
 
 _CHUNK: Final = 2_000
-"""Worklogs that are Python objects at once."""
+"""How many worklogs are Python objects at once."""
 
 _MANY_VALUES: Final = frozenset({"id", "created_date", "updated_date"})
 """Nearly every worklog has its own, so that a dictionary of them would only be in the way."""
 
 OnWorklogs = Callable[[int], None]
-"""Is told how many worklogs more have been written."""
+"""Called with how many more worklogs have been written."""
 
 
 def write_file(
     store: Store,
     target: str | Path,
-    format: Format,  # noqa: A002 - what it is called everywhere
+    format: Format,  # noqa: A002 - the word that people use
     *,
     columns: Iterable[str] | None = None,
     raw: bool = False,
     on_worklogs: OnWorklogs | None = None,
 ) -> int:
-    """Writes all worklogs of a store to a file, beside it first, with mode 0600. Returns how many there were.
+    """Write all worklogs of a store to a file, with mode 0600. Return how many there were.
 
     Args:
-        store: an export that has got all its worklogs.
+        store: it has all its worklogs.
         target: the file, replaced if it is there.
         format: see above.
         columns: attributes of `Worklog`, in the order in which they are wanted; None: all.
@@ -62,7 +62,7 @@ def write_file(
 
     Raises:
         UsageError: a format or a column that does not exist.
-        StoreError: the export is not at its end.
+        StoreError: it does not have all its worklogs yet.
         StorageError: the disk is full, the folder cannot be written, the target is a symbolic link or a folder.
         TargetBusyError: another process is writing the target.
     """
@@ -74,12 +74,12 @@ def write_file(
         raise StoreError(
             f"{store.path} does not have all worklogs yet", hint="Run the same export again: it goes on where it was"
         )
-    job = _Job(store=store, target=target, columns=named, raw=raw, told=on_worklogs or _nobody)
-    return _WRITERS[format](job)
+    output = _Output(store=store, target=target, columns=named, raw=raw, told=on_worklogs or _nobody)
+    return _WRITERS[format](output)
 
 
 def check_target(target: Path, format: str) -> None:  # noqa: A002
-    """What can be known before there is anything to write: the format exists, and a file can be there.
+    """Check, before there is anything to write, that the format exists and that a file can be there.
 
     Raises:
         UsageError, StorageError: as `write_file`.
@@ -90,7 +90,7 @@ def check_target(target: Path, format: str) -> None:  # noqa: A002
 
 
 def metadata(store: Store) -> dict[str, Any]:
-    """What a file says about itself: the same for the same request."""
+    """Return what a file says about itself: the same for the same request."""
     request = store.request
     return {"api": request.api, "filter": request.bounds(), "schema_version": SCHEMA_VERSION}
 
@@ -100,8 +100,8 @@ def _nobody(_count: int) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class _Job:
-    """A file to be written."""
+class _Output:
+    """A file to be written; ``told`` is called as `OnWorklogs`."""
 
     store: Store
     target: Path
@@ -110,62 +110,62 @@ class _Job:
     told: OnWorklogs
 
 
-def _text(job: _Job, head: bytes, encode: Encoder) -> int:
-    database, statement, written = job.store.database, sql.cells_slice(job.columns), 0
-    with atomic_write(job.target) as file:
+def _text(output: _Output, head: bytes, encode: Encoder) -> int:
+    database, statement, written = output.store.database, sql.cells_slice(output.columns), 0
+    with atomic_write(output.target) as file:
         file.write(head)
         for part in slices(database):
             for chunk in database.arrow(statement, part.values).to_batches(max_chunksize=_CHUNK):
                 file.write(encode([column.to_pylist() for column in chunk.columns]))
                 written += chunk.num_rows
-                job.told(chunk.num_rows)
+                output.told(chunk.num_rows)
     return written
 
 
-def _ndjson(job: _Job) -> int:
-    return _text(job, b"", ndjson_encoder(job.columns))
+def _ndjson(output: _Output) -> int:
+    return _text(output, b"", ndjson_encoder(output.columns))
 
 
-def _csv(job: _Job) -> int:
-    return _text(job, csv_header(job.columns), csv_encoder(job.columns, raw=job.raw))
+def _csv(output: _Output) -> int:
+    return _text(output, csv_header(output.columns), csv_encoder(output.columns, raw=output.raw))
 
 
-def _parquet(job: _Job) -> int:
-    about = json.dumps(metadata(job.store), sort_keys=True)
-    schema = arrow_schema(job.columns).with_metadata({"tracket": about})
-    database, statement, written = job.store.database, sql.typed_slice(job.columns), 0
-    few = [name for name in job.columns if name not in _MANY_VALUES]
+def _parquet(output: _Output) -> int:
+    about = json.dumps(metadata(output.store), sort_keys=True)
+    schema = arrow_schema(output.columns).with_metadata({"tracket": about})
+    database, statement, written = output.store.database, sql.typed_slice(output.columns), 0
+    few = [name for name in output.columns if name not in _MANY_VALUES]
     with (
-        atomic_write(job.target) as file,
-        extras.parquet().ParquetWriter(file, schema, compression="zstd", use_dictionary=few) as writer,
+        atomic_write(output.target) as file,
+        modules.parquet().ParquetWriter(file, schema, compression="zstd", use_dictionary=few) as writer,
     ):
         for part in slices(database):
             table = database.arrow(statement, part.values).cast(schema)
             if table.num_rows:
                 writer.write_table(table, row_group_size=table.num_rows)
             written += table.num_rows
-            job.told(table.num_rows)
+            output.told(table.num_rows)
     return written
 
 
-def _duckdb(job: _Job) -> int:
-    database, written = job.store.database, 0
+def _duckdb(output: _Output) -> int:
+    database, written = output.store.database, 0
     with (
-        contextlib.closing(FileLock(job.target)),
-        replacing_database(job.target) as new,
+        contextlib.closing(FileLock(output.target)),
+        replacing_database(output.target) as new,
         database.attached(new, "made"),
     ):
-        database.execute(sql.create_copy(job.columns))
+        database.execute(sql.create_copy(output.columns))
         database.execute(sql.CREATE_ABOUT)
-        for name, value in metadata(job.store).items():
+        for name, value in metadata(output.store).items():
             database.execute(sql.INSERT_ABOUT, [name, json.dumps(value, sort_keys=True)])
         for part in slices(database):
-            count = int(database.rows(sql.copy_slice(job.columns), part.values)[0][0])
+            count = int(database.rows(sql.copy_slice(output.columns), part.values)[0][0])
             written += count
-            job.told(count)
+            output.told(count)
     return written
 
 
-_WRITERS: Mapping[str, Callable[[_Job], int]] = MappingProxyType(
+_WRITERS: Mapping[str, Callable[[_Output], int]] = MappingProxyType(
     {"parquet": _parquet, "csv": _csv, "ndjson": _ndjson, "duckdb": _duckdb}
 )
