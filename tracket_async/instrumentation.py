@@ -1,16 +1,11 @@
-"""Observers to use as they are: one that logs, one that speaks OpenTelemetry. They know events and nothing else.
+"""Two observers: one writes log records, one OpenTelemetry spans and metrics. They know events and nothing else.
 
-Events as lines of the standard library's logging.
+`LoggingObserver` is quiet by default: nothing is above INFO, as what went wrong is raised to the caller as well.
 
-Quiet by default: nothing is above INFO, since what went wrong is raised to the caller as well, and INFO is not shown
-unless somebody has asked for it.
-
-Events as OpenTelemetry spans and metrics, by the semantic conventions for HTTP clients.
-
-Every attempt is a span of kind CLIENT, as the conventions ask for (a resend is a span of its own, with its count),
-under whatever span is current where the call was made. https://opentelemetry.io/docs/specs/semconv/http/http-spans/ and
-http-metrics. Waits, pauses and refreshes become events of the current span. The query is left out of ``url.full``: it
-has cursors in it, which mean nothing to a reader and are different each time.
+`OpenTelemetryObserver` follows the semantic conventions for HTTP clients: every attempt is a span of kind CLIENT (a
+resend is a span of its own, with its count), under whatever span is current where the call was made.
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/ and http-metrics. Waits, pauses and token refreshes become
+events of the current span. The query is left out of ``url.full``: it holds cursors, which are different each time.
 """
 
 from __future__ import annotations
@@ -21,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import attrs
+import msgspec
 
 from tracket_async.errors import MissingExtraError
 from tracket_async.events import (
@@ -52,7 +47,7 @@ TEMPLATES: Final[Mapping[type[Event], str]] = {
     TokenRefreshed: "A new access token came in %(duration).3f s, for %(expires_in)s s",
     RequestEnded: _CALL + "took %(duration).3f s in %(attempts)d attempts: status %(status)s, error %(error)s",
 }
-"""What is said of each event; the names are the event's attributes."""
+"""The message of each event; the names are the event's attributes."""
 
 
 def _failed(event: Any) -> int:
@@ -72,16 +67,16 @@ LEVELS: Final[Mapping[type[Event], Callable[[Any], int]]] = {
     TokenRefreshed: _always(logging.DEBUG),
     RequestEnded: _failed,
 }
-"""How loudly: waits and failures at INFO, everything else at DEBUG."""
+"""The level of each event: waits and failures at INFO, everything else at DEBUG."""
 
 
 class LoggingObserver:
-    """Logs each event.
+    """Log each event.
 
-    The event itself is the record's attribute ``tracket_event``, for handlers that keep what is structured.
+    The event itself is the record's attribute ``tracket_event``, for handlers of structured logs.
 
     Args:
-        logger: where to; None: the logger ``tracket_async``.
+        logger: the logger to write to; None: the logger ``tracket_async``.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
@@ -92,7 +87,7 @@ class LoggingObserver:
         kind = type(event)
         level = LEVELS[kind](event)
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, TEMPLATES[kind], attrs.asdict(event), extra={"tracket_event": event})
+            self._logger.log(level, TEMPLATES[kind], msgspec.structs.asdict(event), extra={"tracket_event": event})
 
 
 SCOPE: Final = "tracket_async"
@@ -105,14 +100,14 @@ EVENT_NAMES: Final[Mapping[type[Event], str]] = {
     SessionPaused: "tracket.pause",
     TokenRefreshed: "tracket.token_refresh",
 }
-"""What becomes an event of the current span."""
+"""The events that become events of the current span."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 _FIRST_ERROR: Final = 400
 
 
 class OpenTelemetryObserver:
-    """Makes spans and measurements. One of them serves one client: requests are told apart by their number in it.
+    """Make spans and metrics. One observer serves one client: requests are told apart by their number in it.
 
     Args:
         base_url: of the server, as the client has it; it gives ``server.address``, ``server.port`` and ``url.full``.
@@ -163,7 +158,7 @@ class OpenTelemetryObserver:
             case RequestEnded():
                 self._paths.pop(event.request, None)
             case _:
-                facts = {name: value for name, value in attrs.asdict(event).items() if value is not None}
+                facts = {name: value for name, value in msgspec.structs.asdict(event).items() if value is not None}
                 self._trace.get_current_span().add_event(EVENT_NAMES[type(event)], facts)
 
     def _begin(self, event: AttemptStarted) -> None:
@@ -193,7 +188,7 @@ def _common(event: AttemptStarted | AttemptEnded) -> dict[str, Any]:
 
 
 def _outcome(event: AttemptEnded) -> dict[str, Any]:
-    """The status, and the type of the error: the status again where there is one, else the exception's name."""
+    """Return the status, and the type of the error: the status again where there is one, else the exception's name."""
     outcome: dict[str, Any] = {}
     if event.status is not None:
         outcome["http.response.status_code"] = event.status

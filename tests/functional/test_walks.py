@@ -244,4 +244,4 @@ async def test_leaving_an_export_in_the_middle_leaves_nothing_behind(running, ap
     async with running(sample=3000) as (_, client):
         async with aclosing(client.worklogs.export()) as worklogs:
             await anext(worklogs)
-        assert client.statistics().gate.in_use == 0
+        assert client.statistics().concurrency.in_use == 0

@@ -15,7 +15,7 @@ from tracket_async._http.auth import (
     BearerToken,
     ClientCredentials,
     Token,
-    TokenKeeper,
+    TokenCache,
     read_token,
     token_error,
     token_request,
@@ -48,12 +48,11 @@ CLOCK = Clock(time=lambda: 0.0)
 )
 async def test_a_bearer_token_is_the_header_for_ever(scheme, header):
     authorizer = BearerToken(CANARY, scheme).authorizer(nobody, clock=CLOCK)
-    assert authorizer.current(0).reveal() == header
-    assert authorizer.current(1e9).reveal() == header
-    assert not authorizer.refused(authorizer.current(0))
+    assert authorizer.get(0).reveal() == header
+    assert authorizer.get(1e9).reveal() == header
+    assert await authorizer.refresh() is authorizer.get(0)
+    assert not authorizer.invalidate(authorizer.get(0))
     assert authorizer.scrub(f"<{CANARY}>") == "<***>"
-    with pytest.raises(ClientStateError):
-        await authorizer.renew()
     await authorizer.close()
 
 
@@ -62,12 +61,12 @@ async def test_client_credentials_are_exchanged_for_a_token():
 
     async def exchange(request):
         requests.append(json.loads(request.body))
-        return Token(Secret("t", before="Bearer "), 3600.0, None)
+        return Token(Secret("t", prefix="Bearer "), None)
 
     credentials = ClientCredentials("id", CANARY, 5)
     first, second = (credentials.authorizer(exchange, clock=CLOCK) for _ in range(2))
-    assert (await first.renew()).reveal() == "Bearer t"
-    assert second.current(0) is None
+    assert (await first.refresh()).reveal() == "Bearer t"
+    assert second.get(0) is None
     assert requests == [
         {
             "grant-type": "client-credentials",
@@ -147,28 +146,27 @@ def test_the_token_becomes_a_header():
 
 
 @pytest.mark.parametrize(
-    ("told", "lifetime"),
+    ("sent", "seconds"),
     [(120, 120), (0.5, 0.5), ("120", 120), (" 60.5 ", 60.5), (10**400, None), (1e300, 3650 * 86_400)],
 )
-def test_a_lifetime_is_a_number_or_its_text(told, lifetime):
-    token = read_token(answer({"access_token": "abc", "expires_in": told}))
-    assert token.told == lifetime
-    assert token.lifetime == (lifetime or 3600)
+def test_a_lifetime_is_a_number_or_its_text(sent, seconds):
+    token = read_token(answer({"access_token": "abc", "expires_in": sent}))
+    assert token.expires_in == seconds
 
 
-@pytest.mark.parametrize("told", [None, 0, -5, "", "soon", "nan", "inf", True, [3600], {"seconds": 5}])
-def test_a_lifetime_that_makes_no_sense_is_an_hour(told):
-    token = read_token(answer({"access_token": "abc", "expires_in": told}))
-    assert (token.lifetime, token.told) == (3600, None)
-    assert read_token(answer({"access_token": "abc"})).lifetime == 3600
+@pytest.mark.parametrize("sent", [None, 0, -5, "", "soon", "nan", "inf", True, [3600], {"seconds": 5}])
+def test_a_lifetime_that_makes_no_sense_is_an_hour(sent):
+    token = read_token(answer({"access_token": "abc", "expires_in": sent}))
+    assert (token.fresh_for, token.expires_in) == (3240, None)
+    assert read_token(answer({"access_token": "abc"})).fresh_for == 3240
 
 
 @pytest.mark.parametrize(
     ("lifetime", "fresh_for"),
     [(3600, 3240), (1200, 1080), (600, 540), (599, 539), (300, 240), (120, 60), (119, 59.5), (2, 1)],
 )
-def test_a_token_is_renewed_a_minute_or_a_tenth_before_its_end(lifetime, fresh_for):
-    assert Token(Secret("x"), lifetime, None).fresh_for == pytest.approx(fresh_for)
+def test_a_token_is_refreshed_a_minute_or_a_tenth_before_its_end(lifetime, fresh_for):
+    assert Token(Secret("x"), lifetime).fresh_for == pytest.approx(fresh_for)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"access_token": "canary-7f3a"', b"\xff\xfe", b'{"a":' * 100_000])
@@ -233,7 +231,7 @@ def test_success_is_no_error():
     assert token_error(answer({}), now=NOW) is None
 
 
-class Desk:
+class Tokens:
     """Gives out tokens ``t1``, ``t2`` and so on, of an hour, when it is told to."""
 
     def __init__(self):
@@ -241,165 +239,165 @@ class Desk:
         self.calls = 0
         self.open = asyncio.Event()
         self.error = None
-        self.keeper = TokenKeeper(self.fetch, secret=Secret("client-secret"), clock=lambda: self.now)
+        self.cache = TokenCache(self.fetch, secret=Secret("client-secret"), clock=Clock(time=lambda: self.now))
 
     async def fetch(self):
         self.calls += 1
         await self.open.wait()
         if self.error is not None:
             raise self.error
-        return Token(Secret(f"token-{self.calls}", before="Bearer "), 3600.0, None)
+        return Token(Secret(f"token-{self.calls}", prefix="Bearer "), None)
 
     def current(self):
-        header = self.keeper.current(self.now)
+        header = self.cache.get(self.now)
         return None if header is None else header.reveal()
 
 
 @pytest.fixture
-async def desk(no_leaks):
-    desk = Desk()
-    yield desk
-    await desk.keeper.close()
+async def tokens(no_leaks):
+    tokens = Tokens()
+    yield tokens
+    await tokens.cache.close()
 
 
-async def start(desk, count):
-    tasks = [asyncio.create_task(desk.keeper.renew()) for _ in range(count)]
+async def start(tokens, count):
+    tasks = [asyncio.create_task(tokens.cache.refresh()) for _ in range(count)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
 
 
-async def test_before_the_first_fetch_there_is_none(desk):
-    assert desk.current() is None
+async def test_before_the_first_fetch_there_is_none(tokens):
+    assert tokens.current() is None
 
 
-async def test_many_who_need_one_at_once_cause_one_call(desk):
-    tasks = await start(desk, 1_000)
-    desk.open.set()
+async def test_many_who_need_one_at_once_cause_one_call(tokens):
+    tasks = await start(tokens, 1_000)
+    tokens.open.set()
     headers = await asyncio.gather(*tasks)
-    assert desk.calls == 1
+    assert tokens.calls == 1
     assert {header.reveal() for header in headers} == {"Bearer token-1"}
-    assert desk.current() == "Bearer token-1"
+    assert tokens.current() == "Bearer token-1"
 
 
-async def test_it_is_fresh_until_a_tenth_before_its_end(desk):
-    desk.open.set()
-    desk.now = 1_000.0
-    await desk.keeper.renew()
-    desk.now = 1_000 + 3_240 - 0.001
-    assert desk.current() == "Bearer token-1"
-    desk.now = 1_000 + 3_240
-    assert desk.current() is None
-    await desk.keeper.renew()
-    assert desk.current() == "Bearer token-2"
+async def test_it_is_fresh_until_a_tenth_before_its_end(tokens):
+    tokens.open.set()
+    tokens.now = 1_000.0
+    await tokens.cache.refresh()
+    tokens.now = 1_000 + 3_240 - 0.001
+    assert tokens.current() == "Bearer token-1"
+    tokens.now = 1_000 + 3_240
+    assert tokens.current() is None
+    await tokens.cache.refresh()
+    assert tokens.current() == "Bearer token-2"
 
 
-async def test_its_life_begins_when_it_is_asked_for(desk):
-    (task,) = await start(desk, 1)
-    desk.now = 50.0
-    desk.open.set()
+async def test_its_life_begins_when_it_is_asked_for(tokens):
+    (task,) = await start(tokens, 1)
+    tokens.now = 50.0
+    tokens.open.set()
     await task
-    desk.now = 3_240.0
-    assert desk.current() is None
+    tokens.now = 3_240.0
+    assert tokens.current() is None
 
 
-async def test_whoever_is_first_may_be_cancelled(desk):
-    first, second = await start(desk, 2)
+async def test_whoever_is_first_may_be_cancelled(tokens):
+    first, second = await start(tokens, 2)
     first.cancel()
     await asyncio.sleep(0)
-    desk.open.set()
+    tokens.open.set()
     assert (await second).reveal() == "Bearer token-1"
     assert first.cancelled()
-    assert desk.calls == 1
+    assert tokens.calls == 1
 
 
-async def test_everybody_may_be_cancelled_and_the_token_comes_nevertheless(desk):
-    tasks = await start(desk, 3)
+async def test_everybody_may_be_cancelled_and_the_token_comes_nevertheless(tokens):
+    tasks = await start(tokens, 3)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    desk.open.set()
+    tokens.open.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert desk.current() == "Bearer token-1"
+    assert tokens.current() == "Bearer token-1"
 
 
-async def test_a_failure_that_nobody_waits_for_is_no_complaint(desk, caplog):
-    tasks = await start(desk, 1)
+async def test_a_failure_that_nobody_waits_for_is_no_complaint(tokens, caplog):
+    tasks = await start(tokens, 1)
     tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    desk.error = ServerError("no")
-    desk.open.set()
+    tokens.error = ServerError("no")
+    tokens.open.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert desk.current() is None
+    assert tokens.current() is None
     del tasks
     gc.collect()  # asyncio complains when the task goes
     assert caplog.text == ""
 
 
-async def test_a_failure_is_everybodys_and_each_has_its_own_exception(desk):
-    tasks = await start(desk, 3)
-    desk.error = ServerError("no", status=503, attempts=4)
-    desk.open.set()
+async def test_a_failure_is_everybodys_and_each_has_its_own_exception(tokens):
+    tasks = await start(tokens, 3)
+    tokens.error = ServerError("no", status=503, attempts=4)
+    tokens.open.set()
     errors = await asyncio.gather(*tasks, return_exceptions=True)
-    assert len({id(error) for error in [*errors, desk.error]}) == 4
-    assert [(str(error), error.status, error.attempts) for error in errors] == [(str(desk.error), 503, 4)] * 3
+    assert len({id(error) for error in [*errors, tokens.error]}) == 4
+    assert [(str(error), error.status, error.attempts) for error in errors] == [(str(tokens.error), 503, 4)] * 3
     assert all(error.__context__ is None for error in errors)
 
 
-async def test_after_a_failure_the_next_one_tries_again(desk):
-    desk.open.set()
-    desk.error = ServerError("no")
+async def test_after_a_failure_the_next_one_tries_again(tokens):
+    tokens.open.set()
+    tokens.error = ServerError("no")
     with pytest.raises(ServerError):
-        await desk.keeper.renew()
-    desk.error = None
-    assert (await desk.keeper.renew()).reveal() == "Bearer token-2"
+        await tokens.cache.refresh()
+    tokens.error = None
+    assert (await tokens.cache.refresh()).reveal() == "Bearer token-2"
 
 
-async def test_a_refusal_makes_the_current_token_stale(desk):
-    desk.open.set()
-    header = await desk.keeper.renew()
-    assert desk.keeper.refused(header)
-    assert desk.current() is None
+async def test_a_refusal_makes_the_current_token_stale(tokens):
+    tokens.open.set()
+    header = await tokens.cache.refresh()
+    assert tokens.cache.invalidate(header)
+    assert tokens.current() is None
 
 
-async def test_a_refusal_of_an_older_token_leaves_the_current_one(desk):
-    desk.open.set()
-    old = await desk.keeper.renew()
-    desk.keeper.refused(old)
-    await desk.keeper.renew()
-    assert desk.keeper.refused(old)
-    assert desk.current() == "Bearer token-2"
+async def test_a_refusal_of_an_older_token_leaves_the_current_one(tokens):
+    tokens.open.set()
+    old = await tokens.cache.refresh()
+    tokens.cache.invalidate(old)
+    await tokens.cache.refresh()
+    assert tokens.cache.invalidate(old)
+    assert tokens.current() == "Bearer token-2"
 
 
-async def test_both_secrets_are_scrubbed(desk):
-    assert desk.keeper.scrub("client-secret token-1") == "*** token-1"
-    desk.open.set()
-    await desk.keeper.renew()
-    assert desk.keeper.scrub("client-secret token-1") == "*** ***"
+async def test_both_secrets_are_scrubbed(tokens):
+    assert tokens.cache.scrub("client-secret token-1") == "*** token-1"
+    tokens.open.set()
+    await tokens.cache.refresh()
+    assert tokens.cache.scrub("client-secret token-1") == "*** ***"
 
 
-async def test_closing_ends_a_fetch_and_those_who_wait_are_told_and_not_cancelled(desk):
-    tasks = await start(desk, 3)
-    await desk.keeper.close()
+async def test_closing_ends_a_fetch_and_those_who_wait_are_told_and_not_cancelled(tokens):
+    tasks = await start(tokens, 3)
+    await tokens.cache.close()
     for task in tasks:
         with pytest.raises(ClientStateError, match="closed while"):
             await task
-    assert desk.current() is None
+    assert tokens.current() is None
 
 
-async def test_who_is_cancelled_while_it_closes_is_cancelled(desk):
-    (task,) = await start(desk, 1)
+async def test_who_is_cancelled_while_it_closes_is_cancelled(tokens):
+    (task,) = await start(tokens, 1)
     task.cancel()
-    await desk.keeper.close()
+    await tokens.cache.close()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_a_closed_keeper_fetches_nothing(desk):
-    await desk.keeper.close()
-    await desk.keeper.close()
+async def test_a_closed_keeper_fetches_nothing(tokens):
+    await tokens.cache.close()
+    await tokens.cache.close()
     with pytest.raises(ClientStateError):
-        await desk.keeper.renew()
-    assert desk.calls == 0
+        await tokens.cache.refresh()
+    assert tokens.calls == 0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from tracket_async._http.transport import Address, is_loopback
+from tracket_async._http.transport import BaseURL, is_loopback
 from tracket_async.errors import ConfigurationError
 
 
@@ -27,7 +27,7 @@ from tracket_async.errors import ConfigurationError
     ],
 )
 def test_an_origin_with_an_optional_path_is_taken(base_url, shown):
-    assert str(Address.parse(base_url)) == shown
+    assert str(BaseURL.parse(base_url)) == shown
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_an_origin_with_an_optional_path_is_taken(base_url, shown):
 )
 def test_anything_else_is_refused_with_what_to_do(base_url, reason):
     with pytest.raises(ConfigurationError) as caught:
-        Address.parse(base_url)
+        BaseURL.parse(base_url)
     assert reason in str(caught.value)
     assert "such as https://tracket.dev" in str(caught.value)
 
@@ -68,7 +68,7 @@ def test_anything_else_is_refused_with_what_to_do(base_url, reason):
 @pytest.mark.parametrize("userinfo", ["user:hunter2@", "hunter2@", ":hunter2@", "@"])
 def test_userinfo_is_refused_and_not_shown(userinfo):
     with pytest.raises(ConfigurationError, match="user name or password") as caught:
-        Address.parse(f"https://{userinfo}tracket.dev")
+        BaseURL.parse(f"https://{userinfo}tracket.dev")
     assert "hunter2" not in str(caught.value)
 
 
@@ -83,25 +83,25 @@ def test_any_other_host_is_not(host):
 
 
 def test_a_request_goes_to_the_path_behind_the_prefix_as_it_is_quoted():
-    address = Address.parse("https://tracket.dev/proxy")
+    address = BaseURL.parse("https://tracket.dev/proxy")
     assert str(address.url("/api/2.0/timeEntries/a%2Fb")) == "https://tracket.dev/proxy/api/2.0/timeEntries/a%2Fb"
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=4))
 def test_any_query_arrives_as_it_was_meant(query):
-    url = Address.parse("https://tracket.dev").url("/x", tuple(query))
+    url = BaseURL.parse("https://tracket.dev").url("/x", tuple(query))
     assert list(URL(str(url)).query.items()) == query
 
 
 def test_the_query_of_a_cursor_keeps_every_character():
-    url = Address.parse("https://tracket.dev").url("/x", (("after", "a+b/c=&d %"), ("sort by", "1")))
+    url = BaseURL.parse("https://tracket.dev").url("/x", (("after", "a+b/c=&d %"), ("sort by", "1")))
     assert str(url) == "https://tracket.dev/x?after=a%2Bb%2Fc%3D%26d+%25&sort+by=1"
 
 
 @pytest.mark.parametrize("base_url", ["https://tracket.dev", "http://[::1]:8080/x/y", "http://127.0.0.1:80"])
 @pytest.mark.parametrize("query", [(), (("a", "b c&=+/é"), ("size", "100"))])
 def test_a_url_that_is_put_together_is_the_one_that_is_parsed(base_url, query):
-    address = Address.parse(base_url)
+    address = BaseURL.parse(base_url)
     made = address.url("/api/2.0/x/a%2Fb", query)
     text = f"{address}/api/2.0/x/a%2Fb" + ("?a=b+c%26%3D%2B%2F%C3%A9&size=100" if query else "")
     parsed = URL(text, encoded=True)

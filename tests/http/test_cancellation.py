@@ -62,9 +62,9 @@ async def cancel_at(session, get, nth):
 
 
 def nothing_is_held(session):
-    gate = session.statistics().gate
-    connector = session._open.transport._session.connector
-    return (gate.in_use, gate.waiters, len(connector._acquired)) == (0, 0, 0)
+    concurrency = session.statistics().concurrency
+    connector = session._transport._session.connector
+    return (concurrency.in_use, concurrency.waiters, len(connector._acquired)) == (0, 0, 0)
 
 
 async def by_route(exchange):
@@ -89,7 +89,7 @@ async def test_at_every_await_of_a_call(no_leaks, server, get, situation):
         nth += 1
         async with TracketSession(server.url, **SITUATIONS[situation]) as session:
             going_on = await cancel_at(session, get, nth)
-            if flight := getattr(session._open.authorizer, "_flight", None):
+            if flight := getattr(session._authorizer, "_fetching", None):
                 await asyncio.wait([flight])  # a token is on its way for whoever comes next
             assert nothing_is_held(session)
             assert await session.send(get, body) == b"{}"
@@ -131,7 +131,7 @@ async def test_while_queueing(no_leaks, server, get):
     async with TracketSession(server.url, auth=None, limits=Limits(max_concurrency=1)) as session:
         first = asyncio.create_task(session.send(get, body))
         assert await cancel_at(session, get, 1)
-        assert session.statistics().gate.waiters == 0
+        assert session.statistics().concurrency.waiters == 0
         hold.set()
         await first
         assert nothing_is_held(session)

@@ -9,7 +9,15 @@ import sys
 import attrs
 import pytest
 
-from tracket_async._http.limits import COST, COST_AFTER_TIMEOUT, SUCCESS, Gate, Pause, RetryBudget, pace
+from tracket_async._http.limits import (
+    RETRY_COST,
+    RETRY_COST_AFTER_TIMEOUT,
+    SUCCESS_REWARD,
+    ConcurrencyLimiter,
+    RateLimiter,
+    RetryBudget,
+    ServerPause,
+)
 from tracket_async.errors import ClientStateError, MissingExtraError, RateLimitedError, ServerError
 
 
@@ -18,9 +26,9 @@ async def turns(count=3):
         await asyncio.sleep(0)
 
 
-async def enter(gate, count):
+async def enter(limiter, count):
     """So many tasks that want in, in order, each as far as it comes by itself."""
-    tasks = [asyncio.create_task(gate.acquire()) for _ in range(count)]
+    tasks = [asyncio.create_task(limiter.acquire()) for _ in range(count)]
     await turns()
     return tasks
 
@@ -28,98 +36,98 @@ async def enter(gate, count):
 @pytest.mark.parametrize("limit", [1, 2, 7])
 @pytest.mark.parametrize("surplus", [-1, 0, 1, 5])
 async def test_the_limit_is_how_many_get_in(limit, surplus):
-    gate = Gate(limit)
-    tasks = await enter(gate, limit + surplus)
+    limiter = ConcurrencyLimiter(limit)
+    tasks = await enter(limiter, limit + surplus)
     inside = sum(task.done() for task in tasks)
     assert inside == min(limit, limit + surplus)
-    statistics = gate.statistics()
+    statistics = limiter.statistics()
     assert (statistics.in_use, statistics.waiters) == (inside, max(0, surplus))
-    assert (statistics.limit, statistics.ceiling, statistics.cuts) == (limit, limit, 0)
-    assert repr(gate) == f"<Gate {inside}/{limit} in use, {max(0, surplus)} waiting>"
+    assert (statistics.limit, statistics.max_concurrency, statistics.decreases) == (limit, limit, 0)
+    assert repr(limiter) == f"<ConcurrencyLimiter {inside}/{limit} in use, {max(0, surplus)} waiting>"
     for _ in range(limit + surplus):
-        gate.release()
+        limiter.release()
         await turns()
     assert all(task.done() for task in tasks)
-    assert gate.statistics().in_use == 0
+    assert limiter.statistics().in_use == 0
 
 
 async def test_statistics_do_not_change():
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        Gate(1).statistics().limit = 2
+        ConcurrencyLimiter(1).statistics().limit = 2
 
 
 async def test_who_came_first_gets_in_first():
-    gate, order = Gate(1), []
-    await gate.acquire()
+    limiter, order = ConcurrencyLimiter(1), []
+    await limiter.acquire()
 
     async def visit(number):
-        await gate.acquire()
+        await limiter.acquire()
         order.append(number)
-        gate.release()
+        limiter.release()
 
     tasks = [asyncio.create_task(visit(number)) for number in range(20)]
     await turns()
-    gate.release()
+    limiter.release()
     await asyncio.gather(*tasks)
     assert order == list(range(20))
 
 
 async def test_nobody_overtakes_those_who_wait():
-    gate = Gate(1)
-    await gate.acquire()
-    (waiting,) = await enter(gate, 1)
-    gate.release()  # the place belongs to the waiter already, though its task has not run yet
-    assert not gate.try_acquire()
+    limiter = ConcurrencyLimiter(1)
+    await limiter.acquire()
+    (waiting,) = await enter(limiter, 1)
+    limiter.release()  # the place belongs to the waiter already, though its task has not run yet
+    assert not limiter.try_acquire()
     await waiting
-    gate.release()
-    assert gate.try_acquire()
+    limiter.release()
+    assert limiter.try_acquire()
 
 
 async def test_a_cancelled_waiter_leaves_the_queue():
-    gate = Gate(1)
-    await gate.acquire()
-    first, second = await enter(gate, 2)
+    limiter = ConcurrencyLimiter(1)
+    await limiter.acquire()
+    first, second = await enter(limiter, 2)
     first.cancel()
     await turns()
-    assert gate.statistics().waiters == 1
-    gate.release()
+    assert limiter.statistics().waiters == 1
+    limiter.release()
     await second
-    assert gate.statistics().in_use == 1
+    assert limiter.statistics().in_use == 1
 
 
 async def test_a_waiter_that_is_cancelled_as_it_gets_its_place_passes_it_on():
-    gate = Gate(1)
-    await gate.acquire()
-    first, second = await enter(gate, 2)
-    gate.release()
+    limiter = ConcurrencyLimiter(1)
+    await limiter.acquire()
+    first, second = await enter(limiter, 2)
+    limiter.release()
     first.cancel()  # in the same turn of the loop: the place was given and the task has not seen it
     await turns()
     assert first.cancelled()
     assert second.done()
-    assert gate.statistics().in_use == 1
+    assert limiter.statistics().in_use == 1
 
 
 async def test_a_waiter_that_is_cancelled_before_a_place_is_free_is_passed_over():
-    gate = Gate(1)
-    await gate.acquire()
-    first, second = await enter(gate, 2)
+    limiter = ConcurrencyLimiter(1)
+    await limiter.acquire()
+    first, second = await enter(limiter, 2)
     first.cancel()
-    gate.release()  # in the same turn of the loop: the first is still in the queue
+    limiter.release()  # in the same turn of the loop: the first is still in the queue
     await turns()
     assert second.done()
-    assert gate.statistics().in_use == 1
+    assert limiter.statistics().in_use == 1
 
 
 async def cancel_many(count):
     """Tasks that want in, stay for a few turns and leave; two of three are cancelled at some moment of that."""
-    gate, rng = Gate(8), random.Random(1)
+    limiter, rng = ConcurrencyLimiter(8), random.Random(1)
 
     async def visit():
-        await gate.acquire()
+        await limiter.acquire()
         try:
             await turns(rng.randrange(4))
         finally:
-            gate.release()
+            limiter.release()
 
     for _ in range(count // 100):
         tasks = [asyncio.create_task(visit()) for _ in range(150)]
@@ -128,9 +136,9 @@ async def cancel_many(count):
             task.cancel()
             if rng.random() < 0.1:
                 await turns(1)
-            assert gate.statistics().in_use <= 8
+            assert limiter.statistics().in_use <= 8
         await asyncio.gather(*tasks, return_exceptions=True)
-    return gate.statistics()
+    return limiter.statistics()
 
 
 async def test_cancellations_leak_no_place():
@@ -145,152 +153,152 @@ async def test_ten_thousand_cancellations_leak_no_place():
 
 
 async def test_closing_sends_everybody_away_who_waits():
-    gate = Gate(1)
-    await gate.acquire()
-    first, second, third = await enter(gate, 3)
+    limiter = ConcurrencyLimiter(1)
+    await limiter.acquire()
+    first, second, third = await enter(limiter, 3)
     second.cancel()
-    gate.close()
+    limiter.close()
     await turns()
     for task in (first, third):
         with pytest.raises(ClientStateError, match="closed while"):
             await task
     assert second.cancelled()
-    assert gate.statistics().in_use == 1
-    gate.release()
-    assert gate.statistics().in_use == 0
+    assert limiter.statistics().in_use == 1
+    limiter.release()
+    assert limiter.statistics().in_use == 0
 
 
 async def test_a_waiter_that_is_cancelled_as_the_gate_closes_is_cancelled():
-    gate = Gate(1)
-    await gate.acquire()
-    (waiting,) = await enter(gate, 1)
-    gate.close()
+    limiter = ConcurrencyLimiter(1)
+    await limiter.acquire()
+    (waiting,) = await enter(limiter, 1)
+    limiter.close()
     waiting.cancel()
     with pytest.raises((asyncio.CancelledError, ClientStateError)):
         await waiting
-    assert gate.statistics().in_use == 1
+    assert limiter.statistics().in_use == 1
 
 
 async def test_nobody_gets_into_a_closed_gate():
-    gate = Gate(1)
-    gate.close()
-    assert not gate.try_acquire()
+    limiter = ConcurrencyLimiter(1)
+    limiter.close()
+    assert not limiter.try_acquire()
     with pytest.raises(ClientStateError):
-        await gate.acquire()
+        await limiter.acquire()
 
 
 def filled(ceiling, **settings):
-    gate = Gate(ceiling, **settings)
-    while gate.try_acquire():
+    limiter = ConcurrencyLimiter(ceiling, **settings)
+    while limiter.try_acquire():
         pass
-    return gate
+    return limiter
 
 
 @pytest.mark.parametrize(("before", "after"), [(16, 8), (3, 1), (2, 1), (1, 1)])
 def test_an_overload_halves_the_limit_but_never_below_one(before, after):
-    gate = Gate(before)
-    gate.overloaded(began=0, now=1)
-    assert gate.statistics().limit == after
+    limiter = ConcurrencyLimiter(before)
+    limiter.on_overload(began=0, now=1)
+    assert limiter.statistics().limit == after
 
 
 def test_what_was_sent_before_a_cut_cuts_no_more():
-    gate = Gate(16)
-    gate.overloaded(began=0, now=10)
+    limiter = ConcurrencyLimiter(16)
+    limiter.on_overload(began=0, now=10)
     for began in (0, 5, 9.999):
-        gate.overloaded(began=began, now=11)
-    assert gate.statistics().limit == 8
-    gate.overloaded(began=10, now=12)
-    assert (gate.statistics().limit, gate.statistics().cuts) == (4, 2)
+        limiter.on_overload(began=began, now=11)
+    assert limiter.statistics().limit == 8
+    limiter.on_overload(began=10, now=12)
+    assert (limiter.statistics().limit, limiter.statistics().decreases) == (4, 2)
 
 
 def test_after_a_cut_those_inside_stay_and_nobody_else_comes_in():
-    gate = filled(4)
-    gate.overloaded(began=0, now=1)
-    assert (gate.statistics().in_use, gate.statistics().limit) == (4, 2)
-    gate.release()
-    gate.release()
-    assert not gate.try_acquire()
-    gate.release()
-    assert gate.try_acquire()
-    assert not gate.try_acquire()
+    limiter = filled(4)
+    limiter.on_overload(began=0, now=1)
+    assert (limiter.statistics().in_use, limiter.statistics().limit) == (4, 2)
+    limiter.release()
+    limiter.release()
+    assert not limiter.try_acquire()
+    limiter.release()
+    assert limiter.try_acquire()
+    assert not limiter.try_acquire()
 
 
 def test_a_round_of_successes_in_a_full_gate_raises_the_limit_by_one():
-    gate = Gate(16)
-    gate.overloaded(began=0, now=1)
-    while gate.try_acquire():
+    limiter = ConcurrencyLimiter(16)
+    limiter.on_overload(began=0, now=1)
+    while limiter.try_acquire():
         pass
     for _ in range(7):
-        gate.succeeded()
-    assert gate.statistics().limit == 8
-    gate.succeeded()
-    assert gate.statistics().limit == 9
-    assert gate.try_acquire()
+        limiter.on_success()
+    assert limiter.statistics().limit == 8
+    limiter.on_success()
+    assert limiter.statistics().limit == 9
+    assert limiter.try_acquire()
     for _ in range(9):
-        gate.succeeded()
-    assert gate.statistics().limit == 10
+        limiter.on_success()
+    assert limiter.statistics().limit == 10
 
 
 async def test_a_raised_limit_lets_the_next_one_in():
-    gate = Gate(2)
-    gate.overloaded(began=0, now=1)
-    await gate.acquire()
-    (waiting,) = await enter(gate, 1)
-    gate.succeeded()
+    limiter = ConcurrencyLimiter(2)
+    limiter.on_overload(began=0, now=1)
+    await limiter.acquire()
+    (waiting,) = await enter(limiter, 1)
+    limiter.on_success()
     await waiting
-    assert (gate.statistics().limit, gate.statistics().in_use) == (2, 2)
+    assert (limiter.statistics().limit, limiter.statistics().in_use) == (2, 2)
 
 
 def test_successes_in_a_gate_that_is_not_full_raise_nothing():
-    gate = Gate(16)
-    gate.overloaded(began=0, now=1)
+    limiter = ConcurrencyLimiter(16)
+    limiter.on_overload(began=0, now=1)
     for _ in range(7):
-        assert gate.try_acquire()
+        assert limiter.try_acquire()
     for _ in range(100):
-        gate.succeeded()
-    assert gate.statistics().limit == 8
+        limiter.on_success()
+    assert limiter.statistics().limit == 8
 
 
 def test_the_limit_never_passes_the_ceiling():
-    gate = filled(4)
-    gate.overloaded(began=0, now=1)
+    limiter = filled(4)
+    limiter.on_overload(began=0, now=1)
     for _ in range(100):
-        gate.succeeded()
-    assert gate.statistics().limit == 4
+        limiter.on_success()
+    assert limiter.statistics().limit == 4
 
 
 def test_a_cut_begins_a_new_round():
-    gate = filled(4)
-    gate.overloaded(began=0, now=1)
-    gate.succeeded()
-    gate.overloaded(began=1, now=2)
-    gate.succeeded()
-    assert gate.statistics().limit == 2
-    gate.succeeded()
-    assert gate.statistics().limit == 2
-    gate.succeeded()
-    assert gate.statistics().limit == 3
+    limiter = filled(4)
+    limiter.on_overload(began=0, now=1)
+    limiter.on_success()
+    limiter.on_overload(began=1, now=2)
+    limiter.on_success()
+    assert limiter.statistics().limit == 2
+    limiter.on_success()
+    assert limiter.statistics().limit == 2
+    limiter.on_success()
+    assert limiter.statistics().limit == 3
 
 
 def test_a_fixed_gate_does_not_adapt():
-    gate = filled(4, adaptive=False)
-    gate.overloaded(began=0, now=1)
-    gate.succeeded()
-    assert gate.statistics() == attrs.evolve(gate.statistics(), limit=4, cuts=0)
+    limiter = filled(4, adaptive=False)
+    limiter.on_overload(began=0, now=1)
+    limiter.on_success()
+    assert limiter.statistics() == attrs.evolve(limiter.statistics(), limit=4, decreases=0)
 
 
 def test_the_limit_finds_what_a_server_can_bear():
     """A server that bears ten at once: the limit swings around it, and is not stuck at either end."""
-    gate, limits = Gate(64), []
+    limiter, limits = ConcurrencyLimiter(64), []
     for moment in range(2_000):
-        while gate.try_acquire():
+        while limiter.try_acquire():
             pass
-        if gate.statistics().in_use > 10:
-            gate.overloaded(began=moment, now=moment)
+        if limiter.statistics().in_use > 10:
+            limiter.on_overload(began=moment, now=moment)
         else:
-            gate.succeeded()
-        gate.release()
-        limits.append(gate.statistics().limit)
+            limiter.on_success()
+        limiter.release()
+        limits.append(limiter.statistics().limit)
     settled = limits[500:]
     assert min(settled) >= 5
     assert max(settled) <= 11
@@ -299,7 +307,7 @@ def test_the_limit_finds_what_a_server_can_bear():
 @pytest.mark.parametrize(("rate", "moments"), [(10, [0.0, 0.1, 0.2, 0.3]), (0.5, [0.0, 2.0, 4.0, 6.0])])
 def test_attempts_are_evenly_spaced(virtually, rate, moments):
     async def four():
-        turn = pace(rate)
+        turn = RateLimiter(rate).acquire
         clock = asyncio.get_running_loop().time
         times = []
 
@@ -315,7 +323,7 @@ def test_attempts_are_evenly_spaced(virtually, rate, moments):
 
 def test_time_that_was_not_used_is_not_made_up_for(virtually):
     async def scenario():
-        turn = pace(10)
+        turn = RateLimiter(10).acquire
         clock = asyncio.get_running_loop().time
         await turn()
         await asyncio.sleep(5)
@@ -330,16 +338,16 @@ def test_time_that_was_not_used_is_not_made_up_for(virtually):
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "aiolimiter", None)
     with pytest.raises(MissingExtraError, match=r'pip install "tracket-async\[pace\]"') as caught:
-        pace(1)
+        RateLimiter(1)
     assert caught.value.__context__ is None
 
 
 def test_without_a_pause_nothing_remains():
-    assert Pause().remaining(0) == 0
+    assert ServerPause().remaining(0) == 0
 
 
 def test_it_lasts_as_long_as_it_was_asked_to():
-    pause = Pause()
+    pause = ServerPause()
     assert pause.begin(10, status=429, now=100)
     assert pause.remaining(100) == 10
     assert pause.remaining(109.5) == 0.5
@@ -348,7 +356,7 @@ def test_it_lasts_as_long_as_it_was_asked_to():
 
 
 def test_a_longer_one_takes_its_place_and_a_shorter_one_does_not():
-    pause = Pause()
+    pause = ServerPause()
     assert pause.begin(10, status=429, now=100)
     assert not pause.begin(5, status=503, now=101)
     assert not pause.begin(9, status=503, now=101)
@@ -359,7 +367,7 @@ def test_a_longer_one_takes_its_place_and_a_shorter_one_does_not():
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimitedError), (503, ServerError)])
 def test_who_cannot_wait_is_told_what_the_server_would_say(status, kind):
-    pause = Pause()
+    pause = ServerPause()
     pause.begin(10, status=status, now=100)
     error = pause.error(104)
     assert type(error) is kind
@@ -369,49 +377,49 @@ def test_who_cannot_wait_is_told_what_the_server_would_say(status, kind):
 
 def test_a_repetition_costs_five_and_ten_after_a_timeout():
     budget = RetryBudget(500)
-    assert budget.withdraw(timed_out=False) == COST == 5
-    assert budget.withdraw(timed_out=True) == COST_AFTER_TIMEOUT == 10
+    assert budget.acquire(timed_out=False) == RETRY_COST == 5
+    assert budget.acquire(timed_out=True) == RETRY_COST_AFTER_TIMEOUT == 10
     assert budget.tokens == 485
 
 
 def test_five_hundred_tokens_are_a_hundred_repetitions_and_no_more():
     budget = RetryBudget(500)
-    assert all(budget.withdraw(timed_out=False) for _ in range(100))
+    assert all(budget.acquire(timed_out=False) for _ in range(100))
     assert budget.tokens == 0
-    assert budget.withdraw(timed_out=False) is None
+    assert budget.acquire(timed_out=False) is None
 
 
 def test_what_is_left_pays_for_the_cheaper_repetition_only():
     budget = RetryBudget(9)
-    assert budget.withdraw(timed_out=True) is None
+    assert budget.acquire(timed_out=True) is None
     assert budget.tokens == 9
-    assert budget.withdraw(timed_out=False) == 5
-    assert budget.withdraw(timed_out=False) is None
+    assert budget.acquire(timed_out=False) == 5
+    assert budget.acquire(timed_out=False) is None
 
 
 def test_five_successes_pay_for_one_repetition():
     budget = RetryBudget(500)
-    while budget.withdraw(timed_out=False):
+    while budget.acquire(timed_out=False):
         pass
     for _ in range(4):
-        budget.deposit(SUCCESS)
-    assert budget.withdraw(timed_out=False) is None
-    budget.deposit(SUCCESS)
-    assert budget.withdraw(timed_out=False) == 5
+        budget.release(SUCCESS_REWARD)
+    assert budget.acquire(timed_out=False) is None
+    budget.release(SUCCESS_REWARD)
+    assert budget.acquire(timed_out=False) == 5
 
 
 def test_it_never_holds_more_than_its_capacity():
     budget = RetryBudget(6)
-    budget.deposit(SUCCESS)
+    budget.release(SUCCESS_REWARD)
     assert budget.tokens == 6
-    budget.withdraw(timed_out=False)
-    budget.deposit(COST_AFTER_TIMEOUT)
+    budget.acquire(timed_out=False)
+    budget.release(RETRY_COST_AFTER_TIMEOUT)
     assert budget.tokens == 6
 
 
 def test_without_a_capacity_everything_is_affordable():
     budget = RetryBudget(None)
-    assert all(budget.withdraw(timed_out=True) == 10 for _ in range(1_000))
-    budget.deposit(SUCCESS)
+    assert all(budget.acquire(timed_out=True) == 10 for _ in range(1_000))
+    budget.release(SUCCESS_REWARD)
     assert budget.tokens is None
     assert repr(budget) == "<RetryBudget None of None>"

@@ -16,8 +16,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from tracket_async._http import transport as failures
-from tracket_async._http.streams import Silent
-from tracket_async._http.transport import FOREIGN, translate
+from tracket_async._http.streams import ReadTimedOut
+from tracket_async._http.transport import FOREIGN, map_exception
 from tracket_async.errors import (
     AttemptTimeoutError,
     CertificateError,
@@ -100,7 +100,7 @@ OURS = {
 }
 
 SYSTEM = {
-    Silent: AttemptTimeoutError,
+    ReadTimedOut: AttemptTimeoutError,
     TimeoutError: AttemptTimeoutError,
     asyncio.TimeoutError: AttemptTimeoutError,
     ConnectionResetError: ConnectionLostError,
@@ -127,7 +127,7 @@ def test_the_table_knows_every_client_error_that_this_aiohttp_has():
 def test_each_becomes_ours_without_what_is_secret(foreign, ours):
     error = foreign(*MADE.get(foreign, ("x",)))
     assert isinstance(error, FOREIGN)
-    translated = translate(error, origin=ORIGIN)
+    translated = map_exception(error, origin=ORIGIN)
     assert type(translated) is ours
     assert CANARY not in repr(translated) + str(translated)
     assert translated.maybe_sent is not issubclass(ours, ConnectError)
@@ -166,4 +166,4 @@ def test_each_row_is_reached():
     ],
 )
 def test_the_message_says_what_the_system_said(error, text):
-    assert translate(error, origin=ORIGIN).message == text
+    assert map_exception(error, origin=ORIGIN).message == text

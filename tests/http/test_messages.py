@@ -19,11 +19,11 @@ CANARY = "canary-7f3a"
 
 def test_a_secret_gives_its_text_to_who_asks_by_name():
     assert Secret(CANARY).reveal() == CANARY
-    assert Secret(CANARY, before="Bearer ").reveal() == f"Bearer {CANARY}"
+    assert Secret(CANARY, prefix="Bearer ").reveal() == f"Bearer {CANARY}"
 
 
 def test_no_other_way_shows_it(caplog):
-    secret = Secret(CANARY, before="Bearer ")
+    secret = Secret(CANARY, prefix="Bearer ")
     logging.getLogger("t").warning("%s %r", secret, {"k": secret})
     holder = attrs.make_class("Holder", ["secret"])(secret)
     shown = [repr(secret), str(secret), f"{secret}", f"{secret!r:>30}", pprint.pformat([secret]), repr(holder)]
@@ -47,12 +47,12 @@ def test_equal_texts_are_equal_secrets_and_no_text_is_one():
     assert Secret("a") == Secret("a")
     assert hash(Secret("a")) == hash(Secret("a"))
     assert Secret("a") != Secret("b")
-    assert Secret("a", before="x") != Secret("a")
+    assert Secret("a", prefix="x") != Secret("a")
     assert Secret("a") != "a"
 
 
 def test_a_text_is_scrubbed_of_it():
-    assert Secret(CANARY, before="Bearer ").scrub(f"got 'Bearer {CANARY}', {CANARY}") == "got 'Bearer ***', ***"
+    assert Secret(CANARY, prefix="Bearer ").scrub(f"got 'Bearer {CANARY}', {CANARY}") == "got 'Bearer ***', ***"
 
 
 @pytest.mark.parametrize(("text", "scrubbed"), [("", "abcd"), ("abc", "abcd"), ("abcd", "***")])

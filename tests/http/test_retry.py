@@ -10,7 +10,7 @@ from tenacity import RetryCallState
 from tracket_async._http.attempt import Call
 from tracket_async._http.limits import Clock, RetryBudget
 from tracket_async._http.messages import Request
-from tracket_async._http.retry import FullJitter, Repeater, failure
+from tracket_async._http.retry import FullJitter, Retrier, failure
 from tracket_async.config import RetryPolicy
 from tracket_async.errors import (
     AttemptTimeoutError,
@@ -181,13 +181,13 @@ def test_a_failure_that_is_none_of_ours_is_a_mistake_of_this_program():
 class Course:
     """A course of attempts with the outcomes that a test wrote down, on a clock that only waiting moves."""
 
-    def __init__(self, policy=None, *, outcomes, deadline=None, repeatable=True, budget=500):
+    def __init__(self, policy=None, *, outcomes, deadline=None, idempotent=True, budget=500):
         policy = policy or RetryPolicy()
-        self.now, self.slept, self.told = 0.0, [], []
+        self.now, self.slept, self.expires_in = 0.0, [], []
         self.outcomes = list(outcomes)
         self.budget = RetryBudget(budget)
-        self.call = Call(Request("GET", "/x", "/x"), 1, 0.0, deadline, policy.attempts, repeatable)
-        self.repeater = Repeater(policy, self.budget, Clock(time=lambda: self.now, sleep=self.sleep, random=highest))
+        self.call = Call(Request("GET", "/x", "/x"), 1, 0.0, deadline, policy.attempts, idempotent)
+        self.repeater = Retrier(policy, self.budget, Clock(time=lambda: self.now, sleep=self.sleep, random=highest))
 
     async def sleep(self, seconds):
         self.slept.append(seconds)
@@ -200,8 +200,8 @@ class Course:
         return outcome
 
     async def run(self):
-        return await self.repeater.go_on(
-            self.call, self.outcomes.pop(0), self.attempt, scheduled=lambda *facts: self.told.append(facts)
+        return await self.repeater.retry(
+            self.call, self.outcomes.pop(0), self.attempt, on_retry=lambda *facts: self.expires_in.append(facts)
         )
 
     async def fail(self):
@@ -215,7 +215,7 @@ async def test_it_goes_on_until_it_works():
     course = Course(outcomes=[*errors, "done"])
     assert await course.run() == "done"
     assert course.slept == [0.5, 1]
-    assert course.told == [(errors[0], 0.5), (errors[1], 1)]
+    assert course.expires_in == [(errors[0], 0.5), (errors[1], 1)]
 
 
 async def test_what_cannot_be_mended_is_raised_at_once():
@@ -316,6 +316,6 @@ async def test_who_stops_for_another_reason_pays_nothing(reason):
 
 async def test_what_is_not_idempotent_is_repeated_only_while_it_is_harmless():
     lost = of(ConnectionLostError)
-    course = Course(outcomes=[of(ConnectError), of(RateLimitedError, 429), lost, "done"], repeatable=False)
+    course = Course(outcomes=[of(ConnectError), of(RateLimitedError, 429), lost, "done"], idempotent=False)
     assert await course.fail() is lost
     assert (lost.stopped_by, course.slept) == (None, [0.5, 2])

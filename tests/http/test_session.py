@@ -116,7 +116,7 @@ def onion(monkeypatch, virtually):
             async with TracketSession(URL, auth=auth, clock=clock, **settings) as session:
                 result = await scenario(session, transport)
                 statistics = session.statistics()
-                assert (statistics.gate.in_use, statistics.gate.waiters) == (0, 0)
+                assert (statistics.concurrency.in_use, statistics.concurrency.waiters) == (0, 0)
             assert transport.closed
             return result
 
@@ -555,18 +555,17 @@ def test_no_time_left_after_the_queue_is_too_late(onion):
     """The clock can pass the deadline without a timer having run: the loop was blocked."""
 
     async def scenario(session, transport):
-        call = session.send(GET, body, options=CallOptions(timeout=1))
-        gate = session._state.gate
-        acquire = gate.try_acquire
+        limiter = session._limiter
+        take = limiter.try_acquire
 
-        def blocked():
+        async def blocked():
+            assert take()
             asyncio.get_running_loop()._travel.now += 2
-            return acquire()
 
-        gate.try_acquire = blocked
+        limiter.acquire, limiter.try_acquire = blocked, lambda: False
         with pytest.raises(DeadlineExceededError, match="waiting for its turn") as caught:
-            await call
-        assert not caught.value.maybe_sent
+            await session.send(GET, body, options=CallOptions(timeout=1))
+        assert (caught.value.maybe_sent, caught.value.attempts) == (False, 0)
         assert transport.sent == []
 
     onion(scenario)
@@ -640,14 +639,14 @@ def test_an_outage_with_some_successes_costs_a_hundred_repetitions_and_a_fifth_o
 
     async def scenario(session, transport):
         refunds = 0
-        deposit = session._state.budget.deposit
+        release = session._budget.release
 
         def counted(tokens):
             nonlocal refunds
             refunds += tokens >= 5
-            deposit(tokens)
+            release(tokens)
 
-        session._state.budget.deposit = counted
+        session._budget.release = counted
         succeeded = await outage(session, transport, calls=60)
         assert succeeded > 500
         assert session.statistics().retries - refunds <= 100 + 0.2 * succeeded
@@ -657,7 +656,7 @@ def test_an_outage_with_some_successes_costs_a_hundred_repetitions_and_a_fifth_o
 
 def test_a_success_brings_one_token_and_a_replay_is_not_a_repetition(onion):
     async def scenario(session, transport):
-        session._state.budget.withdraw(timed_out=True)
+        session._budget.acquire(timed_out=True)
         await session.send(GET, body)
         assert session.statistics().retry_tokens == 491
 
@@ -671,10 +670,10 @@ def test_a_success_brings_one_token_and_a_replay_is_not_a_repetition(onion):
 def test_the_gate_gives_way_and_recovers(onion, status):
     async def scenario(session, transport):
         await asyncio.gather(*[session.send(GET, body) for _ in range(8)])
-        low = session.statistics().gate.limit
-        assert (low, session.statistics().gate.cuts) == (4, 1)
+        low = session.statistics().concurrency.limit
+        assert (low, session.statistics().concurrency.decreases) == (4, 1)
         await asyncio.gather(*[session.send(GET, body) for _ in range(200)])
-        assert session.statistics().gate.limit == 8
+        assert session.statistics().concurrency.limit == 8
 
     onion(scenario, lambda sent: status if sent.at < 0.05 else 200, limits=Limits(max_concurrency=8))
 
@@ -683,7 +682,7 @@ def test_the_gate_gives_way_and_recovers(onion, status):
 def test_other_failures_do_not_make_it_give_way(onion, status):
     async def scenario(session, transport):
         await failing(session, attempts=1)
-        assert session.statistics().gate.cuts == 0
+        assert session.statistics().concurrency.decreases == 0
 
     onion(scenario, lambda sent: status)
 
@@ -881,7 +880,7 @@ def test_an_outage_of_the_api_does_not_keep_a_token_from_being_fetched(onion):
     answers = script(503, 503, token(1))
 
     async def scenario(session, transport):
-        session._state.budget._tokens = 0
+        session._budget._tokens = 0
         await session.send(GET, body)
 
     onion(scenario, lambda sent: answers(sent) if sent.is_token else 200, auth=CREDENTIALS)
@@ -995,16 +994,16 @@ def test_an_observer_sees_a_call_from_its_start_to_its_end(onion):
         AttemptEnded,
         RequestEnded,
     ]
-    started, first, failed, scheduled, second, answered, ended = events
+    started, first, failed, on_retry, second, answered, ended = events
     names = {"request": 1, "method": "GET", "route": "/api/2.0/things/{id}"}
     assert all(getattr(event, name) == value for event in events for name, value in names.items())
     assert started.path == ended.path == "/api/2.0/things/1"
-    assert [event.attempt for event in (first, failed, scheduled, second, answered)] == [1, 1, 1, 2, 2]
+    assert [event.attempt for event in (first, failed, on_retry, second, answered)] == [1, 1, 1, 2, 2]
     assert (failed.status, failed.error, failed.duration) == (503, "ServerError", pytest.approx(0.1))
     assert (answered.status, answered.error) == (200, None)
-    assert scheduled.error == "ServerError"
+    assert on_retry.error == "ServerError"
     assert (ended.attempts, ended.status, ended.error) == (2, 200, None)
-    assert ended.duration == pytest.approx(0.2 + scheduled.delay)
+    assert ended.duration == pytest.approx(0.2 + on_retry.delay)
 
 
 def test_an_observer_sees_queues_pauses_and_tokens(onion):
@@ -1082,6 +1081,6 @@ def test_statistics_count_everything(onion):
         await session.send(GET, body)
         statistics = session.statistics()
         assert (statistics.requests, statistics.attempts, statistics.retries) == (2, 3, 1)
-        assert (statistics.gate.ceiling, statistics.retry_tokens) == (16, 500)
+        assert (statistics.concurrency.max_concurrency, statistics.retry_tokens) == (16, 500)
 
     onion(scenario, script(500, 200))

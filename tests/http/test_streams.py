@@ -1,4 +1,4 @@
-"""A body is taken when it is whole and not too long; a silent server is left after the read timeout."""
+"""A body is taken when it is whole and not too long; a silent server is expired after the read timeout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracket_async._http.streams import CompressedBody, PlainBody, Silence, Silent, body_for
+from tracket_async._http.streams import CompressedBody, PlainBody, ReadTimedOut, ReadTimeout, body_for
 from tracket_async.errors import ResponseError, ResponseTooLargeError, TruncatedResponseError, UnreadableResponseError
 
 TEXT = b'{"worklogs": [' + b", ".join(b'{"worklogId": "%d"}' % number for number in range(50)) + b"]}"
@@ -145,7 +145,7 @@ def test_an_encoding_that_was_not_asked_for_is_refused(encoding):
 
 
 class Clock:
-    """What `Silence` asks of an event loop: its time, which moves when the test says so, and its timers."""
+    """What `ReadTimeout` asks of an event loop: its time, which moves when the test says so, and its timers."""
 
     def __init__(self):
         self.moment = 100.0
@@ -194,62 +194,62 @@ def clock():
 
 
 @pytest.fixture
-def silence(clock):
-    return Silence(10.0, clock)
+def read_timeout(clock):
+    return ReadTimeout(10.0, clock)
 
 
 class Attempt:
     """A task that listens until it is told that it has its answer."""
 
-    def __init__(self, silence, *, connected=True):
+    def __init__(self, read_timeout, *, connected=True):
         self.answer = asyncio.Event()
-        self.listener = None
+        self.watch = None
         self.connect = asyncio.Event()
-        self.task = asyncio.create_task(self._run(silence, connected=connected))
+        self.task = asyncio.create_task(self._run(read_timeout, connected=connected))
 
-    async def _run(self, silence, *, connected):
-        with silence.listen(connected=connected) as self.listener:
+    async def _run(self, read_timeout, *, connected):
+        with read_timeout.watch(connected=connected) as self.watch:
             if not connected:
                 await self.connect.wait()
-                silence.connected()
+                read_timeout.connected()
             await self.answer.wait()
         return "done"
 
     @property
     def is_silent(self):
-        return self.task.done() and isinstance(self.task.exception(), Silent)
+        return self.task.done() and isinstance(self.task.exception(), ReadTimedOut)
 
 
-async def listening(silence, **how):
-    attempt = Attempt(silence, **how)
+async def watched(read_timeout, **how):
+    attempt = Attempt(read_timeout, **how)
     await turns()
     return attempt
 
 
-@pytest.mark.parametrize(("moment", "left"), [(109.999, False), (110.0, True)])
-async def test_who_has_heard_nothing_for_the_longest_time_gives_up_at_that_moment(clock, silence, moment, left):
-    attempt = await listening(silence)
-    assert repr(silence) == "<Silence of at most 10.0 s, 1 listening>"
+@pytest.mark.parametrize(("moment", "expired"), [(109.999, False), (110.0, True)])
+async def test_an_attempt_that_received_nothing_expires_at_that_moment(clock, read_timeout, moment, expired):
+    attempt = await watched(read_timeout)
+    assert repr(read_timeout) == "<ReadTimeout of 10.0 s, 1 watched>"
     await clock.to(moment)
-    assert attempt.is_silent is left
+    assert attempt.is_silent is expired
     attempt.answer.set()
     await asyncio.wait([attempt.task])
-    assert repr(silence).endswith("0 listening>")
+    assert repr(read_timeout).endswith("0 watched>")
 
 
-@pytest.mark.parametrize(("moment", "left"), [(115.999, False), (116.0, True)])
-async def test_what_is_heard_begins_it_anew(clock, silence, moment, left):
-    attempt = await listening(silence)
+@pytest.mark.parametrize(("moment", "expired"), [(115.999, False), (116.0, True)])
+async def test_what_is_received_starts_the_timeout_again(clock, read_timeout, moment, expired):
+    attempt = await watched(read_timeout)
     await clock.to(106)
-    attempt.listener.heard()
+    attempt.watch.received()
     await clock.to(moment)
-    assert attempt.is_silent is left
+    assert attempt.is_silent is expired
     attempt.answer.set()
     await asyncio.wait([attempt.task])
 
 
-async def test_without_a_connection_nobody_is_silent(clock, silence):
-    attempt = await listening(silence, connected=False)
+async def test_the_timeout_starts_with_the_connection(clock, read_timeout):
+    attempt = await watched(read_timeout, connected=False)
     await clock.to(195)
     attempt.connect.set()
     await turns()
@@ -259,56 +259,56 @@ async def test_without_a_connection_nobody_is_silent(clock, silence):
     assert attempt.is_silent
 
 
-async def test_many_attempts_share_a_timer_and_those_that_are_answered_set_none(clock, silence):
+async def test_attempts_share_a_timer_and_those_answered_in_time_set_none(clock, read_timeout):
     for _ in range(50):
-        attempt = await listening(silence)
+        attempt = await watched(read_timeout)
         attempt.answer.set()
         assert await attempt.task == "done"
     assert clock.set == 1
     await clock.to(110)  # nobody listens: it is not set again
     assert clock.set == 1
     await clock.to(500)
-    attempt = await listening(silence)
+    attempt = await watched(read_timeout)
     assert clock.set == 2
     await clock.to(510)
     assert attempt.is_silent
 
 
-async def test_one_that_is_silent_does_not_end_the_others(clock, silence):
-    first = await listening(silence)
+async def test_one_that_expires_does_not_end_the_others(clock, read_timeout):
+    first = await watched(read_timeout)
     await clock.to(104)
-    second = await listening(silence)
+    second = await watched(read_timeout)
     await clock.to(110)
     assert (first.is_silent, second.task.done()) == (True, False)
     await clock.to(114)
     assert second.is_silent
 
 
-async def test_none_is_silent_for_too_long_where_there_is_no_such_time(clock):
-    silence = Silence(None, clock)
-    attempt = await listening(silence)
+async def test_without_a_read_timeout_nothing_expires(clock):
+    read_timeout = ReadTimeout(None, clock)
+    attempt = await watched(read_timeout)
     await clock.to(1e9)
     assert clock.set == 0
     attempt.answer.set()
     assert await attempt.task == "done"
 
 
-async def test_a_cancellation_from_elsewhere_stays_one(clock, silence):
-    attempt = await listening(silence)
+async def test_a_cancellation_from_elsewhere_stays_one(clock, read_timeout):
+    attempt = await watched(read_timeout)
     attempt.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await attempt.task
-    both = await listening(silence)
+    both = await watched(read_timeout)
     clock.moment += 10
-    silence._look()
+    read_timeout._check()
     both.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await both.task
 
 
-async def test_an_error_of_its_own_stays_what_it_is(clock, silence):
+async def test_an_error_of_its_own_stays_what_it_is(clock, read_timeout):
     async def run():
-        with silence.listen(connected=True):
+        with read_timeout.watch(connected=True):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -322,23 +322,23 @@ async def test_an_error_of_its_own_stays_what_it_is(clock, silence):
     assert not task.cancelling()
 
 
-async def test_a_closed_session_leaves_no_timer(clock, silence):
-    silence.close()
-    attempt = await listening(silence)
-    silence.close()
+async def test_a_closed_session_leaves_no_timer(clock, read_timeout):
+    read_timeout.close()
+    attempt = await watched(read_timeout)
+    read_timeout.close()
     await clock.to(1e9)
     assert not attempt.task.done()
     attempt.answer.set()
     await attempt.task
 
 
-async def test_only_a_task_listens(silence):
+async def test_only_a_task_is_watched(read_timeout):
     loop = asyncio.get_running_loop()
     told = loop.create_future()
 
     def outside():
         try:
-            silence.listen(connected=True)
+            read_timeout.watch(connected=True)
         except RuntimeError as error:
             told.set_result(str(error))
 
@@ -346,24 +346,24 @@ async def test_only_a_task_listens(silence):
     assert await told == "an attempt is made by a task"
 
 
-async def test_a_connection_of_somebody_else_is_none_of_its_business(silence):
-    silence.connected()
+async def test_a_connection_without_a_watched_task_is_ignored(read_timeout):
+    read_timeout.connected()
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whatever_is_heard_when_each_gives_up_exactly_when_it_is_due(clock, silence, seed):
+async def test_each_attempt_expires_exactly_when_it_is_due(clock, read_timeout, seed):
     rng = random.Random(seed)
     attempts, given_up = [], {}
     for _ in range(200):
         await clock.to(clock.moment + rng.uniform(0, 4))
         if len(attempts) < 8:
-            attempts.append(await listening(silence))
+            attempts.append(await watched(read_timeout))
         elif rng.random() < 0.5:
             alive = [attempt for attempt in attempts if not attempt.task.done()]
             if alive:
-                rng.choice(alive).listener.heard()
+                rng.choice(alive).watch.received()
         for attempt in [each for each in attempts if not each.task.done()]:
-            assert clock.moment - attempt.listener.since < 10
+            assert clock.moment - attempt.watch.since < 10
         for attempt in [each for each in attempts if each.task.done()]:
             assert attempt.is_silent
             given_up[attempt] = clock.moment

@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tracket_async._http.messages import NO_SECRET, Request, Secret
-from tracket_async._http.streams import Listener
-from tracket_async._http.transport import Address, Transport, _Pieces, proxy_from_env
+from tracket_async._http.messages import NO_AUTHORIZATION, Request, Secret
+from tracket_async._http.streams import ReadWatch
+from tracket_async._http.transport import BaseURL, Transport, _Pieces, proxy_from_env
 from tracket_async.config import Limits, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
@@ -30,7 +30,7 @@ from tracket_async.errors import (
 )
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "http"
-TOKEN = Secret("canary-7f3a", before="Bearer ")
+TOKEN = Secret("canary-7f3a", prefix="Bearer ")
 POST = Request("POST", "/api/2.0/things", "/api/2.0/things", body=b'{"a":1}')
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 def make(url, *, timeouts=Timeouts(), limits=Limits(), ssl=None, trust_env=False):  # noqa: B008
     return Transport(
-        Address.parse(url), timeouts=timeouts, limits=limits, user_agent="ua/1", ssl=ssl, trust_env=trust_env
+        BaseURL.parse(url), timeouts=timeouts, limits=limits, user_agent="ua/1", ssl=ssl, trust_env=trust_env
     )
 
 
@@ -71,7 +71,7 @@ async def test_a_request_says_what_it_must_and_no_more(server, transport, http):
 
 async def test_a_body_is_sent_as_json(server, transport, http):
     server.answers = [http()]
-    await transport.send(POST, NO_SECRET)
+    await transport.send(POST, NO_AUTHORIZATION)
     received = server.received[0]
     assert received.body == b'{"a":1}'
     assert received.headers["content-type"] == "application/json"
@@ -82,7 +82,7 @@ async def test_a_body_is_sent_as_json(server, transport, http):
 async def test_a_long_body_is_sent_piece_by_piece_and_whole(server, transport, http):
     server.answers = [http()]
     body = b'"' + bytes(range(35, 127)) * 20_000 + b'"'
-    await transport.send(Request("PUT", "/x", "/x", body=body), NO_SECRET)
+    await transport.send(Request("PUT", "/x", "/x", body=body), NO_AUTHORIZATION)
     assert server.received[0].body == body
     assert server.received[0].headers["content-length"] == str(len(body))
 
@@ -312,7 +312,7 @@ async def test_a_server_that_stops_in_the_body_is_left(server, get):
     await transport.close()
 
 
-async def test_a_connection_that_takes_its_time_is_no_silence(server, get, http, monkeypatch):
+async def test_making_a_connection_does_not_count_as_reading(server, get, http, monkeypatch):
     server.answers = [http()]
     connect = aiohttp.TCPConnector.connect
 
@@ -364,21 +364,21 @@ async def test_a_cancellation_in_the_body_of_an_error_leaves_no_connection(serve
 
 @pytest.mark.parametrize("status", [200, 503])
 async def test_each_piece_of_an_answer_is_a_sign_of_life(server, get, monkeypatch, status):
-    heard, listener_heard = asyncio.Queue(), Listener.heard
+    told, received = asyncio.Queue(), ReadWatch.received
 
-    def told(self):
-        listener_heard(self)
-        heard.put_nowait(None)
+    def tell(self):
+        received(self)
+        told.put_nowait(None)
 
     async def piece_by_piece(exchange):
         exchange.writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 3\r\n\r\n" % status)
-        await heard.get()  # the connection
-        await heard.get()  # the status line
+        await told.get()  # the connection
+        await told.get()  # the status line
         for piece in (b"a", b"b", b"c"):
             exchange.writer.write(piece)
-            await heard.get()
+            await told.get()
 
-    monkeypatch.setattr(Listener, "heard", told)
+    monkeypatch.setattr(ReadWatch, "received", tell)
     server.answers = [piece_by_piece]
     transport = make(server.url, timeouts=Timeouts(read=5))
     response = await transport.send(get, TOKEN)
@@ -418,7 +418,7 @@ async def test_an_upload_that_stalls_is_left(server):
     server.answers, server.read_body = [stall], False
     transport = make(server.url, timeouts=Timeouts(attempt=0.2))
     with pytest.raises(AttemptTimeoutError):
-        await transport.send(Request("POST", "/x", "/x", body=bytes(20_000_000)), NO_SECRET)
+        await transport.send(Request("POST", "/x", "/x", body=bytes(20_000_000)), NO_AUTHORIZATION)
     await transport.close()
 
 
@@ -430,7 +430,7 @@ async def test_an_answer_that_comes_before_the_upload_is_done_counts(server, htt
 
     server.answers, server.read_body = [refuse], False
     transport = make(server.url)
-    response = await transport.send(Request("POST", "/x", "/x", body=bytes(20_000_000)), NO_SECRET)
+    response = await transport.send(Request("POST", "/x", "/x", body=bytes(20_000_000)), NO_AUTHORIZATION)
     assert (response.status, response.body) == (413, b"too big")
     await transport.close()
 
@@ -574,7 +574,7 @@ async def test_a_proxy_of_the_environment_counts_only_when_asked_for(server, get
 
 def test_this_machine_is_not_behind_a_proxy(environment):
     environment(http_proxy="http://proxy:3128", https_proxy="http://proxy:3128")
-    assert proxy_from_env(Address.parse("http://127.0.0.1:1")) is None
+    assert proxy_from_env(BaseURL.parse("http://127.0.0.1:1")) is None
 
 
 async def test_a_proxy_that_refuses_gives_no_connection(server, get, http, environment):
@@ -589,17 +589,17 @@ async def test_a_proxy_that_refuses_gives_no_connection(server, get, http, envir
 
 def test_the_environment_may_except_a_host(environment):
     environment(https_proxy="http://proxy:3128", no_proxy="tracket.dev")
-    assert proxy_from_env(Address.parse("https://tracket.dev")) is None
-    assert str(proxy_from_env(Address.parse("https://other.dev")).url) == "http://proxy:3128"
+    assert proxy_from_env(BaseURL.parse("https://tracket.dev")) is None
+    assert str(proxy_from_env(BaseURL.parse("https://other.dev")).url) == "http://proxy:3128"
 
 
 def test_without_a_proxy_there_is_none(environment):
-    assert proxy_from_env(Address.parse("https://tracket.dev")) is None
+    assert proxy_from_env(BaseURL.parse("https://tracket.dev")) is None
 
 
 def test_a_proxy_with_a_user_alone_has_an_empty_password(environment):
     environment(https_proxy="http://user@proxy:3128")
-    proxy = proxy_from_env(Address.parse("https://tracket.dev"))
+    proxy = proxy_from_env(BaseURL.parse("https://tracket.dev"))
     assert proxy.headers == {"Proxy-Authorization": "Basic dXNlcjo="}
     assert "dXNlcjo" not in repr(proxy)
     assert str(proxy.url) == "http://proxy:3128"
@@ -609,7 +609,7 @@ def test_a_proxy_with_a_user_alone_has_an_empty_password(environment):
 def test_a_proxy_that_is_no_http_url_is_refused_and_not_shown(environment, text):
     environment(https_proxy=text)
     with pytest.raises(ConfigurationError, match="proxy for https") as caught:
-        proxy_from_env(Address.parse("https://tracket.dev"))
+        proxy_from_env(BaseURL.parse("https://tracket.dev"))
     assert "hunter2" not in str(caught.value)
 
 
@@ -620,6 +620,6 @@ async def test_netrc_is_not_asked(server, get, http, environment, monkeypatch, t
     monkeypatch.setenv("NETRC", str(netrc))
     server.answers = [http()]
     transport = make(server.url, trust_env=True)
-    await transport.send(get, NO_SECRET)
+    await transport.send(get, NO_AUTHORIZATION)
     assert "authorization" not in server.received[0].headers
     await transport.close()

@@ -221,7 +221,7 @@ async def test_a_get_that_meets_it(afflicted, case):
         result = await result_of(client.worklogs.get(wanted["worklogId"]))
         if judge(result, case.get):
             assert (result.id, result.minutes) == (wanted["worklogId"], wanted["worklogMinutes"])
-        assert client.statistics().gate.in_use == 0
+        assert client.statistics().concurrency.in_use == 0
 
 
 @those_of("walk")
@@ -247,7 +247,7 @@ async def test_a_walk_that_meets_it(afflicted, case):
             assert len(got) == len(expected) + case.fault.count
             got = list(dict.fromkeys(got))
         assert got == expected
-        assert client.statistics().gate.in_use == 0
+        assert client.statistics().concurrency.in_use == 0
 
 
 @those_of("export")
@@ -258,7 +258,7 @@ async def test_an_export_that_meets_it(afflicted, case):
         result = await result_of(collected(client.worklogs.export(concurrency=concurrency)))
         if judge(result, case.export):
             assert sorted(w.id for w in result) == sorted(w["worklogId"] for w in emulator.worklogs())
-        assert client.statistics().gate.in_use == 0
+        assert client.statistics().concurrency.in_use == 0
 
 
 @those_of("create")

@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
         async def close():
             try:
                 self.emulator.faults.clear()
-                assert self.client.statistics().gate.in_use == 0
+                assert self.client.statistics().concurrency.in_use == 0
                 await self.whole_walk()
                 await self.client.aclose()
             finally:

@@ -32,8 +32,9 @@ from tracket_async._api.schema import (
     next_cursor,
     value,
 )
-from tracket_async._http.messages import Json, Request, Response, write
-from tracket_async._http.responses import header, json_type, malformed, parse_http_date
+from tracket_async._http.messages import Json, Request, Response, encode_json
+from tracket_async._http.responses import header, json_type, malformed
+from tracket_async._timestamps import parse_http_date
 from tracket_async.errors import UnsupportedError, UsageError
 from tracket_async.models import Category, NewWorklog, Page, Worklog, WorklogChanges, WorklogFilter
 
@@ -137,11 +138,13 @@ class ApiVersion:
 
     def create(self, new: NewWorklog) -> Request:
         """Make the request that creates a worklog."""
-        return Request(method="POST", path=self.path, route=self.path, body=write(self.converter.unstructure(new)))
+        return Request(
+            method="POST", path=self.path, route=self.path, body=encode_json(self.converter.unstructure(new))
+        )
 
     def update(self, id: str, changes: WorklogChanges) -> Request:  # noqa: A002 - it is what the API calls it
         """Make the request that changes what ``changes`` names; with nothing named, an empty object is sent."""
-        return self._one("PUT", id, write(self.converter.unstructure(changes)))
+        return self._one("PUT", id, encode_json(self.converter.unstructure(changes)))
 
     def delete(self, id: str) -> Request:  # noqa: A002 - it is what the API calls it
         """Make the request that deletes a worklog."""

@@ -1,3 +1,3 @@
-"""One request: how it is authorised, queued, sent, judged and repeated. Nothing here has heard of a worklog."""
+"""One HTTP request: how it is authorized, queued, sent, classified and retried. It has never heard of a worklog."""
 
 from __future__ import annotations

@@ -1,55 +1,54 @@
-"""What is known of one call while it is made: the only mutable thing that travels through the onion.
+"""Make one attempt of a call: slot -> pause -> rate -> authorization -> transport -> status -> parse.
 
-A call's deadline, put around whatever waits. Nothing here sets a timer for what need not wait.
-
-When an attempt may go out: it has a place in the gate, the server has asked for no pause, and its pace allows it.
-
-In that order. Who waits for a pause gives its place back, so that a pause does not look like work; who waits for the
-pace keeps it, so that attempts leave the queue as evenly as they are sent.
-
-One attempt of a call: its turn, its header, its answer, and what that answer means for the session.
-
-    gate( pause -> pace -> auth -> transport ) -> status -> parse
-
-A 401 is answered here, with one refresh and one replay that has a turn of its own: it is no failure yet, and costs no
-budget.
+- A call that waits for a pause gives its slot back, so that a pause does not look like work. A call that waits for the
+  rate keeps it, so that attempts leave the queue as evenly as they are sent.
+- Every attempt is paced with its slot and not before: what has queued there would otherwise leave it in one burst.
+- A 429 or 503 with Retry-After pauses the whole session.
+- A 401 is answered here, with one refresh and one replay that takes a slot of its own: it is no failure yet, and costs
+  no retry budget. A second 401 raises.
+- The deadline is a moment that bounds every wait, and no timer: a call that waits for nothing sets none.
+- No event is made when nobody listens.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from tracket_async._http.auth import Authorizer
-from tracket_async._http.limits import Clock, Gate, Pace, Pause
-from tracket_async._http.messages import NO_SECRET, Request, Response, Secret
+from tracket_async._http.limits import Clock, ConcurrencyLimiter, RateLimiter, ServerPause
+from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, Secret
 from tracket_async._http.responses import error_for, request_id
 from tracket_async._http.transport import Transport
 from tracket_async.config import RetryPolicy
 from tracket_async.errors import AttemptTimeoutError, ConnectError, DeadlineExceededError, RequestError
+from tracket_async.events import AttemptEnded, AttemptStarted, EventDispatcher, SessionPaused
 
-if TYPE_CHECKING:
-    from tracket_async.events import Telling
+T = TypeVar("T")
+
+UNAUTHORIZED: Final = 401
+NOT_FOUND: Final = 404
+OVERLOADED: Final = frozenset({429, 503})
 
 
 @attrs.define(eq=False)
 class Call:
-    """One call.
+    """The state of one call: the only mutable object that travels with it.
 
     Attributes:
         request: what is to be sent.
         number: which call of the session it is, from 1.
         began: when it entered, a moment of the session's clock in seconds.
         deadline: the moment at which it must be over, None for no such moment.
-        attempts_allowed: how often it may be tried.
-        repeatable: whether sending it twice has the effect of sending it once.
-        attempts: how often it was sent, a replay after a 401 included.
+        max_attempts: how many attempts it may take.
+        idempotent: whether sending it twice has the effect of sending it once.
+        attempts: how many attempts there were, a replay after a 401 included.
         maybe_done: whether an attempt that failed may have taken effect nevertheless.
         replayed: whether it was sent again after a 401.
-        cost: what its latest repetition took from the retry budget.
+        retry_cost: the tokens that its latest retry took from the retry budget.
         status: of the latest answer, None without one.
         authorization: the header that was sent last.
     """
@@ -58,32 +57,67 @@ class Call:
     number: int
     began: float
     deadline: float | None
-    attempts_allowed: int
-    repeatable: bool
+    max_attempts: int
+    idempotent: bool
     attempts: int = 0
     maybe_done: bool = False
     replayed: bool = False
-    cost: int = 0
+    retry_cost: int = 0
     status: int | None = None
-    authorization: Secret = NO_SECRET
+    authorization: Secret = NO_AUTHORIZATION
 
-    def remaining(self, now: float) -> float | None:
-        """Seconds to its deadline, at least 0; None without one."""
-        return None if self.deadline is None else max(0.0, self.deadline - now)
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Return what every event of the call has."""
+        return {"request": self.number, "method": self.request.method, "route": self.request.route}
 
-    def overdue(self, now: float) -> bool:
-        """Whether its deadline has come; a millisecond early counts, as timers have that much slack."""
-        return self.deadline is not None and now >= self.deadline - 0.001
+    def time_left(self, now: float) -> float | None:
+        """Return the seconds to its deadline, None without one.
 
-    def too_late(self, doing: str, *, maybe_sent: bool) -> DeadlineExceededError:
-        """The error for a deadline that has come while ``doing`` this."""
+        Raises:
+            DeadlineExceededError: there are none.
+        """
+        if self.deadline is None:
+            return None
+        if now >= self.deadline:
+            raise self.deadline_error("waiting for its turn", maybe_sent=False)
+        return self.deadline - now
+
+    async def within(self, waiting: Awaitable[T], *, clock: Clock, doing: str) -> T:
+        """Wait, but not past its deadline.
+
+        Raises:
+            DeadlineExceededError: it has come, while ``doing`` this; nothing was sent meanwhile.
+        """
+        timeout = asyncio.timeout(None if self.deadline is None else max(0.0, self.deadline - clock.time()))
+        try:
+            async with timeout:
+                return await waiting
+        except TimeoutError:
+            # What is awaited may raise a TimeoutError of its own.
+            if not timeout.expired():
+                raise
+        raise self.deadline_error(doing, maybe_sent=False)
+
+    def in_time(self, error: RequestError, now: float) -> RequestError:
+        """Return the error of an attempt, or that of the deadline if that is what ended the attempt.
+
+        A millisecond early counts, as timers have that much slack.
+        """
+        if self.deadline is None or now < self.deadline - 0.001:
+            return error
+        doing = "waiting for the answer" if error.maybe_sent else "making a connection"
+        return self.deadline_error(doing, maybe_sent=error.maybe_sent)
+
+    def deadline_error(self, doing: str, *, maybe_sent: bool) -> DeadlineExceededError:
+        """Create the error for a deadline that has come while ``doing`` this."""
         seconds = (self.deadline or 0.0) - self.began
         return DeadlineExceededError(
             f"The call was not done within {seconds:g} s: its time ran out while {doing}", maybe_sent=maybe_sent
         )
 
     def explain(self, error: RequestError) -> None:
-        """Fill into the error that ends the call what is known here and is not in it yet."""
+        """Add to the error that ends the call what is known here and is not in it yet."""
         error.add(maybe_sent=error.maybe_sent or self.maybe_done, maybe_done=self.maybe_done)
         if not error.method:
             error.add(method=self.request.method, path=self.request.path)
@@ -91,127 +125,21 @@ class Call:
             error.add(attempts=self.attempts)
 
 
-T = TypeVar("T")
-
-
-async def within(call: Call, waiting: Awaitable[T], *, clock: Clock, doing: str) -> T:
-    """Wait, but not past the call's deadline.
-
-    Raises:
-        DeadlineExceededError: it has come, while ``doing`` this; nothing was sent meanwhile.
-    """
-    timeout = asyncio.timeout(call.remaining(clock.time()))
-    try:
-        async with timeout:
-            return await waiting
-    except TimeoutError:
-        # What is awaited may raise a TimeoutError of its own.
-        if not timeout.expired():
-            raise
-    raise call.too_late(doing, maybe_sent=False)
-
-
-async def send_in_time(transport: Transport, call: Call, authorization: Secret, *, clock: Clock) -> Response:
-    """Send the call's request once, with what is left of its time.
-
-    Raises:
-        DeadlineExceededError: there was nothing left, or not enough.
-        RequestError: as `Transport.send` does.
-    """
-    seconds = call.remaining(clock.time())
-    if seconds == 0:
-        raise call.too_late("waiting for its turn", maybe_sent=False)
-    try:
-        return await transport.send(call.request, authorization, seconds=seconds)
-    except (AttemptTimeoutError, ConnectError) as error:
-        if not call.overdue(clock.time()):
-            raise
-        maybe_sent = error.maybe_sent
-    raise call.too_late("waiting for the answer" if maybe_sent else "making a connection", maybe_sent=maybe_sent)
-
-
-class Turns:
-    """Gives out the turns of one session.
-
-    Args:
-        gate, pause: of the session.
-        pace: what each attempt awaits, None for nothing.
-        jitter: seconds; who has waited for a pause goes on up to so much later, at random, so that not all come at
-            once.
-        clock: time, waiting and chance.
-    """
-
-    def __init__(
-        self,
-        gate: Gate,
-        pause: Pause,
-        pace: Pace | None,
-        *,
-        jitter: float,
-        clock: Clock,
-    ) -> None:
-        self._gate = gate
-        self._pause = pause
-        self._pace = pace
-        self._jitter = jitter
-        self._clock = clock
-
-    def at_once(self, now: float) -> bool:
-        """Take a turn if there is nothing to wait for; `give_back` ends it. Returns whether there was one."""
-        return self._pace is None and not self._pause.remaining(now) and self._gate.try_acquire()
-
-    async def take(self, call: Call) -> None:
-        """Wait for a turn; `give_back` ends it.
-
-        Raises:
-            DeadlineExceededError: the call's time ran out in the queue.
-            RateLimitedError, ServerError: the server has asked for a pause that is longer than the call may take.
-            ClientStateError: the session was closed.
-        """
-        await within(call, self._wait(call), clock=self._clock, doing="waiting for its turn")
-
-    def give_back(self) -> None:
-        """End a turn."""
-        self._gate.release()
-
-    async def _wait(self, call: Call) -> None:
-        while True:
-            await self._wait_for_pause(call)
-            await self._gate.acquire()
-            # A pause may have begun while the call queued.
-            if not self._pause.remaining(self._clock.time()):
-                break
-            self._gate.release()
-        if self._pace is not None:
-            try:
-                await self._pace()
-            except BaseException:
-                self._gate.release()
-                raise
-
-    async def _wait_for_pause(self, call: Call) -> None:
-        while pause := self._pause.remaining(now := self._clock.time()):
-            if call.deadline is not None and now + pause > call.deadline:
-                raise self._pause.error(now)
-            await self._clock.sleep(pause + self._jitter * self._clock.random())
-
-
-UNAUTHORIZED: Final = 401
-NOT_FOUND: Final = 404
-OVERLOADED: Final = frozenset({429, 503})
-
-
-class Attempts:
-    """Makes the attempts of one session.
+class Attempt:
+    """Make the attempts of one session, one for each `run`.
 
     Args:
         transport: sends.
         authorizer: knows the Authorization header.
-        gate, pause: of the session.
-        turns: gives out turns of that gate.
-        policy: which pauses are too long to be kept.
-        telling: told of each attempt; None: nobody.
-        clock: time.
+        limiter: gives out slots.
+        pause: of the session, when the server has asked for one.
+        rate_limiter: what each attempt awaits with its slot, None for nothing.
+        policy: which pauses are too long, and the jitter after a pause, so that not all calls go on at once.
+        dispatcher: of the session's events; None: nobody listens.
+        clock: time, waiting and chance.
+
+    Attributes:
+        made: how many attempts there were.
     """
 
     def __init__(
@@ -219,24 +147,24 @@ class Attempts:
         transport: Transport,
         authorizer: Authorizer,
         *,
-        gate: Gate,
-        pause: Pause,
-        turns: Turns,
+        limiter: ConcurrencyLimiter,
+        pause: ServerPause,
+        rate_limiter: RateLimiter | None,
         policy: RetryPolicy,
-        telling: Telling | None,
+        dispatcher: EventDispatcher | None,
         clock: Clock,
     ) -> None:
         self._transport = transport
         self._authorizer = authorizer
-        self._gate = gate
+        self._limiter = limiter
         self._pause = pause
-        self._turns = turns
-        self._longest_pause = policy.max_retry_after
-        self._telling = telling
+        self._rate_limiter = rate_limiter
+        self._policy = policy
+        self._dispatcher = dispatcher
         self._clock = clock
         self.made = 0
 
-    async def make(self, call: Call, parse: Callable[[Response], T]) -> T:
+    async def run(self, call: Call, parse: Callable[[Response], T]) -> T:
         """Make one attempt.
 
         Returns:
@@ -247,10 +175,14 @@ class Attempts:
             RequestError: it failed. No secret is in it.
         """
         try:
-            response, error = await self._exchange(call)
-            if response.status == UNAUTHORIZED and not call.replayed and self._authorizer.refused(call.authorization):
+            response, error = await self._send(call)
+            if (
+                response.status == UNAUTHORIZED
+                and not call.replayed
+                and self._authorizer.invalidate(call.authorization)
+            ):
                 call.replayed = True
-                response, error = await self._exchange(call)
+                response, error = await self._send(call)
             if error is not None:
                 raise error
             return self._parsed(response, parse)
@@ -259,34 +191,84 @@ class Attempts:
             self._scrub(failure, call.authorization)
             raise
 
-    async def _exchange(self, call: Call) -> tuple[Response, RequestError | None]:
-        queued = began = self._clock.time()
-        if not self._turns.at_once(queued):
-            await self._turns.take(call)
-            began = self._clock.time()
+    async def _send(self, call: Call) -> tuple[Response, RequestError | None]:
+        clock, dispatcher = self._clock, self._dispatcher
+        queued = began = clock.time()
+        if self._rate_limiter is not None or self._pause.remaining(queued) or not self._limiter.try_acquire():
+            await call.within(self._wait_for_slot(call), clock=clock, doing="waiting for its turn")
+            began = clock.time()
+        waited = began - queued
         try:
-            authorization = self._authorizer.current(began)
+            authorization = self._authorizer.get(began)
             if authorization is None:
-                renewal = self._authorizer.renew()
-                authorization = await within(call, renewal, clock=self._clock, doing="waiting for an access token")
+                refresh = self._authorizer.refresh()
+                authorization = await call.within(refresh, clock=clock, doing="waiting for an access token")
+                began = clock.time()
+            seconds = call.time_left(began)
             call.authorization = authorization
             call.attempts += 1
             self.made += 1
-            if self._telling is not None:
-                return await self._observed(call, self._telling, waited=began - queued)
-            began = self._clock.time()
-            response = await send_in_time(self._transport, call, authorization, clock=self._clock)
-            return self._judged(call, response, began)
+            if dispatcher is not None:
+                dispatcher.dispatch(AttemptStarted(**call.labels, attempt=call.attempts, waited=waited))
+            status: int | None = None
+            problem: type[BaseException] | None = None
+            try:
+                try:
+                    response = await self._transport.send(call.request, authorization, seconds=seconds)
+                except (AttemptTimeoutError, ConnectError) as error:
+                    raise call.in_time(error, clock.time()) from None
+                response, failure = self._classify(call, response, began)
+                status, problem = response.status, None if failure is None else type(failure)
+            except BaseException as error:
+                problem = type(error)
+                raise
+            finally:
+                if dispatcher is not None:
+                    duration, named = clock.time() - began, None if problem is None else problem.__name__
+                    dispatcher.dispatch(
+                        AttemptEnded(
+                            **call.labels, attempt=call.attempts, duration=duration, status=status, error=named
+                        )
+                    )
+            return response, failure
         finally:
-            self._turns.give_back()
+            self._limiter.release()
 
-    def _judged(self, call: Call, response: Response, began: float) -> tuple[Response, RequestError | None]:
-        """What an answer is, noted while the turn lasts, so that the next one already obeys it."""
+    async def _wait_for_slot(self, call: Call) -> None:
+        """Wait for a slot, while there is no pause, and for the rate.
+
+        Raises:
+            RateLimitedError, ServerError: the server has asked for a pause that is longer than the call may take.
+            ClientStateError: the session was closed.
+        """
+        while True:
+            await self._wait_for_pause(call)
+            await self._limiter.acquire()
+            # A pause may have begun while the call queued.
+            if not self._pause.remaining(self._clock.time()):
+                break
+            self._limiter.release()
+        if self._rate_limiter is not None:
+            try:
+                await self._rate_limiter.acquire()
+            except BaseException:
+                self._limiter.release()
+                raise
+
+    async def _wait_for_pause(self, call: Call) -> None:
+        clock = self._clock
+        while pause := self._pause.remaining(now := clock.time()):
+            if call.deadline is not None and now + pause > call.deadline:
+                raise self._pause.error(now)
+            await clock.sleep(pause + self._policy.wait_jitter * clock.random())
+
+    def _classify(self, call: Call, response: Response, began: float) -> tuple[Response, RequestError | None]:
+        """Return the answer and the error that it is, noted with the slot still held: the next attempt obeys it."""
         status = call.status = response.status
         if status in OVERLOADED:
-            self._gate.overloaded(began=began, now=self._clock.time())
+            self._limiter.on_overload(began=began, now=self._clock.time())
         elif status < 500:  # noqa: PLR2004
-            self._gate.succeeded()
+            self._limiter.on_success()
         if 200 <= status < 300:  # noqa: PLR2004
             return response, None
         request = call.request
@@ -303,31 +285,11 @@ class Attempts:
         # A longer one is for each call to fail on by itself: a nonsensical header must not close the session for a
         # year.
         if (
-            seconds <= self._longest_pause
+            seconds <= self._policy.max_retry_after
             and self._pause.begin(seconds, status=status, now=self._clock.time())
-            and self._telling is not None
+            and self._dispatcher is not None
         ):
-            self._telling.paused(seconds=seconds, status=status)
-
-    async def _observed(self, call: Call, telling: Telling, *, waited: float) -> tuple[Response, RequestError | None]:
-        attempt = call.attempts
-        telling.attempt_started(call, waited=waited)
-        began = self._clock.time()
-        status: int | None = None
-        problem: str | None = None
-        try:
-            response = await send_in_time(self._transport, call, call.authorization, clock=self._clock)
-            response, failure = self._judged(call, response, began)
-            status, problem = response.status, None if failure is None else type(failure).__name__
-        except BaseException as error:
-            problem = type(error).__name__
-            raise
-        else:
-            return response, failure
-        finally:
-            telling.attempt_ended(
-                call, attempt=attempt, duration=self._clock.time() - began, status=status, error=problem
-            )
+            self._dispatcher.dispatch(SessionPaused(seconds=seconds, status=status))
 
     def _parsed(self, response: Response, parse: Callable[[Response], T]) -> T:
         try:

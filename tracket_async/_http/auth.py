@@ -1,17 +1,13 @@
-"""The token call as values: its request, and what its answer means. Pure.
+"""Authorize requests: a token that is given, or client credentials that are exchanged for one (API 2.0).
 
-API 2.0 exchanges a client id, a client secret and the monday.com account's id for an access token of about an hour. The
-keys of the request are the vendor's own; the answer is read as RFC 6749, 5.1 and 5.2, as far as it follows them.
+A credential (`BearerToken`, `ClientCredentials`) is checked at once, shows no secret, and may serve several sessions.
+The current access token belongs to one session and lives in its `Authorizer`.
 
-One access token for many callers: fetched by whoever needs it first, once, and by nobody twice.
+`TokenCache` fetches a token once for all concurrent callers. The fetch is a task of its own: a caller that is cancelled
+leaves it to the others. A 401 invalidates a token only if it is still the current one; a caller that comes late with an
+older one finds the new one.
 
-The fetch is a task of its own: a caller that is cancelled leaves it to the others. A 401 makes a token stale only
-if it is still the current one; who comes late with an older one finds the new one.
-
-Who is calling: what a caller gives, and the port behind which a session keeps it.
-
-A value that is given (`BearerToken`, `ClientCredentials`) is checked at once and shows no secret; it may serve several
-sessions. What changes, the current access token, belongs to one session and lives in its `Authorizer`.
+The request's keys are the vendor's own; the answer is read as RFC 6749, 5.1 and 5.2, as far as it follows them.
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ import attrs
 import msgspec
 
 from tracket_async._http.limits import Clock
-from tracket_async._http.messages import Request, Response, Secret, header_text
+from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, Secret, header_text
 from tracket_async._http.responses import error_for
 from tracket_async.errors import (
     AuthenticationError,
@@ -39,9 +35,9 @@ from tracket_async.errors import (
     UnreadableResponseError,
 )
 
-PATH: Final = "/api/2.0/oauth2/token"
+TOKEN_PATH: Final = "/api/2.0/oauth2/token"  # noqa: S105 - a path
 DEFAULT_LIFETIME: Final = 3600.0
-"""Seconds that a token is taken to live for when the answer does not say: what the vendor's page says."""
+"""The lifetime of a token in seconds when the answer does not say it: that of the vendor's page."""
 
 _LONGEST_LIFETIME: Final = 10 * 365 * 86_400.0
 _REFUSALS: Final = frozenset({400, 401, 403})
@@ -63,38 +59,37 @@ class Token:
 
     Attributes:
         authorization: the header that carries it.
-        lifetime: seconds for which it is taken to be valid.
-        told: seconds as the server said, None if it did not, or not in a way that makes sense.
+        expires_in: seconds as the server said, None if it did not, or not in a way that makes sense.
     """
 
     authorization: Secret
-    lifetime: float
-    told: float | None
+    expires_in: float | None
 
     @property
     def fresh_for(self) -> float:
-        """Seconds after which to fetch a new one: a minute or a tenth before its end, whichever is more.
+        """Return the seconds after which to fetch a new one: a minute or a tenth before its end, whichever is more.
 
         Of a token that lives for less than two minutes half its life is used, as otherwise it would be stale at once.
         """
-        margin = max(60.0, 0.1 * self.lifetime)
-        return self.lifetime - min(margin, self.lifetime / 2)
+        lifetime = DEFAULT_LIFETIME if self.expires_in is None else self.expires_in
+        margin = max(60.0, 0.1 * lifetime)
+        return lifetime - min(margin, lifetime / 2)
 
 
 def token_request(client_id: str, client_secret: Secret, account_id: str) -> Request:
-    """The call that fetches a token."""
+    """Create the call that fetches a token."""
     body = {
         "grant-type": "client-credentials",
         "monday/account-id": account_id,
         "client-id": client_id,
         "client-secret": client_secret.reveal(),
     }
-    return Request("POST", PATH, PATH, body=msgspec.json.encode(body))
+    return Request("POST", TOKEN_PATH, TOKEN_PATH, body=msgspec.json.encode(body))
 
 
 def token_error(response: Response, *, now: dt.datetime) -> RequestError | None:
-    """The error that an answer is, None of a 2xx. Its body is not kept: a server may echo what it was sent."""
-    error = error_for(response.status, response.headers, b"", method="POST", path=PATH, now=now)
+    """Return the error that an answer is, None of a 2xx. Its body is not kept: a server may echo what it was sent."""
+    error = error_for(response.status, response.headers, b"", method="POST", path=TOKEN_PATH, now=now)
     if error is None or response.status not in _REFUSALS:
         return error
     code = _code(response.body)
@@ -102,14 +97,14 @@ def token_error(response: Response, *, now: dt.datetime) -> RequestError | None:
         "The client credentials are refused" + (f" ({code})" if code else ""),
         status=response.status,
         method="POST",
-        path=PATH,
+        path=TOKEN_PATH,
         request_id=error.request_id,
         hint="Check TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID",
     )
 
 
 def read_token(response: Response) -> Token:
-    """The token in an answer.
+    """Read the token in an answer.
 
     Raises:
         UnreadableResponseError: the body is not JSON.
@@ -128,12 +123,11 @@ def read_token(response: Response) -> Token:
             json_path="$.access_token",
             status=response.status,
         )
-    told = _seconds(content.get("expires_in"))
-    return Token(Secret(token, before="Bearer "), DEFAULT_LIFETIME if told is None else told, told)
+    return Token(Secret(token, prefix="Bearer "), _seconds(content.get("expires_in")))
 
 
 def _content(body: bytes) -> dict[str, Any] | None:
-    """The object that a body is; an empty one for other JSON, None for what is not JSON."""
+    """Return the object that a body is; an empty one for other JSON, None for what is not JSON."""
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.ValidationError:
@@ -143,13 +137,13 @@ def _content(body: bytes) -> dict[str, Any] | None:
 
 
 def _code(body: bytes) -> str:
-    """The error code of RFC 6749, 5.2; only one that stands there, as anything else could be an echo."""
+    """Return the error code of RFC 6749, 5.2; only one that stands there, as anything else could be an echo."""
     code = (_content(body) or {}).get("error")
     return code if isinstance(code, str) and code in _CODES else ""
 
 
 def _seconds(value: Any) -> float | None:
-    """A lifetime in seconds: a number, or its text, as some servers write it."""
+    """Read a lifetime in seconds: a number, or its text, as some servers write it."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -159,156 +153,135 @@ def _seconds(value: Any) -> float | None:
     return min(seconds, _LONGEST_LIFETIME) if math.isfinite(seconds) and seconds > 0 else None
 
 
-class TokenKeeper:
-    """Keeps the current token of one session. Of one event loop; not thread-safe.
+Exchange = Callable[[Request], Awaitable[Token]]
+"""Makes a token call: past the concurrency limiter, without redirects, with the session's time-outs and retries."""
+
+
+class Authorizer:
+    """The Authorization header of one session. This one never changes.
 
     Args:
-        fetch: makes the token call, with whatever repeating it needs.
-        secret: the client secret, to be scrubbed from texts.
-        clock: monotonic, seconds.
+        authorization: the header, `NO_AUTHORIZATION` for none.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[Token]], *, secret: Secret, clock: Callable[[], float]) -> None:
+    def __init__(self, authorization: Secret = NO_AUTHORIZATION) -> None:
+        self._authorization = authorization
+
+    def get(self, _now: float, /) -> Secret | None:
+        """Return the header, None when it has to be refreshed first. ``now`` is of the session's clock, in seconds."""
+        return self._authorization
+
+    async def refresh(self) -> Secret:
+        """Return a new header, fetched once for all who ask at the same time.
+
+        Raises:
+            RequestError: it could not be fetched.
+        """
+        return self._authorization
+
+    def invalidate(self, _authorization: Secret, /) -> bool:
+        """Take note that the server answered 401 to this header. Return whether another one can be had."""
+        return False
+
+    def scrub(self, text: str, /) -> str:
+        """Return the text with every secret masked in it."""
+        return self._authorization.scrub(text)
+
+    async def close(self) -> None:
+        """Give up what is in progress."""
+
+
+class TokenCache(Authorizer):
+    """The current access token of one session. Of one event loop; not thread-safe.
+
+    Args:
+        fetch: makes the token call, with its retries.
+        secret: the client secret, to be scrubbed from texts.
+        clock: of the session.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[Token]], *, secret: Secret, clock: Clock) -> None:
+        super().__init__()
         self._fetch = fetch
         self._secret = secret
         self._clock = clock
-        self._authorization: Secret | None = None
         self._stale_at = float("-inf")
-        self._flight: asyncio.Task[Secret] | None = None
+        self._fetching: asyncio.Task[Secret] | None = None
         self._closed = False
 
-    def current(self, now: float) -> Secret | None:
-        """The header, None when there is none that is fresh."""
+    def get(self, now: float, /) -> Secret | None:
+        """Return the header, None when there is none that is fresh."""
         return self._authorization if now < self._stale_at else None
 
-    async def renew(self) -> Secret:
-        """A new header.
+    async def refresh(self) -> Secret:
+        """Return a new header, fetched once for all who ask at the same time.
 
         Raises:
-            RequestError: it cannot be had; each caller gets an exception of its own.
+            RequestError: it could not be fetched; each caller gets an exception of its own.
             ClientStateError: the session was closed meanwhile.
         """
         if self._closed:
             raise _closed()
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._fly(), name="tracket_async token refresh")
-            self._flight.add_done_callback(self._landed)
-        flight = self._flight
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._refresh(), name="tracket_async token refresh")
+            self._fetching.add_done_callback(self._done)
+        fetching = self._fetching
         failure: RequestError | ClientStateError
         try:
-            return await asyncio.shield(flight)
+            return await asyncio.shield(fetching)
         except RequestError as error:
             failure = copy.copy(error)
         except asyncio.CancelledError:
-            # `close` cancels the flight. Nobody has cancelled its callers, so they must not end as if somebody had.
-            if not flight.cancelled() or not self._is_closed():
+            # `close` cancels the fetch. Nobody has cancelled its callers, so they must not end as if somebody had.
+            if not fetching.cancelled() or not self._is_closed():
                 raise
             failure = _closed()
         raise failure
 
-    def refused(self, authorization: Secret) -> bool:
-        """Take note that the server does not accept this header (any more)."""
+    def invalidate(self, authorization: Secret, /) -> bool:
+        """Take note that the server answered 401 to this header: it is not used again."""
         if authorization is self._authorization:
             self._stale_at = float("-inf")
         return True
 
-    def scrub(self, text: str) -> str:
-        """The text without the client secret and the current token."""
-        text = self._secret.scrub(text)
-        return text if self._authorization is None else self._authorization.scrub(text)
+    def scrub(self, text: str, /) -> str:
+        """Return the text with the client secret and the current token masked in it."""
+        return super().scrub(self._secret.scrub(text))
 
     async def close(self) -> None:
         """Give up a fetch in progress."""
         self._closed = True
-        flight = self._flight
-        if flight is not None:
-            flight.cancel()
-            await asyncio.wait([flight])
+        fetching = self._fetching
+        if fetching is not None:
+            fetching.cancel()
+            await asyncio.wait([fetching])
 
     def _is_closed(self) -> bool:
         return self._closed
 
-    async def _fly(self) -> Secret:
-        began = self._clock()  # a token's life begins, at the earliest, when it is asked for
+    async def _refresh(self) -> Secret:
+        began = self._clock.time()  # a token's life begins, at the earliest, when it is asked for
         token = await self._fetch()
         self._authorization = token.authorization
         self._stale_at = began + token.fresh_for
         return token.authorization
 
-    def _landed(self, flight: asyncio.Task[Secret]) -> None:
-        self._flight = None
-        if not flight.cancelled():
-            flight.exception()  # so that asyncio does not complain when every caller has gone
+    def _done(self, fetching: asyncio.Task[Secret]) -> None:
+        self._fetching = None
+        if not fetching.cancelled():
+            fetching.exception()  # so that asyncio does not complain when every caller has gone
 
 
 def _closed() -> ClientStateError:
     return ClientStateError("The client was closed while this call was in progress")
 
 
-Exchange = Callable[[Request], Awaitable[Token]]
-"""Makes a token call: past the gate, without a redirect, with the session's time-outs and repetitions."""
-
-
-class Authorizer(Protocol):
-    """What one session asks for its Authorization header."""
-
-    def current(self, now: float, /) -> Secret | None:
-        """The header if there is a good one. None: `renew` first. ``now`` is of the session's clock, in seconds."""
-        ...
-
-    async def renew(self) -> Secret:
-        """A new header, fetched once for all who ask at the same time.
-
-        Raises:
-            RequestError: it cannot be had.
-        """
-        ...
-
-    def refused(self, authorization: Secret, /) -> bool:
-        """The server answered 401 to this header. Returns whether another one can be had."""
-        ...
-
-    def scrub(self, text: str, /) -> str:
-        """The text without any secret in it."""
-        ...
-
-    async def close(self) -> None:
-        """Give up what is in progress."""
-        ...
-
-
 class Auth(Protocol):
     """Credentials, as a caller gives them."""
 
     def authorizer(self, exchange: Exchange, /, *, clock: Clock) -> Authorizer:
-        """What a session asks. ``clock`` is the session's."""
+        """Create the authorizer of one session, whose clock this is."""
         ...
-
-
-class FixedAuthorizer:
-    """A header that never changes."""
-
-    def __init__(self, authorization: Secret) -> None:
-        self._authorization = authorization
-
-    def current(self, _now: float, /) -> Secret:
-        """The header."""
-        return self._authorization
-
-    async def renew(self) -> Secret:
-        """There is no other, and nobody asks, since `current` always has one."""
-        raise ClientStateError("A fixed token cannot be renewed")
-
-    def refused(self, _authorization: Secret, /) -> bool:
-        """There is no other."""
-        return False
-
-    def scrub(self, text: str, /) -> str:
-        """The text without the token."""
-        return self._authorization.scrub(text)
-
-    async def close(self) -> None:
-        """Nothing is in progress."""
 
 
 def _secret(setting: str, value: object) -> Secret:
@@ -340,7 +313,7 @@ def _is_scheme(_instance: object, _attribute: attrs.Attribute[str], value: objec
 
 @attrs.frozen
 class BearerToken:
-    """A token that is valid as long as it is: sent with every request, never refreshed.
+    """A token that is sent with every request and never refreshed.
 
     Attributes:
         token: visible ASCII. Kept as a `Secret`.
@@ -355,8 +328,8 @@ class BearerToken:
     scheme: str = attrs.field(default="Bearer", validator=_is_scheme)
 
     def authorizer(self, _exchange: Exchange, /, *, clock: Clock) -> Authorizer:  # noqa: ARG002
-        """A header that never changes."""
-        return FixedAuthorizer(Secret(self.token.reveal(), before=f"{self.scheme} " if self.scheme else ""))
+        """Create an authorizer whose header never changes."""
+        return Authorizer(Secret(self.token.reveal(), prefix=f"{self.scheme} " if self.scheme else ""))
 
 
 @attrs.frozen
@@ -379,6 +352,6 @@ class ClientCredentials:
     account_id: str = attrs.field(converter=_account_id)
 
     def authorizer(self, exchange: Exchange, /, *, clock: Clock) -> Authorizer:
-        """One access token for the whole session."""
+        """Create an authorizer that fetches access tokens by ``exchange``."""
         request = token_request(self.client_id, self.client_secret, self.account_id)
-        return TokenKeeper(lambda: exchange(request), secret=self.client_secret, clock=clock.time)
+        return TokenCache(lambda: exchange(request), secret=self.client_secret, clock=clock)

@@ -1,8 +1,6 @@
-"""Bodies as JSON, written strictly.
+"""A request and a response as values, and secrets that show nothing of themselves. No aiohttp type.
 
-A request and a response as values: what ``api`` and ``net`` say to each other. No aiohttp type.
-
-Text that must not be seen: it has no repr, no str and no pickle, and is read by one method only.
+What `_api` and `_http` exchange: JSON bodies are written strictly, and a secret has no repr, no str and no pickle.
 """
 
 from __future__ import annotations
@@ -17,16 +15,16 @@ import attrs
 from tracket_async.errors import ConfigurationError, UsageError
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-"""What JSON can say."""
+"""Any JSON value."""
 
 _encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
-def write(content: Mapping[str, Any]) -> bytes:
-    """An object as JSON, in UTF-8.
+def encode_json(content: Mapping[str, Any]) -> bytes:
+    """Return an object as JSON, in UTF-8.
 
     Raises:
-        UsageError: it holds what JSON cannot say: infinity, NaN, half of a surrogate pair, an object, itself.
+        UsageError: it holds what JSON cannot represent: infinity, NaN, half of a surrogate pair, an object, itself.
     """
     problem: Exception
     try:
@@ -56,7 +54,7 @@ class Request:
 
     @property
     def idempotent(self) -> bool:
-        """Whether sending it twice has the effect of sending it once (RFC 9110, 9.2.2): all but POST here."""
+        """Return whether sending it twice has the effect of sending it once (RFC 9110, 9.2.2): all but POST here."""
         return self.method != "POST"
 
 
@@ -75,37 +73,37 @@ class Response:
     body: bytes = attrs.field(repr=False)
 
 
-_HIDDEN: Final = "***"
+_MASK: Final = "***"
 _SHORTEST_SCRUBBED: Final = 4
 
 
 class Secret:
-    """A string that shows nothing of itself. ``reveal()`` gives the text.
+    """A string that shows nothing of itself. ``reveal()`` returns the text.
 
     Args:
-        text: what must not be seen.
-        before: what stands in front of it in a header (``"Bearer "``), which is no secret.
+        text: the secret.
+        prefix: what precedes it in a header (``"Bearer "``), which is no secret.
     """
 
-    __slots__ = ("_before", "_text")
+    __slots__ = ("_prefix", "_text")
 
-    def __init__(self, text: str, *, before: str = "") -> None:
+    def __init__(self, text: str, *, prefix: str = "") -> None:
         self._text = text
-        self._before = before
+        self._prefix = prefix
 
     def reveal(self) -> str:
-        """The text itself: for a header or a body, for nothing else."""
-        return self._before + self._text
+        """Return the text itself, with its prefix: for a header or a body, for nothing else."""
+        return self._prefix + self._text
 
     def scrub(self, text: str) -> str:
-        """The text without this secret in it. What has under four characters is no secret and stays."""
-        return text.replace(self._text, _HIDDEN) if len(self._text) >= _SHORTEST_SCRUBBED else text
+        """Return the text with this secret masked in it. A secret of under four characters is not looked for."""
+        return text.replace(self._text, _MASK) if len(self._text) >= _SHORTEST_SCRUBBED else text
 
     def __repr__(self) -> str:
-        return f"Secret({_HIDDEN!r})"
+        return f"Secret({_MASK!r})"
 
     def __str__(self) -> str:
-        return _HIDDEN
+        return _MASK
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
@@ -123,12 +121,12 @@ class Secret:
         raise TypeError("A secret is not written anywhere: it cannot be pickled")
 
 
-NO_SECRET: Final = Secret("")
-"""In place of an Authorization header: send none."""
+NO_AUTHORIZATION: Final = Secret("")
+"""The null object in place of an Authorization header: none is sent."""
 
 
 def header_text(name: str, value: object) -> str:
-    """What may stand in an HTTP header: visible ASCII, and spaces inside (RFC 9110, 5.5).
+    """Check a header's value and return it: visible ASCII, and spaces inside (RFC 9110, 5.5).
 
     Raises:
         ConfigurationError: naming the setting, never showing the value.

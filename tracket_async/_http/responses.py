@@ -1,12 +1,9 @@
-"""What of a body may be shown in an error: its beginning, on one line, with whatever could be a secret masked.
-
-The two errors that a body can be: unreadable and malformed. Neither shows more of it than an excerpt.
-
-The table from a status to an error, and what an answer's headers say about time. Never raises.
+"""Make an error of an answer: its status, Retry-After, request id, and an excerpt of its body. Never raises.
 
 Only the status decides about the class of the error; body and headers add what they know: the field that is refused,
-how long to wait, the request's id. The names under which servers tell these are inferred (the API's pages show no
-error) and each stands in one table here.
+how long to wait, the request's id. The names under which servers send these are inferred (the API's pages show no
+error) and each stands in one table here. No error shows more of a body than an excerpt, with whatever could be a secret
+masked.
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ LONGEST = 200
 """Characters of an excerpt, without the ellipsis."""
 
 _WINDOW = 2048
-"""Bytes that are looked at."""
+"""Bytes of a body that are read for an excerpt."""
 
 _MASK = "***"
 
@@ -64,7 +61,7 @@ _OPAQUE = re.compile(r"[\w\-+/=.~]{24,}", re.ASCII)
 
 
 def excerpt(body: bytes) -> str:
-    """The beginning of a body as one printable line of at most `LONGEST` characters and an ellipsis; ``""`` of nothing.
+    """Return the beginning of a body as one printable line of at most `LONGEST` characters and an ellipsis.
 
     Text that is not UTF-8 shows replacement characters. Masked are values whose name speaks of a secret, what follows
     ``Bearer``, and every run of 24 or more characters of a token's alphabet that has a digit: rather too much than a
@@ -99,11 +96,11 @@ JSON_TYPES: Final[Mapping[type, str]] = {
     dict: "an object",
     type(None): "null",
 }
-"""What the types that a decoder gives are called in JSON."""
+"""The JSON names of the types that a decoder returns."""
 
 
 def unreadable(response: Response) -> UnreadableResponseError:
-    """The error that a body without (usable) JSON is."""
+    """Create the error for a body without (usable) JSON."""
     beginning = response.body[:512].lstrip()
     if not beginning:
         found = "nothing"
@@ -121,7 +118,7 @@ def unreadable(response: Response) -> UnreadableResponseError:
 def malformed(
     path: str, expected: str, found: str, *, worklog_id: str | None = None, status: int | None = None
 ) -> MalformedResponseError:
-    """The error that a value of the wrong shape is. It does not show the value, which is somebody's data.
+    """Create the error for a value of the wrong shape. It does not show the value, which is somebody's data.
 
     Args:
         path: where it stands, as in ``$.worklogs[17].worklogMinutes``.
@@ -140,11 +137,9 @@ def malformed(
 
 
 def json_type(value: object) -> str:
-    """What a value is called in JSON."""
+    """Return the JSON name of a value's type."""
     return JSON_TYPES.get(type(value), type(value).__name__)
 
-
-__all__ = ["error_for", "header", "parse_http_date", "parse_retry_after"]
 
 ERRORS: Final[Mapping[int, type[StatusError]]] = {
     400: BadRequestError,
@@ -157,16 +152,16 @@ ERRORS: Final[Mapping[int, type[StatusError]]] = {
     422: BadRequestError,
     429: RateLimitedError,
 }
-"""What a status becomes; otherwise its hundred decides."""
+"""The error of each status; otherwise its hundred decides."""
 
 HUNDREDS: Final[Mapping[int, type[RequestError]]] = {3: RedirectError, 4: StatusError, 5: ServerError}
-"""What a status becomes that is not in `ERRORS`; what is in neither is a `StatusError`."""
+"""The error of a status that is not in `ERRORS`; one that is in neither is a `StatusError`."""
 
 REQUEST_ID_HEADERS: Final = ("X-Request-Id", "X-Correlation-Id", "X-Amzn-RequestId", "X-Amzn-Trace-Id", "Request-Id")
 FIELD_NAMES: Final = ("field", "property", "propertyPath", "path", "pointer", "param", "parameter", "loc", "name")
-"""Where a refused field is named, in the body's object or in the objects in it."""
+"""The names of a refused field's name, in the body's object or in the objects in it."""
 NESTING_NAMES: Final = ("error", "errors", "details", "violations", "fieldErrors", "detail", "source")
-"""Where a body has the objects that name a field."""
+"""The names of the objects that name a field."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _LONGEST_NAME = 128
@@ -182,7 +177,7 @@ def error_for(
     path: str,
     now: dt.datetime | None = None,
 ) -> RequestError | None:
-    """The error that an answer is.
+    """Return the error that an answer is.
 
     Args:
         status: the HTTP status.
@@ -220,7 +215,7 @@ def error_for(
 def parse_retry_after(
     value: str | None, date_header: str | None = None, *, now: dt.datetime | None = None
 ) -> float | None:
-    """How many seconds a Retry-After header asks to wait (RFC 9110, 10.2.3). Never raises.
+    """Return the seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3). Never raises.
 
     Args:
         value: the header's value, None without one.
@@ -245,7 +240,7 @@ def parse_retry_after(
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
-    """A header by its name, whose case does not matter even where the mapping's does; None without it."""
+    """Return a header by its name, whose case does not matter even where the mapping's does; None without it."""
     value = headers.get(name)
     if value is None:
         wanted = name.lower()
@@ -261,19 +256,19 @@ def _phrase(status: int) -> str:
 
 
 def _printable(text: str) -> str | None:
-    """Text of a server that may stand in a message: short, and without anything that moves a cursor."""
+    """Return text of a server as it may stand in a message: short, and without anything that moves a cursor."""
     cleaned = "".join(character for character in text.strip()[:_LONGEST_NAME] if character.isprintable())
     return cleaned or None
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """The id that the server gave the request, None where it gave none."""
+    """Return the id that the server gave the request, None where it gave none."""
     values = (header(headers, name) for name in REQUEST_ID_HEADERS)
     return next((text for value in values if value and (text := _printable(value))), None)
 
 
 def _target(location: str | None) -> str:
-    """Where a redirect leads: the origin alone, since the rest may hold what nobody should read."""
+    """Return where a redirect leads: the origin alone, since the rest may hold what nobody should read."""
     try:
         parts = urlsplit(location or "")
         host = parts.hostname
@@ -307,7 +302,7 @@ def _field_names(content: Json, depth: int) -> Iterator[str]:
 
 
 def _field_name(value: Json) -> str | None:
-    """A name, or the last part of a path such as ``["body", "worklogMinutes"]`` or ``/worklogMinutes``."""
+    """Return a name, or the last part of a path such as ``["body", "worklogMinutes"]`` or ``/worklogMinutes``."""
     if isinstance(value, list):
         value = value[-1] if value else None
     if not isinstance(value, str) or not value.strip("/ "):

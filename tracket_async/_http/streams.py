@@ -1,18 +1,15 @@
-"""Whether a body is whole, and not too long. Performs no I/O: chunks go in as they arrive, the body comes out.
+"""Read a body to its end: bounded decompression, completeness, and the read timeout. Performs no I/O.
 
 aiohttp checks the framing (Content-Length, chunked) but not the compression's own end, and decompresses without a
 limit; so it is asked for the bytes as they came, and they are decompressed here, piece by piece, never further than
 the cap. A body that ends with its connection (RFC 9112, 6.3, rule 8) and is not compressed has no mark of its end but
 its JSON's: a cut object never parses, which is found later.
 
-That no attempt listens to a silent server for too long: one timer for all attempts of a session.
-
-The invariant: while anybody listens, the timer is set, and to no later than the earliest moment at which one of them
-will have heard nothing for too long. What is heard moves a number and no timer; an attempt that is answered in time
-sets none. (aiohttp's ``sock_read`` sets two for each request, a tenth of what a request costs.)
-
-Who listens in vain is cancelled, and the cancellation becomes `Silent` at the end of its block, as `asyncio.timeout`
-does it.
+`ReadTimeout` has one timer for all attempts of a session. While an attempt is watched, the timer is set, to no later
+than the earliest moment at which one of them has received nothing for too long. What is received moves a number and no
+timer; an attempt that is answered in time sets none. (aiohttp's ``sock_read`` sets two for each request, a tenth of
+what a request costs.) An attempt that waits in vain is cancelled, and the cancellation becomes `ReadTimedOut` at the
+end of its block, as `asyncio.timeout` does it.
 """
 
 from __future__ import annotations
@@ -33,7 +30,7 @@ _RAW = -zlib.MAX_WBITS
 
 
 class Body(Protocol):
-    """Collects the chunks of one body."""
+    """Collect the chunks of one body."""
 
     def feed(self, chunk: bytes) -> None:
         """Take the next chunk.
@@ -45,7 +42,7 @@ class Body(Protocol):
         ...
 
     def finish(self) -> bytes:
-        """The whole body, decompressed.
+        """Return the whole body, decompressed.
 
         Raises:
             TruncatedResponseError: the compressed data ended before its own end.
@@ -69,7 +66,7 @@ class PlainBody:
         self._chunks.append(chunk)
 
     def finish(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
 
@@ -99,7 +96,7 @@ class CompressedBody:
         raise failure
 
     def finish(self) -> bytes:
-        """The whole body; an empty one is whole (RFC 9110, 15.3.5)."""
+        """Return the whole body; an empty one is whole (RFC 9110, 15.3.5)."""
         if not self._fresh and not self._stream.eof:
             raise TruncatedResponseError(f"The body ended in the middle of its {self._encoding} data")
         return self._plain.finish()
@@ -135,7 +132,9 @@ _BODIES: dict[str, Callable[[int], Body]] = {
 
 
 def body_for(content_encoding: str, content_length: str, *, cap: int) -> Body:
-    """What collects the body of an answer with these headers (``""`` where there is none). ``cap`` is in bytes.
+    """Create the collector of the body of an answer with these headers (``""`` where there is none).
+
+    ``cap`` is in bytes.
 
     Raises:
         ResponseTooLargeError: it is announced to be longer than the cap.
@@ -150,116 +149,116 @@ def body_for(content_encoding: str, content_length: str, *, cap: int) -> Body:
 
 
 def too_large(cap: int) -> ResponseTooLargeError:
-    """The error for a body above the cap."""
+    """Create the error for a body above the cap."""
     return ResponseTooLargeError(
         f"The answer is longer than {cap:,} bytes", hint="Ask for smaller pages, or raise Limits.max_response_bytes"
     )
 
 
-_NOT_YET: Final = float("inf")
+_NEVER: Final = float("inf")
 
 
-class Silent(TimeoutError):  # noqa: N818 - no error of ours: `failures` translates it as it does aiohttp's
-    """Nothing was heard for too long."""
+class ReadTimedOut(TimeoutError):  # noqa: N818 - no error of ours: `map_exception` maps it as it does aiohttp's
+    """Nothing was received for too long."""
 
 
-class Silence:
-    """The listeners of one session. Of one event loop; not thread-safe.
+class ReadTimeout:
+    """The read timeout of one session. Of one event loop; not thread-safe.
 
     Args:
-        longest: seconds without a byte that are too long. None: none are.
+        seconds: the longest wait for the next bytes. None: no limit.
         loop: the event loop.
     """
 
-    def __init__(self, longest: float | None, loop: asyncio.AbstractEventLoop) -> None:
-        self._longest = longest
+    def __init__(self, seconds: float | None, loop: asyncio.AbstractEventLoop) -> None:
+        self._seconds = seconds
         self._loop = loop
-        self._listeners: dict[asyncio.Task[Any], Listener] = {}
+        self._watches: dict[asyncio.Task[Any], ReadWatch] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<Silence of at most {self._longest} s, {len(self._listeners)} listening>"
+        return f"<ReadTimeout of {self._seconds} s, {len(self._watches)} watched>"
 
-    def listen(self, *, connected: bool) -> Listener:
-        """A block in which the task that runs it listens; not ``connected``: from `connected` on."""
+    def watch(self, *, connected: bool) -> ReadWatch:
+        """Create a block in which the running task is watched; not ``connected``: from `connected` on."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an attempt is made by a task")
-        return Listener(self, task, self._loop.time() if connected else _NOT_YET)
+        return ReadWatch(self, task, self._loop.time() if connected else _NEVER)
 
     def connected(self) -> None:
-        """The task that runs has its connection."""
-        listener = self._listeners.get(asyncio.current_task())  # type: ignore[arg-type]  # None is nobody
-        if listener is not None:
-            listener.heard()
+        """Take note that the running task has its connection."""
+        watch = self._watches.get(asyncio.current_task())  # type: ignore[arg-type]  # None is nobody
+        if watch is not None:
+            watch.received()
 
     def now(self) -> float:
-        """The loop's time, in seconds."""
+        """Return the loop's time, in seconds."""
         return self._loop.time()
 
-    def join(self, task: asyncio.Task[Any], listener: Listener) -> None:
-        """A listener begins."""
-        self._listeners[task] = listener
-        if self._timer is None and self._longest is not None:
-            self._timer = self._loop.call_later(self._longest, self._look)
+    def enter(self, task: asyncio.Task[Any], watch: ReadWatch) -> None:
+        """Begin to watch a task."""
+        self._watches[task] = watch
+        if self._timer is None and self._seconds is not None:
+            self._timer = self._loop.call_later(self._seconds, self._check)
 
-    def leave(self, task: asyncio.Task[Any]) -> None:
-        """It ends."""
-        del self._listeners[task]
+    def exit(self, task: asyncio.Task[Any]) -> None:
+        """End to watch it."""
+        del self._watches[task]
 
     def close(self) -> None:
-        """Let the timer go."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
-        if self._longest is None or not self._listeners:
+        if self._seconds is None or not self._watches:
             return
         earliest = now = self._loop.time()
-        for listener in self._listeners.values():
-            if listener.since + self._longest <= now:
-                listener.give_up()
+        for watch in self._watches.values():
+            if watch.since + self._seconds <= now:
+                watch.expire()
             else:
-                earliest = min(earliest, listener.since)
-        self._timer = self._loop.call_at(earliest + self._longest, self._look)
+                earliest = min(earliest, watch.since)
+        self._timer = self._loop.call_at(earliest + self._seconds, self._check)
 
 
-class Listener:
-    """One attempt that listens: the block ``with silence.listen(...)``.
+class ReadWatch:
+    """One watched attempt: the block ``with read_timeout.watch(...)``.
 
     Attributes:
-        since: when it last heard something, or began to listen; infinity before that.
+        since: when it last received something, or began to wait; infinity before that.
     """
 
-    __slots__ = ("_cancelling", "_given_up", "_silence", "_task", "since")
+    __slots__ = ("_cancelling", "_expired", "_read_timeout", "_task", "since")
 
-    def __init__(self, silence: Silence, task: asyncio.Task[Any], since: float) -> None:
+    def __init__(self, read_timeout: ReadTimeout, task: asyncio.Task[Any], since: float) -> None:
         self.since = since
-        self._silence = silence
+        self._read_timeout = read_timeout
         self._task = task
         self._cancelling = task.cancelling()
-        self._given_up = False
+        self._expired = False
 
     def __enter__(self) -> Self:
-        self._silence.join(self._task, self)
+        self._read_timeout.enter(self._task, self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._silence.leave(self._task)
+        self._read_timeout.exit(self._task)
         # Somebody else may have cancelled it, too: then it is theirs.
-        if self._given_up and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise Silent from error
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise ReadTimedOut from error
 
-    def heard(self) -> None:
-        """Something was heard."""
-        self.since = self._silence.now()
+    def received(self) -> None:
+        """Take note that something was received, or could be sent."""
+        self.since = self._read_timeout.now()
 
-    def give_up(self) -> None:
-        """Cancel it, once."""
-        self.since = _NOT_YET
-        self._given_up = True
+    def expire(self) -> None:
+        """Cancel the attempt, once."""
+        self.since = _NEVER
+        self._expired = True
         self._task.cancel()

@@ -1,19 +1,14 @@
-"""Where the server is: the one place that decides which base URLs are fit to be given credentials.
+"""Send one request over the wire and read its whole answer: the only module that knows aiohttp's session.
 
-https only, except on a loopback host; nothing in it but an origin and a path prefix.
+It sends what it is given, once: nothing is retried, followed (redirects), remembered (cookies) or believed (lengths)
+without being asked.
 
-The one table from the exceptions of aiohttp, asyncio, ssl and the operating system to ours.
+`BaseURL` decides which servers may be given credentials: https only, except on a loopback host.
 
-The order counts: the first row that fits decides. Nothing of a foreign exception is kept but a detail that is known to
-be harmless: ``repr`` of aiohttp's ClientResponseError contains the request's headers, and with them the token.
-
-Whoever uses it raises the result *outside* the ``except`` block: ``from None`` hides the foreign exception from a
-traceback but leaves it in ``__context__``.
-
-One request over the wire and its whole answer back: the only room that knows aiohttp's session.
-
-It sends what it is given, once: nothing is repeated, followed, remembered (cookies) or believed (lengths) behind its
-back.
+`map_exception` maps the exceptions of aiohttp, asyncio, ssl and the operating system to ours. Nothing of a foreign
+exception is kept but a detail that is known to be harmless: ``repr`` of aiohttp's ClientResponseError contains the
+request's headers, and with them the token. Raise its result *outside* the ``except`` block: ``from None`` hides the
+foreign exception from a traceback but leaves it in ``__context__``.
 """
 
 from __future__ import annotations
@@ -34,8 +29,8 @@ import attrs
 from aiohttp import http_exceptions
 from yarl import URL
 
-from tracket_async._http.messages import NO_SECRET, Request, Response, Secret
-from tracket_async._http.streams import ACCEPT_ENCODING, PlainBody, Silence, Silent, body_for
+from tracket_async._http.messages import Request, Response, Secret
+from tracket_async._http.streams import ACCEPT_ENCODING, PlainBody, ReadTimedOut, ReadTimeout, body_for
 from tracket_async.config import Limits, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
@@ -50,19 +45,17 @@ from tracket_async.errors import (
     UnreadableResponseError,
 )
 
-_HINT = "Give an origin with an optional path, such as https://tracket.dev"
 
-
-def _scheme(self: Address) -> str:
+def _scheme(self: BaseURL) -> str:
     return self.origin.partition("://")[0]
 
 
-def _authority(self: Address) -> str:
+def _authority(self: BaseURL) -> str:
     return self.origin.partition("://")[2]
 
 
 @attrs.frozen
-class Address:
+class BaseURL:
     """A checked base URL.
 
     Attributes:
@@ -79,7 +72,7 @@ class Address:
         return self.origin + self.prefix
 
     @classmethod
-    def parse(cls, base_url: object) -> Address:
+    def parse(cls, base_url: object) -> BaseURL:
         """Check a base URL.
 
         Raises:
@@ -106,7 +99,7 @@ class Address:
         return cls(_origin(parts.scheme, host, port), _prefix(parts.path))
 
     def url(self, path: str, query: tuple[tuple[str, str], ...] = ()) -> URL:
-        """The URL of a request: a path that is already quoted, a query that is not."""
+        """Build the URL of a request from a path that is already quoted and a query that is not."""
         # Put together, as its parts are known: to parse its text takes more than twice as long.
         return URL.build(
             scheme=self._scheme,
@@ -118,7 +111,7 @@ class Address:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine itself (RFC 6761, 6.3; RFC 1122, 3.2.1.3; RFC 4291, 2.5.3)."""
+    """Return whether a host is this machine itself (RFC 6761, 6.3; RFC 1122, 3.2.1.3; RFC 4291, 2.5.3)."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -144,7 +137,7 @@ def _prefix(path: str) -> str:
 
 
 def _refusal(message: str) -> ConfigurationError:
-    return ConfigurationError(message, hint=_HINT)
+    return ConfigurationError(message, hint="Give an origin with an optional path, such as https://tracket.dev")
 
 
 FOREIGN = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, EOFError)
@@ -164,7 +157,7 @@ _TABLE: Final[tuple[tuple[type[BaseException], type[RequestError], str], ...]] =
     (aiohttp.TooManyRedirects, RedirectError, "The server redirects"),
     (aiohttp.InvalidURL, ConnectError, "No request can be sent to {origin}: the address is not valid"),
     (aiohttp.NonHttpUrlClientError, ConnectError, "No request can be sent to {origin}: it is not HTTP"),
-    (Silent, AttemptTimeoutError, "{origin} was silent for too long"),
+    (ReadTimedOut, AttemptTimeoutError, "{origin} was silent for too long"),
     (TimeoutError, AttemptTimeoutError, "{origin} did not answer in time"),
     (aiohttp.ClientPayloadError, TruncatedResponseError, "The answer of {origin} ended early"),
     (http_exceptions.PayloadEncodingError, TruncatedResponseError, "The answer of {origin} ended early"),
@@ -176,8 +169,8 @@ _TABLE: Final[tuple[tuple[type[BaseException], type[RequestError], str], ...]] =
 )
 
 
-def translate(error: BaseException, *, origin: str) -> RequestError:
-    """Our exception for a foreign one. Pure.
+def map_exception(error: BaseException, *, origin: str) -> RequestError:
+    """Return our exception for a foreign one. The first row of the table that fits decides.
 
     Args:
         error: one of `FOREIGN`.
@@ -188,7 +181,7 @@ def translate(error: BaseException, *, origin: str) -> RequestError:
 
 
 def _detail(error: BaseException) -> str:
-    """What the operating system or OpenSSL say: an errno's text or a certificate's fault, nothing of the request."""
+    """Return what the system or OpenSSL says: an errno's text or a certificate's fault, nothing of the request."""
     cause: object = error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
@@ -211,16 +204,16 @@ blocks up to that size (mallopt(3), M_MMAP_THRESHOLD, "dynamic"). Elsewhere it d
 
 @attrs.frozen
 class Proxy:
-    """A proxy from the environment, and what it wants to be told."""
+    """A proxy from the environment, and the headers for it."""
 
     url: URL
     headers: Mapping[str, str] | None = attrs.field(repr=False)
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells when a connection is there, new or kept: before that, nobody is silent."""
+    """Start the read timeout when a connection is there, new or kept."""
 
-    silence: Silence
+    read_timeout: ReadTimeout
 
     async def connect(
         self,
@@ -229,19 +222,19 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the name is aiohttp's
     ) -> aiohttp.connector.Connection:
         connection = await super().connect(req, traces, timeout)
-        self.silence.connected()
+        self.read_timeout.connected()
         return connection
 
 
 class _Pieces(io.BytesIO):
-    """A body that is sent piece by piece; each that goes out is a sign of life of who takes it."""
+    """A body that is sent piece by piece; each that goes out is a sign of life of the server."""
 
-    def __init__(self, body: bytes, heard: Callable[[], None]) -> None:
+    def __init__(self, body: bytes, on_read: Callable[[], None]) -> None:
         super().__init__(body)
-        self._heard = heard
+        self._on_read = on_read
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._heard()
+        self._on_read()
         return super().read(size)
 
 
@@ -250,7 +243,7 @@ class Transport:
 
     def __init__(
         self,
-        address: Address,
+        base_url: BaseURL,
         *,
         timeouts: Timeouts,
         limits: Limits,
@@ -259,22 +252,22 @@ class Transport:
         trust_env: bool,
     ) -> None:
         bytes(_KEPT_BLOCK)  # freed at once
-        self._address = address
+        self._base_url = base_url
         self._cap = limits.max_response_bytes
         self._timeouts = timeouts
         self._timeout = self._client_timeout(timeouts.attempt)
-        self._proxy = proxy_from_env(address) if trust_env else None
-        # The gate's places, and one for the token call, which passes the gate by.
-        places = limits.max_concurrency + 1
-        self._silence = Silence(timeouts.read, asyncio.get_running_loop())
+        self._proxy = proxy_from_env(base_url) if trust_env else None
+        # A slot for each concurrent attempt, and one for the token call, which has no slot.
+        connections = limits.max_concurrency + 1
+        self._read_timeout = ReadTimeout(timeouts.read, asyncio.get_running_loop())
         connector = _Connector(
-            limit=places,
-            limit_per_host=places,
+            limit=connections,
+            limit_per_host=connections,
             keepalive_timeout=limits.keepalive_expiry,
             ttl_dns_cache=max(1, round(limits.dns_cache_ttl)),
             ssl=ssl if ssl is not None else True,
         )
-        connector.silence = self._silence
+        connector.read_timeout = self._read_timeout
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -292,7 +285,7 @@ class Transport:
 
         Args:
             request: what to send.
-            authorization: the Authorization header, `NO_SECRET` for none.
+            authorization: the Authorization header, `NO_AUTHORIZATION` for none.
             seconds: the most that it may take; None, or more than ``Timeouts.attempt``: that.
 
         Returns:
@@ -307,25 +300,25 @@ class Transport:
         if self._is_closed():
             raise closed()
         try:
-            with self._silence.listen(connected=False) as listener:
+            with self._read_timeout.watch(connected=False) as watch:
                 answer = await self._session.request(
                     request.method,
-                    self._address.url(request.path, request.query),
-                    data=_data(request.body, listener.heard),
+                    self._base_url.url(request.path, request.query),
+                    data=_data(request.body, watch.received),
                     headers=_headers(request, authorization),
                     allow_redirects=False,
                     timeout=self._timeout_for(seconds),
                     proxy=None if self._proxy is None else self._proxy.url,
                     proxy_headers=None if self._proxy is None else self._proxy.headers,
                 )
-                listener.heard()
+                watch.received()
                 status, headers = answer.status, answer.headers
                 if 200 <= status < 300:  # noqa: PLR2004
                     try:
                         encoding, length = headers.get("Content-Encoding", ""), headers.get("Content-Length", "")
                         body, content = body_for(encoding, length, cap=self._cap), answer.content
                         while chunk := await content.readany():
-                            listener.heard()
+                            watch.received()
                             body.feed(chunk)
                         return Response(status, headers, body.finish())
                     except BaseException:
@@ -333,7 +326,7 @@ class Transport:
                         raise
             return Response(status, headers, await self._beginning(answer))
         except FOREIGN as error:
-            failure: RequestError | ClientStateError = translate(error, origin=self._address.origin)
+            failure: RequestError | ClientStateError = map_exception(error, origin=self._base_url.origin)
         except RuntimeError:
             # aiohttp has no better exception for a session that was closed while a request waited.
             if not self._is_closed():
@@ -343,23 +336,23 @@ class Transport:
 
     async def close(self) -> None:
         """Close every connection. Requests in progress fail."""
-        self._silence.close()
+        self._read_timeout.close()
         await self._session.close()
 
     def _is_closed(self) -> bool:
         return self._session.closed
 
     async def _beginning(self, answer: aiohttp.ClientResponse) -> bytes:
-        """Of an error the status is what counts: its body is read as far as it is useful and can be read."""
+        """Read the beginning of an error's body, as far as it is useful and can be read: its status is what counts."""
         if answer.status < 400:  # noqa: PLR2004
             answer.close()
             return b""
         collected = b""
         try:
             body = body_for(answer.headers.get("Content-Encoding", ""), "", cap=_ERROR_BODY_BYTES)
-            with self._silence.listen(connected=True) as listener:
+            with self._read_timeout.watch(connected=True) as watch:
                 while chunk := await answer.content.readany():
-                    listener.heard()
+                    watch.received()
                     if isinstance(body, PlainBody):
                         collected += chunk
                         if len(collected) >= _ERROR_BODY_BYTES:
@@ -391,13 +384,13 @@ class Transport:
         )
 
 
-def proxy_from_env(address: Address) -> Proxy | None:
-    """The proxy that the environment names for this server.
+def proxy_from_env(base_url: BaseURL) -> Proxy | None:
+    """Return the proxy that the environment names for this server.
 
     Asked here and not by aiohttp, whose ``trust_env`` would also look for credentials in ``~/.netrc``. None for
     http, as then the server is this machine.
     """
-    parts = URL(address.origin)
+    parts = URL(base_url.origin)
     text = urllib.request.getproxies().get("https")
     if parts.scheme == "http" or not text or urllib.request.proxy_bypass(parts.host or ""):
         return None
@@ -415,19 +408,19 @@ def proxy_from_env(address: Address) -> Proxy | None:
 
 
 def closed() -> ClientStateError:
-    """The error for what was in progress when the session was closed."""
+    """Create the error for what was in progress when the session was closed."""
     return ClientStateError("The client was closed while this call was in progress")
 
 
-def _data(body: bytes | None, heard: Callable[[], None]) -> bytes | _Pieces | None:
+def _data(body: bytes | None, on_read: Callable[[], None]) -> bytes | _Pieces | None:
     # A long one is sent piece by piece, as writing it at once would hold up the loop.
-    return body if body is None or len(body) <= _LONG_BODY_BYTES else _Pieces(body, heard)
+    return body if body is None or len(body) <= _LONG_BODY_BYTES else _Pieces(body, on_read)
 
 
 def _headers(request: Request, authorization: Secret) -> dict[str, str]:
     headers: dict[str, str] = {}
-    if authorization is not NO_SECRET:
-        headers["Authorization"] = authorization.reveal()
+    if value := authorization.reveal():
+        headers["Authorization"] = value
     if request.body is not None:
         headers["Content-Type"] = _JSON
     return headers
