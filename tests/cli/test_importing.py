@@ -96,7 +96,19 @@ def contents(name):
 
 
 def test_formulas_survive_the_way_out_and_in(tracket, serve, seed):
-    texts = ["=1+1", "+49", "-", "@x", "'quoted", 'plain, "with" quotes\nand lines', "\ttab"]
+    texts = [
+        "=1+1",
+        "+49",
+        "-",
+        "@x",
+        "'quoted",
+        "'s avonds",
+        "'=1",
+        "\n=1",
+        "\uff1d1",
+        'plain, "with" quotes\nand lines',
+        "\ttab",
+    ]
     serve(seed=[seed(n, description=text) for n, text in enumerate(texts)])
     assert tracket("export", "-o", "out.csv").code == 0
     assert tracket("export", "-o", "raw.csv", "--raw").code == 0

@@ -106,12 +106,26 @@ def test_csv_ends_its_records_with_crlf_and_quotes_a_lone_cr():
     assert written == b'"a\rb"\r\n"c\nd"\r\ne\r\n'
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "=", "=\nx"])
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "=", "=\nx", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"]
+)
 def test_text_that_a_spreadsheet_would_run_is_escaped(cell):
     assert text.escape_formula(cell) == "'" + cell
+    assert text.unescape_formula("'" + cell) == cell
     for name in set(text.NAMES) - text.MOMENTS - text.NUMBERS - {text.JSON}:
         [record] = csv.reader(io.StringIO(text.csv_encoder([name])([[cell]]).decode(), newline=""))
         assert record == ["'" + cell], name
+
+
+@pytest.mark.parametrize("cell", ["'s avonds", "'", "''", "'=1"])
+def test_an_apostrophe_gets_one_more_so_that_it_can_be_read_back(cell):
+    assert text.escape_formula(cell) == "'" + cell
+    assert text.unescape_formula("'" + cell) == cell
+
+
+@pytest.mark.parametrize("cell", ["", "a", "'tis", "'", "a'=1", "' =1", "=1"])
+def test_only_the_apostrophe_of_an_escape_is_taken_away(cell):
+    assert text.unescape_formula(cell) == cell
 
 
 def test_text_is_left_as_it_is_when_it_is_harmless_or_raw_is_asked_for():

@@ -11,13 +11,15 @@ import sys
 import tempfile
 import threading
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tracket_async.client import API_VERSIONS
 from tracket_async.errors import StorageError, StoreError, UsageError
-from tracket_async.export import text as cells
+from tracket_async.export import text
+from tracket_async.importer.columns import SETTABLE
 from tracket_async.importer.reader import (
     MAX_LINE_BYTES,
     MAX_LISTED,
@@ -34,6 +36,7 @@ from tracket_async.importer.reader import (
 )
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges
 
+V1, V2 = API_VERSIONS["1.0"](), API_VERSIONS["2.0"]()
 CONTENT = b"one\r\ntwo\n\nlast"
 
 
@@ -295,22 +298,44 @@ def test_with_only_id_the_other_values_are_not_read():
     assert records(b"name,id,date\r\nx,7,soon\r\n", "csv", only_id=True) == [Record(2, {"id": "7"})]
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+    st.sampled_from(["'s avonds", "''", "'=1", "=1+1", "\n=1", "\uff1d1", 'a,b\r\n"c"', "\t", "\0", "\ufeffx"]),
+)
+IDS = st.from_regex(r"\S(.*\S)?", fullmatch=True) | TEXTS.filter(str.strip)
+MINUTES = st.floats(0, allow_nan=False, allow_infinity=False)
+WORKLOGS = st.builds(
+    Worklog,
+    id=IDS,
+    user_id=IDS,
+    date=st.datetimes(timezones=st.just(dt.UTC)),
+    minutes=MINUTES,
+    item_id=IDS,
+    description=st.none() | TEXTS,
+    billable_minutes=st.none() | MINUTES,
+    category_id=st.none() | IDS,
+    team_id=st.none() | IDS,
+    project_id=st.none() | IDS,
+    custom_fields=st.dictionaries(IDS, st.none() | TEXTS | st.lists(TEXTS, max_size=2), max_size=2),
+)
 
 
-@given(texts=st.lists(TEXTS.filter(lambda text: text[:1] != "'"), min_size=1), ndjson=st.booleans())
-def test_every_exported_text_is_read_back_equal(texts, ndjson):
-    worklogs = [
-        Worklog(
-            id=str(number), user_id="u", date=dt.datetime(2024, 5, 20, tzinfo=dt.UTC), minutes=5.0, description=text
-        )
-        for number, text in enumerate(texts)
-    ]
-    part = cells.cells_of(worklogs)
-    content = cells.ndjson_encoder()(part) if ndjson else cells.csv_header() + cells.csv_encoder()(part)
-    found = records(content, "ndjson" if ndjson else "csv")
-    assert [one.values["description"] for one in found] == texts
-    assert [one.values["date"] for one in found] == [worklog.date for worklog in worklogs]
+@pytest.mark.parametrize("format", ["ndjson", "csv", "raw csv"])
+@given(worklogs=st.lists(WORKLOGS, min_size=1, max_size=5), only_2_0=st.booleans())
+def test_every_exported_worklog_is_imported_equal(format, worklogs, only_2_0):  # noqa: A002
+    """A text that a spreadsheet would take for a formula has an apostrophe on the way, and only on the way."""
+    api_version, midnight = (V2, dt.time(tzinfo=dt.UTC)) if only_2_0 else (V1, None)
+    if not only_2_0:
+        worklogs = [attrs.evolve(one, team_id=None, project_id=None, custom_fields={}) for one in worklogs]
+    part, raw = text.cells_of(worklogs), format == "raw csv"
+    content = text.csv_header() + text.csv_encoder(raw=raw)(part) if "csv" in format else text.ndjson_encoder()(part)
+    found = records(content, format.split()[-1], raw=raw)
+    for one, worklog in zip(found, worklogs, strict=True):
+        values = {name: getattr(worklog, name) for name in SETTABLE}
+        if midnight:
+            values["date"] = dt.datetime.combine(worklog.date.date(), midnight)
+        assert make_new_worklog(one, api_version) == NewWorklog(**values)
+        assert one.values["id"] == worklog.id
 
 
 def test_lines_are_read_lazily():
@@ -327,7 +352,6 @@ def test_the_csv_module_s_limits_stay_as_they_are():
     assert csv.field_size_limit() == 131072
 
 
-V1, V2 = API_VERSIONS["1.0"](), API_VERSIONS["2.0"]()
 WHOLE = {"id": "old", "item_id": "i", "user_id": "u", "date": DAY, "minutes": 90.0}
 
 
@@ -440,6 +464,11 @@ def test_1_0_keeps_the_moment_whatever_the_day(make):
     moment = at("2026-03-02T08:00+13:00")
     assert make(record(**WHOLE | {"date": moment}), V1).date == moment
     assert make(record(**WHOLE | {"date": moment, "day": dt.date(2026, 3, 2)}), V1).date == moment
+
+
+def test_1_0_refuses_a_moment_outside_of_the_calendar():
+    with pytest.raises(UsageError, match=r"^date 0001-01-01 00:00:00\+14:00 is outside of the years 1 to 9999$"):
+        make_new_worklog(record(**WHOLE | {"date": at("0001-01-01T00:00+14:00")}), V1)
 
 
 @pytest.mark.parametrize("empty", [..., None])

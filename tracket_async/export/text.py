@@ -10,8 +10,8 @@ NDJSON (UTF-8, one object a line, ``\n``): every column is there, nulls too; ``c
 keys sorted.
 
 CSV (RFC 4180: ``,``, ``"`` and CRLF; UTF-8 without a byte order mark): a header line; null is the empty cell;
-``custom_fields`` is JSON, empty when there are none. Text that a spreadsheet would take for a formula gets an
-apostrophe in front (see `escape_formula`); numbers and moments never do.
+``custom_fields`` is JSON, empty when there are none. Text that a spreadsheet would take for a formula, or that begins
+with an apostrophe, gets an apostrophe in front (see `escape_formula`); numbers and moments never do.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ MOMENTS: Final = frozenset({"date", "created_date", "updated_date"})
 NUMBERS: Final = frozenset({"minutes", "billable_minutes"})
 JSON: Final = "custom_fields"
 
-_FORMULA: Final = tuple("=+-@\t\r")
+_ESCAPED: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
+"""The first characters of text that a spreadsheet may run, the full-width forms among them; and the apostrophe, so that
+whoever reads the text back knows whose it is."""
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _read_texts: Final = msgspec.json.Decoder(list[str | None]).decode
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
@@ -50,8 +52,16 @@ Encoder = Callable[[Columns], bytes]
 
 
 def escape_formula(cell: str) -> str:
-    """Return the cell with an apostrophe in front when a spreadsheet would run it (OWASP, "CSV Injection")."""
-    return "'" + cell if cell.startswith(_FORMULA) else cell
+    """Return the cell with an apostrophe in front when a spreadsheet would run it (OWASP, "CSV Injection").
+
+    A cell that begins with an apostrophe gets one more, so that `unescape_formula` returns every cell as it was.
+    """
+    return "'" + cell if cell[:1] in _ESCAPED else cell
+
+
+def unescape_formula(cell: str) -> str:
+    """Return the cell without the apostrophe that `escape_formula` has put in front."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in _ESCAPED else cell
 
 
 def json_text(value: Any) -> str:
@@ -194,7 +204,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _all_escaped(part: Sequence[Any]) -> Sequence[Any]:
-    return [cell if not cell or cell[0] not in _FORMULA else escape_formula(cell) for cell in part]
+    return [cell if not cell or cell[0] not in _ESCAPED else escape_formula(cell) for cell in part]
 
 
 def csv_header(columns: Sequence[str] = NAMES) -> bytes:

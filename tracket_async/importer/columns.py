@@ -19,7 +19,7 @@ import msgspec
 
 from tracket_async._api import v1
 from tracket_async._timestamps import parse_date
-from tracket_async.export.text import JSON, MOMENTS, NUMBERS, escape_formula
+from tracket_async.export.text import JSON, MOMENTS, NUMBERS, unescape_formula
 from tracket_async.models import NewWorklog, Worklog
 
 SETTABLE: Final = tuple(attribute.name for attribute in attrs.fields(NewWorklog))
@@ -119,9 +119,7 @@ def _raw_cell(_name: str, value: str) -> str:
 
 
 def _cell(_name: str, value: str) -> str:
-    # An export puts an apostrophe in front of what a spreadsheet would take for a formula.
-    plain = value[1:]
-    return plain if value.startswith("'") and escape_formula(plain) == value else value
+    return unescape_formula(value)
 
 
 def _cell_number(name: str, value: str) -> float:

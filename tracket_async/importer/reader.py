@@ -30,6 +30,7 @@ import msgspec
 
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._files import storage_errors
+from tracket_async._timestamps import in_utc
 from tracket_async.errors import StoreError, UsageError
 from tracket_async.importer.columns import (
     CSV_READERS,
@@ -289,7 +290,7 @@ def _date(record: Record, api_version: ApiVersion) -> dt.date | None:
     """Return the date of a record's ``date`` and ``day``; None when it has neither.
 
     Raises:
-        UsageError: the two contradict each other.
+        UsageError: the two contradict each other, or the date is not in a year from 1 to 9999 in UTC.
     """
     date: dt.date | None = record.values.get("date")
     day: dt.date | None = record.values.get("day")
@@ -297,9 +298,14 @@ def _date(record: Record, api_version: ApiVersion) -> dt.date | None:
         return day
     if day is not None and not _may_be_on(date, day, midnight_is_a_day=api_version.keeps_days):
         raise UsageError(f"day {day} contradicts date {date}; correct one of them, or remove the column day")
-    if not api_version.keeps_days or not isinstance(date, dt.datetime):
+    if not isinstance(date, dt.datetime):
         return date
-    return date.date() if day is None else day
+    if api_version.keeps_days:
+        return date.date() if day is None else day
+    try:
+        return in_utc(date)
+    except ValueError as error:
+        raise UsageError(f"date {date} is {error}") from None
 
 
 def _may_be_on(date: dt.date, day: dt.date, *, midnight_is_a_day: bool) -> bool:
