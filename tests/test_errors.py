@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
+import json
 import pickle
 import re
+import shlex
+import sys
 
 import pytest
 
@@ -100,3 +104,31 @@ def test_timeouts_and_usage_errors_are_the_builtin_kinds_too():
     assert issubclass(errors.ConfigurationError, ValueError)
     assert issubclass(errors.ClientStateError, RuntimeError)
     assert issubclass(errors.StorageError, OSError)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (None, ["tracket-async[cli]"]),
+        ({"url": "https://host/it.whl", "archive_info": {}}, ["tracket-async[cli]"]),
+        ({"url": "file:///a%20b/clone", "dir_info": {}}, ["/a b/clone[cli]"]),
+        ({"url": "file:///clone", "dir_info": {"editable": True}}, ["--editable", "/clone[cli]"]),
+    ],
+)
+def test_an_extra_is_installed_from_the_source_of_this_package(monkeypatch, source, words):
+    class Distribution:
+        def read_text(self, name):
+            return json.dumps(source) if source and name == "direct_url.json" else None
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _name: Distribution())
+    start, _, command = errors.install_hint("cli").partition("Run: ")
+    assert start == ""
+    assert shlex.split(command) == [sys.executable, "-m", "pip", "install", *words]
+
+
+def test_an_extra_is_named_even_where_this_package_is_not_installed(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    assert errors.install_hint("cli").endswith("'tracket-async[cli]'")

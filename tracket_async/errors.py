@@ -52,7 +52,12 @@ What a failure means for sending the same again: may it have happened, and would
 from __future__ import annotations
 
 import datetime as dt
+import json
+import shlex
+import sys
 from typing import Any, Final, Literal, Self
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 Fault = Literal["client", "server", "network"]
 
@@ -124,6 +129,27 @@ class UnsupportedError(UsageError):
 
 class MissingExtraError(UsageError):
     """An optional dependency is needed for this and is not installed."""
+
+
+def install_hint(extra: str) -> str:
+    """Return the sentence that says how to install an extra, from the same source as this package.
+
+    Args:
+        extra: its name in ``pyproject.toml``.
+    """
+    import importlib.metadata  # noqa: PLC0415 - slow, and only an error needs it
+
+    try:
+        found = importlib.metadata.distribution("tracket-async").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        found = None
+    source: dict[str, Any] = json.loads(found or "{}")
+    words = [f"tracket-async[{extra}]"]
+    if "dir_info" in source:  # a clone; see the packaging specification of direct_url.json
+        words = [f"{url2pathname(urlsplit(source['url']).path)}[{extra}]"]
+        if source["dir_info"].get("editable"):
+            words.insert(0, "--editable")
+    return f"Run: {shlex.join((sys.executable, '-m', 'pip', 'install', *words))}"
 
 
 class ClientStateError(TracketError, RuntimeError):

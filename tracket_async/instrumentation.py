@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tracket_async.errors import MissingExtraError
+from tracket_async.errors import MissingExtraError, install_hint
 from tracket_async.events import (
     AttemptEnded,
     AttemptStarted,
@@ -129,7 +129,7 @@ class OpenTelemetryObserver:
         if importlib.util.find_spec("opentelemetry") is None:
             raise MissingExtraError(
                 "The OpenTelemetry observer needs opentelemetry, which is not installed",
-                hint='Install it with: pip install "tracket-async[otel]"',
+                hint=install_hint("otel"),
             )
         from opentelemetry import metrics, trace  # noqa: PLC0415 - an optional dependency
 

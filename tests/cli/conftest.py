@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import io
+import os
 import sys
 import threading
 
@@ -32,7 +33,7 @@ class Terminal(io.TextIOWrapper):
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch):
+def surroundings(monkeypatch, tmp_path_factory):
     """No setting of whoever runs the tests, and a width that is always the same."""
     for name in ("API", "BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "ACCOUNT_ID"):
         monkeypatch.delenv(f"TRACKET_{name}", raising=False)
@@ -42,6 +43,11 @@ def surroundings(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "40")
     monkeypatch.setenv("TERM", "xterm")
+    # What hints say to run is `tracket`, wherever the tests run it from.
+    program = tmp_path_factory.mktemp("bin") / "tracket"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "argv", ["tracket"])
 
 
 @pytest.fixture

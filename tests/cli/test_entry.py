@@ -1,12 +1,15 @@
-"""From arguments to an exit code, whatever goes wrong on the way."""
+"""The entry point: from arguments to an exit code, on an event loop that an interruption ends cleanly."""
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import errno
+import importlib
 import importlib.metadata
 import io
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -16,6 +19,8 @@ import pytest
 from tracket_async import errors
 from tracket_async.cli import entry, exits
 from tracket_async.cli.app import COMMANDS
+from tracket_async.cli.entry import loop_factory, run
+from tracket_async.cli.exits import Terminated
 
 VERSION = importlib.metadata.version("tracket-async")
 
@@ -71,7 +76,7 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
             ("list", "--limit", "x"),
             'Invalid value for --limit: unable to convert "x" into int. See tracket list --help',
         ),
-        (("list", "--limit", "-1"), "--limit must be 0 (all) or more, not -1"),
+        (("list", "--limit", "-1"), 'Invalid value "-1" for --limit. It must be at least 0'),
         (("list", "--columns", "id,size"), "there is no column 'size'"),
         (("list", "--api", "3.0"), 'Invalid value "3.0" for --api'),
         (("list", "--since", "yesterday"), "Invalid value for --since: 'yesterday' is no date. Give YYYY-MM-DD"),
@@ -81,18 +86,18 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
         (("get",), 'Command "get" parameter ID requires an argument'),
         (("get", "a", "b"), "Unused Tokens"),
         (("create", "--item", "1"), "requires an argument"),
-        (("update", "a"), "There is nothing to change. Give an option such as --minutes 90"),
+        (("update", "a"), "No change is given. Give an option such as --minutes 90"),
         (("update", "a", "--category", "b", "--clear", "category"), "contradict each other"),
         (("update", "a", "--clear", "user"), 'Invalid value "user" for --clear'),
         (("update", "a", "--minutes", "nan"), "minutes must be a finite number"),
-        (("update", "a", "--field", "x"), "--field 'x' is not of the form REFERENCE=OPTION"),
-        (("delete",), "There is nothing to delete"),
-        (("delete", "a"), "Nobody can be asked here. Give --yes"),
-        (("export", "--concurrency", "0"), "--concurrency must be at least 1, not 0"),
+        (("update", "a", "--field", "x"), "--field 'x' is not REFERENCE=OPTION"),
+        (("delete",), "No worklog is given"),
+        (("delete", "a"), "There is no terminal to ask at. Give --yes"),
+        (("export", "--concurrency", "0"), 'Invalid value "0" for --concurrency. It must be at least 1, not 0'),
         (("export", "--columns", "id,id"), "is named twice"),
         (("export", "--output", "/nowhere/x"), "The folder /nowhere does not exist. Create it"),
-        (("demo", "--worklogs", "0"), "--worklogs must be at least 1, not 0"),
-        (("demo", "--concurrency", "0"), "--concurrency must be at least 1, not 0"),
+        (("demo", "--worklogs", "0"), 'Invalid value "0" for --worklogs. It must be at least 1'),
+        (("demo", "--concurrency", "0"), 'Invalid value "0" for --concurrency. It must be at least 1, not 0'),
         (("demo", "--folder", "/nowhere/x"), "The folder /nowhere does not exist. Create it"),
         (("demo", "--folder", "/dev/null"), "/dev/null is not a folder"),
     ],
@@ -113,7 +118,7 @@ def test_a_secret_among_the_arguments_is_refused_and_not_repeated(tracket, argum
     result = tracket("list", argument, "s3cret", "--debug")
     assert result.code == 2
     assert "s3cret" not in result.out + result.err
-    assert "A secret does not belong among the arguments" in result.err
+    assert "A secret must not be an argument" in result.err
 
 
 def test_missing_settings_are_named(tracket):
@@ -146,7 +151,7 @@ def failing(monkeypatch, tracket):
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (exits.Terminated(), 143, "terminated"),
-        (ZeroDivisionError("oh"), 1, "unexpected ZeroDivisionError: oh. This is a mistake in tracket"),
+        (ZeroDivisionError("oh"), 1, "unexpected ZeroDivisionError: oh. This is a bug in tracket"),
         (ModuleNotFoundError("No module named 'duckdb'", name="duckdb"), 1, "unexpected ModuleNotFoundError"),
     ],
 )
@@ -186,7 +191,10 @@ def test_without_the_extra_one_line_says_how_to_install_it(name, capsys, monkeyp
 
     monkeypatch.setattr(builtins, "__import__", missing)
     assert entry.main(["list"]) == 2
-    assert capsys.readouterr() == ("", f"{entry.NOT_INSTALLED}\n")
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("tracket: The command line is not installed. Run: ")
+    assert "[cli]" in err
 
 
 class Full(io.StringIO):
@@ -251,3 +259,75 @@ def test_a_command_that_returns_a_number_ends_with_it(monkeypatch):
     )
     monkeypatch.setattr("tracket_async.cli.app.app", app)
     assert entry.main(["x"]) == 4
+
+
+def test_the_result_comes_back():
+    async def work():
+        return 7
+
+    assert run(work()) == 7
+
+
+def test_an_exception_comes_through():
+    async def work():
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        run(work())
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_cancels_the_work_which_may_clean_up(number, raised):
+    cleaned = []
+
+    async def work():
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(10)  # without a signal it ends, and the test fails
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(True)
+
+    before = signal.getsignal(number)
+    with pytest.raises(raised):
+        run(work())
+    assert cleaned == [True]
+    assert signal.getsignal(number) == before
+
+
+def test_a_cancellation_from_within_stays_one():
+    async def work():
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run(work())
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, RuntimeError, ValueError])
+def test_where_no_signal_handler_can_be_set_the_work_runs_all_the_same(monkeypatch, error):
+    def refuse(*_args):
+        raise error
+
+    async def work():
+        return 7
+
+    monkeypatch.setattr("tracket_async.cli.entry.loop_factory", lambda: None)
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
+    assert run(work()) == 7
+
+
+def test_uvloop_is_used_where_it_is_installed():
+    uvloop = pytest.importorskip("uvloop")
+
+    async def work():
+        return type(asyncio.get_running_loop())
+
+    assert issubclass(run(work()), uvloop.Loop)
+
+
+def test_without_uvloop_the_loop_is_that_of_asyncio(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    assert loop_factory() is None

@@ -1,12 +1,15 @@
-"""How a command ends: the table from exception to exit code, and the one line."""
+"""Exit codes, lines of error, and hints that work when pasted."""
 
 from __future__ import annotations
 
 import errno
+import shlex
+import sys
 
 import pytest
 
 from tracket_async import errors
+from tracket_async.cli import exits
 from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code, one_line
 
 STOPS = ("attempts", "deadline", "budget", "retry_after")
@@ -74,7 +77,7 @@ def test_no_failure_ends_with_0():
         (OSError(), "OSError"),
         (
             RuntimeError("x\ny"),
-            "unexpected RuntimeError: x y. This is a mistake in tracket: please report it, with what --debug prints",
+            "unexpected RuntimeError: x y. This is a bug in tracket: please report it, with what --debug shows",
         ),
     ],
 )
@@ -88,3 +91,68 @@ def test_the_hint_of_an_error_is_in_its_line():
 
 def test_a_line_cannot_command_the_terminal():
     assert one_line("a\x1b[2Jb\x07\u202e\r\nc") == "a\\x1b[2Jb\\x07\\u202e c"
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = tmp_path / "s.duckdb"
+    path.touch()
+    return path
+
+
+def ended(invocation, store, error):
+    with pytest.raises(type(error)), exits.keeping(store):
+        raise error
+    return exits.resume_hint(invocation)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), errors.ServerError("503"), errors.IncompleteExportError("x")])
+def test_the_command_is_given_as_a_shell_reads_it(store, error):
+    invocation = exits.begin(["export", "-o", "a b.csv"])
+    assert ended(invocation, store, error) == (
+        f"What was fetched is kept in {store}. To resume: tracket export -o 'a b.csv'"
+    )
+
+
+@pytest.mark.parametrize("kind", [errors.UsageError, errors.StoreError, errors.TargetBusyError])
+def test_nothing_is_said_where_the_same_command_would_meet_the_same(store, kind):
+    assert ended(exits.begin(["export"]), store, kind("x")) is None
+
+
+def test_nothing_is_said_where_nothing_is_left(store):
+    invocation = exits.begin(["export"])
+    store.unlink()
+    assert ended(invocation, store, KeyboardInterrupt()) is None
+    store.touch()
+    assert ended(invocation, store, KeyboardInterrupt()) is not None
+    store.unlink()
+    assert exits.resume_hint(invocation) is None
+
+
+def test_nothing_is_said_of_a_run_that_was_never_begun(store):
+    token = exits._current.set(None)
+    with pytest.raises(KeyboardInterrupt), exits.keeping(store):
+        raise KeyboardInterrupt
+    exits._current.reset(token)
+
+
+def program(folder, name="tracket"):
+    folder.mkdir(exist_ok=True)
+    (folder / name).touch(mode=0o755)
+    return folder / name
+
+
+def test_a_hint_names_the_program_as_it_was_typed_if_the_path_has_another_one(monkeypatch, tmp_path):
+    installed, other = program(tmp_path / "it's here"), program(tmp_path / "other")
+    monkeypatch.setattr(sys, "argv", [str(installed)])
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert exits.command_line("list", "a b") == "tracket list 'a b'"
+    for path in (str(other.parent), ""):
+        monkeypatch.setenv("PATH", path)
+        assert shlex.split(exits.command_line("list")) == [str(installed), "list"]
+
+
+def test_a_hint_names_this_python_where_there_is_no_program(monkeypatch):
+    for argv in (["/somewhere/tracket_async/cli/__main__.py"], ["-c"], [], ["/gone/tracket"]):
+        monkeypatch.setattr(sys, "argv", argv)
+        assert shlex.split(exits.command_line("list")) == [sys.executable, "-m", "tracket_async.cli", "list"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tracket_async import RetryPolicy, Timeouts, TracketClient
-from tracket_async.cli import files
+from tracket_async.cli import import_file
 from tracket_async.emulator import faults
 from tracket_async.emulator.faults import KINDS
 
@@ -91,7 +91,7 @@ def hasty(monkeypatch):
         "timeouts": Timeouts(read=2.0),
     }
     monkeypatch.setattr(TracketClient, "from_env", functools.partial(TracketClient.from_env, **settings))
-    monkeypatch.setattr(files, "ImportSettings", functools.partial(files.ImportSettings, wait=0.1))
+    monkeypatch.setattr(import_file, "ImportSettings", functools.partial(import_file.ImportSettings, wait=0.1))
 
 
 @pytest.fixture

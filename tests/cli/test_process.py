@@ -57,9 +57,9 @@ def test_an_interrupted_export_says_so_and_how_to_go_on(tmp_path, number, code, 
     assert out == b""
     *_, said, how = err.decode().splitlines(keepends=True)
     assert said == line
-    kept, _, command = how.partition(". To go on: ")
+    kept, _, command = how.partition(". To resume: ")
     assert kept == f"What was fetched is kept in {path}.resume"
-    assert shlex.split(command) == ["tracket", *arguments]
+    assert shlex.split(command) == [*TRACKET, *arguments]  # as it was started
     assert [one.name for one in tmp_path.iterdir()] == [f"{path.name}.resume"]
 
 
@@ -89,7 +89,7 @@ def test_an_export_that_was_ended_goes_on_and_makes_the_same_files(serve, tmp_pa
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, err
     if number != signal.SIGKILL:  # it had no time to keep what had come since it last did
-        assert b" of them were there from before; " in err
+        assert b" of them by an earlier run; " in err
     assert {path.name for path in folders[1].iterdir()} == set(NAMES)
     for name in NAMES:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
-from tracket_async.cli import files
+from tracket_async.cli import output, worklogs
 from tracket_async.emulator.faults import Html, MissingField, Status
+from tracket_async.models import Worklog
 
 BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
 
@@ -47,7 +48,7 @@ def test_list_says_when_its_limit_left_something_out(tracket, serve, number, not
     serve(seed=[seed(one) for one in range(number)])
     result = tracket("list", "--limit", 5)
     assert len(result.lines) == 1 + min(number, 5)
-    assert result.err == ("There are more than these 5; --limit 0 lists all.\n" if noted else "")
+    assert result.err == ("There are more than these 5. --limit 0 lists all.\n" if noted else "")
 
 
 def test_list_has_a_limit_of_50_unless_told_otherwise(tracket, serve, seed):
@@ -177,7 +178,7 @@ def test_create_refuses_a_field_without_an_option_and_sends_nothing(tracket, ser
     served = serve(seed=[])
     result = tracket("create", "--item=1", "--user=2", "--date=2024-05-20", "--minutes=1", "--field", "region=")
     assert result.code == 2
-    assert "--field 'region=' is not of the form REFERENCE=OPTION" in result.err
+    assert "--field 'region=' is not REFERENCE=OPTION" in result.err
     assert len(served.emulator.request_log) == 0
 
 
@@ -244,7 +245,7 @@ async def test_where_the_loop_cannot_watch_the_terminal_it_still_asks(typed, mon
 
     typed("y\n")
     monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
-    assert await files.confirm("Really?")
+    assert await output.confirm("Really?")
 
 
 def test_categories_have_an_id_and_a_name(tracket, serve):
@@ -319,6 +320,15 @@ def test_a_malformed_worklog_is_named(tracket, serve, seed):
     assert result.code == 1
     assert "wl-002" in result.err
     assert result.err.count("\n") == 1
+
+
+async def test_batches_are_full_but_the_last_and_none_is_empty():
+    async def some(number):
+        for index in range(number):
+            yield Worklog(id=str(index), user_id="1", date=None, minutes=0)
+
+    for number, sizes in ((0, []), (1, [1]), (3, [3]), (4, [3, 1]), (6, [3, 3])):
+        assert [len(batch) async for batch in worklogs._batches(some(number), size=3)] == sizes
 
 
 CANARY = "canary-5ecret"

@@ -18,7 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tracket_async.cli import files, main
+from tracket_async.cli import import_file, main
 from tracket_async.cli.app import app  # noqa: F401 - imported once for all
 from tracket_async.importer.journal import Journal
 from tracket_async.importer.run import ImportRun
@@ -101,7 +101,7 @@ def fuse(seconds):
 
 def child(order):
     # What a person waits for, and no test needs to.
-    files.ImportSettings = functools.partial(files.ImportSettings, wait=order["wait"])
+    import_file.ImportSettings = functools.partial(import_file.ImportSettings, wait=order["wait"])
     os.environ.update(order["environ"])
     if order.get("point") == "torn":
         tear(order["nth"])

@@ -32,6 +32,7 @@ from tracket_async.errors import (
     RateLimitedError,
     ServerError,
     StatusError,
+    install_hint,
 )
 
 
@@ -204,7 +205,7 @@ class RateLimiter:
         if aiolimiter is None:
             raise MissingExtraError(
                 "Limits.requests_per_second needs aiolimiter, which is not installed",
-                hint='Install it with: pip install "tracket-async[pace]"',
+                hint=install_hint("pace"),
             )
         limiter = aiolimiter.AsyncLimiter(max_rate=1, time_period=1 / requests_per_second)
         self.acquire: Callable[[], Awaitable[None]] = limiter.acquire

@@ -1,4 +1,4 @@
-"""The door for people: the command ``tracket``."""
+"""The command line ``tracket``."""
 
 from tracket_async.cli.entry import main
 

@@ -1,4 +1,4 @@
-"""``python -m tracket_async.cli`` is ``tracket``."""
+"""``python -m tracket_async.cli``: the same as ``tracket``."""
 
 from __future__ import annotations
 

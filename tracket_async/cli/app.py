@@ -1,43 +1,30 @@
-"""The commands of ``tracket``: a table, from which cyclopts makes the parser and the help."""
+"""The table of the commands of ``tracket``, from which cyclopts makes the parser and the help."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from tracket_async.cli import demo, export, files, sync, worklogs
+from tracket_async.cli import demo, export, import_file, sync, worklogs
 
-HELP: Final = """Tracket, the time tracking of monday.com teams, from the command line.
+HELP: Final = """Read and write the worklogs of Tracket, the time tracking of monday.com teams.
 
-Settings come from options, then from the environment, then from the file that --env-file names: TRACKET_API,
+tracket demo shows an export, without an account.
+
+Settings are read from options, then from the environment, then from the file of --env-file: TRACKET_API,
 TRACKET_BASE_URL, and TRACKET_TOKEN or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID.
 
-Exit codes: 0 done, 1 not (all) done, 2 usage, 5 retries exhausted, 7 refused, 130 interrupted, 143 terminated.
-
-tracket demo shows what it does, without an account.
+Exit codes: 0 done, 1 incomplete, 2 usage, 5 retries exhausted, 7 refused, 130 interrupted, 143 terminated.
 """
-
-
-def emulator(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, metavar="OPTION")]) -> int:
-    """Run a server on this machine that behaves like Tracket; its options are in tracket emulator --help.
-
-    Args:
-        arguments: what is handed on to it.
-    """
-    # Not at the top of the file: only this command needs a web server.
-    from tracket_async.emulator.__main__ import main  # noqa: PLC0415
-
-    return main(arguments)
-
 
 COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     ("demo", demo.demo),
     ("export", export.export),
     ("sync", sync.sync),
-    ("import", files.import_worklogs),
+    ("import", import_file.import_worklogs),
     ("list", worklogs.list_worklogs),
     ("get", worklogs.get),
     ("create", worklogs.create),
@@ -48,14 +35,14 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
 
 
 def build() -> App:
-    """The application, its commands in the order of the table."""
+    """Create the application, with its commands in the order of the table."""
     app = App(
         name="tracket", help=HELP, help_format="markdown", version=lambda: importlib.metadata.version("tracket-async")
     )
     for place, (name, command) in enumerate(COMMANDS):
         app.command(command, name=name, sort_key=place)
-    # Its --help and --version are its own, so cyclopts must not take them.
-    app.command(emulator, name="emulator", sort_key=len(COMMANDS), help_flags=(), version_flags=())
+    # The emulator has a --help and a --version of its own, so cyclopts must not take them.
+    app.command(demo.emulator, name="emulator", sort_key=len(COMMANDS), help_flags=(), version_flags=())
     return app
 
 

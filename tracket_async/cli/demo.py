@@ -1,36 +1,39 @@
-"""An emulator in a process of its own, for as long as a ``with`` lasts.
+"""``tracket demo`` and ``tracket emulator``: an emulated Tracket server with a made-up company.
 
-The process has its own session, so that Ctrl-C reaches only us, and we end it whatever happens to us. If we are killed,
-it notices that its standard input has ended (`emulating`).
-
-``tracket demo``: an emulator with a made-up company, exported as a real server would be, and what its people did.
-
-Nothing leaves the machine, and nothing is needed beforehand: no account, no token, no settings.
+The demo exports the worklogs of that company as it would those of a real server, and sums them up. It needs no account
+and no settings, and nothing leaves the machine. Its emulator is a process with a session of its own, so that Ctrl-C
+reaches only the demo, which ends it; if the demo is killed, the emulator sees the end of its input and ends itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import json
+import math
+import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from tracket_async.cli import destinations, output
-from tracket_async.cli import export as storing
-from tracket_async.cli import options as envfile
-from tracket_async.cli.destinations import STREAMED, Format
-from tracket_async.cli.export import CONCURRENCY
-from tracket_async.cli.progress import Watch, watching
-from tracket_async.cli.stream import Summary, copy, rendering
+from tracket_async._api.fast import Row
+from tracket_async.cli import output
+from tracket_async.cli.destinations import STREAMED, Format, open_file
+from tracket_async.cli.exits import command_line
+from tracket_async.cli.export import export_files, store_unavailable_reason
+from tracket_async.cli.options import CONCURRENCY, Concurrency, between, parse
+from tracket_async.cli.progress import ProgressDisplay, show_progress
+from tracket_async.cli.stream import Tally, copy, rendering
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, TracketError, UsageError
 from tracket_async.export.progress import ExportResult
@@ -38,28 +41,54 @@ from tracket_async.export.run import FileOptions, request_of
 from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
 
+# -- the emulator --------------------------------------------------------------------------------------------------
+
+
+def emulator(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, metavar="OPTION")]) -> int:
+    """Run a server on this machine that behaves like Tracket; see tracket emulator --help.
+
+    Args:
+        arguments: The options of the emulator.
+    """
+    # Not at the top of the file: only this command needs a web server.
+    from tracket_async.emulator.__main__ import main  # noqa: PLC0415
+
+    return main(arguments)
+
+
+def terminate_at_end(descriptor: int) -> None:
+    """Read to the end of the input, then send SIGTERM to this process.
+
+    The process that started it holds the other end and never writes to it, so the end comes with the end of that
+    process, even if it is killed.
+    """
+    while os.read(descriptor, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 PATIENCE: Final = 120.0
-"""Seconds that it may take to make its sample and to listen."""
+"""Seconds that the emulator may take to make its sample and to listen."""
 
 GRACE: Final = 5.0
-"""Seconds between the request to end and the kill."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 @contextlib.asynccontextmanager
-async def emulator(*arguments: str) -> AsyncGenerator[dict[str, str]]:
-    """The ``TRACKET_*`` settings of an emulator that listens.
+async def running_emulator(*arguments: str) -> AsyncGenerator[dict[str, str]]:
+    """Start an emulator and yield the ``TRACKET_*`` settings with which to connect to it.
 
     Args:
-        arguments: what else to tell it, as in ``python -m tracket_async.emulator --help``.
+        arguments: further options, as in ``tracket emulator --help``.
 
     Raises:
-        TracketError: it does not start; its own words are in the message.
+        TracketError: it does not start; its own message is in the error.
     """
     with tempfile.TemporaryDirectory(prefix="tracket-") as folder, tempfile.TemporaryFile() as complaints:
         settings = Path(folder, "emulator.env")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "tracket_async.cli.emulating", "--port", "0", "--env-file", str(settings), *arguments),
+            *("-m", "tracket_async.cli.demo", "--port", "0", "--env-file", str(settings), *arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=complaints,
@@ -68,19 +97,16 @@ async def emulator(*arguments: str) -> AsyncGenerator[dict[str, str]]:
         try:
             if not await _listens(process):
                 complaints.seek(0)
-                said = complaints.read().decode(errors="replace").strip() or "it says nothing"
+                said = complaints.read().decode(errors="replace").strip() or "it printed nothing"
                 raise TracketError(f"The emulator does not start: {said}")
-            yield envfile.parse(_text(settings), name="the emulator's settings")
+            yield parse(_text(settings), name="the emulator's settings")
         finally:
             await _end(process)
 
 
 async def _listens(process: asyncio.subprocess.Process) -> bool:
-    """Whether it came to listen, which it says on its standard output, after it has written its settings.
-
-    False: it ended, or lost our patience.
-    """
-    if process.stdout is None:  # pragma: no cover - it was asked for, which its type cannot say
+    """Return whether it listens, which it says on standard output; False: it has ended, or took too long."""
+    if process.stdout is None:  # pragma: no cover - a pipe was asked for, which the type cannot say
         return False
     try:
         return bool(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
@@ -102,6 +128,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.communicate()
 
 
+# -- the demo ------------------------------------------------------------------------------------------------------
+
 WORKLOGS: Final = 20_000
 FOLDER: Final = Path("tracket-demo")
 FORMATS: Final[tuple[Format, ...]] = ("parquet", "csv", "ndjson")
@@ -110,27 +138,30 @@ SELECT strftime(date, '%Y-%m') AS month, category_id, list(DISTINCT user_id), co
 FROM worklogs GROUP BY month, category_id ORDER BY month, category_id"""
 HOURS: Final = "user_id, sum(minutes) / 60 AS hours"
 WIDEST: Final = 100
-"""Columns of the summary at most: longer bars say nothing more."""
+"""Columns of the summary at most."""
+MOST: Final = 5
+"""Categories that are named at most."""
+
+LABEL: Final = 9
+NUMBER: Final = 12
+NARROWEST: Final = 10
 
 
 async def demo(
     *,
-    worklogs: Annotated[int, Parameter(metavar="N")] = WORKLOGS,
+    worklogs: Annotated[int, Parameter(metavar="N", validator=between(1))] = WORKLOGS,
     folder: Annotated[Path, Parameter(metavar="FOLDER")] = FOLDER,
-    concurrency: Annotated[int, Parameter(metavar="N")] = CONCURRENCY,
+    concurrency: Concurrency = CONCURRENCY,
     debug: Annotated[bool, Parameter(negative=(), show_default=False)] = False,  # noqa: ARG001 - read by entry
 ) -> None:
-    """Watch an export, without an account: start an emulator with sample worklogs, export them, sum them up.
+    """Show an export without an account: start an emulator with sample worklogs, export them, and sum them up.
 
     Args:
-        worklogs: How many worklogs the sample company has.
-        folder: Where the exported files go; made if it is not there.
-        concurrency: How many requests at once, at most.
+        worklogs: Make this many sample worklogs.
+        folder: Write the files to this folder; it is created if it does not exist.
+        concurrency: see `Concurrency`.
         debug: Show the traceback of an error.
     """
-    for name, value in (("--worklogs", worklogs), ("--concurrency", concurrency)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, not {value}")
     try:
         folder.mkdir(exist_ok=True)
     except FileNotFoundError:
@@ -138,9 +169,9 @@ async def demo(
     except FileExistsError:
         raise UsageError(f"{folder} is not a folder. Give another --folder") from None
     except OSError as error:
-        raise StorageError(f"{folder} cannot be made: {error.strerror}") from None
+        raise StorageError(f"The folder {folder} cannot be created: {error.strerror}") from None
     output.note(f"Starting an emulator of Tracket with {worklogs:,} sample worklogs ...")
-    async with emulator("--sample", str(worklogs)) as settings:
+    async with running_emulator("--sample", str(worklogs)) as settings:
         output.note(f"It listens on {settings['TRACKET_BASE_URL']}. Exporting over API 2.0 ...")
         async with TracketClient.from_env({**settings, "TRACKET_API": "2.0"}) as client:
             summary = await _export(client, folder, concurrency)
@@ -149,31 +180,31 @@ async def demo(
 
 
 async def _export(client: TracketClient, folder: Path, concurrency: int) -> Summary:
-    without, started = storing.store_unavailable_reason(), time.monotonic()
+    unavailable, started = store_unavailable_reason(), time.monotonic()
     files: dict[Path, Format] = {folder / f"worklogs.{name}": name for name in FORMATS}
-    if without is not None:
-        output.note(f"There will be no Parquet file, because {without}")
+    if unavailable is not None:
+        output.note(f"No Parquet file is written: {unavailable}")
         files = {path: named for path, named in files.items() if named in STREAMED}
-    async with watching("auto", client.statistics) as watch:
-        if without is None:
-            summary, result = await _through_store(client, files, watch, concurrency)
+    async with show_progress("auto", client.statistics) as display:
+        if unavailable is None:
+            summary, result = await _through_store(client, files, display, concurrency)
         else:
-            summary, result = await _streamed(client, files, watch, concurrency), None
+            summary, result = await _streamed(client, files, display, concurrency), None
     seconds = time.monotonic() - started
     output.note(output.exported(summary.worklogs, summary.hours, seconds, files=files, result=result))
     return summary
 
 
 async def _through_store(
-    client: TracketClient, files: Mapping[Path, Format], watch: Watch, concurrency: int
+    client: TracketClient, files: Mapping[Path, Format], display: ProgressDisplay, concurrency: int
 ) -> tuple[Summary, ExportResult]:
-    # Not beside the files: the next demo has another emulator, so it could not go on with what is left of this one.
+    # Not beside the files: the next demo has another emulator, so it could not resume this export.
     with tempfile.TemporaryDirectory(prefix="tracket-") as elsewhere:
-        done = await storing.export_files(
+        done = await export_files(
             client,
             files,
             request_of(client),
-            watch,
+            display,
             store=Path(elsewhere, "store.duckdb"),
             file_options=FileOptions(),
             concurrency=concurrency,
@@ -182,19 +213,90 @@ async def _through_store(
     return done.read, done.result
 
 
-async def _streamed(client: TracketClient, files: Mapping[Path, Format], watch: Watch, concurrency: int) -> Summary:
+async def _streamed(
+    client: TracketClient, files: Mapping[Path, Format], display: ProgressDisplay, concurrency: int
+) -> Summary:
     summary = Summary()
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(destinations.open_file(path)), rendering(STREAMED[named], FileOptions()))
+            (stack.enter_context(open_file(path)), rendering(STREAMED[named], FileOptions()))
             for path, named in files.items()
         ]
-        await copy(client, WorklogFilter(), sinks, summary, watch, concurrency=concurrency)
+        await copy(client, WorklogFilter(), sinks, summary, display, concurrency=concurrency)
     return summary
 
 
+# -- the summary ---------------------------------------------------------------------------------------------------
+
+
+class Summary(Tally):
+    """A tally by person, month and category. Memory grows with these, not with worklogs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.people: set[str] = set()
+        self.months: dict[str, float] = collections.defaultdict(float)
+        self.categories: dict[str | None, float] = collections.defaultdict(float)
+
+    def add(self, worklogs: Sequence[Row]) -> None:
+        """Count the worklogs."""
+        super().add(worklogs)
+        together: dict[tuple[int, int, str | None], list[float]] = collections.defaultdict(list)
+        for worklog in worklogs:
+            self.people.add(worklog.user_id)
+            together[worklog.date.year, worklog.date.month, worklog.category_id].append(worklog.minutes)
+        for (year, month, category), minutes in together.items():
+            self._spread(f"{year:04}-{month:02}", category, math.fsum(minutes))
+
+    def add_group(self, month: str, category: str | None, people: Iterable[str], worklogs: int, minutes: float) -> None:
+        """Count worklogs of one month (``YYYY-MM``) and category, already added up."""
+        self.worklogs += worklogs
+        self.minutes += minutes
+        self.people.update(people)
+        self._spread(month, category, minutes)
+
+    def _spread(self, month: str, category: str | None, minutes: float) -> None:
+        self.months[month] += minutes
+        self.categories[category] += minutes
+
+    def lines(self, names: Mapping[str, str | None], *, width: int, mark: str) -> Iterator[str]:
+        """Yield the summary as lines of text.
+
+        Args:
+            names: the names of the categories by id; an id without a name stands for itself.
+            width: columns of the longest line.
+            mark: the character that bars are made of.
+        """
+        yield f"{self.worklogs:,} worklogs, {self.hours:,.0f} hours, {len(self.people):,} people"
+        if not self.worklogs:
+            return
+        yield ""
+        yield "Hours a month"
+        yield from bars(sorted(self.months.items()), width=width, mark=mark)
+        yield ""
+        most = sorted(self.categories.items(), key=lambda each: -each[1])[:MOST]
+        yield "Hours a category" if len(most) == len(self.categories) else f"Hours in the {MOST} largest categories"
+        named = [(_name_of(category, names), minutes) for category, minutes in most]
+        yield from bars(named, width=width, mark=mark)
+
+
+def bars(rows: Iterable[tuple[str, float]], *, width: int, mark: str) -> Iterator[str]:
+    """Yield a line for each label and minutes: the label, the hours, and a bar; the longest bar fills the width."""
+    rows = list(rows)
+    label = max((LABEL, *(len(name) for name, _ in rows)))
+    most = max((minutes for _, minutes in rows), default=0) or 1
+    room = max(width - label - NUMBER - 4, NARROWEST)
+    for name, minutes in rows:
+        bar = mark * round(room * minutes / most)
+        yield f"  {name:<{label}}{minutes / 60:>{NUMBER},.1f}  {bar}".rstrip()
+
+
+def _name_of(category: str | None, names: Mapping[str, str | None]) -> str:
+    return "(none)" if category is None else output.text(names.get(category) or category)
+
+
 def summary_of(store: Store) -> Summary:
-    """What the worklogs in a store say about the people who wrote them."""
+    """Return the summary of the worklogs in a store."""
     summary = Summary()
     for row in store.database.rows(SUMS):
         summary.add_group(*row)
@@ -208,7 +310,7 @@ def _print(summary: Summary, names: Mapping[str, str | None], folder: Path, work
 
 
 def _mark() -> str:
-    """What bars are made of: a block, where standard output can say it."""
+    """Return the character of bars: a block where standard output can encode it."""
     try:
         "█".encode(sys.stdout.encoding)
     except UnicodeEncodeError:
@@ -217,18 +319,26 @@ def _mark() -> str:
 
 
 def _next(folder: Path, worklogs: int) -> Iterable[str]:
-    settings = folder / "emulator.env"
+    settings = str(folder / "emulator.env")
     if (parquet := folder / "worklogs.parquet").exists():
         question = f"duckdb.read_parquet({json.dumps(str(parquet))}).aggregate({json.dumps(HOURS)})"
-        yield "To ask the Parquet file who worked how long:"
-        yield f"  python -c {shlex.quote(f'import duckdb; print({question})')}"
+        yield "To query the Parquet file for the hours of each person:"
+        yield f"  {shlex.join((sys.executable, '-c', f'import duckdb; print({question})'))}"
         yield ""
-    yield "To go on, start the emulator yourself, and leave it running:"
-    yield f"  tracket emulator --sample {worklogs} --env-file {settings}"
-    yield "and in another terminal:"
-    yield f"  tracket list --env-file {settings} --descending --limit 10"
-    yield f"  tracket categories --env-file {settings}"
-    yield f"  tracket create --env-file {settings} --item 1 --user 1 --date 2024-05-20 --minutes 90"
-    yield f"  tracket export --env-file {settings} --since 2024-01-01 --output since.csv"
-    yield f"  tracket sync {folder / 'company.duckdb'} --env-file {settings}"
-    yield "With the client id, client secret and account id of your own Tracket in such a file, they read that instead."
+    yield "To continue, start the emulator and leave it running:"
+    yield f"  {command_line('emulator', '--sample', str(worklogs), '--env-file', settings)}"
+    yield "Then, in another terminal:"
+    for command, *options in (
+        ("list", "--descending", "--limit", "10"),
+        ("categories",),
+        ("create", "--item", "1", "--user", "1", "--date", "2024-05-20", "--minutes", "90"),
+        ("export", "--since", "2024-01-01", "--output", "since.csv"),
+        ("sync", str(folder / "company.duckdb")),
+    ):
+        yield f"  {command_line(command, *options, '--env-file', settings)}"
+    yield "With the client id, client secret and account id of your own Tracket in that file, they read your worklogs."
+
+
+if __name__ == "__main__":
+    threading.Thread(target=terminate_at_end, args=(sys.stdin.fileno(),), daemon=True).start()
+    sys.exit(emulator(*sys.argv[1:]))

@@ -1,36 +1,63 @@
-"""Where an export goes: a file that appears whole or not at all, or standard output.
+"""The destinations of worklogs: files that appear whole or not at all, or standard output, each with its format.
 
-A file is written beside its target, private to its owner (0600), and renamed over it when everything is on the disk;
-what ends before that leaves the target as it was. No symbolic link is followed and nothing but a file is ever replaced.
-
-Which file gets which format: the one that is said, or else the one that the ending of its name says.
-
-A file whose ending says no format is refused, because what is in it would not be what its name promises.
+The format is the one of ``--format``, or else the one of the file's ending. An ending that names no format is refused,
+because the file would not be what its name promises.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import stat
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Annotated, Final, Literal, Protocol
 
 from cyclopts import Parameter
 
-from tracket_async._files import atomic_write, storage_errors
+from tracket_async._files import atomic_write, refuse_link, storage_errors
 from tracket_async.cli import output
-from tracket_async.errors import UsageError
+from tracket_async.errors import StorageError, UsageError
+
+Format = Literal["ndjson", "csv", "parquet", "duckdb"]
+Streamed = Literal["ndjson", "csv"]
+
+Outputs = Annotated[
+    list[str] | None,
+    # "-" begins with a hyphen, too; any other word that does is refused in `files`.
+    Parameter(alias="-o", metavar="FILE", negative=(), show_default=False, allow_leading_hyphen=True),
+]
+ChosenFormat = Annotated[Format | None, Parameter(show_default=False)]
+Columns = Annotated[
+    str | None,
+    Parameter(metavar="NAME,NAME", show_default=False, help="Write these columns, in this order. Default: all."),
+]
+Raw = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Leave CSV cells as they are. Without it, an apostrophe defuses text that a spreadsheet would execute.",
+    ),
+]
 
 STANDARD_OUTPUT: Final = "-"
+ENDINGS: Final[dict[str, Format]] = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".duckdb": "duckdb",
+    "": "ndjson",
+}
+STREAMED: Final[dict[Format, Streamed]] = {"ndjson": "ndjson", "csv": "csv"}
+"""Formats that can be written while worklogs arrive; the others need all of them first."""
 
 
-class Target(Protocol):
-    """Anything that bytes can be written to, in order."""
+class Destination(Protocol):
+    """Anything that takes bytes in order."""
 
     async def write(self, data: bytes, /) -> None:
-        """Write the bytes; returns when the next may come."""
+        """Write the bytes; return when the next may come."""
         ...
 
 
@@ -46,8 +73,8 @@ class StandardOutput:
         await asyncio.to_thread(output.write, data)
 
 
-class FileTarget:
-    """A file that is being written by `open_file`."""
+class File:
+    """A file that is being written."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
@@ -64,78 +91,44 @@ class FileTarget:
 
 
 @contextlib.contextmanager
-def open_file(path: Path) -> Generator[Target]:
-    """Open a file that appears at the end of the block, whole, or not at all (see `atomic_write`).
-
-    Raises:
-        UsageError: there can be no file there.
-        StorageError: the disk is full, or the folder cannot be written to.
-    """
-    check(path)
+def open_file(path: Path) -> Generator[File]:
+    """Open a file that appears at the end of the block, whole, or not at all; raises as `atomic_write`."""
     with atomic_write(path) as file:
-        yield FileTarget(path, file)
+        yield File(path, file)
 
 
 def check(path: Path) -> None:
-    """See to it, before anything is asked of a server, that a file can come to be there.
+    """Check, before anything is sent, that a file can be created or replaced there.
 
     Raises:
-        UsageError: the folder is missing, or something that is no file has the name.
+        UsageError: the folder does not exist, or the path is a link or something else that is not a file.
     """
     if not path.parent.is_dir():
         raise UsageError(f"The folder {path.parent} does not exist. Create it, or give another --output")
     try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    if stat.S_ISLNK(mode):
-        raise UsageError(f"{path} is a symbolic link, which is not followed. Give the place that it points to")
-    if not stat.S_ISREG(mode):
-        raise UsageError(f"{path} is not a file. Give a file, or - for standard output")
-
-
-Format = Literal["ndjson", "csv", "parquet", "duckdb"]
-Streamed = Literal["ndjson", "csv"]
-
-Outputs = Annotated[
-    list[str] | None,
-    # "-" begins with a hyphen, too; what else does is refused in `files`.
-    Parameter(alias="-o", metavar="FILE", negative=(), show_default=False, allow_leading_hyphen=True),
-]
-ChosenFormat = Annotated[Format | None, Parameter(show_default=False)]
-
-ENDINGS: Final[dict[str, Format]] = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".duckdb": "duckdb",
-    "": "ndjson",
-}
-STREAMED: Final[dict[Format, Streamed]] = {"ndjson": "ndjson", "csv": "csv"}
-"""Formats that can be written while worklogs come; the others need all of them first."""
+        refuse_link(path)
+    except StorageError as error:
+        raise UsageError(str(error)) from None
 
 
 def to_standard_output(outputs: Sequence[str]) -> bool:
-    """Whether that is where everything goes.
+    """Return whether standard output is the destination.
 
     Raises:
-        UsageError: it is one of several places.
+        UsageError: it is one of several destinations.
     """
     if STANDARD_OUTPUT not in outputs:
         return False
     if len(outputs) > 1:
-        raise UsageError("Standard output (-) goes with no other --output")
+        raise UsageError("Standard output (-) cannot be combined with another --output")
     return True
 
 
 def streamed(format: Format | None) -> Streamed:  # noqa: A002 - the word that people use
-    """The format on standard output.
+    """Return the format for standard output.
 
     Raises:
-        UsageError: it cannot be streamed.
+        UsageError: the format cannot be streamed.
     """
     found = STREAMED.get(format or "ndjson")
     if found is None:
@@ -144,10 +137,10 @@ def streamed(format: Format | None) -> Streamed:  # noqa: A002 - the word that p
 
 
 def files(outputs: Iterable[str], format: Format | None) -> dict[Path, Format]:  # noqa: A002
-    """Each file and its format, in the order in which they were given.
+    """Return each file with its format, in the order of the options.
 
     Raises:
-        UsageError: an ending says no format, a file is given twice, or a file cannot be there.
+        UsageError: an ending names no format, a file is given twice, or a file cannot be there.
     """
     found: dict[Path, Format] = {}
     for name in outputs:
@@ -157,13 +150,13 @@ def files(outputs: Iterable[str], format: Format | None) -> dict[Path, Format]: 
         check(path)
         if path in found:
             raise UsageError(f"--output {path} is given twice")
-        found[path] = format or _ending(path)
+        found[path] = format or _format_of(path)
     return found
 
 
-def _ending(path: Path) -> Format:
+def _format_of(path: Path) -> Format:
     found = ENDINGS.get(path.suffix.lower())
     if found is None:
         known = ", ".join(ending for ending in ENDINGS if ending)
-        raise UsageError(f"The ending of {path} says no format. Give --format, or one of {known}")
+        raise UsageError(f"The ending of {path} names no format. Give --format, or use one of {known}")
     return found

@@ -1,10 +1,10 @@
-"""From arguments to an exit code: the one place of the command line that catches everything.
+"""The entry point of ``tracket``: from arguments to an exit code. Every exception is caught here.
 
-Whatever goes wrong is one line on standard error that says what to do (with ``--debug`` the traceback comes before it),
-and a second one where there is something to go on with.
-A reader of our output that has gone away (``tracket list | head``) is no error worth a word.
+An error is one line on standard error that says what to do (with ``--debug`` the traceback comes before it), and a
+second line where there is something to resume. A reader of the output that goes away (``tracket list | head``) is not
+an error.
 
-Runs one coroutine to its end on an event loop of its own: uvloop's where it is installed, and SIGTERM cancels it.
+A command is a coroutine that runs on an event loop of its own: that of uvloop if it is installed. SIGTERM cancels it.
 """
 
 from __future__ import annotations
@@ -23,28 +23,25 @@ from typing import Any, Final, TypeVar
 
 from tracket_async.cli import exits
 from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code, one_line
-from tracket_async.errors import UsageError
+from tracket_async.errors import UsageError, install_hint
 
 EXTRA: Final = frozenset({"cyclopts", "rich"})
-NOT_INSTALLED: Final = (
-    "tracket: the command line is an extra that is not installed. Run: pip install 'tracket-async[cli]'"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the arguments, without the program's name. None: those of the process.
+        argv: the arguments without the name of the program. None: those of the process.
 
     Returns:
-        The exit code; ``tracket_async.cli.exits`` has the table.
+        The exit code; `ExitCode` has the table.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     invocation = exits.begin(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A description in any script must not become a UnicodeEncodeError in a locale without it.
+            # Text in any script must not become a UnicodeEncodeError in a locale without it.
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(arguments)
@@ -52,16 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
             return _failed(error, invocation)
-        sys.stderr.write(f"{NOT_INSTALLED}\n")
+        sys.stderr.write(f"tracket: The command line is not installed. {install_hint('cli')}\n")
         return ExitCode.USAGE
-    # A program's outermost frame: whatever arrives here would otherwise be a traceback on the user's terminal.
+    # The outermost frame: whatever is not caught here is a traceback on the user's terminal.
     except BaseException as error:  # noqa: BLE001
         return _failed(error, invocation)
     return code
 
 
 def _run(arguments: list[str]) -> int:
-    # Not at the top of the file: these need the extra, and its absence is answered above.
+    # Not at the top of the file: they need the extra, and `main` answers when it is missing.
     from cyclopts.exceptions import CycloptsError  # noqa: PLC0415
 
     from tracket_async.cli.app import COMMANDS, app  # noqa: PLC0415
@@ -69,7 +66,7 @@ def _run(arguments: list[str]) -> int:
 
     if setting := secret_flag(arguments):
         raise UsageError(
-            "A secret does not belong among the arguments, where others on this machine can read it."
+            "A secret must not be an argument, because other users of this machine can read arguments."
             f" Set {setting} in the environment or in an --env-file, or give a token with --token-file"
         )
     try:
@@ -91,7 +88,7 @@ def _hint(arguments: list[str], commands: Container[str]) -> str:
 def _failed(error: BaseException, invocation: exits.Invocation) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.INCOMPLETE
-    _let_go_of_output()
+    _close_output()
     if type(error) is BrokenPipeError:
         return ExitCode.INCOMPLETE
     if "--debug" in invocation.arguments:
@@ -104,8 +101,8 @@ def _failed(error: BaseException, invocation: exits.Invocation) -> int:
     return exit_code(error)
 
 
-def _let_go_of_output() -> None:
-    """What cannot be written now must not be tried again, and complained about, when the interpreter ends."""
+def _close_output() -> None:
+    """Discard output that cannot be written, or the interpreter tries again when it ends, and complains."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -119,7 +116,7 @@ T = TypeVar("T")
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop: uvloop if the extra ``uvloop`` is installed, None (asyncio's own) otherwise."""
+    """Return the factory of event loops: that of uvloop if it is installed, None (asyncio's own) otherwise."""
     try:
         uvloop = importlib.import_module("uvloop")
     except ModuleNotFoundError:
@@ -129,7 +126,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The coroutine's result. It is cancelled, and may clean up, before an interruption is raised from here.
+    """Run the coroutine and return its result. An interruption cancels it, so that it can clean up, and is raised here.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
@@ -152,7 +149,7 @@ async def _terminable(work: Coroutine[Any, Any, T]) -> T:
         terminated = True
         task.cancel()
 
-    # Windows has no such handlers, and only the main thread may set one.
+    # Windows has no such handlers, and only the main thread may set them.
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
         loop.add_signal_handler(signal.SIGTERM, terminate)
     try:

@@ -1,18 +1,15 @@
-"""What is said after an error that leaves something to go on with: the command, as it was typed, that goes on.
-
-Nothing in it is a secret: a secret among the arguments is refused before anything else happens.
-
-How a command ends: each exception has one exit code and one line of text.
+"""How a command ends: its exit code, its line of error, and the command with which to resume.
 
     0    done
-    1    not done, or not all of it: the server or the disk failed, nothing of that id, the answer was no
+    1    not done, or not all of it: the server or the disk failed, the id does not exist, or the answer was no
     2    usage: an argument or a setting is wrong, and nothing was sent
-    5    given up after every retry that was allowed: the same command may succeed later
-    7    refused: the credentials are not accepted, or may not do this
-    130  interrupted from the keyboard
+    5    all retries failed: the same command may succeed later
+    7    refused: the credentials are not accepted, or do not allow this
+    130  interrupted from the keyboard (SIGINT)
     143  terminated (SIGTERM)
 
-A command that did not do everything never ends with 0.
+A command that did not do everything never exits with 0. No hint holds a secret: a secret among the arguments is refused
+before anything else happens.
 """
 
 from __future__ import annotations
@@ -21,6 +18,8 @@ import contextlib
 import enum
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Generator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -31,51 +30,9 @@ import attrs
 from tracket_async import errors
 from tracket_async.errors import StoreError, TargetBusyError, UsageError
 
-_OTHERS_FAULT: Final = (UsageError, StoreError, TargetBusyError)
-"""After these, running the same again is no way to go on."""
-
-
-@attrs.define
-class Invocation:
-    """One run of ``tracket``: its arguments, and the store that it has left, None while there is none."""
-
-    arguments: Sequence[str]
-    kept: Path | None = None
-
-
-_current: Final[ContextVar[Invocation]] = ContextVar("_current")
-
-
-def begin(arguments: Sequence[str]) -> Invocation:
-    """From now on, this is what runs."""
-    invocation = Invocation(tuple(arguments))
-    # What a task sets in a variable of the context is lost with the task, so the value is an object that it changes.
-    _current.set(invocation)
-    return invocation
-
-
-@contextlib.contextmanager
-def keeping(store: Path) -> Generator[None]:
-    """Whatever ends what is within, the store stays, and the same command goes on with it."""
-    try:
-        yield
-    except _OTHERS_FAULT:
-        raise
-    except BaseException:
-        if (invocation := _current.get(None)) is not None and store.exists():
-            invocation.kept = store
-        raise
-
-
-def resume_hint(invocation: Invocation) -> str | None:
-    """The line that says how to go on, None when nothing was left."""
-    if invocation.kept is None or not invocation.kept.exists():
-        return None
-    return f"What was fetched is kept in {invocation.kept}. To go on: {shlex.join(('tracket', *invocation.arguments))}"
-
 
 class ExitCode(enum.IntEnum):
-    """What the shell is told."""
+    """The exit codes of every command."""
 
     DONE = 0
     INCOMPLETE = 1
@@ -87,7 +44,7 @@ class ExitCode(enum.IntEnum):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. As `KeyboardInterrupt`, it is no `Exception`: nobody handles it by accident."""
+    """SIGTERM arrived. Like `KeyboardInterrupt`, it is not an `Exception`: nobody handles it by accident."""
 
 
 CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
@@ -102,7 +59,7 @@ CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
 """The first row that fits counts; anything else is `ExitCode.INCOMPLETE`."""
 
 EXPECTED: Final[tuple[type[BaseException], ...]] = (errors.TracketError, OSError)
-"""What can happen to a program without a mistake in it."""
+"""Exceptions that can happen without a bug in this program."""
 
 FIXED: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (KeyboardInterrupt, "interrupted"),
@@ -111,7 +68,7 @@ FIXED: Final[tuple[tuple[type[BaseException], str], ...]] = (
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """The exit code that the exception ends a command with.
+    """Return the exit code of a command that ends with this exception.
 
     Retries that were used up (``stopped_by``) count before the kind of failure, unless the failure is a refusal.
     """
@@ -122,7 +79,7 @@ def exit_code(error: BaseException) -> ExitCode:
 
 
 def one_line(text: str) -> str:
-    """The text with its line breaks made spaces, and control characters (a terminal would obey them) made visible."""
+    """Return the text with line breaks as spaces, and with control characters (a terminal obeys them) escaped."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in " ".join(text.split())
@@ -130,17 +87,72 @@ def one_line(text: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """One line: what happened and what to do."""
+    """Return one line that says what happened and what to do."""
     for kind, text in FIXED:
         if isinstance(error, kind):
             return text
     if not isinstance(error, EXPECTED):
         name = type(error).__name__
         return one_line(
-            f"unexpected {name}: {error}. This is a mistake in tracket: please report it, with what --debug prints"
+            f"unexpected {name}: {error}. This is a bug in tracket: please report it, with what --debug shows"
         )
     if isinstance(error, OSError) and not isinstance(error, errors.TracketError):
         what = error.strerror or (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
         where = f": {error.filename}" if error.filename is not None else ""
         return one_line(what + where)
     return one_line(str(error))
+
+
+def command_line(*arguments: str) -> str:
+    """Return a command of this program as text for a shell: it works when pasted where this program was started.
+
+    The program is ``tracket`` if PATH finds the one that runs, else the path that was typed, else this Python.
+    """
+    typed = sys.argv[0] if sys.argv else ""
+    words = [sys.executable, "-m", "tracket_async.cli"]
+    if Path(typed).stem == "tracket" and (found := shutil.which(typed)) is not None:
+        on_path = shutil.which("tracket")
+        words = ["tracket"] if on_path is not None and Path(on_path).samefile(found) else [typed]
+    return shlex.join((*words, *arguments))
+
+
+_SAME_FAILS_AGAIN: Final = (UsageError, StoreError, TargetBusyError)
+
+
+@attrs.define
+class Invocation:
+    """One run of the program: its arguments, and the store that it has left, None while there is none."""
+
+    arguments: Sequence[str]
+    kept: Path | None = None
+
+
+_current: Final[ContextVar[Invocation]] = ContextVar("_current")
+
+
+def begin(arguments: Sequence[str]) -> Invocation:
+    """Make an invocation of these arguments the current one, and return it."""
+    invocation = Invocation(tuple(arguments))
+    # A value that a task sets in a context variable is lost with the task, so the value is an object that changes.
+    _current.set(invocation)
+    return invocation
+
+
+@contextlib.contextmanager
+def keeping(store: Path) -> Generator[None]:
+    """Note that the store stays if an exception leaves the block, unless the same command would fail again."""
+    try:
+        yield
+    except _SAME_FAILS_AGAIN:
+        raise
+    except BaseException:
+        if (invocation := _current.get(None)) is not None and store.exists():
+            invocation.kept = store
+        raise
+
+
+def resume_hint(invocation: Invocation) -> str | None:
+    """Return the line that says how to resume, None if no store was left."""
+    if invocation.kept is None or not invocation.kept.exists():
+        return None
+    return f"What was fetched is kept in {invocation.kept}. To resume: {command_line(*invocation.arguments)}"

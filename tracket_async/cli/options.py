@@ -1,17 +1,14 @@
-r"""What the commands' arguments accept: text from a shell in, values of the models out, or a refusal with its reason.
+r"""Options that several commands share: dates, columns, the selection of worklogs, and the connection to a server.
 
-A file of ``KEY=value`` lines, as text in and settings out. Reads no file itself, and never quotes a value.
+An option wins over the environment, and the environment wins over the file that ``--env-file`` names. Credentials are
+never mixed from two places: where a token or any part of client credentials is found, all credentials of a place that
+counts less are ignored. A secret is never an argument, because other users of the machine can read arguments; it comes
+from the environment, from a file, or from standard input.
 
-Understood: blank lines, ``#`` comments (also after a space behind an unquoted value), an ``export`` before the key,
-single quotes (taken literally) and double quotes (in which ``\n`` is a line break, and a backslash before a quote, a
-backslash, a dollar or a backtick is dropped). Nothing is expanded or executed. The last of equal keys counts.
-
-Which server, and as whom: the flags, the environment and the env file become one set of ``TRACKET_*`` settings.
-
-A flag wins over the environment, and the environment wins over the file that ``--env-file`` names. Credentials are one
-thing, never mixed from two places: where a token or any part of client credentials is found, everything of that kind
-from a place that counts less is left out. No secret is ever an argument, because other users of the machine can read
-arguments; it comes from the environment, from a file, or from standard input.
+An env file has lines of ``KEY=value``. Understood are blank lines, ``#`` comments (also after a space behind an
+unquoted value), an ``export`` before the key, single quotes (taken literally) and double quotes (in which ``\n`` is a
+line break, and a backslash before a quote, a backslash, a dollar or a backtick is dropped). Nothing is expanded or
+executed. The last of equal keys counts. No value of the file is ever shown.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ import datetime as dt
 import os
 import re
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -30,24 +27,46 @@ from cyclopts import Group, Parameter, Token
 
 from tracket_async._timestamps import parse_date
 from tracket_async.client import TracketClient
+from tracket_async.config import check_concurrency
 from tracket_async.errors import ConfigurationError, TracketError, UsageError
 from tracket_async.export import text as cells
 from tracket_async.models import WorklogFilter
+
+Id = Annotated[str, Parameter(metavar="ID")]
+Json = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
 def _convert(_type: Any, tokens: Sequence[Token]) -> dt.date:
     return parse_date(tokens[0].value)
 
 
-Moment = Annotated[dt.date, Parameter(converter=_convert, metavar="DATE")]
+Date = Annotated[dt.date, Parameter(converter=_convert, metavar="DATE")]
 """A date, or (a datetime is a date to Python) an aware datetime."""
 
-Id = Annotated[str, Parameter(metavar="ID")]
-Json = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+def between(lowest: int, highest: int | None = None) -> Callable[[Any, int], None]:
+    """Return a validator of numbers from ``lowest`` to ``highest`` (None: without limit)."""
+    wanted = f"at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+
+    def check(_type: Any, value: int) -> None:
+        if value < lowest or (highest is not None and value > highest):
+            raise ValueError(f"It must be {wanted}")
+
+    return check
+
+
+def _concurrent(_type: Any, value: int) -> None:
+    check_concurrency(value, "It")
+
+
+Concurrency = Annotated[
+    int, Parameter(metavar="N", validator=_concurrent, help="Send at most this many requests at a time.")
+]
+CONCURRENCY: Final = 16
 
 
 def named_columns(text: str) -> tuple[str, ...]:
-    """Attributes of `Worklog`, with commas between them.
+    """Return the attributes of `Worklog` that a comma-separated list names.
 
     Raises:
         UsageError: there is no such attribute, or one is named twice.
@@ -57,7 +76,7 @@ def named_columns(text: str) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def refusals() -> Generator[None]:
-    """What a model refuses becomes the user's mistake: ``ValueError`` and ``TypeError`` become `UsageError`."""
+    """Raise ``ValueError`` and ``TypeError`` of a model as `UsageError`."""
     try:
         yield
     except TracketError:
@@ -69,14 +88,14 @@ def refusals() -> Generator[None]:
 @Parameter(name="*", group=Group("Selection", sort_key=1))
 @attrs.frozen(kw_only=True)
 class Selection:
-    """Which worklogs. Every bound is inclusive; a day means the whole day, in UTC."""
+    """A selection of worklogs. Every bound is inclusive; a day means the whole day, in UTC."""
 
-    since: Annotated[Moment | None, Parameter(help="From this day, or date-time with an offset, on.")] = None
-    until: Annotated[Moment | None, Parameter(help="Up to this day, or date-time with an offset.")] = None
-    created_since: Annotated[Moment | None, Parameter(help="Created from then on (API 2.0).")] = None
-    created_until: Annotated[Moment | None, Parameter(help="Created up to then (API 2.0).")] = None
-    updated_since: Annotated[Moment | None, Parameter(help="Last updated from then on (API 2.0).")] = None
-    updated_until: Annotated[Moment | None, Parameter(help="Last updated up to then (API 2.0).")] = None
+    since: Annotated[Date | None, Parameter(help="Select from this day or date-time on.")] = None
+    until: Annotated[Date | None, Parameter(help="Select up to and including this day or date-time.")] = None
+    created_since: Annotated[Date | None, Parameter(help="Select what was created from then on (API 2.0).")] = None
+    created_until: Annotated[Date | None, Parameter(help="Select what was created up to then (API 2.0).")] = None
+    updated_since: Annotated[Date | None, Parameter(help="Select what was last updated from then on (API 2.0).")] = None
+    updated_until: Annotated[Date | None, Parameter(help="Select what was last updated up to then (API 2.0).")] = None
 
     def filter(
         self,
@@ -84,7 +103,7 @@ class Selection:
         sort_by: Literal["date", "created_date", "updated_date"] = "date",
         descending: bool = False,
     ) -> WorklogFilter:
-        """The filter of these bounds.
+        """Return the filter with these bounds.
 
         Raises:
             UsageError: a lower bound is after its upper bound.
@@ -104,7 +123,7 @@ _ESCAPE: Final = re.compile(r"\\(.)")
 
 
 def parse(text: str, *, name: str) -> dict[str, str]:
-    """The settings of the text.
+    """Return the settings in the text of an env file.
 
     Args:
         text: the file's content.
@@ -156,31 +175,29 @@ SECRET_FLAGS: Final[Mapping[str, str]] = {
     "--password": "TRACKET_CLIENT_SECRET",
     "--secret": "TRACKET_CLIENT_SECRET",
 }
-"""Flags that people try, and where the secret belongs."""
+"""Options that people try, and the setting in which the secret belongs."""
 
 LARGEST_FILE: Final = 1 << 20
-"""Bytes of an env file or token file that are read at most: more of it is a mistake."""
+"""Characters of an env file or token file at most: a longer one is a mistake."""
 
 
 @Parameter(name="*", group=Group("Connection", sort_key=2))
 @attrs.frozen(kw_only=True)
 class Connection:
-    """Which server, and as whom. None: the environment, then the env file, then the library's default decide."""
+    """The server and the credentials. None: the environment, then the env file, then the library's default decide."""
 
-    api: Annotated[Literal["1.0", "2.0"] | None, Parameter(help="Version of the API (else TRACKET_API, else 2.0).")] = (
-        None
-    )
+    api: Annotated[
+        Literal["1.0", "2.0"] | None, Parameter(help="Use this API version (else TRACKET_API, else 2.0).")
+    ] = None
     base_url: Annotated[
         str | None,
-        Parameter(
-            metavar="URL", help="The server's address, without /api/... (else TRACKET_BASE_URL, else Tracket's own)."
-        ),
+        Parameter(metavar="URL", help="Use this server, without /api/... (else TRACKET_BASE_URL, else Tracket's own)."),
     ] = None
     env_file: Annotated[
         Path | None,
         Parameter(
             metavar="FILE",
-            help="File of KEY=value lines with TRACKET_* settings. What the environment sets wins over the file.",
+            help="Read TRACKET_* settings from a file of KEY=value lines. The environment wins over the file.",
         ),
     ] = None
     token_file: Annotated[
@@ -188,13 +205,13 @@ class Connection:
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,  # - is standard input
-            help="File that holds the access token (else TRACKET_TOKEN); - reads it from standard input.",
+            help="Read the access token from a file (else TRACKET_TOKEN); - is standard input.",
         ),
     ] = None
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.", show_default=False)] = False
 
     def settings(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """The ``TRACKET_*`` settings that count, and no other variable.
+        """Return the ``TRACKET_*`` settings that apply, and no other variable.
 
         Raises:
             ConfigurationError: a file cannot be read, or is not what it should be.
@@ -212,7 +229,7 @@ class Connection:
         return merge(flags, environ, from_file)
 
     def client(self, **settings: Any) -> TracketClient:
-        """A client of these settings, not yet open.
+        """Create a client with these settings, not yet open.
 
         Args:
             settings: further arguments of `TracketClient`.
@@ -227,9 +244,9 @@ DEFAULT: Final = Connection()
 
 
 def merge(*sources: Mapping[str, str]) -> dict[str, str]:
-    """The settings of several sources, of which the first counts most. An empty value is none.
+    """Return the settings of several sources, of which the first counts most. An empty value is no value.
 
-    Credentials of a source leave out all credentials of the sources after it.
+    Where a source has credentials, all credentials of the sources after it are ignored.
     """
     merged: dict[str, str] = {}
     for source in sources:
@@ -242,7 +259,7 @@ def merge(*sources: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_token(source: str) -> str:
-    """The token in a file, or on standard input for ``-``: its only line, without white space around it.
+    """Read the token in a file, or on standard input for ``-``: its only word.
 
     Raises:
         ConfigurationError: unreadable, empty, or more than one line.
@@ -257,7 +274,7 @@ def read_token(source: str) -> str:
 
 
 def secret_flag(arguments: list[str]) -> str | None:
-    """The setting that a secret among the arguments should have been, None if there is none."""
+    """Return the setting in which a secret among the arguments belongs, None if there is no secret."""
     for argument in arguments:
         if argument == "--":
             return None
@@ -275,5 +292,5 @@ def _read(path: Path, *, flag: str) -> str:
     except UnicodeDecodeError:
         raise ConfigurationError(f"{flag} {path} is not UTF-8 text") from None
     if len(text) > LARGEST_FILE:
-        raise ConfigurationError(f"{flag} {path} is longer than {LARGEST_FILE} characters, so it is not what you mean")
+        raise ConfigurationError(f"{flag} {path} is longer than {LARGEST_FILE} characters. Give a file of settings")
     return text

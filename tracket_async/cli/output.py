@@ -1,19 +1,17 @@
-"""What an export or a sync has come to, in words.
+"""Output of the commands: data and tables on standard output, notes and questions on standard error.
 
-What a command prints: bytes and tables on standard output, notes on standard error.
-
-On a terminal a table is drawn; anywhere else it is tab-separated values without a single escape code. What comes from a
-server is data: control characters in it are made visible, so that nobody's worklog can move the cursor or clear the
-screen.
+At a terminal a table is drawn; elsewhere it is tab-separated values without a single escape code. Text of a server is
+data: control characters in it are escaped, so that no worklog can move the cursor or clear the screen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +25,7 @@ from tracket_async.models import Worklog
 
 
 def verdict(result: ExportResult | SyncResult) -> str:
-    """Whether it is everything, and how that is known."""
+    """Return whether the result is complete, and how that is known."""
     if result.verdict == "verified":
         return "verified: as many as the server counts"
     if result.verdict == "incomplete":
@@ -36,21 +34,21 @@ def verdict(result: ExportResult | SyncResult) -> str:
 
 
 def revised(changes: ChangeCounts) -> str:
-    """What a revision has changed."""
+    """Return the counts of changes in words."""
     return f"{changes.added:,} added, {changes.changed:,} changed, {changes.removed:,} removed"
 
 
 def exported(
     worklogs: int, hours: float, seconds: float, *, files: Iterable[Path] = (), result: ExportResult | None = None
 ) -> str:
-    """A finished export, one line.
+    """Return the line about a complete export.
 
     Args:
         worklogs: how many there are.
         hours: their hours.
         seconds: how long it took.
-        files: where they are; none: on standard output.
-        result: what the store says; None: it was streamed.
+        files: the files; none: standard output.
+        result: the result of the store; None: the export was streamed.
     """
     names = ", ".join(map(str, files))
     resumed = 0 if result is None else result.resumed
@@ -59,7 +57,7 @@ def exported(
         f" to {names}" if names else "",
         f" in {seconds:.1f} s",
         f", {(worklogs - resumed) / seconds:,.0f}/s" if seconds > 0 else "",
-        f"; {resumed:,} of them were there from before" if resumed else "",
+        f"; {resumed:,} of them by an earlier run" if resumed else "",
     ]
     if result is not None:
         parts.append(f"; {revised(result.changes)} while it ran" if result.changes.different else "")
@@ -72,14 +70,14 @@ _VISIBLE: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def write(data: bytes) -> None:
-    """The bytes, on standard output, after what was printed before."""
+    """Write bytes on standard output, after the text that was printed before."""
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def json(values: Iterable[Any]) -> None:
-    """Values (worklogs, categories) as JSON, one a line, in UTF-8 whatever the locale says."""
+    """Print values (worklogs, categories) as JSON, one a line, in UTF-8 whatever the locale says."""
     values = list(values)
     if all(isinstance(value, Worklog) for value in values):
         write(_worklogs(cells.cells_of(values)))
@@ -88,12 +86,12 @@ def json(values: Iterable[Any]) -> None:
 
 
 def line(text: str = "") -> None:
-    """One line on standard output."""
+    """Print a line on standard output."""
     sys.stdout.write(f"{text}\n")
 
 
 def note(text: str) -> None:
-    """One line on standard error, after what was printed before."""
+    """Print a line on standard error, after what was printed before."""
     sys.stdout.flush()
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
@@ -105,8 +103,8 @@ class _Notes(logging.Handler):
 
 
 @contextlib.contextmanager
-def library_warnings() -> Iterator[None]:
-    """Print the library's warnings as notes, meanwhile."""
+def library_warnings() -> Generator[None]:
+    """Print the library's warnings as notes until the block is left."""
     logger, handler = logging.getLogger("tracket_async"), _Notes(logging.WARNING)
     logger.addHandler(handler)
     try:
@@ -116,7 +114,7 @@ def library_warnings() -> Iterator[None]:
 
 
 def text(value: Any) -> str:
-    """A value for people, on one line: None is empty, a day at 00:00 UTC only the day, 90.0 is 90."""
+    """Return a value as one line of text: None is empty, 00:00 UTC is only the day, 90.0 is 90."""
     if value is None:
         return ""
     if isinstance(value, dt.datetime):
@@ -135,16 +133,47 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+YES: Final = frozenset({"y", "yes"})
+
+
+def can_ask() -> bool:
+    """Return whether standard input and standard error are a terminal, so that a question can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+async def confirm(question: str) -> bool:
+    """Ask, and return whether the answer is yes. Anything else, an empty line and the end of the input mean no."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    await _line_is_ready()
+    return sys.stdin.readline().strip().lower() in YES
+
+
+async def _line_is_ready() -> None:
+    # A blocking read would hold back Ctrl-C until the next Enter: the loop's signal handler runs, and the read goes on.
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    descriptor = sys.stdin.fileno()
+    try:
+        loop.add_reader(descriptor, ready.set)
+    except NotImplementedError:  # on Windows, Ctrl-C does have to wait
+        return
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
 def table(
     header: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[str] = frozenset(), head: bool = True
 ) -> None:
-    """Rows under a header.
+    """Print rows under a header.
 
     Args:
-        header: the columns' names.
+        header: the names of the columns.
         rows: as many values each.
-        right: the columns of numbers, aligned to the right on a terminal.
-        head: False: the rows go on from those before, so without a terminal the header is not repeated.
+        right: the columns of numbers, aligned to the right at a terminal.
+        head: False: the rows continue those before, so without a terminal the header is not repeated.
     """
     if sys.stdout.isatty():
         _draw(header, rows, right)
@@ -156,7 +185,7 @@ def table(
 
 
 def fields(pairs: Iterable[tuple[str, Any]]) -> None:
-    """Names and values, one pair a line. On a terminal the names are aligned and what is None is left out."""
+    """Print names and values, one pair a line. At a terminal the names are aligned and empty values are left out."""
     rows = [(name, text(value)) for name, value in pairs]
     if not sys.stdout.isatty():
         for name, value in rows:
@@ -169,7 +198,7 @@ def fields(pairs: Iterable[tuple[str, Any]]) -> None:
 
 
 def worklog(worklog: Worklog, *, as_json: bool) -> None:
-    """One worklog with every attribute."""
+    """Print a worklog with all columns."""
     if as_json:
         json([worklog])
     else:
@@ -177,14 +206,14 @@ def worklog(worklog: Worklog, *, as_json: bool) -> None:
 
 
 def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset[str]) -> None:
-    # Not at the top of the file: nothing that runs without a terminal needs it.
+    # Not at the top of the file: without a terminal it is not needed.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for place, name in enumerate(header):
-        # rich takes room from columns that may wrap first: the last gives way, and ids stay whole.
+        # rich first takes room from columns that may wrap: the last gives way, and ids stay whole.
         drawn.add_column(name, justify="right" if name in right else "left", no_wrap=place < len(header) - 1)
     for row in rows:
         # Text, not str: rich would read markup and emoji codes in a str.

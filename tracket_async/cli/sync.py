@@ -1,10 +1,9 @@
-"""``tracket sync``: a store brought up to date, for a fraction of what an export takes."""
+"""``tracket sync``: bring a store up to date for a fraction of the cost of an export."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,45 +13,55 @@ from cyclopts import Parameter
 
 from tracket_async._timestamps import parse_date
 from tracket_async.cli import destinations, exits, output
-from tracket_async.cli import export as storing
-from tracket_async.cli.destinations import ChosenFormat, Format, Outputs
-from tracket_async.cli.export import CONCURRENCY, checked
-from tracket_async.cli.options import DEFAULT, EVERYTHING, Connection, Json, Selection, named_columns, refusals
-from tracket_async.cli.progress import Mode, Watch, watching
+from tracket_async.cli.destinations import ChosenFormat, Columns, Format, Outputs, Raw
+from tracket_async.cli.export import check_place, settings
+from tracket_async.cli.options import (
+    CONCURRENCY,
+    DEFAULT,
+    EVERYTHING,
+    Concurrency,
+    Connection,
+    Json,
+    Selection,
+    between,
+    named_columns,
+    refusals,
+)
+from tracket_async.cli.progress import Mode, ProgressDisplay, show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
-from tracket_async.export import sync as syncing
+from tracket_async.export import sync as export_sync
 from tracket_async.export.progress import SyncResult
 from tracket_async.export.run import FileOptions, export_to_files, request_of
 from tracket_async.export.store import open_store
 from tracket_async.export.sync import DateBounds
 from tracket_async.models import WorklogFilter
 
-LOOKBACK: Final = syncing.LOOKBACK.days
+LOOKBACK: Final = export_sync.LOOKBACK.days
 LONGEST: Final = 36_500
 ALL: Final = "all"
 
 
-def window(text: str) -> DateBounds:
-    """``SINCE..UNTIL``, of which one may be missing, or ``all``.
+def date_bounds(text: str) -> DateBounds:
+    """Return the bounds of ``SINCE..UNTIL``, of which one may be missing, or of ``all``.
 
     Raises:
-        ValueError: it is neither, or SINCE is after UNTIL.
+        ValueError: the text is neither, or SINCE is after UNTIL.
     """
     if text == ALL:
         return DateBounds()
     since, dots, until = text.partition("..")
     if not dots or not (since or until):
-        raise ValueError(f"{text!r} is no range of dates. Give SINCE..UNTIL, SINCE.., ..UNTIL, or {ALL}")
+        raise ValueError(f"{text!r} is not a range of dates. Give SINCE..UNTIL, SINCE.., ..UNTIL or {ALL}")
     found = DateBounds(since=parse_date(since) if since else None, until=parse_date(until) if until else None)
-    WorklogFilter(since=found.since, until=found.until)  # says which of the two is after the other
+    WorklogFilter(since=found.since, until=found.until)  # raises when SINCE is after UNTIL
     return found
 
 
 @attrs.frozen(kw_only=True)
 class _Job:
-    """What is to be done with the store."""
+    """The options of one sync, checked."""
 
     store: Path
     filter: WorklogFilter | None
@@ -65,12 +74,12 @@ class _Job:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """What a sync has come to.
+    """The result of a sync.
 
     Attributes:
-        result: says the store.
-        exported: worklogs that were missing because the export that fills the store had not come to its end.
-        tombstones: worklogs that were in the store once, and that the server no longer has.
+        result: the result of the library.
+        exported: worklogs that were fetched because the export that fills the store was not complete.
+        tombstones: worklogs that were in the store once and that the server no longer has.
     """
 
     result: SyncResult
@@ -82,49 +91,46 @@ async def sync(
     store: Annotated[Path, Parameter(metavar="STORE")],
     /,
     *,
-    lookback: Annotated[int, Parameter(metavar="DAYS")] = LOOKBACK,
+    lookback: Annotated[int, Parameter(metavar="DAYS", validator=between(0, LONGEST))] = LOOKBACK,
     reconcile: Annotated[str | None, Parameter(metavar="SINCE..UNTIL", show_default=False)] = None,
     selection: Selection = EVERYTHING,
     output: Outputs = None,
     format: ChosenFormat = None,  # noqa: A002 - the word that people use
-    columns: Annotated[str | None, Parameter(metavar="NAME,NAME", show_default=False)] = None,
-    raw: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    concurrency: Annotated[int, Parameter(metavar="N")] = CONCURRENCY,
+    columns: Columns = None,
+    raw: Raw = False,
+    concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> None:
-    """Bring a store up to date, and say what was added, changed and removed.
+    """Bring a store up to date, and report what was added, changed and removed.
 
-    A store is what tracket export --store leaves: a DuckDB file with the view worklogs. If there is none yet, this
-    exports the selection into it. Run twice, it changes nothing the second time. API 2.0 tells what was created or
-    updated since the last sync; on API 1.0 all worklogs of the last days are fetched and compared. What was deleted is
-    found by --reconcile alone.
+    A store is what tracket export --store keeps: a DuckDB file with the view worklogs. If there is none yet, it is
+    created with the worklogs of the selection. On API 2.0, a sync fetches what was created or updated since the last
+    sync. On API 1.0, it fetches all worklogs of the last days and compares them. --reconcile finds deleted worklogs.
 
     Args:
-        store: The store.
-        lookback: On API 1.0, how many days back all worklogs are compared.
-        reconcile: Compare the worklogs of these dates one by one, and find those that were deleted; either date may be
-            missing, and all compares everything.
-        selection: which worklogs; for a store that exists, nothing else than it was made with.
-        output: Write the store's worklogs to this file, too, or to several, each with its --output.
-        format: How to write it, as in tracket export.
-        columns: Which attributes, in which order; all by default.
-        raw: Leave CSV cells as they are. Without it, an apostrophe defuses text that a spreadsheet would execute.
-        concurrency: How many requests at once, at most.
-        progress: What standard error shows: auto (a bar, only on a terminal), json (a line a second), or off.
-        json: Say it as JSON.
+        store: The file of the store.
+        lookback: Compare the worklogs of so many days back (API 1.0).
+        reconcile: Compare the worklogs of these dates one by one, and find those that were deleted. Either date may be
+            missing; all compares everything.
+        selection: which worklogs; of a store that exists, only those that it was created with.
+        output: Write the worklogs of the store to this file, too; may be repeated.
+        format: Write this format, as in tracket export.
+        columns: see `Columns`.
+        raw: see `Raw`.
+        concurrency: see `Concurrency`.
+        progress: see `Mode`.
+        json: Print the report as JSON.
         connection: which server.
     """
-    if not 0 <= lookback <= LONGEST:
-        raise UsageError(f"--lookback must be a number of days from 0 to {LONGEST}, not {lookback}")
     outputs = output or []
     if destinations.STANDARD_OUTPUT in outputs:
-        raise UsageError("--output of a sync has to be a file")
+        raise UsageError("The --output of a sync must be a file")
     with refusals():
-        compared = None if reconcile is None else window(reconcile)
+        compared = None if reconcile is None else date_bounds(reconcile)
     files = destinations.files(outputs, format)
-    storing.check_place(store, files)
+    check_place(store, files)
     job = _Job(
         store=store,
         filter=None if selection == EVERYTHING and store.exists() else selection.filter(),
@@ -132,26 +138,26 @@ async def sync(
         reconcile=compared,
         files=files,
         file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw),
-        concurrency=checked(concurrency),
+        concurrency=concurrency,
     )
     async with (
         connection.client(limits=Limits(max_concurrency=job.concurrency)) as client,
-        watching(progress, client.statistics) as watch,
+        show_progress(progress, client.statistics) as display,
     ):
         with exits.keeping(store):
-            report = await _sync(client, job, watch)
+            report = await _sync(client, job, display)
     _say(job, report, as_json=json)
 
 
-async def _sync(client: TracketClient, job: _Job, watch: Watch) -> Report:
-    how = storing.settings(watch, concurrency=job.concurrency)
+async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> Report:
+    how = settings(display, concurrency=job.concurrency)
     asked = None if job.filter is None else request_of(client, filter=job.filter)
     store = await open_store(job.store, request=asked)
     try:
         before = (
             None if await asyncio.to_thread(lambda: store.state) == "done" else await asyncio.to_thread(store.count)
         )
-        result = await syncing.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
+        result = await export_sync.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
         tombstones = await asyncio.to_thread(store.tombstones)
     finally:
         await asyncio.to_thread(store.close)
@@ -160,7 +166,7 @@ async def _sync(client: TracketClient, job: _Job, watch: Watch) -> Report:
         await export_to_files(
             client, targets, store.request, how, file_options=job.file_options, store=job.store, keep_store=True
         )
-    watch.finish(result.worklogs)
+    display.finish(result.worklogs)
     exported = 0
     if before is not None:
         exported = result.worklogs - before - result.changes.added + result.changes.removed + result.gone
@@ -168,10 +174,10 @@ async def _sync(client: TracketClient, job: _Job, watch: Watch) -> Report:
 
 
 def _say(job: _Job, report: Report, *, as_json: bool) -> None:
-    """Says it on standard output.
+    """Print the report on standard output.
 
     Raises:
-        IncompleteExportError: the server counts another number of worklogs than the store.
+        IncompleteExportError: the server counts another number of worklogs than the store has.
     """
     if as_json:
         output.json([_as_json(job, report)])
@@ -182,14 +188,11 @@ def _say(job: _Job, report: Report, *, as_json: bool) -> None:
             output.line(f"Written: {', '.join(map(str, job.files))}")
     if report.result.verdict == "incomplete":
         result = report.result
+        again = exits.command_line("sync", str(job.store), "--reconcile", ALL)
         raise IncompleteExportError(
             f"{job.store} has {result.worklogs:,} worklogs and the server counts {result.total:,}",
-            hint=f"Worklogs were deleted, or are being written. Run: {_reconciling(job.store)}",
+            hint=f"Worklogs were deleted, or are being written. Run: {again}",
         )
-
-
-def _reconciling(store: Path) -> str:
-    return shlex.join(("tracket", "sync", str(store), "--reconcile", ALL))
 
 
 def _as_json(job: _Job, report: Report) -> dict[str, Any]:
@@ -209,7 +212,7 @@ def _as_json(job: _Job, report: Report) -> dict[str, Any]:
 
 
 def lines(store: Path, report: Report) -> Iterator[str]:
-    """The report for people."""
+    """Return the report as text."""
     result = report.result
     if report.exported:
         yield f"Exported {report.exported:,} worklogs into {store}."

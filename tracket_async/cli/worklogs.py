@@ -1,6 +1,6 @@
-"""``tracket list``, ``get`` and ``categories``: the commands that only look.
+"""``tracket list``, ``get``, ``categories``, ``create``, ``update`` and ``delete``.
 
-``tracket create``, ``update`` and ``delete``: the commands that change worklogs which their arguments name.
+They read and change worklogs that their arguments name; ``files`` has the worklogs of a file.
 """
 
 from __future__ import annotations
@@ -17,70 +17,71 @@ from tracket_async.cli.options import (
     DEFAULT,
     EVERYTHING,
     Connection,
+    Date,
     Id,
     Json,
-    Moment,
     Selection,
+    between,
     named_columns,
     refusals,
 )
-from tracket_async.cli.stream import batches
 from tracket_async.client import TracketClient
 from tracket_async.errors import UsageError
 from tracket_async.export import text as cells
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
 SHOWN: Final = "id,date,user_id,item_id,minutes,description"
-"""The columns of ``tracket list``; the last gives way where a terminal is too narrow."""
+"""The default columns of ``tracket list``; the last is cut where a terminal is too narrow."""
 
 PIECE: Final = 1000
-"""Rows of one table at most; more become the next table."""
+"""Rows of one table at most; more make the next table."""
 
 PAGE: Final = 100
-"""Up to this limit nothing is read ahead: one page is likely to hold it."""
+"""Up to this limit no page is read ahead: one page is likely to be enough."""
+
+BATCH: Final = 100
+"""Worklogs printed at a time: a full page of API 2.0, so that nothing that has arrived waits."""
 
 
 async def list_worklogs(
     *,
     selection: Selection = EVERYTHING,
-    limit: Annotated[int, Parameter(metavar="N")] = 50,
+    limit: Annotated[int, Parameter(metavar="N", validator=between(0))] = 50,
     sort_by: Literal["date", "created_date", "updated_date"] = "date",
     descending: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     columns: Annotated[str, Parameter(metavar="NAME,NAME")] = SHOWN,
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> None:
-    """List worklogs: a table on a terminal, tab-separated values anywhere else.
+    """List worklogs: a table at a terminal, tab-separated values elsewhere.
 
     Args:
         selection: which worklogs.
-        limit: How many, at most; 0 is all.
-        sort_by: What to order by (API 2.0; 1.0 has only its own order).
-        descending: Newest first (API 2.0).
-        columns: Which attributes of the library's Worklog the table has, in which order.
-        json: Print one JSON object a line, with every attribute.
+        limit: List at most this many; 0 is all.
+        sort_by: Order by this column (API 2.0; 1.0 has only its own order).
+        descending: List the newest first (API 2.0).
+        columns: Show these columns, in this order.
+        json: Print one JSON object a line, with all columns.
         connection: which server.
     """
-    if limit < 0:
-        raise UsageError(f"--limit must be 0 (all) or more, not {limit}")
     named = named_columns(columns)
     filter = selection.filter(sort_by=sort_by, descending=descending)  # noqa: A001 - as the library names it
     async with connection.client() as client:
         limited = _Limited(client, filter, limit)
         async with contextlib.aclosing(limited.worklogs()) as walk:
             if json:
-                async for batch in batches(walk):
+                async for batch in _batches(walk):
                     output.json(batch)
             else:
                 await _tables(walk, named)
     if limited.more:
-        output.note(f"There are more than these {limit:,}; --limit 0 lists all.")
+        output.note(f"There are more than these {limit:,}. --limit 0 lists all.")
 
 
 async def _tables(walk: AsyncIterator[Worklog], columns: Sequence[str]) -> None:
-    """In pieces, so that a table without end needs no memory without end; without a row there is still a header."""
+    """Print tables of some rows each, so that memory does not grow with the rows."""
     head = True
-    async for batch in batches(walk, size=PIECE):
+    async for batch in _batches(walk, size=PIECE):
         rows = ([getattr(worklog, name) for name in columns] for worklog in batch)
         output.table(columns, rows, right=cells.NUMBERS, head=head)
         head = False
@@ -93,7 +94,7 @@ async def get(id: Id, /, *, json: Json = False, connection: Connection = DEFAULT
 
     Args:
         id: The worklog's id.
-        json: Print it as one line of JSON.
+        json: Print the worklog as one line of JSON.
         connection: which server.
     """
     async with connection.client() as client:
@@ -101,7 +102,7 @@ async def get(id: Id, /, *, json: Json = False, connection: Connection = DEFAULT
 
 
 async def categories(*, json: Json = False, connection: Connection = DEFAULT) -> None:
-    """List the categories that a worklog can have (API 2.0).
+    """List the categories of worklogs (API 2.0).
 
     Args:
         json: Print one JSON object a line.
@@ -115,8 +116,20 @@ async def categories(*, json: Json = False, connection: Connection = DEFAULT) ->
         output.table(("id", "name"), [(category.id, category.name) for category in found])
 
 
+async def _batches(worklogs: AsyncIterator[Worklog], size: int = BATCH) -> AsyncGenerator[list[Worklog]]:
+    """Yield the worklogs in lists of ``size``; the last may be shorter, and none is empty."""
+    batch: list[Worklog] = []
+    async for worklog in worklogs:
+        batch.append(worklog)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 class _Limited:
-    """The first worklogs of a walk, and whether there are more of them."""
+    """The first worklogs of a list, and whether there are more."""
 
     def __init__(self, client: TracketClient, filter: WorklogFilter, limit: int) -> None:  # noqa: A002
         self._walk = client.worklogs.list(filter=filter, read_ahead=0 if 0 < limit <= PAGE else 1)
@@ -156,7 +169,7 @@ async def create(
     *,
     item: Id,
     user: Id,
-    date: Moment,
+    date: Date,
     minutes: Minutes,
     description: Text = None,
     category: OptionalId = None,
@@ -167,16 +180,16 @@ async def create(
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> None:
-    """Create a worklog, and show it.
+    """Create a worklog and show it.
 
     Args:
-        item: The monday.com item worked on.
-        user: The monday.com user who worked.
-        date: When: YYYY-MM-DD, or a date-time with an offset (of which API 2.0 keeps the UTC day).
-        minutes: Minutes worked.
-        description: What was done.
-        category: The category; see tracket categories.
-        billable_minutes: Minutes to be billed.
+        item: The monday.com item.
+        user: The monday.com user.
+        date: The day as YYYY-MM-DD, or a date-time with an offset (API 2.0 keeps its UTC day).
+        minutes: The minutes worked.
+        description: The description.
+        category: The id of the category; see tracket categories.
+        billable_minutes: The minutes to bill.
         team: The monday.com team (API 2.0).
         project: The Tracket project (API 2.0).
         field: A custom field and its option (API 2.0); may be repeated.
@@ -206,7 +219,7 @@ def update(
     *,
     item: OptionalId = None,
     user: OptionalId = None,
-    date: Annotated[Moment | None, Parameter(show_default=False)] = None,
+    date: Annotated[Date | None, Parameter(show_default=False)] = None,
     minutes: OptionalMinutes = None,
     description: Text = None,
     category: OptionalId = None,
@@ -215,32 +228,32 @@ def update(
     project: OptionalId = None,
     field: CustomFields = None,
     clear: Annotated[list[Clearable] | None, Parameter(negative=(), show_default=False)] = None,
-    many: files.Many = files.NONE,
+    many: files.FromFile = files.NO_FILE,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> Coroutine[Any, Any, ExitCode]:
-    """Change a worklog, and show it. What is not given stays as it is.
+    """Update a worklog and show it. What is not given stays as it is.
 
-    With --from-file, change every worklog that a file names: NDJSON (null sets to nothing, what is not there stays as
-    it is) or CSV (an empty cell stays as it is), with an id and the columns of tracket export. Asks once.
+    With --from-file, update every worklog of a file that has a column id and columns of tracket export. In NDJSON, null
+    clears a field and a missing field stays as it is. In CSV, an empty cell leaves the field as it is. It asks once.
 
     Args:
         id: The worklog's id.
-        item: The monday.com item worked on.
-        user: The monday.com user who worked.
-        date: When: YYYY-MM-DD, or a date-time with an offset (of which API 2.0 keeps the UTC day).
-        minutes: Minutes worked.
-        description: What was done.
-        category: The category; see tracket categories.
-        billable_minutes: Minutes to be billed.
+        item: The monday.com item.
+        user: The monday.com user.
+        date: The day as YYYY-MM-DD, or a date-time with an offset (API 2.0 keeps its UTC day).
+        minutes: The minutes worked.
+        description: The description.
+        category: The id of the category; see tracket categories.
+        billable_minutes: The minutes to bill.
         team: The monday.com team (API 2.0).
         project: The Tracket project (API 2.0).
-        field: A custom field and its option, nothing after the = to clear it (API 2.0); may be repeated.
-        clear: Set this to nothing; may be repeated.
+        field: A custom field and its option (API 2.0); nothing after the = clears it; may be repeated.
+        clear: Clear this field; may be repeated.
         many: the worklogs of a file.
-        yes: With --from-file, do not ask. Needed where nobody can be asked, because there is no terminal.
-        json: Print the worklog, or with --from-file what was done, as one line of JSON.
+        yes: With --from-file, do not ask. Needed where there is no terminal.
+        json: Print the worklog, or with --from-file the report, as one line of JSON.
         connection: which server.
     """
     given: dict[str, Any] = {
@@ -263,13 +276,13 @@ def update(
         given["custom_fields"] = _custom_fields(field, clearing=True)
     if many.from_file is not None:
         if id is not None or given:
-            raise UsageError("--from-file names the worklogs and their changes. Give nothing beside it")
+            raise UsageError("--from-file names the worklogs and their changes. Give no id and no change beside it")
         return files.run(files.UPDATE, many, yes=yes, json=json, connection=connection)
     files.refuse_without_file(many)
     if id is None:
-        raise UsageError("There is no worklog to change. Give its id, or --from-file")
+        raise UsageError("No worklog is given. Give the id of a worklog, or --from-file")
     if not given:
-        raise UsageError("There is nothing to change. Give an option such as --minutes 90; see tracket update --help")
+        raise UsageError("No change is given. Give an option such as --minutes 90; see tracket update --help")
     with refusals():
         changes = WorklogChanges(**given)
     return _update(id, changes, json=json, connection=connection)
@@ -283,21 +296,20 @@ async def _update(id: str, changes: WorklogChanges, *, json: bool, connection: C
 
 def delete(
     *ids: Id,
-    many: files.Many = files.NONE,
+    many: files.FromFile = files.NO_FILE,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> Coroutine[Any, Any, ExitCode]:
-    """Delete worklogs. Asks before each one, unless told not to.
+    """Delete worklogs. It asks before each one, unless --yes is given.
 
-    With --from-file, delete every worklog that a file names: an id a line, or NDJSON or CSV with a column id. Asks
-    once.
+    With --from-file, delete every worklog of a file: one id a line, or NDJSON or CSV with a column id. It asks once.
 
     Args:
-        ids: The worklogs' ids.
+        ids: The ids of the worklogs.
         many: the worklogs of a file.
-        yes: Do not ask. Needed where nobody can be asked, because there is no terminal.
-        json: With --from-file, print what was done as one line of JSON.
+        yes: Do not ask. Needed where there is no terminal.
+        json: With --from-file, print the report as one line of JSON.
         connection: which server.
     """
     if many.from_file is not None:
@@ -306,9 +318,9 @@ def delete(
         return files.run(files.DELETE, many, yes=yes, json=json, connection=connection)
     files.refuse_without_file(many)
     if not ids:
-        raise UsageError("There is nothing to delete. Give the id of a worklog, or --from-file")
-    if not yes and not files.possible():
-        raise UsageError("Nobody can be asked here. Give --yes to delete without asking")
+        raise UsageError("No worklog is given. Give the id of a worklog, or --from-file")
+    if not yes and not output.can_ask():
+        raise UsageError("There is no terminal to ask at. Give --yes to delete without asking")
     return _delete(ids, yes=yes, connection=connection)
 
 
@@ -316,7 +328,7 @@ async def _delete(ids: Iterable[str], *, yes: bool, connection: Connection) -> E
     code = ExitCode.DONE
     async with connection.client() as client:
         for id in ids:  # noqa: A001 - as the API names it
-            if yes or await files.confirm(_question(await client.worklogs.get(id))):
+            if yes or await output.confirm(_question(await client.worklogs.get(id))):
                 await client.worklogs.delete(id)
                 output.note(f"Deleted worklog {output.text(id)}.")
             else:
@@ -331,11 +343,11 @@ def _question(worklog: Worklog) -> str:
 
 
 def _custom_fields(given: Iterable[str], *, clearing: bool = False) -> dict[str, str | None]:
-    """``REFERENCE=OPTION`` as a dict; with ``clearing``, nothing after the ``=`` is None."""
+    """Return ``REFERENCE=OPTION`` texts as a dict; with ``clearing``, nothing after the ``=`` is None."""
     fields: dict[str, str | None] = {}
     for text in given:
         reference, equals, option = text.partition("=")
         if not (reference and equals and (option or clearing)):
-            raise UsageError(f"--field {text!r} is not of the form REFERENCE=OPTION")
+            raise UsageError(f"--field {text!r} is not REFERENCE=OPTION")
         fields[reference] = option or None
     return fields

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracket_async._files import fsync_folder, refuse_link, storage_error, storage_errors
-from tracket_async.errors import MissingExtraError, StorageError, StoreError, TargetBusyError, TracketError
+from tracket_async.errors import (
+    MissingExtraError,
+    StorageError,
+    StoreError,
+    TargetBusyError,
+    TracketError,
+    install_hint,
+)
 
 # Neither library has complete types (pyarrow has none), so what is imported here is Any, and stays in this package.
 
@@ -49,7 +56,7 @@ def _load(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"the export needs {name}, which is not installed", hint='Run: pip install "tracket-async[export]"'
+            f"the export needs {name}, which is not installed", hint=install_hint("export")
         ) from error
 
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tracket_async.cli import files
+from tracket_async.cli import output
 from tracket_async.emulator import faults
 
 
@@ -43,8 +43,8 @@ def asked(monkeypatch):
             questions.append(question)
             return answer
 
-        monkeypatch.setattr(files, "possible", lambda: True)
-        monkeypatch.setattr(files, "confirm", confirm)
+        monkeypatch.setattr(output, "can_ask", lambda: True)
+        monkeypatch.setattr(output, "confirm", confirm)
         return questions
 
     return prepare
@@ -70,7 +70,7 @@ def test_every_worklog_that_a_file_names_is_deleted(tracket, served, file, name,
     assert set(worklogs(served)) == {f"wl-{n:03}" for n in range(10) if n not in (1, 2)}
     again = tracket("delete", "--from-file", name, "-y", "--json")
     assert again.code == 0
-    assert f"{name}: 2 not there any more in " in again.err
+    assert f"{name}: 2 already gone in " in again.err
     report = json.loads(again.out)
     assert (report["file"], report["rows"], report["already"], report["complete"]) == (name, 2, 2, True)
 
@@ -83,7 +83,7 @@ def test_every_worklog_that_a_file_names_is_changed(tracket, served, file, forma
     }[format]
     result = tracket("update", "--from-file", file(f"in.{format}", *lines), "--yes")
     assert (result.code, result.out) == (0, "")
-    assert f"in.{format}: 2 changed in " in result.err
+    assert f"in.{format}: 2 updated in " in result.err
     found = worklogs(served)
     assert (found["wl-001"]["worklogMinutes"], found["wl-001"]["description"]) == (99, "Text 1")
     assert (found["wl-002"]["worklogMinutes"], found["wl-002"]["description"]) == (32, "new")
@@ -99,7 +99,7 @@ def test_an_export_that_somebody_has_edited_can_be_given(tracket, served, folder
     (folder / "out.csv").write_text((folder / "out.csv").read_text().replace("Text 3", "Edited"), encoding="utf-8")
     result = tracket("update", "--from-file", "out.csv", "--yes")
     assert result.code == 0
-    assert result.err.startswith("Ignored, since only the server sets it: approval_status, created_date")
+    assert result.err.startswith("Ignored columns, which only the server sets: approval_status, created_date")
     assert worklogs(served)["wl-003"]["description"] == "Edited"
     assert worklogs(served)["wl-004"]["description"] == "Text 4"
 
@@ -110,8 +110,8 @@ def test_it_asks_once_with_the_number(tracket, served, file, asked):
     assert (result.code, result.err) == (1, "Nothing was sent.\n")
     assert tracket("update", "--from-file", file("in.ndjson", '{"id": "wl-001", "minutes": 1}')).code == 1
     assert questions == [
-        "Delete the 2 worklogs that ids names?",
-        "Change the worklog that in.ndjson names?",
+        "Delete the 2 worklogs of ids?",
+        "Update the worklog of in.ndjson?",
     ]
     assert len(served.emulator.request_log) == 0
     asked(True)
@@ -137,8 +137,8 @@ def test_what_fails_is_listed_with_the_command_to_go_on(tracket, served, file):
     assert re.fullmatch(r"my ids: 3 deleted, 1 failed in \d+\.\d s\.", said)
     assert bad.startswith("  line 2: failed: ")
     assert go_on == (
-        "To go on: tracket delete --from-file 'my ids' --concurrency 1 --yes --api 2.0."
-        " What is done already does no harm."
+        "Run it again to continue; what is done already does no harm:"
+        " tracket delete --from-file 'my ids' --concurrency 1 --yes --api 2.0"
     )
     assert json.loads(result.out)["errors"][0]["line"] == 2
 
@@ -155,17 +155,20 @@ def test_who_is_refused_gets_the_summary_first(tracket, served, file):
     ("arguments", "told"),
     [
         (("delete", "--from-file", "none"), "none cannot be read: No such file"),
-        (("delete", "--from-file", "empty"), "There is not one worklog in empty. Give a file with worklogs"),
+        (("delete", "--from-file", "empty"), "There are no worklogs in empty. Give a file with worklogs"),
         (("delete", "--from-file", "ids", "wl-001"), "--from-file names the worklogs. Give no ids beside it"),
-        (("delete", "--from-file", "ids", "--concurrency", "0"), "--concurrency must be at least 1, not 0"),
-        (("delete", "--from-file", "-", "--token-file=-"), "Standard input cannot be the token and the worklogs."),
-        (("delete", "--format", "csv", "wl-001"), "--format is for the worklogs of a file. Give --from-file"),
+        (
+            ("delete", "--from-file", "ids", "--concurrency", "0"),
+            'Invalid value "0" for --concurrency. It must be at least 1, not 0',
+        ),
+        (("delete", "--from-file", "-", "--token-file=-"), "Standard input cannot be both the token and the worklogs."),
+        (("delete", "--format", "csv", "wl-001"), "--format needs a file of worklogs. Give --from-file"),
         (("update", "--from-file", "in.ndjson", "wl-001"), "--from-file names the worklogs and their changes."),
         (("update", "--from-file", "in.ndjson", "--minutes", "1"), "--from-file names the worklogs and their changes."),
-        (("update", "--from-file", "ids"), "Changes cannot be read from ids. Give --format ndjson or --format csv"),
-        (("update", "--from-file", "ids", "--format", "ids"), "Changes cannot be read from ids."),
-        (("update", "--on-error", "stop", "wl-001"), "--on-error is for the worklogs of a file."),
-        (("update", "--minutes", "1"), "There is no worklog to change. Give its id, or --from-file"),
+        (("update", "--from-file", "ids"), "The format of ids is not known. Give --format ndjson or --format csv"),
+        (("update", "--from-file", "ids", "--format", "ids"), "The format of ids is not known."),
+        (("update", "--on-error", "stop", "wl-001"), "--on-error needs a file of worklogs."),
+        (("update", "--minutes", "1"), "No worklog is given. Give the id of a worklog, or --from-file"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tracket, served, file, arguments, told):
@@ -183,7 +186,7 @@ def test_where_nobody_can_be_asked_nothing_is_changed(tracket, served, file):
     result = tracket("delete", "--from-file", file("ids", "wl-001"))
     assert (result.code, result.err) == (
         2,
-        "tracket: Nobody can be asked here. Give --yes to delete without asking\n",
+        "tracket: There is no terminal to ask at. Give --yes to delete without asking\n",
     )
     assert served.count == 10
 
@@ -196,7 +199,7 @@ def test_every_bad_line_is_named_and_nothing_is_sent(tracket, served, file):
         "  line 3: the id 'wl-001' is on line 2 already; remove one of the two",
         "  line 4: '../x' cannot be the id of a worklog",
         "  line 5: there is nothing to change; give a value beside the id",
-        "tracket: 3 lines of in.csv cannot be used. Nothing was sent. Correct them and run the same again",
+        "tracket: 3 lines of in.csv cannot be used. Nothing was sent. Correct the file and run the same again",
     ]
     assert len(served.emulator.request_log) == 0
 

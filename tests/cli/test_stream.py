@@ -1,4 +1,4 @@
-"""Bytes on their way to targets: in large pieces, in order, and not kept back."""
+"""Bytes that are buffered on their way to their destinations."""
 
 from __future__ import annotations
 

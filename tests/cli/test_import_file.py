@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async.cli import files
+from tracket_async.cli import import_file
 from tracket_async.emulator import faults
 
 TRACKET = (sys.executable, "-m", "tracket_async.cli")
@@ -28,7 +29,7 @@ ROUTES = {"1.0": "/worklogs", "2.0": "/timeEntries"}
 def folder(tmp_path, monkeypatch):
     """Everything happens in a folder of its own, and nobody waits between two looks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "ImportSettings", functools.partial(files.ImportSettings, wait=0.0))
+    monkeypatch.setattr(import_file, "ImportSettings", functools.partial(import_file.ImportSettings, wait=0.0))
     return tmp_path
 
 
@@ -58,7 +59,7 @@ def test_a_file_is_imported_once_however_often_it_is_asked_for(tracket, serve, n
     first = tracket("import", name)
     assert (first.code, first.out) == (0, "")
     assert re.fullmatch(
-        r"Ignored, since only the server sets it: approval_status, created_date\.\n"
+        r"Ignored columns, which only the server sets: approval_status, created_date\.\n"
         r"in\.ndjson: 30 created in \d+\.\d s\.\n",
         first.err,
     )
@@ -66,7 +67,7 @@ def test_a_file_is_imported_once_however_often_it_is_asked_for(tracket, serve, n
     second = tracket("import", name)
     assert second.code == 0
     assert second.err.splitlines()[-1] == (
-        f"An earlier run has created all 30 worklogs of in.ndjson, so nothing was sent."
+        f"All 30 worklogs of in.ndjson were created by an earlier run. Nothing was sent."
         f" Its journal is {journal().resolve()}"
     )
     assert served.count == posts(served, api) == 30
@@ -145,7 +146,7 @@ def test_every_bad_line_is_named_and_nothing_is_sent(tracket, serve, seed, folde
     assert len(told) == 22
     assert told[20] == "  and 12 more"
     assert told[21] == (
-        "tracket: 32 lines of in.ndjson cannot be used. Nothing was sent. Correct them and run the same again"
+        "tracket: 32 lines of in.ndjson cannot be used. Nothing was sent. Correct the file and run the same again"
     )
     assert len(served.emulator.request_log) == 0
     assert not journal().exists()
@@ -169,11 +170,11 @@ def test_bad_lines_are_json_for_programs(tracket, serve, folder):
     ("arguments", "told"),
     [
         (("nothing.csv",), "nothing.csv cannot be read: No such file or directory"),
-        (("in.txt",), "The name in.txt does not say how it is written. Give --format ndjson or --format csv"),
-        (("-",), "The name - does not say how it is written."),
-        (("empty.csv",), "There is not one worklog in empty.csv. Give a file with worklogs"),
-        (("in.ndjson", "--concurrency", "0"), "--concurrency must be at least 1, not 0"),
-        (("-", "--format=csv", "--token-file=-"), "Standard input cannot be the token and the worklogs."),
+        (("in.txt",), "The format of in.txt is not known. Give --format ndjson or --format csv"),
+        (("-",), "The format of - is not known."),
+        (("empty.csv",), "There are no worklogs in empty.csv. Give a file with worklogs"),
+        (("in.ndjson", "--concurrency", "0"), 'Invalid value "0" for --concurrency. It must be at least 1, not 0'),
+        (("-", "--format=csv", "--token-file=-"), "Standard input cannot be both the token and the worklogs."),
         ((), "requires an argument"),
     ],
 )
@@ -195,7 +196,7 @@ def test_a_dry_run_checks_and_says_what_would_be_done(tracket, serve, ndjson):
     result = tracket("import", name, "--dry-run")
     assert result.code == 0
     assert result.err.splitlines()[-1] == (
-        "in.ndjson: 10 worklogs, and nothing wrong with them. An import would create 10. Nothing was sent."
+        "in.ndjson: all 10 worklogs are valid. An import would create 10. Nothing was sent."
     )
     assert not journal().exists()
     served.emulator.faults.add(faults.Status(400), method="POST", route="/timeEntries", nth={1, 2})
@@ -204,8 +205,8 @@ def test_a_dry_run_checks_and_says_what_would_be_done(tracket, serve, ndjson):
     before = (journal().read_bytes(), len(served.emulator.request_log))
     result = tracket("import", name, "--dry-run", "--json")
     assert result.err.splitlines()[-1] == (
-        "in.ndjson: 10 worklogs, and nothing wrong with them. An import would create 2, leave out 7 that are already"
-        " there, and look for 1 of which nobody knows. Nothing was sent."
+        "in.ndjson: all 10 worklogs are valid. An import would create 2, skip 7 that were created before, look up 1"
+        " that may have been created. Nothing was sent."
     )
     assert json.loads(result.out) == {
         "file": "in.ndjson",
@@ -230,10 +231,10 @@ def test_what_did_not_go_well_is_listed_with_the_command_to_go_on(tracket, serve
     assert bad.startswith("  line 2: failed: ")
     assert lost.startswith("  line 4: ambiguous: It was sent and its answer was lost")
     again = "tracket import 'in put.ndjson' --concurrency 1"
-    assert go_on == f"To go on: {again}"
+    assert go_on == f"To continue: {again}"
     assert resend == (
-        "What is ambiguous is looked for again, but not sent again before you say so. If you are sure that it is not"
-        f" there: {again} --resend-ambiguous"
+        "Ambiguous worklogs are looked up again, and not sent again. To send what is not found:"
+        f" {again} --resend-ambiguous"
     )
     report = json.loads(result.out)
     errors = report.pop("errors")
@@ -262,7 +263,7 @@ def test_what_was_found_by_reading_back_is_told(tracket, serve, ndjson):
     served.emulator.faults.add(faults.CommitThenCut(), method="POST", route="/timeEntries", nth={1, 3})
     result = tracket("import", ndjson(5))
     assert result.code == 0
-    assert "in.ndjson: 5 created (2 of them found by reading back) in " in result.err
+    assert "in.ndjson: 5 created (2 of them found on the server) in " in result.err
 
 
 def test_only_the_first_of_many_failures_are_listed(tracket, serve, ndjson):
@@ -280,7 +281,7 @@ def test_it_stops_at_the_first_failure_if_that_is_wanted(tracket, serve, ndjson)
     result = tracket("import", ndjson(40), "--on-error", "stop", "--concurrency", 1)
     assert result.code == 1
     assert "1 created, 1 failed, 38 not sent in " in result.err
-    assert "To go on: tracket import in.ndjson --concurrency 1 --on-error stop\n" in result.err
+    assert "To continue: tracket import in.ndjson --concurrency 1 --on-error stop\n" in result.err
     assert posts(served) == 2
 
 
@@ -299,7 +300,7 @@ def test_who_is_refused_in_the_middle_gets_the_summary_first(tracket, serve, ndj
     result = tracket("import", ndjson(40), "--concurrency", 1)
     assert result.code == 7
     assert "2 created, 1 failed, 37 not sent in " in result.err
-    assert "To go on: tracket import in.ndjson --concurrency 1\n" in result.err
+    assert "To continue: tracket import in.ndjson --concurrency 1\n" in result.err
     assert result.err.splitlines()[-1].startswith("tracket: ")
 
 
@@ -337,7 +338,7 @@ def test_the_command_to_go_on_has_what_was_chosen(tracket, serve, ndjson, folder
         "import", ndjson(3), "--journal", "j", "--token-file", "token", "--api", "2.0", "--format", "ndjson"
     )
     assert result.err.splitlines()[-1] == (
-        "To go on: tracket import in.ndjson --format ndjson --journal j --api 2.0 --token-file token"
+        "To continue: tracket import in.ndjson --format ndjson --journal j --api 2.0 --token-file token"
     )
 
 
@@ -354,7 +355,9 @@ def test_standard_input_has_a_journal_that_is_named_after_its_content(tracket, s
         result = tracket("import", "-", "--format", "ndjson")
         assert result.code == 0
         said = (
-            "standard input: 5 created in " if number == 0 else "all 5 worklogs of standard input, so nothing was sent"
+            "standard input: 5 created in "
+            if number == 0
+            else "All 5 worklogs of standard input were created by an earlier run"
         )
         assert said in result.err
     assert served.count == 5
@@ -395,7 +398,7 @@ def test_an_interrupted_import_says_what_is_done_and_leaves_nothing_in_doubt(tra
     assert process.returncode == code
     *_, said, go_on, line = err.decode().splitlines()
     assert re.fullmatch(r"in\.ndjson: \d+ created, \d+ not sent in \d+\.\d s\.", said)
-    assert go_on == "To go on: tracket import in.ndjson --concurrency 2"
+    assert go_on == f"To continue: {shlex.join(TRACKET)} import in.ndjson --concurrency 2"
     assert line == ("tracket: interrupted" if code == 130 else "tracket: terminated")
     assert tracket("import", name).code == 0
     assert served.count == posts(served) == 40

@@ -1,14 +1,120 @@
-"""Which settings count, and that a secret comes from where nobody else can read it."""
+"""Dates, bounds, env files, and the settings that apply."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import io
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tracket_async.cli.options import LARGEST_FILE, Connection, merge, read_token, secret_flag
-from tracket_async.errors import ConfigurationError
+from tracket_async.cli.options import (
+    LARGEST_FILE,
+    Connection,
+    Selection,
+    merge,
+    parse,
+    read_token,
+    refusals,
+    secret_flag,
+)
+from tracket_async.errors import ConfigurationError, UsageError
+from tracket_async.models import NewWorklog
+
+
+def test_what_a_model_refuses_is_the_users_mistake():
+    with pytest.raises(UsageError, match="minutes must be a finite number"), refusals():
+        NewWorklog(item_id="1", user_id="2", date=dt.date(2024, 5, 20), minutes=-1)
+    with pytest.raises(UsageError, match="item_id must be a string"), refusals():
+        NewWorklog(item_id=1, user_id="2", date=dt.date(2024, 5, 20), minutes=1)
+
+
+def test_an_error_of_the_package_stays_what_it_is():
+    with pytest.raises(ConfigurationError, match="as it was"), refusals():
+        raise ConfigurationError("as it was")
+
+
+def test_a_selection_becomes_a_filter_of_whole_days():
+    day = dt.date(2024, 5, 20)
+    made = Selection(since=day, until=day, updated_since=day).filter(sort_by="updated_date", descending=True)
+    assert made.since == dt.datetime(2024, 5, 20, tzinfo=dt.UTC)
+    assert made.until == dt.datetime(2024, 5, 20, 23, 59, 59, 999_999, tzinfo=dt.UTC)
+    assert made.updated_since == made.since
+    assert (made.created_since, made.created_until, made.updated_until) == (None, None, None)
+    assert (made.sort_by, made.descending) == ("updated_date", True)
+
+
+def test_bounds_that_are_the_wrong_way_round_are_the_users_mistake():
+    with pytest.raises(UsageError, match=r"since .* is after until"):
+        Selection(since=dt.date(2024, 5, 21), until=dt.date(2024, 5, 20)).filter()
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("KEY=value", "value"),
+        ("  KEY = value  ", "value"),
+        ("export KEY=value", "value"),
+        ("export\tKEY=value", "value"),
+        ("KEY=", ""),
+        ("KEY=''", ""),
+        ('KEY=""', ""),
+        ("KEY='it is #1 $HOME \\n'", "it is #1 $HOME \\n"),
+        ('KEY="two words"', "two words"),
+        ('KEY="a\\"b\\\\c\\$d\\`e\\nf\\xg"', 'a"b\\c$d`e\nf\\xg'),
+        ("KEY=two words", "two words"),
+        ("KEY=value # a comment", "value"),
+        ("KEY='value'# a comment", "value"),
+        ('KEY="value" # a comment', "value"),
+        ("KEY=a#b", "a#b"),
+        ("KEY=a=b==", "a=b=="),
+        ("KEY=ключ", "ключ"),
+        ("\ufeffKEY=value", "value"),
+        ("KEY=value\r", "value"),
+        ("KEY=first\nKEY=last", "last"),
+    ],
+)
+def test_a_setting_is_read(line, value):
+    assert parse(line, name="it") == {"KEY": value}
+
+
+def test_blank_lines_and_comments_are_skipped():
+    assert parse("\n  # a comment\n\nA=1\n#B=2\n", name="it") == {"A": "1"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "s3cret",
+        "=s3cret",
+        "1KEY=s3cret",
+        "KEY-WITH-DASH=s3cret",
+        "KEY='s3cret",
+        'KEY="s3cret',
+        "KEY='s3cret'more",
+        "KEY=s3'cret",
+        "KEY=#s3cret",
+    ],
+)
+def test_what_is_no_setting_is_named_by_its_number_and_never_shown(line):
+    with pytest.raises(ConfigurationError, match=r"^my file, line 3 is not a setting") as caught:
+        parse(f"# one\nA=2\n{line}\n", name="my file")
+    assert "s3cret" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_text_gives_settings_or_a_configuration_error(text):
+    with contextlib.suppress(ConfigurationError):
+        assert isinstance(parse(text, name="it"), dict)
+
+
+@given(st.text(st.characters(exclude_characters="'", exclude_categories=["Cc", "Cs", "Zl", "Zp"])))
+def test_any_value_without_line_breaks_can_be_written_in_single_quotes(value):
+    assert parse(f"KEY='{value}'", name="it") == {"KEY": value}
+
 
 CLIENT = {"TRACKET_CLIENT_ID": "id", "TRACKET_CLIENT_SECRET": "secret", "TRACKET_ACCOUNT_ID": "1"}
 

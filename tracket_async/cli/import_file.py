@@ -1,0 +1,222 @@
+"""``tracket import``: create the worklogs of a file, each exactly once, however often the command is run.
+
+The file is validated before there is an event loop, so that an interruption ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import attrs
+from cyclopts import Parameter
+
+from tracket_async.cli import output
+from tracket_async.cli.exits import ExitCode
+from tracket_async.cli.files import OnError, command, counts, error_lines, exit_code, print_json, validated
+from tracket_async.cli.options import CONCURRENCY, DEFAULT, Concurrency, Connection, Json
+from tracket_async.cli.progress import Mode, show_progress
+from tracket_async.client import TracketClient
+from tracket_async.config import Limits
+from tracket_async.errors import ExportError, UsageError
+from tracket_async.importer import journal as journals
+from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState
+from tracket_async.importer.reader import (
+    FORMAT_OF_SUFFIX,
+    STANDARD_INPUT,
+    Fingerprint,
+    InputFile,
+    InputSource,
+    ReadOptions,
+    Validation,
+    make_new_worklog,
+)
+from tracket_async.importer.run import ImportRun, ImportSettings, RunReport
+from tracket_async.models import NewWorklog
+
+_NAMED: Final = 12
+"""Hexadecimal digits of a content's SHA-256 that name its journal."""
+
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+@attrs.frozen(kw_only=True)
+class _Plan:
+    """One import, checked."""
+
+    client: TracketClient
+    input_file: InputFile[NewWorklog]
+    validation: Validation
+    journal: Path
+    header: JournalHeader
+    settings: ImportSettings
+    json: bool
+    progress: Mode
+    again: str
+
+
+def import_worklogs(
+    file: Annotated[str, Parameter(allow_leading_hyphen=True, metavar="FILE")],
+    /,
+    *,
+    format: Annotated[Literal["ndjson", "csv"] | None, Parameter(show_default=False)] = None,  # noqa: A002 - the word that people use
+    raw: Flag = False,
+    dry_run: Flag = False,
+    on_error: OnError = "collect",
+    resend_ambiguous: Flag = False,
+    concurrency: Concurrency = CONCURRENCY,
+    journal: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
+    json: Json = False,
+    progress: Mode = "auto",
+    connection: Connection = DEFAULT,
+) -> Coroutine[Any, Any, ExitCode] | ExitCode:
+    """Create the worklogs of a file, each exactly once. Run the same command again to continue after an interruption.
+
+    The whole file is validated before anything is sent. A journal beside it (FILE.tracket-journal) records what was
+    sent and what became of it; keep it for as long as the file may be imported again. A worklog that may or may not
+    have been created is looked up on the server, and not sent again unless you ask for it.
+
+    The columns are those of tracket export, or the names of API 1.0. Columns that only the server sets, such as the id,
+    are ignored.
+
+    Args:
+        file: The file; - is standard input, whose journal lies in the current folder and is named after its content.
+        format: Read this format. Default: the ending of the file's name (.ndjson, .jsonl, .csv).
+        raw: Read CSV of an export with --raw: an apostrophe before what looks like a formula belongs to the text.
+        dry_run: Only validate the file, and say what an import would do.
+        on_error: see `OnError`.
+        resend_ambiguous: Send again what may have been created and is not found on the server.
+        concurrency: see `Concurrency`.
+        journal: Keep the journal in this file. Default: beside the file.
+        json: Print the report as one line of JSON.
+        progress: see `Mode`.
+        connection: which server.
+    """
+    if file == STANDARD_INPUT == connection.token_file:
+        raise UsageError("Standard input cannot be both the token and the worklogs. Give one of them as a file")
+    chosen = format or FORMAT_OF_SUFFIX.get(Path(file).suffix.lower())
+    if chosen is None:
+        raise UsageError(f"The format of {file} is not known. Give --format ndjson or --format csv")
+    client = connection.client(limits=Limits(max_concurrency=concurrency))
+    source = InputSource(file)
+    try:
+        input_file = InputFile(
+            source=source,
+            options=ReadOptions(format=chosen, raw=raw),
+            make=make_new_worklog,
+            api_version=client.api_version,
+        )
+        validation = validated(input_file, json=json)
+        content = source.fingerprint()
+        options = {"format": format, "raw": raw, "journal": journal, "concurrency": concurrency, "on_error": on_error}
+        plan = _Plan(
+            client=client,
+            input_file=input_file,
+            validation=validation,
+            journal=journal or _journal(source, content),
+            header=JournalHeader(
+                size=content.size,
+                sha256=content.sha256,
+                format=chosen,
+                raw=raw,
+                api=client.api,
+                base_url=client.base_url,
+                account=client.account,
+            ),
+            settings=ImportSettings(concurrency=concurrency, on_error=on_error, resend_ambiguous=resend_ambiguous),
+            json=json,
+            progress=progress,
+            again=command("import", file, options=_not_default(options), connection=connection),
+        )
+        if dry_run:
+            _say_dry_run(plan)
+            source.close()
+            return ExitCode.DONE
+    except BaseException:
+        source.close()
+        raise
+    return _import(plan)
+
+
+async def _import(plan: _Plan) -> ExitCode:
+    started = time.monotonic()
+    work: ImportRun | None = None
+    try:
+        with plan.input_file.source:
+            async with (
+                Journal(plan.journal, plan.header) as journal,
+                plan.client as client,
+                show_progress(plan.progress, client.statistics) as display,
+            ):
+                display.begin("importing", plan.validation.rows - journal.states.counts[RowState.CREATED])
+                work = ImportRun(
+                    client,
+                    plan.input_file,
+                    journal,
+                    total=plan.validation.rows,
+                    settings=plan.settings,
+                    on_row=lambda new: display.advance(new.date),
+                )
+                await work.run()
+    except (asyncio.CancelledError, ExportError):
+        if work is not None:
+            _say(plan, work.report(), time.monotonic() - started)
+        raise
+    report = work.report()
+    _say(plan, report, time.monotonic() - started)
+    return exit_code(report)
+
+
+def _say(plan: _Plan, report: RunReport, seconds: float) -> None:
+    name = plan.input_file.source.name
+    if report.already == report.rows:
+        output.note(
+            f"All {report.rows:,} worklogs of {name} were created by an earlier run. Nothing was sent."
+            f" Its journal is {plan.journal}"
+        )
+    else:
+        output.note(f"{name}: {counts(report, 'created', 'created before')} in {seconds:.1f} s.")
+    for line in error_lines(report, f"; all are in {plan.journal}"):
+        output.note(line)
+    if not report.complete:
+        output.note(f"To continue: {plan.again}")
+    if report.ambiguous:
+        output.note(
+            "Ambiguous worklogs are looked up again, and not sent again. To send what is not found:"
+            f" {plan.again} --resend-ambiguous"
+        )
+    if plan.json:
+        print_json(report, file=name, journal=str(plan.journal))
+
+
+def _say_dry_run(plan: _Plan) -> None:
+    states = journals.read_journal(plan.journal, plan.header)
+    rows, created = plan.validation.rows, states.counts[RowState.CREATED]
+    unresolved = sum(states.counts[state] for state in UNRESOLVED)
+    plans = {"create": rows - created - unresolved, "already_there": created, "look_for": unresolved}
+    parts = (
+        f"create {plans['create']:,}",
+        f"skip {created:,} that were created before" if created else "",
+        f"look up {unresolved:,} that may have been created" if unresolved else "",
+    )
+    output.note(
+        f"{plan.input_file.source.name}: all {rows:,} worklogs are valid."
+        f" An import would {', '.join(part for part in parts if part)}. Nothing was sent."
+    )
+    if plan.json:
+        output.json([{"file": plan.input_file.source.name, "rows": rows, "dry_run": True, **plans}])
+
+
+def _journal(source: InputSource, content: Fingerprint) -> Path:
+    """Return the path of the journal; the same content on standard input has the same journal."""
+    if source.path is not None:
+        return journals.journal_path(source.path)
+    return journals.journal_path(Path(f"standard-input-{content.sha256[:_NAMED]}"))
+
+
+def _not_default(options: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {"concurrency": CONCURRENCY, "on_error": "collect"}
+    return {name: value for name, value in options.items() if value != defaults.get(name)}
