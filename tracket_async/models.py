@@ -1,12 +1,11 @@
-"""What a single field of a model accepts: the validators and converters, each naming the field that it refuses.
+"""The values of the public API: worklogs, what is said when one is created or changed, and filters.
 
-A converter turns what is plainly meant into the one form that is kept, and passes everything else on to the
-validator, which knows the field's name.
+`Worklog` is what the server says, read tolerantly. `NewWorklog`, `WorklogChanges` and `WorklogFilter` are what a caller
+says: they refuse at once what the server could not mean, and name the field. All are immutable and fit both versions of
+the API: nothing here knows the names that a version uses.
 
-What a worklog is, in words that fit both versions of the API. Values only: nothing here knows a wire name.
-
-``Worklog`` is what the server tells, read tolerantly; ``NewWorklog``, ``WorklogChanges`` and ``WorklogFilter`` are
-what a caller says, and they refuse at once what the server could not mean. All are immutable.
+A converter turns what is plainly meant (a date for its first moment) into the one form that is kept, and passes
+everything else on to the validator, which knows the field's name.
 """
 
 from __future__ import annotations
@@ -44,20 +43,20 @@ UNSET: Final = Unset.UNSET
 
 
 def is_text(_instance: object, attribute: Attribute, value: object) -> None:
-    """A string, which may be empty."""
+    """Check for a string, which may be empty."""
     if not isinstance(value, str):
         raise TypeError(f"{attribute.name} must be a string, not {type(value).__name__}")
 
 
 def is_id(_instance: object, attribute: Attribute, value: object) -> None:
-    """A string with something in it."""
+    """Check for a string with something in it."""
     is_text(_instance, attribute, value)
     if not str(value).strip():
         raise ValueError(f"{attribute.name} must not be empty")
 
 
 def is_minutes(_instance: object, attribute: Attribute, value: object) -> None:
-    """A finite number, at least 0."""
+    """Check for a finite number, at least 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{attribute.name} must be a number of minutes, not {type(value).__name__}")
     if not 0 <= value <= sys.float_info.max:  # no nan, and no int that a float cannot hold
@@ -66,7 +65,7 @@ def is_minutes(_instance: object, attribute: Attribute, value: object) -> None:
 
 
 def is_moment(_instance: object, attribute: Attribute, value: object) -> None:
-    """An aware datetime (converters have made one of a date)."""
+    """Check for an aware datetime (converters have made one of a date)."""
     if not isinstance(value, dt.datetime):
         raise TypeError(f"{attribute.name} must be an aware datetime or a date, not {type(value).__name__}")
     if value.utcoffset() is None:
@@ -77,7 +76,7 @@ def is_moment(_instance: object, attribute: Attribute, value: object) -> None:
 
 
 def is_custom_fields(_instance: object, attribute: Attribute, value: Any) -> None:
-    """A dict of field references; the two that have a field of their own are refused."""
+    """Check for a dict of field references; the two that have a field of their own are refused."""
     names: list[Any] = [None]
     if isinstance(value, dict):
         names = [*value]  # pyright: ignore[reportUnknownVariableType]  # isinstance knows no key type
@@ -89,7 +88,7 @@ def is_custom_fields(_instance: object, attribute: Attribute, value: Any) -> Non
 
 
 def unless(*skipped: object, check: Check) -> Check:
-    """The check, not asked about the values that mean that nothing is said."""
+    """Return the check without the values that mean that nothing is said."""
 
     def validate(instance: object, attribute: Attribute, value: object) -> None:
         if not any(value is one for one in skipped):
@@ -109,21 +108,21 @@ def _is_day(value: object) -> bool:
 
 
 def first_moment(value: dt.date | None) -> Any:
-    """A date becomes its first moment in UTC, an aware datetime that moment in UTC."""
+    """Return the first moment of a date in UTC, and an aware datetime in UTC; anything else as it is."""
     if value is not None and _is_day(value):
         return dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
     return _in_utc(value)
 
 
 def last_moment(value: dt.date | None) -> Any:
-    """A date becomes its last microsecond in UTC, an aware datetime that moment in UTC."""
+    """Return the last microsecond of a date in UTC, and an aware datetime in UTC; anything else as it is."""
     if value is not None and _is_day(value):
         return dt.datetime(value.year, value.month, value.day, 23, 59, 59, 999_999, tzinfo=dt.UTC)
     return _in_utc(value)
 
 
 def to_moment(value: dt.date | Unset) -> Any:
-    """As `first_moment`; `UNSET` stays."""
+    """Return `first_moment` of a date; `UNSET` stays."""
     return value if isinstance(value, Unset) else first_moment(value)
 
 
@@ -132,7 +131,7 @@ _LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
 class ApprovalStatus(enum.StrEnum):
-    """Where a worklog stands in its approval. A status that is not among these is kept as a plain string."""
+    """The state of a worklog's approval. A status that is not among these is kept as a plain string."""
 
     OPEN = "open"
     SUBMITTED = "submitted"
@@ -142,12 +141,12 @@ class ApprovalStatus(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Worklog:
-    """One piece of logged time, as the server has it.
+    """A piece of logged time, as the server has it.
 
     Attributes:
         id: the server's id of this worklog.
         user_id: the monday.com user who worked.
-        date: when; an aware UTC datetime. API 2.0 knows only the day, which is that day at 00:00 UTC.
+        date: the time of the work, an aware UTC datetime. API 2.0 knows only the day: it is that day at 00:00 UTC.
         minutes: minutes worked.
         item_id: the monday.com item, None if there is none (any more).
         description: free text.
@@ -185,7 +184,7 @@ class Worklog:
 
     @property
     def day(self) -> dt.date:
-        """The (UTC) day of `date`."""
+        """Return the UTC day of `date`: on API 2.0, the calendar day that the worklog is booked on."""
         return self.date.date()
 
 
@@ -221,8 +220,8 @@ class NewWorklog:
     Attributes:
         item_id: the monday.com item worked on.
         user_id: the monday.com user who worked.
-        date: when. An aware datetime (kept in UTC), or a ``datetime.date``, meaning that day at 00:00 UTC. API 2.0
-            records only the UTC day of it.
+        date: the time of the work. An aware datetime (kept in UTC), or a ``datetime.date``, meaning that day at 00:00
+            UTC. API 2.0 records only the UTC day of it.
         minutes: minutes worked, finite and at least 0.
         description, category_id, billable_minutes: None means none.
         team_id, project_id, custom_fields: API 2.0 only; on 1.0 they raise `UnsupportedError` when used.
@@ -245,7 +244,7 @@ class NewWorklog:
 
 @attrs.frozen(kw_only=True)
 class WorklogChanges:
-    """What to change in a worklog. `UNSET` (the default) leaves a field as it is; None sets it to null.
+    """The changes to make to a worklog. `UNSET` (the default) leaves a field as it is; None sets it to null.
 
     Only the fields that the API lets be null take None: description, category_id, billable_minutes, and on API 2.0
     team_id and project_id. ``custom_fields`` names the fields to change; a value of None clears that field.
@@ -272,7 +271,7 @@ class WorklogChanges:
 
 @attrs.frozen(kw_only=True)
 class WorklogFilter:
-    """Which worklogs, in which order. Every bound is inclusive; None means unbounded.
+    """The worklogs to list, and their order. Every bound is inclusive; None means unbounded.
 
     A bound is an aware datetime, or a ``datetime.date``: as a lower bound its first moment in UTC, as an upper bound
     its last. After construction each bound is an aware UTC datetime. A worklog matches when

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tracket_async._api import v1, v2
 from tracket_async._api.converters import ConverterReader
-from tracket_async._api.fast import _MANY_DAYS, Days, FastReader, row_of
+from tracket_async._api.fast import Days, FastReader, row_of
 from tracket_async._api.schema import STATUSES, next_cursor
 from tracket_async._http.messages import Response
 from tracket_async.errors import ResponseError
@@ -28,7 +28,14 @@ from tracket_async.models import Worklog
 
 SCHEMAS = {"1.0": v1.SCHEMA, "2.0": v2.SCHEMA}
 READERS = {each.version: (each, ConverterReader(each.schema)) for each in (v1.api_version(), v2.api_version())}
-FORMS = {version: [*FastReader(schema)._forms] for version, schema in SCHEMAS.items()}
+FINISHERS = {"1.0": v1.FINISHER, "2.0": v2.FINISHER}
+
+
+def fast(version):
+    return FastReader(SCHEMAS[version], FINISHERS[version])
+
+
+FORMS = {version: fast(version)._forms for version in SCHEMAS}
 NAMES = [attribute.name for attribute in attrs.fields(Worklog)]
 
 # Tokens of JSON text, good and bad, of which every member of a worklog and of a page gets one.
@@ -170,9 +177,9 @@ def assert_equal_on(version, body):
     for form in FORMS[version]:
         if (found := form.rows(body)) is not None:
             worklogs = expected(Response(status=200, headers={}, body=body))[0]
-            assert repr(worklogs_of(found.items)) == repr(form.models(body).items) == repr(worklogs)
+            assert repr(worklogs_of(found.items)) == repr(form.worklogs(body).items) == repr(worklogs)
         else:
-            assert form.models(body) is None
+            assert form.worklogs(body) is None
     assert outcome(reader.worklog, body) == outcome(general.worklog, body)
 
 
@@ -216,8 +223,8 @@ def test_a_well_behaved_page_takes_the_fast_path(version, data):
     text = ",".join(f'"{name}":{data.draw(tokens)}' for name, tokens in members.items())
     body = f'{{"{schema.items}":[{{{text}}}]}}'.encode()
     _, general = READERS[version]
-    assert FastReader(schema).rows(body) is not None
-    found = FastReader(schema).models(body)
+    assert fast(version).rows(body) is not None
+    found = fast(version).worklogs(body)
     assert repr(found.items) == repr(general.page(Response(status=200, headers={}, body=body)).items)
 
 
@@ -231,7 +238,7 @@ SAMPLE = {
 def test_a_model_of_the_fast_path_is_a_worklog_like_any_other(version):
     _, general = READERS[version]
     body = json.dumps(SAMPLE[version]).encode()
-    made = FastReader(SCHEMAS[version]).worklog(body)
+    made = fast(version).worklog(body)
     usual = general.worklog(Response(status=200, headers={}, body=body))
     assert type(made) is type(usual) is Worklog
     assert made == usual
@@ -258,8 +265,8 @@ def test_making_a_worklog_has_nothing_that_the_fast_path_would_pass_over():
 
 
 def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
-    for schema in SCHEMAS.values():
-        fast = FastReader(schema)
+    for version in SCHEMAS:
+        reader = fast(version)
         for body in (
             b"",
             b"<html>",
@@ -268,9 +275,9 @@ def test_a_body_that_is_declined_is_none_whatever_is_wrong_with_it():
             b"[" * 100_000,
             b'{"items":[{}],"worklogs":[{}]}',
         ):
-            assert fast.rows(body) is None
-            assert fast.models(body) is None
-            assert fast.worklog(body) is None
+            assert reader.rows(body) is None
+            assert reader.worklogs(body) is None
+            assert reader.worklog(body) is None
 
 
 @pytest.mark.parametrize("version", READERS)
@@ -279,8 +286,8 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
     reader, _ = READERS[version]
     sample = {**SAMPLE[version], schema.names["id"]: 7, schema.names["created_date"]: "2024-10-22"}
     body = json.dumps({schema.items: [sample, SAMPLE[version]], schema.cursor: "c"}).encode()
-    assert FastReader(schema).rows(body) is None
-    assert FastReader(schema).models(body) is None
+    assert fast(version).rows(body) is None
+    assert fast(version).worklogs(body) is None
     answer = Response(status=200, headers={}, body=body)
     page, rows = reader.page(answer), reader.rows(answer)
     assert [worklog.id for worklog in page.items] == ["7", "w"]
@@ -303,17 +310,17 @@ def test_a_page_that_is_unusual_and_not_wrong_is_read_all_the_same(version):
 )
 def test_an_approval_in_any_form_takes_the_fast_path_the_likeliest_or_not(approval):
     body = json.dumps({"items": [{**SAMPLE["2.0"], "approval": approval}, SAMPLE["2.0"]]}).encode()
-    assert len(FastReader(v2.SCHEMA).rows(body).items) == 2
-    assert len(FastReader(v2.SCHEMA).models(body).items) == 2
+    assert len(fast("2.0").rows(body).items) == 2
+    assert len(fast("2.0").worklogs(body).items) == 2
     assert_equal_on("2.0", body)
 
 
 def test_days_are_remembered_and_not_for_ever():
     days = Days()
-    texts = [str(day) for day in itertools.islice(map(dt.date.fromordinal, itertools.count(700_000)), _MANY_DAYS + 1)]
+    texts = [str(day) for day in itertools.islice(map(dt.date.fromordinal, itertools.count(700_000)), Days.MOST + 1)]
     for text in texts[:-1]:
         assert days[text] == dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
-    assert len(days) == _MANY_DAYS
+    assert len(days) == Days.MOST
     assert days[texts[0]] is days[texts[0]]
     assert days[texts[-1]].date() == dt.date.fromisoformat(texts[-1])
     assert len(days) == 1

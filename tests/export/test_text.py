@@ -163,10 +163,10 @@ def test_rows_have_the_cells_of_their_worklogs():
         for number in range(3)
     ]
     rows = [row_of(worklog) for worklog in worklogs]
-    assert text.cells_of_rows(rows) == text.cells_of(worklogs)
+    assert [*map(list, text.cells_of_rows(rows))] == text.cells_of(worklogs)
     columns = ["minutes", "custom_fields", "date"]
-    assert text.cells_of_rows(rows, columns) == text.cells_of(worklogs, columns)
-    assert text.cells_of_rows([], columns) == [[], [], []]
+    assert [*map(list, text.cells_of_rows(rows, columns))] == text.cells_of(worklogs, columns)
+    assert [*map(list, text.cells_of_rows([], columns))] == [[], [], []]
 
 
 def test_days_that_rows_share_are_each_written():

@@ -1,13 +1,11 @@
-"""The converters between dicts and models: one cattrs converter for each schema. Tolerant in, strict out.
+"""The cattrs converters between JSON and models, one for each schema. They judge; the fast decoder only hurries.
 
-Reading, a worklog is flattened to one level of wire names and structured by a function that cattrs generates from
-`Worklog` and the schema's names. Writing goes the other way round. A wrong value is a `MalformedResponseError` that
-names the JSON path and, where it can be told, the worklog.
+Reading, a worklog is flattened to one level of the server's names and structured by a function that cattrs generates
+from `Worklog` and the schema's names. It is tolerant: a number is taken for an id, say, and an unknown status is kept.
+A wrong value is a `MalformedResponseError` that names the JSON path and, where it can be told, the worklog. Only the
+members that are needed are read: what the others hold does not matter, as long as the whole body is JSON.
 
-The converters from bytes to models: it decides what is right, and says what is wrong and where.
-
-It reads the members that it needs and skips the others: what those hold does not matter, as long as the whole is JSON.
-The fast path (``fast.py``) skips with the same decoder, so that both take the same bodies.
+Writing goes the other way round, and is strict.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ T = TypeVar("T")
 
 
 def make_converter(schema: Schema) -> cattrs.Converter:
-    """A converter that structures `Worklog` and unstructures `Worklog`, `NewWorklog` and `WorklogChanges`.
+    """Return a converter that structures `Worklog` and unstructures `Worklog`, `NewWorklog` and `WorklogChanges`.
 
     Structuring raises `MalformedResponseError`. Unstructuring gives dicts that JSON can write; it raises
     `UnsupportedError` when a `NewWorklog` or `WorklogChanges` says something that this version of the API cannot. (Of a
@@ -61,7 +59,7 @@ def make_converter(schema: Schema) -> cattrs.Converter:
 
 
 def told_id(schema: Schema, content: Mapping[str, Any]) -> str | None:
-    """The id of a worklog that may be malformed; None when it cannot be told."""
+    """Return the id of a worklog that may be malformed; None when it cannot be told."""
     value = content.get(schema.names["id"])
     try:
         return schema.field_types["id"].read(value)  # type: ignore[no-any-return]
@@ -70,7 +68,7 @@ def told_id(schema: Schema, content: Mapping[str, Any]) -> str | None:
 
 
 def worklog_reader(schema: Schema) -> Callable[[Json, str], Worklog]:
-    """A function from a JSON value, and the JSON path where it stands, to the worklog that it is."""
+    """Return a function from a JSON value, and the JSON path where it stands, to the worklog that it is."""
     overrides: dict[str, Any] = {
         name: override(rename=schema.names[name], struct_hook=_hook(schema.field_types[name], attribute))
         if name in schema.names
@@ -100,11 +98,11 @@ def worklog_reader(schema: Schema) -> Callable[[Json, str], Worklog]:
     return read
 
 
-def _hook(kind: FieldType, attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
+def _hook(field_type: FieldType, attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
     if attribute.default is attrs.NOTHING:
 
         def read_required(value: Any, _type: Any) -> Any:
-            return kind.read(value)
+            return field_type.read(value)
 
         return read_required
 
@@ -112,21 +110,21 @@ def _hook(kind: FieldType, attribute: attrs.Attribute[Any]) -> Callable[[Any, An
     make: Callable[[], Any] = default.factory if isinstance(default, attrs.Factory) else lambda: default  # type: ignore[arg-type]
 
     def read_optional(value: Any, _type: Any) -> Any:
-        return make() if value is None else kind.read(value)
+        return make() if value is None else field_type.read(value)
 
     return read_optional
 
 
 def _first(group: cattrs.ClassValidationError) -> tuple[str, Exception]:
-    """The first attribute that cattrs complains about, and why."""
+    """Return the first attribute that cattrs complains about, and why."""
     with_notes, _ = group.group_exceptions()
     problem, note = with_notes[0]
     return note.name, problem
 
 
-def _write_or_none(kind: FieldType) -> Callable[[Any], Any]:
+def _write_or_none(field_type: FieldType) -> Callable[[Any], Any]:
     def write(value: Any) -> Any:
-        return None if value is None else kind.write(value)
+        return None if value is None else field_type.write(value)
 
     return write
 
@@ -151,7 +149,7 @@ def _worklog_writer(schema: Schema, converter: cattrs.Converter) -> Callable[[Wo
 
 
 def _writer(schema: Schema, converter: cattrs.Converter, model: type[T]) -> Callable[[T], dict[str, Any]]:
-    """Writes what is said and leaves out what is not: a value that is its attribute's default says nothing."""
+    """Return a function that writes what is said and leaves out what is not: a default says nothing."""
     names = tuple(attrs.fields_dict(model))  # type: ignore[arg-type]
     overrides: dict[str, Any] = {
         name: override(rename=schema.names[name], unstruct_hook=_write_or_none(schema.field_types[name]))
@@ -179,7 +177,7 @@ def converter_reader(schema: Schema) -> ConverterReader:
 
 
 class ConverterReader:
-    """Reads the bodies of one schema."""
+    """Read the bodies of one schema."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -188,7 +186,7 @@ class ConverterReader:
         self._of_worklog = Members(*schema.groups)
 
     def page(self, response: Response) -> DecodedPage[Worklog]:
-        """The answer to a list."""
+        """Read the response to a list."""
         schema = self.schema
         members = self._members(self._of_page, checked(response), "$", response)
         path = f"$.{schema.items}"
@@ -203,7 +201,7 @@ class ConverterReader:
         )
 
     def worklog(self, response: Response) -> Worklog:
-        """The answer to a get, a create or an update."""
+        """Read the response to a get, a create or an update."""
         return self._worklog(checked(response), "$", response)
 
     def _worklog(self, content: bytes | msgspec.Raw, path: str, response: Response) -> Worklog:
@@ -237,5 +235,5 @@ class ConverterReader:
 
 
 def or_none(found: T | msgspec.UnsetType) -> T | None:
-    """What was found, None if nothing was."""
+    """Return what was found, None if nothing was."""
     return None if isinstance(found, msgspec.UnsetType) else found

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import attrs
 
-from tracket_async._api.fast import FastReader, fast_reader, row_of
+from tracket_async._api.fast import FastReader, row_of
 from tracket_async._api.schema import (
     DAY,
     IDENTIFIER,
@@ -77,6 +77,7 @@ class ApiVersion:
 
     Attributes:
         schema: how this version writes worklogs and pages.
+        fast: reads the responses of a well-behaved server.
         default_origin: where the vendor serves this version, without a path.
         path: the path of the collection of worklogs; a worklog's is one segment longer.
         filter_query: makes the part of a list's query that says which worklogs, and in which order.
@@ -90,6 +91,7 @@ class ApiVersion:
     """
 
     schema: Schema
+    fast: FastReader = attrs.field(repr=False, eq=False)
     default_origin: str
     path: str
     filter_query: Callable[[WorklogFilter], Query] = attrs.field(repr=False)
@@ -159,14 +161,14 @@ class ApiVersion:
 
     def page(self, response: Response) -> Page:
         """Read the response to `list`: worklogs in the server's order."""
-        found = self._fast.models(response.body)
+        found = self.fast.worklogs(response.body)
         if found is None:
             found = self._converters.page(response)
         return Page(items=found.items, **_about(found, response))
 
     def rows(self, response: Response) -> RowPage:
         """Read the response to `list` as rows, which costs half of `page`."""
-        found = self._fast.rows(response.body)
+        found = self.fast.rows(response.body)
         if found is None:
             page = self._converters.page(response)
             return RowPage(items=[row_of(worklog) for worklog in page.items], **_about(page, response))
@@ -174,7 +176,7 @@ class ApiVersion:
 
     def worklog(self, response: Response) -> Worklog:
         """Read the response to `get`, `create` and `update`."""
-        return self._fast.worklog(response.body) or self._converters.worklog(response)
+        return self.fast.worklog(response.body) or self._converters.worklog(response)
 
     def deleted(self, response: Response) -> None:
         """Check the response to `delete`: nothing, or any JSON. Anything else (a login page, say) confirms nothing."""
@@ -185,12 +187,6 @@ class ApiVersion:
         """Read the response to `categories`, in the server's order."""
         self._path_of_categories()
         return read_categories(response)
-
-    # -- the readers, shared by all of the same schema ------------------------------------------------------------
-
-    @cached_property
-    def _fast(self) -> FastReader:
-        return fast_reader(self.schema)
 
     @cached_property
     def _converters(self) -> ConverterReader:
@@ -294,11 +290,11 @@ def path_segment(id: str) -> str:  # noqa: A002 - it is what the API calls it
 # -- categories -------------------------------------------------------------------------------------------------------
 
 LIST_NAMES: Final = ("items", "options")
-"""Where the list is; the second is inferred, and so is that it may stand there without an object around it."""
+"""The names of the list; the second is inferred, and so is that it may stand there without an object around it."""
 ID_NAMES: Final = ("id", "value", "optionId")
-"""Where an option has its id (inferred)."""
+"""The names of an option's id (inferred)."""
 NAME_NAMES: Final = ("name", "label", "title", "text")
-"""Where it has its name (inferred)."""
+"""The names of its name (inferred)."""
 
 
 def read_categories(response: Response) -> list[Category]:

@@ -1,12 +1,10 @@
-"""JSON out of a body, piece by piece: what is not asked for is skipped, and never judged by what it holds.
+"""The differences between the versions when a worklog is read or written, as data; and the reading of single members.
 
-The cursor of the page after this one: the only thing of a page that finds its way into the next request.
+A *field type* says which JSON value an attribute has; a `Schema` says under which name. A name with a dot is a value
+inside an object: ``customFields.category``. There is one list of a worklog's attributes, `Worklog` itself: everything
+here is keyed by their names, and what is derived from here (converters, Structs) takes types and defaults from there.
 
-What differs between the versions when a worklog is read or written, as data; and what each attribute's value is.
-
-A *kind* says what JSON value an attribute has; a *schema* says under which name. A name with a dot is a value inside an
-object: ``customFields.category``. There is one list of a worklog's attributes, `Worklog` itself: everything here is
-keyed by their names, and what is derived from here (converters, Structs) takes types and defaults from there.
+What is not asked for in a body is skipped, and never judged by what it holds.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from tracket_async._timestamps import read_day, read_moment, write_day, write_mo
 from tracket_async.models import ApprovalStatus, Worklog
 
 FAILURES = (msgspec.DecodeError, ValueError, RecursionError)
-"""What msgspec raises on a body: no JSON, or of another type; text that is not UTF-8; nested too deeply."""
+"""The errors that msgspec raises on a body: no JSON, or of another type; text that is not UTF-8; nested too deeply."""
 
 T = TypeVar("T")
 
@@ -34,7 +32,7 @@ _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Members:
-    """Reads some members of a JSON object, each as its bytes, and skips the others."""
+    """Read some members of a JSON object, each as its bytes, and skip the others."""
 
     def __init__(self, *names: str | None) -> None:
         self.names = tuple(name for name in names if name)
@@ -43,7 +41,7 @@ class Members:
         self._decoder = msgspec.json.Decoder(msgspec.defstruct("Members", types, rename=fields))
 
     def of(self, content: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
-        """Those that are there; None if the content is no object. The content is known to be JSON."""
+        """Return those that are there; None if the content is no object. The content is known to be JSON."""
         try:
             found = self._decoder.decode(content)
         except msgspec.ValidationError:
@@ -53,7 +51,7 @@ class Members:
 
 
 def checked(response: Response) -> bytes:
-    """The body, if it is JSON from its beginning to its end.
+    """Return the body, which is JSON from its beginning to its end.
 
     Raises:
         UnreadableResponseError: it is not.
@@ -68,7 +66,7 @@ def checked(response: Response) -> bytes:
 
 
 def value(content: bytes | msgspec.Raw, path: str, response: Response) -> Json:
-    """The value of what is known to be JSON.
+    """Return the value of what is known to be JSON.
 
     Raises:
         MalformedResponseError: a number in it is too large.
@@ -86,7 +84,7 @@ def value(content: bytes | msgspec.Raw, path: str, response: Response) -> Json:
 
 
 def elements(content: bytes | msgspec.Raw, path: str, response: Response) -> list[msgspec.Raw]:
-    """The elements of what is known to be JSON and should be an array, each as its bytes."""
+    """Return the elements of what is known to be JSON and should be an array, each as its bytes."""
     try:
         return _ELEMENTS.decode(content)
     except msgspec.ValidationError:
@@ -116,7 +114,7 @@ AFTER = "after"
 
 
 def next_cursor(cursor: Any, links: Any) -> str | None:
-    """The cursor of the page after this one, None if this is the last.
+    """Return the cursor of the page after this one; None if this is the last.
 
     Args:
         cursor: of the page, a string or None; ``UNSET`` where it has no member of that name. Null and the empty string
@@ -152,17 +150,22 @@ _LINKS = msgspec.json.Decoder(_Links)
 
 ATTRIBUTES: Final[Mapping[str, attrs.Attribute[Any]]] = {each.name: each for each in attrs.fields(Worklog)}
 
-STATUSES: Final[Mapping[str, ApprovalStatus]] = {
+STATUSES: Final[Mapping[Any, ApprovalStatus]] = {
     form: status for status in ApprovalStatus for form in (status.value, status.value.upper(), status.value.title())
 }
 """The approval statuses as they may be written. The page of 1.0 writes them small; other spellings are inferred."""
+
+OTHER_SPELLINGS: Final[Mapping[Any, str]] = {
+    form: status.value for form, status in STATUSES.items() if form != status.value
+}
+"""The statuses of spellings that are not their own."""
 
 WHOLE = 2.0**53
 """Below it a float that is a whole number is that number exactly."""
 
 
 class FieldError(ValueError):
-    """A value is not of its kind; the text says what was expected."""
+    """A value is not of its field type; the text says what was expected."""
 
 
 def _identifier(value: Json) -> str:
@@ -225,12 +228,12 @@ def _write_number(value: float) -> float:
 
 @attrs.frozen
 class FieldType:
-    """What value an attribute has.
+    """The JSON values of an attribute, and how they are read and written.
 
     Attributes:
         read: from a JSON value, never null, to the attribute's; raises `FieldError`. Tolerant.
         write: from the attribute's value, never None, to a JSON value.
-        wire_type: the type that a well-behaved server sends, for the fast path. What msgspec accepts as this type,
+        wire_type: the type that a well-behaved server sends, for the fast decoder. What msgspec accepts as this type,
             ``read`` accepts too and reads alike; what it does not accept may still be accepted by ``read``.
     """
 
@@ -266,7 +269,7 @@ FIELD_TYPES: Final[Mapping[str, FieldType]] = {
     "parent_item_id": IDENTIFIER,
     "custom_fields": OBJECT,
 }
-"""The kind of each attribute, where a schema does not say otherwise."""
+"""The field type of each attribute, where a schema does not say otherwise."""
 
 
 Split: TypeAlias = Callable[[Json], tuple[Json, ...]]
@@ -283,7 +286,9 @@ def _group(self: Schema) -> Mapping[str, tuple[str, ...]]:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Schema:
-    """How one version writes worklogs and pages of them. There is one for each version, equal to itself alone.
+    """The names and field types with which one version writes worklogs and pages of them.
+
+    There is one for each version, equal to itself alone.
 
     Attributes:
         version: ``"1.0"`` or ``"2.0"``.
@@ -293,7 +298,7 @@ class Schema:
         cursor: where a page has the cursor of the page after it.
         total: where a page says how many worklogs match, None when it does not.
         links: where a page has its links, None when it has none.
-        field_types: the kind of each attribute.
+        field_types: the field type of each attribute.
         splits: for objects whose form is not certain: from what there is to the values of its attributes, in the
             order of the attributes.
         omitted: wire names that are left out, and not null, where a `Worklog` is written that has no value for them.
@@ -316,7 +321,7 @@ class Schema:
 
 
 def flatten(schema: Schema, content: Mapping[str, Json]) -> dict[str, Json]:
-    """A worklog as the server sends it, made one level of the names that the schema knows."""
+    """Return a worklog as the server sends it, made one level of the names that the schema knows."""
     flat: dict[str, Json] = {}
     for member, attributes in schema.groups.items():
         if member not in content:
@@ -335,7 +340,7 @@ def flatten(schema: Schema, content: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The way back from `flatten`, as far as there is one."""
+    """Undo `flatten`, as far as that is possible."""
     content: dict[str, Any] = {}
     for name, value in flat.items():
         member, _, inner = name.partition(".")
@@ -349,5 +354,5 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leaf(name: str) -> str:
-    """The last part of a name with a dot, ``""`` of one without."""
+    """Return the last part of a name with a dot, ``""`` of one without."""
     return name.partition(".")[2]

@@ -70,7 +70,6 @@ def arrow_schema(columns: Sequence[str] = NAMES) -> Any:
 
 
 _whole_schema: Final = cache(arrow_schema)
-_columns: Final = columns_of(NAMES)
 
 
 def arrow_batch(rows: Sequence[Row]) -> Any:
@@ -78,7 +77,7 @@ def arrow_batch(rows: Sequence[Row]) -> Any:
     pa = modules.pyarrow()
     schema = _whole_schema()
     arrays: list[Any] = []
-    for field, part in zip(schema, _columns(rows), strict=True):
+    for field, part in zip(schema, columns_of(rows, NAMES), strict=True):
         if field.name in MOMENTS:
             # Through durations, because pyarrow converts those five times as fast as datetimes.
             since = [None if moment is None else moment - _EPOCH for moment in part]

@@ -94,7 +94,7 @@ def cells_of(worklogs: Iterable[Worklog], columns: Sequence[str] = NAMES) -> Col
 
 def cells_of_rows(rows: Sequence[Row], columns: Sequence[str] = NAMES) -> Columns:
     """Return the same as `cells_of`, of worklogs that are rows."""
-    parts = zip(columns, columns_of(tuple(columns))(rows), strict=True)
+    parts = zip(columns, columns_of(rows, columns), strict=True)
     # The numbers of a row are floats already, and a list is a list.
     return [_TEXT[name](part) if name in _WRITTEN else part for name, part in parts]
 
@@ -151,7 +151,6 @@ def ndjson_of_rows(columns: Sequence[str] = NAMES) -> Callable[[Sequence[Row]], 
     """Return a function that writes rows as `ndjson_encoder` writes their cells, without making all of these."""
     encode = msgspec.json.Encoder().encode_lines
     written = [name for name in columns if name in _WRITTEN]
-    parts_of = columns_of(tuple(written))
     targets = "".join(f"{name}, " for name in written)
     values = ", ".join(name if name in _WRITTEN else f"row.{name}" for name in columns)
     source = f"def lines(rows, {targets}): return [line({values}) for row, {targets} in zip(rows, {targets})]"
@@ -160,7 +159,7 @@ def ndjson_of_rows(columns: Sequence[str] = NAMES) -> Callable[[Sequence[Row]], 
     lines = scope["lines"]
 
     def write(rows: Sequence[Row]) -> bytes:
-        parts = zip(written, parts_of(rows), strict=True)
+        parts = zip(written, columns_of(rows, written), strict=True)
         cells = [_raw(_json_texts(part)) if name == JSON else _TEXT[name](part) for name, part in parts]
         return encode(lines(rows, *cells))
 
