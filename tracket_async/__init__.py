@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tracket_async._http.auth import BearerToken, ClientCredentials
+    from tracket_async._http.messages import Request, Response
+    from tracket_async._http.session import TracketSession
     from tracket_async.bulk import Outcome, Outcomes
     from tracket_async.client import TracketClient
     from tracket_async.config import Limits, RetryPolicy, Timeouts
@@ -103,7 +105,9 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimitedError",
     "RedirectError",
+    "Request",
     "RequestError",
+    "Response",
     "ResponseError",
     "ResponseTooLargeError",
     "RetryPolicy",
@@ -115,6 +119,7 @@ __all__ = [
     "Timeouts",
     "TracketClient",
     "TracketError",
+    "TracketSession",
     "TruncatedResponseError",
     "UnreadableResponseError",
     "UnsupportedError",
@@ -140,6 +145,8 @@ _HOMES: Final = {
         "WorklogFilter",
     ),
     "_http.auth": ("BearerToken", "ClientCredentials"),
+    "_http.messages": ("Request", "Response"),
+    "_http.session": ("TracketSession",),
     "config": ("Limits", "RetryPolicy", "Timeouts"),
     "pagination": ("Paginator",),
     "worklogs": ("Categories", "Worklogs"),

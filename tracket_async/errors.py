@@ -1,4 +1,4 @@
-"""Every exception that this package raises, and whose fault each one is.
+"""The exceptions of this package, and whose fault each one is.
 
     TracketError
     |-- UsageError (ValueError)            client: a bad argument or setting; nothing was sent
@@ -9,7 +9,7 @@
     |-- RequestError                       one call failed; it says which, and how often it was tried
     |   |-- NetworkError                   network
     |   |   |-- ConnectError               no connection: the request was provably not sent
-    |   |   |   `-- CertificateError       the server's certificate is not trusted; not repeated
+    |   |   |   `-- CertificateError       the server's certificate is not trusted; not retried
     |   |   |-- ConnectionLostError        the connection broke before the whole answer was there
     |   |   |-- TruncatedResponseError     the answer ended early
     |   |   |-- AttemptTimeoutError (TimeoutError)    one attempt took too long
@@ -40,9 +40,9 @@
 Rules: an exception carries data and not only a sentence; it survives pickling; it never holds a secret, a header
 or a body beyond a short redacted excerpt; a foreign exception never hides in ``__context__``.
 
-What a failure means for sending the same again: may it have happened, and would repeating mend it without harm.
+Which failures are retried, as a retry could succeed and does no harm:
 
-| call | is repeated after |
+| call | is retried after |
 |---|---|
 | GET, PUT, DELETE | a failure of the network, an unreadable answer, 408, 429, 500, 502, 503, 504 |
 | POST | what provably did not reach the server, 429 |
@@ -74,7 +74,7 @@ def _restore(cls: type[TracketError], args: tuple[Any, ...], state: dict[str, An
 
 
 class TracketError(Exception):
-    """The root: catch it to catch everything that this package raises on purpose.
+    """The root of the tree: catch it to catch everything that this package raises on purpose.
 
     Attributes:
         fault: whose fault it is: ``"client"``, ``"server"`` or ``"network"``.
@@ -105,7 +105,7 @@ class TracketError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened, without the hint."""
+        """Return what happened, without the hint."""
         return str(self.args[0]) if self.args else type(self).__name__
 
     def __str__(self) -> str:
@@ -172,7 +172,7 @@ class RequestError(TracketError):
             is refused at last may have happened in the attempt before, whose answer was lost.
         stopped_by: why no further attempt was made: ``"attempts"`` (all used up), ``"deadline"``, ``"budget"``
             (too many calls of this session are failing), ``"retry_after"`` (the server asked for a longer wait
-            than is allowed), or None: this failure is not one that repeating could mend.
+            than is allowed), or None: a retry could not have succeeded.
     """
 
     method: str = ""
@@ -239,7 +239,7 @@ class ConnectError(NetworkError):
 
 
 class CertificateError(ConnectError):
-    """The server's certificate is not trusted, expired or another's. Never repeated: it stays what it is."""
+    """The server's certificate is not trusted, expired or another's. Never retried: it stays what it is."""
 
     hint = "Check TRACKET_BASE_URL and this machine's clock; a certificate authority of your own goes into ssl="
 
@@ -259,7 +259,7 @@ class AttemptTimeoutError(NetworkError, TimeoutError):
 class DeadlineExceededError(NetworkError, TimeoutError):
     """The call, with its queueing and its retries, took longer than its deadline."""
 
-    hint = "Give the call a longer deadline, or the client fewer calls at once"
+    hint = "Raise Timeouts.total, or make fewer calls at once"
 
 
 class StatusError(RequestError):
@@ -326,7 +326,7 @@ class PayloadTooLargeError(StatusError):
 class RateLimitedError(StatusError):
     """429: too many requests; ``retry_after`` says how long to wait, if the server said so."""
 
-    hint = "Wait, or lower the concurrency"
+    hint = "Wait, or lower Limits.max_concurrency"
 
 
 class ServerError(StatusError):

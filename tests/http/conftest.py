@@ -1,17 +1,26 @@
-"""A server that says exactly what a test wrote down, byte by byte, and remembers what it was told."""
+"""Two servers that say what a test wrote down: one over sockets, byte by byte, and one without, on virtual time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 
 import pytest
 
-from tracket_async._http.messages import Request
+from tracket_async._http.auth import BearerToken, ClientCredentials
+from tracket_async._http.limits import Clock
+from tracket_async._http.messages import Request, Response
+from tracket_async._http.session import TracketSession
+from tracket_async.config import CallOptions
+from tracket_async.errors import (
+    AttemptTimeoutError,
+    RequestError,
+)
 
-GET = Request("GET", "/api/2.0/things", "/api/2.0/things")
+THINGS = Request("GET", "/api/2.0/things", "/api/2.0/things")
 
 
 class Exchange:
@@ -117,4 +126,122 @@ def http():
 @pytest.fixture
 def get():
     """A plain GET."""
-    return GET
+    return THINGS
+
+
+URL = "https://tracket.dev"
+CANARY = "canary-7f3a"
+TOKEN = BearerToken(CANARY)
+GET = Request("GET", "/api/2.0/things/1", "/api/2.0/things/{id}")
+PUT = Request("PUT", "/api/2.0/things/1", "/api/2.0/things/{id}", body=b"{}")
+POST = Request("POST", "/api/2.0/things", "/api/2.0/things", body=b"{}")
+DELETE = Request("DELETE", "/api/2.0/things/1", "/api/2.0/things/{id}")
+CREDENTIALS = ClientCredentials("id", CANARY, "5")
+
+
+class Sent:
+    """One request that reached the transport."""
+
+    def __init__(self, request, authorization, seconds):
+        self.request, self.header, self.seconds = request, authorization.reveal(), seconds
+        self.at = asyncio.get_running_loop().time()
+        self.is_token = request.path.endswith("/oauth2/token")
+
+
+class FakeTransport:
+    """Takes ``latency`` seconds, then answers as ``behave(sent)`` says: a status, a Response, or an exception."""
+
+    def __init__(self, latency):
+        self.latency = latency
+        self.sent = []
+        self.in_progress = self.most = 0
+        self.closed = False
+        self.tokens = 0
+
+    async def send(self, request, authorization, *, seconds=None):
+        sent = Sent(request, authorization, seconds)
+        self.sent.append(sent)
+        self.in_progress += 1
+        self.most = max(self.most, self.in_progress)
+        try:
+            latency = self.latency(sent) if callable(self.latency) else self.latency
+            if seconds is not None and seconds < latency:
+                await asyncio.sleep(seconds)
+                raise AttemptTimeoutError("late")
+            await asyncio.sleep(latency)
+            answer = self.behave(sent)
+        finally:
+            self.in_progress -= 1
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer if isinstance(answer, Response) else reply(answer)
+
+    async def close(self):
+        self.closed = True
+
+    @property
+    def calls(self):
+        return [sent for sent in self.sent if not sent.is_token]
+
+
+def reply(status, body=b"{}", **headers):
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+def token(number, **more):
+    return reply(200, b'{"access_token": "token-%d", "expires_in": 3600}' % number)
+
+
+@pytest.fixture
+def run_session(monkeypatch, virtually):
+    """Run ``scenario(session, transport)`` on a virtual loop, with answers from ``behave``."""
+
+    def run(scenario, behave=lambda sent: 200, *, latency=0.1, auth=TOKEN, seed=1, **settings):
+        transport = FakeTransport(latency)
+        transport.behave = behave
+        monkeypatch.setattr("tracket_async._http.session.Transport", lambda *args, **kwargs: transport)
+        chance = random.Random(seed).random
+
+        async def main():
+            clock = Clock(time=asyncio.get_running_loop().time, random=chance)
+            async with TracketSession(URL, auth=auth, clock=clock, **settings) as session:
+                result = await scenario(session, transport)
+                statistics = session.statistics()
+                assert (statistics.concurrency.in_use, statistics.concurrency.waiters) == (0, 0)
+            assert transport.closed
+            return result
+
+        return virtually(main())
+
+    return run
+
+
+def script(*answers):
+    """The nth request gets the nth answer, all others the last."""
+    left = list(answers)
+    return lambda sent: left.pop(0) if len(left) > 1 else left[0]
+
+
+def body(response):
+    return response.body
+
+
+async def failing(session, request=GET, parse=body, **options):
+    with pytest.raises(RequestError) as caught:
+        await session.send(request, parse, options=CallOptions(**options))
+    return caught.value
+
+
+class Tokens:
+    """A server that accepts the token that it gave out last, for as long as ``lifetime`` says."""
+
+    def __init__(self, lifetime=1e9, api=lambda sent: 200, refuse=False):
+        self.issued, self.lifetime, self.api, self.refuse = [], lifetime, api, refuse
+
+    def __call__(self, sent):
+        now = asyncio.get_running_loop().time()
+        if sent.is_token:
+            self.issued.append(now)
+            return token(len(self.issued))
+        valid = not self.refuse and sent.header == f"Bearer token-{len(self.issued)}"
+        return self.api(sent) if valid and now < self.issued[-1] + self.lifetime else 401

@@ -138,7 +138,7 @@ async def test_while_queueing(no_leaks, server, get):
 
 
 async def cancel_at_random(server, get, http, count):
-    """Many calls at once through a narrow gate, with failures among the answers; most are cancelled at some moment."""
+    """Many calls at once through a low limit, with failures among the answers; most are cancelled at some moment."""
     rng = random.Random(3)
 
     async def moody(exchange):

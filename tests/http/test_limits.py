@@ -168,7 +168,7 @@ async def test_closing_sends_everybody_away_who_waits():
     assert limiter.statistics().in_use == 0
 
 
-async def test_a_waiter_that_is_cancelled_as_the_gate_closes_is_cancelled():
+async def test_a_waiter_that_is_cancelled_as_the_limiter_closes_is_cancelled():
     limiter = ConcurrencyLimiter(1)
     await limiter.acquire()
     (waiting,) = await enter(limiter, 1)
@@ -179,7 +179,7 @@ async def test_a_waiter_that_is_cancelled_as_the_gate_closes_is_cancelled():
     assert limiter.statistics().in_use == 1
 
 
-async def test_nobody_gets_into_a_closed_gate():
+async def test_nobody_gets_into_a_closed_limiter():
     limiter = ConcurrencyLimiter(1)
     limiter.close()
     assert not limiter.try_acquire()
@@ -223,7 +223,7 @@ def test_after_a_cut_those_inside_stay_and_nobody_else_comes_in():
     assert not limiter.try_acquire()
 
 
-def test_a_round_of_successes_in_a_full_gate_raises_the_limit_by_one():
+def test_a_round_of_successes_at_full_use_raises_the_limit_by_one():
     limiter = ConcurrencyLimiter(16)
     limiter.on_overload(began=0, now=1)
     while limiter.try_acquire():
@@ -249,7 +249,7 @@ async def test_a_raised_limit_lets_the_next_one_in():
     assert (limiter.statistics().limit, limiter.statistics().in_use) == (2, 2)
 
 
-def test_successes_in_a_gate_that_is_not_full_raise_nothing():
+def test_successes_below_full_use_raise_nothing():
     limiter = ConcurrencyLimiter(16)
     limiter.on_overload(began=0, now=1)
     for _ in range(7):
@@ -280,7 +280,7 @@ def test_a_cut_begins_a_new_round():
     assert limiter.statistics().limit == 3
 
 
-def test_a_fixed_gate_does_not_adapt():
+def test_a_fixed_limit_does_not_adapt():
     limiter = filled(4, adaptive=False)
     limiter.on_overload(began=0, now=1)
     limiter.on_success()

@@ -94,7 +94,7 @@ async def test_a_connection_is_used_again(server, transport, get, http):
     assert server.connections == 1
 
 
-async def test_the_pool_is_as_large_as_the_gate_and_the_token_call(server, transport):
+async def test_the_pool_is_as_large_as_the_limit_and_the_token_call(server, transport):
     connector = transport._session.connector
     assert connector.limit == connector.limit_per_host == Limits().max_concurrency + 1
 

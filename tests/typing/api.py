@@ -24,18 +24,19 @@ from tracket_async import (
     Outcomes,
     Page,
     Paginator,
+    Request,
     RequestError,
     RetryPolicy,
     Timeouts,
     TracketClient,
     TracketError,
+    TracketSession,
     Worklog,
     WorklogChanges,
     WorklogFilter,
     Worklogs,
     __version__,
 )
-from tracket_async._http.messages import Request
 from tracket_async._http.session import SessionStatistics
 from tracket_async.events import Event, RequestEnded
 from tracket_async.scan.parallel import ParallelScan, scan, worklog_format
@@ -107,6 +108,17 @@ async def operations() -> None:
         assert_type(await client.categories.list(), list[Category])
         assert_type(client.worklogs.export(since=MONDAY, concurrency=4, ordered=True), AsyncGenerator[Worklog])
         assert_type(await client.send(Request("GET", "/api/2.0/x", "/api/2.0/x"), lambda r: r.status), int)
+
+
+async def session() -> None:
+    """The session manager sends any request, and returns what the parser returns."""
+    async with TracketSession(
+        "https://tracket.dev", auth=BearerToken("t"), limits=Limits(max_concurrency=2)
+    ) as session:
+        assert_type(session, TracketSession)
+        request = Request("GET", "/api/2.0/timeEntries", "/api/2.0/timeEntries")
+        assert_type(await session.send(request, lambda response: response.body), bytes)
+        assert_type(session.statistics(), SessionStatistics)
 
 
 async def many(client: TracketClient) -> None:

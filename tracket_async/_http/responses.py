@@ -57,7 +57,7 @@ _NAMED: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _ALPHABET = string.ascii_letters + string.digits + "_-+/=.~"
 _OPAQUE = re.compile(r"[\w\-+/=.~]{24,}", re.ASCII)
-"""What JSON Web Tokens, UUIDs, base64 and hexadecimal digits look like, if there is a digit in it."""
+"""JSON Web Tokens, UUIDs, base64 and hexadecimal digits match it; they also have a digit."""
 
 
 def excerpt(body: bytes) -> str:

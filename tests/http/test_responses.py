@@ -1,4 +1,4 @@
-"""What an answer's status, headers and body become."""
+"""What a status and its headers become, and what of a body may be shown: never raises, never a secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async import errors
-from tracket_async._http.responses import error_for, header, parse_http_date, parse_retry_after
+from tracket_async._http.responses import LONGEST, error_for, excerpt, header, parse_http_date, parse_retry_after
 
 NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
 AT_NOON = dt.datetime(1994, 11, 6, 12, tzinfo=dt.UTC)
@@ -203,3 +203,72 @@ def test_whatever_the_answer_there_is_an_error_with_its_status(status, headers, 
     error = answer(status, headers, body)
     assert (error is None) is (200 <= status < 300)
     assert error is None or (error.status == status and str(error))
+
+
+CANARY = "canary"
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"", ""),
+        (b"<html>\n  <body>Bad   gateway\t</body>", "<html> <body>Bad gateway </body>"),
+        (b"\x1b[31mred\x00", "\\x1b[31mred\\x00"),
+        ("größer \N{RIGHT-TO-LEFT OVERRIDE}".encode(), "größer \\u202e"),
+        (b"caf\xe9", "caf\N{REPLACEMENT CHARACTER}"),
+        (b"x" * LONGEST, "x" * LONGEST),
+        (b"x" * (LONGEST + 1), "x" * LONGEST + "..."),
+        (b"\x00" * LONGEST, ("\\x00" * LONGEST)[:LONGEST] + "..."),
+    ],
+)
+def test_an_excerpt_is_one_short_printable_line(body, shown):
+    assert excerpt(body) == shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"access_token": "canary"}',
+        '{"access_token":"canary\\"canary", "x": 1}',
+        '{"client-secret" : "canary',
+        '{"clientSecret":"canary\\',
+        '{"password": "canary canary"}',
+        "Authorization: Bearer canary.canary",
+        "authorization=bearer canary",
+        "Basic canary==",
+        "/login?id=1&token=canary&x=2",
+        "X-Api-Key: canary",
+        "Set-Cookie: canary",
+        "no name: canaryabcdefghijklmnopqrstu1",
+        "canary-0000-4000-8000-0123456789ab",
+        "eyJcanary.eyJzdWIiOiIxMjM0NTY3ODkwIn0.canary",
+    ],
+)
+def test_what_could_be_a_secret_is_masked(body):
+    shown = excerpt(body.encode())
+    assert "***" in shown
+    assert CANARY not in shown
+
+
+def test_ordinary_words_are_not_masked():
+    text = '{"error": "worklogBillableMinutes must be a number", "field": "worklogBillableMinutes"}'
+    assert excerpt(text.encode()) == text
+
+
+def test_a_secret_that_is_cut_by_the_window_is_not_shown():
+    for room in range(60):
+        body = b" " * (2048 - room) + b"canary0123456789canary0123456789canary0123456789canary0123456789"
+        assert CANARY not in excerpt(body)
+
+
+def test_a_long_text_without_spaces_still_has_an_excerpt():
+    body = ('{"error":"x","rows":[' + ",".join(['{"a":1}'] * 500) + "]}").encode()
+    assert excerpt(body).startswith('{"error":"x","rows":[{"a":1}')
+
+
+@EXAMPLES
+@given(st.binary(max_size=5000))
+def test_an_excerpt_of_anything_is_printable_and_short(body):
+    shown = excerpt(body)
+    assert shown.isprintable()
+    assert len(shown) <= LONGEST + 3
