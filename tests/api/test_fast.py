@@ -1,30 +1,32 @@
-"""The fast path and the general one: equal on any input, and the fast one is really taken.
+"""The fast decoder: held equal to the converters on any input, and the rows that it makes.
 
 `FastReader` may decline anything, and `ApiVersion` then asks `ConverterReader`. So the two can differ only where the
-fast path accepts: everything here compares what `ApiVersion` says with what `ConverterReader` alone says.
+fast decoder accepts: everything here compares what `ApiVersion` says with what `ConverterReader` alone says.
 """
 
 from __future__ import annotations
 
 import copy
 import datetime as dt
+import gc
 import itertools
 import json
 import pickle
 import weakref
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async._api import v1, v2
 from tracket_async._api.converters import ConverterReader
-from tracket_async._api.fast import Days, FastReader, row_of
+from tracket_async._api.fast import NO_FIELDS, Days, FastReader, columns_of, row_of
 from tracket_async._api.schema import STATUSES, next_cursor
 from tracket_async._http.messages import Response
 from tracket_async.errors import ResponseError
-from tracket_async.models import Worklog
+from tracket_async.models import ApprovalStatus, Worklog
 
 SCHEMAS = {"1.0": v1.SCHEMA, "2.0": v2.SCHEMA}
 READERS = {each.version: (each, ConverterReader(each.schema)) for each in (v1.api_version(), v2.api_version())}
@@ -36,7 +38,7 @@ def fast(version):
 
 
 FORMS = {version: fast(version)._forms for version in SCHEMAS}
-NAMES = [attribute.name for attribute in attrs.fields(Worklog)]
+NAMES = tuple(attribute.name for attribute in attrs.fields(Worklog))
 
 # Tokens of JSON text, good and bad, of which every member of a worklog and of a page gets one.
 MOMENTS = [
@@ -326,3 +328,80 @@ def test_days_are_remembered_and_not_for_ever():
     assert len(days) == 1
     with pytest.raises(ValueError, match="tomorrow"):
         days["tomorrow"]
+
+
+ENTRY = {
+    "id": "w",
+    "user": "u",
+    "date": "2024-10-22",
+    "minutes": 1,
+    "customFields": {"category": "c"},
+    "approval": {"status": "open", "approver": "7"},
+}
+
+
+def body(*worklogs):
+    return json.dumps({"items": worklogs}).encode()
+
+
+@pytest.mark.parametrize(("schema", "finisher"), [(v1.SCHEMA, v1.FINISHER), (v2.SCHEMA, v2.FINISHER)])
+def test_a_row_has_the_attributes_of_a_worklog_in_their_order(schema, finisher):
+    members = {"worklogId": "w", "userId": "u", "worklogDate": "2024-10-22T18:45:31Z", "worklogMinutes": 1}
+    page = body(ENTRY) if schema is v2.SCHEMA else json.dumps({"worklogs": [members]}).encode()
+    [row] = FastReader(schema, finisher).rows(page).items
+    assert row.__struct_fields__ == NAMES
+    assert row.minutes.__class__ is float
+
+
+def test_a_worklog_as_a_row_has_its_values():
+    worklog = Worklog(id="w", user_id="u", date=None, minutes=1.0, approval_status=ApprovalStatus.OPEN)
+    assert msgspec.structs.astuple(row_of(worklog)) == attrs.astuple(worklog, recurse=False)
+
+
+def test_columns_have_the_values_of_all_rows():
+    rows = fast("2.0").rows(body(ENTRY, {**ENTRY, "id": "x"})).items
+    assert columns_of(rows, ("category_id", "id")) == [("c", "c"), ("w", "x")]
+    assert columns_of([], ("id",)) == [()]
+
+
+def test_rows_without_custom_fields_share_them_and_nobody_can_change_them():
+    rows = fast("2.0").rows(body(ENTRY, {**ENTRY, "customFields": None})).items
+    assert rows[0].custom_fields is rows[1].custom_fields is NO_FIELDS == {}
+    with pytest.raises(TypeError):
+        NO_FIELDS["a"] = 1
+
+
+def test_the_garbage_collector_does_not_follow_rows():
+    rows = fast("2.0").rows(body(ENTRY)).items
+    assert not gc.is_tracked(rows[0])
+    assert not gc.is_tracked(row_of(Worklog(id="w", user_id="u", date=None, minutes=1)))
+
+
+def test_a_form_that_another_one_had_to_stand_in_for_is_not_tried_any_more():
+    reader = fast("2.0")
+    forms = [*reader._forms]
+    assert len(forms) == 3
+    assert reader.rows(body(ENTRY)) is not None
+    assert reader.rows(b"{}") is None
+    assert reader._forms == forms
+    [row] = reader.rows(body({**ENTRY, "customFields": {"category": "c", "r": "o"}})).items
+    assert (row.category_id, row.custom_fields) == ("c", {"r": "o"})
+    assert reader._forms == forms[1:]
+    [row] = reader.rows(body({**ENTRY, "approval": "approved"})).items
+    assert (row.approval_status, row.approver_user_id) == ("approved", None)
+    assert reader._forms == forms[2:]
+    assert len(reader.rows(body(ENTRY)).items) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_field_that_is_no_member_of_its_own_cannot_be_filled_by_an_answer(name):
+    for value in (None, 0, 1, "x", {}):
+        page = body({**ENTRY, f"(no member: {name})": value})
+        found = fast("2.0").rows(page)
+        no_member = name in {"category_id", "project_id", "approval_status"}
+        assert (found is None) == no_member
+        if found is not None:
+            usual = fast("2.0").rows(body(ENTRY))
+            assert [*map(msgspec.structs.astuple, found.items)] == [*map(msgspec.structs.astuple, usual.items)]
+        answer = Response(status=200, headers={}, body=page)
+        assert v2.api_version().rows(answer).items[0].id == "w"

@@ -1,15 +1,17 @@
-"""What API 2.0 is asked: every call, every field that can be written, every bound of a filter."""
+"""API 2.0: every call, every field, every bound of a filter, and how tolerantly inferred names are read."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 
+import attrs
 import pytest
 
 from tracket_async._api import v2
-from tracket_async.errors import UsageError
-from tracket_async.models import NewWorklog, WorklogChanges, WorklogFilter
+from tracket_async._http.messages import Response
+from tracket_async.errors import MalformedResponseError, UnreadableResponseError, UsageError
+from tracket_async.models import ApprovalStatus, Category, NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
 API = v2.api_version()
 SIZE = ("size", "100")
@@ -150,3 +152,248 @@ def test_the_size_of_every_page_can_be_chosen_at_once():
 def test_a_size_that_the_api_refuses_is_refused_here(size):
     with pytest.raises(UsageError, match="1 to 100"):
         API.list(WorklogFilter(), size=size)
+
+
+ENTRY = {
+    "id": "e",
+    "item": "5273029382",
+    "user": "35851565",
+    "date": "2023-05-20",
+    "minutes": 60,
+    "billableMinutes": 0,
+    "team": "929301",
+    "description": "text",
+    "customFields": {"category": "c", "project": "PC", "reference": "option"},
+    "board": "5272688006",
+    "approval": {"status": "approved", "approver": "7"},
+    "parentItem": "7172688044",
+    "createdDate": "2023-05-21T08:00:00.000Z",
+    "updatedDate": None,
+}
+WORKLOG = Worklog(
+    id="e",
+    item_id="5273029382",
+    user_id="35851565",
+    date=dt.datetime(2023, 5, 20, tzinfo=dt.UTC),
+    minutes=60.0,
+    billable_minutes=0.0,
+    team_id="929301",
+    description="text",
+    category_id="c",
+    project_id="PC",
+    custom_fields={"reference": "option"},
+    board_id="5272688006",
+    approval_status=ApprovalStatus.APPROVED,
+    approver_user_id="7",
+    parent_item_id="7172688044",
+    created_date=dt.datetime(2023, 5, 21, 8, tzinfo=dt.UTC),
+)
+
+
+def answer(content):
+    return Response(status=200, headers={"Date": "Sun, 06 Nov 1994 08:49:37 GMT"}, body=json.dumps(content).encode())
+
+
+def read(**changes):
+    return API.worklog(answer({**ENTRY, **changes}))
+
+
+def test_every_field_is_read():
+    page = answer({"items": [ENTRY], "total": 1})
+    assert API.worklog(answer(ENTRY)) == WORKLOG
+    assert API.page(page).items == [WORKLOG]
+    [row] = API.rows(page).items
+    assert Worklog(**{name: getattr(row, name) for name in attrs.fields_dict(Worklog)}) == WORKLOG
+    assert API.converter.structure(ENTRY, Worklog) == WORKLOG
+
+
+@pytest.mark.parametrize(
+    ("approval", "status", "approver"),
+    [
+        (None, None, None),
+        ("approved", ApprovalStatus.APPROVED, None),
+        ("APPROVED", ApprovalStatus.APPROVED, None),
+        ("Rejected", ApprovalStatus.REJECTED, None),
+        ("paid", "paid", None),
+        ({}, None, None),
+        ({"status": "open"}, ApprovalStatus.OPEN, None),
+        ({"approver": "7"}, None, "7"),
+        ({"approvalStatus": "open", "approverUserId": 7}, ApprovalStatus.OPEN, "7"),
+        ({"state": "submitted", "approvedBy": {"id": "7", "name": "x"}}, ApprovalStatus.SUBMITTED, "7"),
+        ({"value": None, "user": {"userId": 7}}, None, "7"),
+        ({"status": "open", "approver": {"name": "x"}}, ApprovalStatus.OPEN, None),
+        ({"status": "open", "approver": {"id": "7"}, "more": [1]}, ApprovalStatus.OPEN, "7"),
+    ],
+)
+def test_an_approval_is_read_in_any_likely_form(approval, status, approver):
+    worklog = read(approval=approval)
+    assert (worklog.approval_status, worklog.approver_user_id) == (status, approver)
+    assert type(worklog.approval_status) is type(status)
+
+
+@pytest.mark.parametrize(
+    ("approval", "path"),
+    [
+        (5, "$.approval"),
+        (["open"], "$.approval"),
+        ({"status": 5}, "$.approval.status"),
+        ({"status": "open", "approver": True}, "$.approval.approver"),
+        ({"approver": [1]}, "$.approval.approver"),
+    ],
+)
+def test_an_approval_of_no_likely_form_is_malformed(approval, path):
+    with pytest.raises(MalformedResponseError) as caught:
+        read(approval=approval)
+    assert (caught.value.json_path, caught.value.worklog_id) == (path, "e")
+
+
+@pytest.mark.parametrize(
+    ("custom", "category", "project", "rest"),
+    [
+        (None, None, None, {}),
+        ({}, None, None, {}),
+        ({"category": None}, None, None, {}),
+        ({"category": 5, "project": 6}, "5", "6", {}),
+        ({"a.b": "1", "customFields.category": "2"}, None, None, {"a.b": "1", "customFields.category": "2"}),
+        ({"project": "p", "r": {"deep": [1]}}, None, "p", {"r": {"deep": [1]}}),
+    ],
+)
+def test_custom_fields_give_up_their_category_and_project(custom, category, project, rest):
+    worklog = read(customFields=custom)
+    assert (worklog.category_id, worklog.project_id, worklog.custom_fields) == (category, project, rest)
+
+
+def test_two_worklogs_without_custom_fields_do_not_share_them():
+    page = API.page(answer({"items": [{**ENTRY, "customFields": None}, {**ENTRY, "customFields": {}}]}))
+    assert page.items[0].custom_fields == page.items[1].custom_fields == {}
+    assert page.items[0].custom_fields is not page.items[1].custom_fields
+
+
+@pytest.mark.parametrize(
+    ("custom", "path"),
+    [
+        (5, "$.customFields"),
+        ("x", "$.customFields"),
+        ([], "$.customFields"),
+        ({"category": True}, "$.customFields.category"),
+        ({"project": ["p"]}, "$.customFields.project"),
+    ],
+)
+def test_custom_fields_of_another_form_are_malformed(custom, path):
+    with pytest.raises(MalformedResponseError) as caught:
+        read(customFields=custom)
+    assert caught.value.json_path == path
+
+
+def test_a_member_that_looks_like_a_path_is_no_custom_field():
+    content = {key: value for key, value in ENTRY.items() if key not in ("customFields", "approval")}
+    worklog = API.worklog(answer({**content, "customFields.category": "x", "approval.status": "open"}))
+    assert worklog.category_id is None
+    assert worklog.approval_status is None
+
+
+def test_a_date_may_be_a_full_date_time():
+    assert read(date="2023-05-20T10:00:00+02:00").date == dt.datetime(2023, 5, 20, 8, tzinfo=dt.UTC)
+    with pytest.raises(MalformedResponseError, match=r"should be a day .* is another string"):
+        read(date="20th of May")
+
+
+def test_a_page_says_how_many_match_and_when():
+    page = API.page(answer({"size": 1, "total": 1354, "items": [ENTRY], "nextCursor": "c"}))
+    assert page.total == 1354
+    assert page.next_cursor == "c"
+    assert page.server_date == dt.datetime(1994, 11, 6, 8, 49, 37, tzinfo=dt.UTC)
+    assert API.page(answer({"total": None, "items": []})).total is None
+
+
+@pytest.mark.parametrize(
+    ("content", "cursor"),
+    [
+        ({}, None),
+        ({"nextCursor": None}, None),
+        ({"nextCursor": ""}, None),
+        ({"nextCursor": "c", "_links": {"next": {"href": "/x?after=other"}}}, "c"),
+        ({"nextCursor": None, "_links": {"next": {"href": "/x?after=other"}}}, None),
+        ({"_links": {"next": {"href": "/api/2.0/timeEntries?size=100&after=a%2Bb%3D"}}}, "a+b="),
+        ({"_links": {"next": {"href": "https://elsewhere.example/x?after=a+b&after=c#after=d"}}}, "a+b"),
+        ({"_links": {"next": {"href": "/x?before=c&after="}}}, None),
+        ({"_links": {"next": {"href": "http://[broken?after=c"}}}, None),
+        ({"_links": {"next": {"href": 5}}}, None),
+        ({"_links": {"next": {}}}, None),
+        ({"_links": {"next": None}}, None),
+        ({"_links": {}}, None),
+        ({"_links": None}, None),
+        ({"_links": "/x?after=c"}, None),
+    ],
+)
+def test_from_a_next_link_only_the_cursor_is_taken_and_only_without_a_cursor_of_its_own(content, cursor):
+    assert API.page(answer({"items": [], **content})).next_cursor == cursor
+    assert API.rows(answer({"items": [], **content})).next_cursor == cursor
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        ({"items": [], "nextCursor": 5}, "$.nextCursor"),
+        ({"items": [], "nextCursor": {}}, "$.nextCursor"),
+        ({"items": [], "total": "5"}, "$.total"),
+        ({"items": [], "total": True}, "$.total"),
+        ({"items": [], "total": 1.5}, "$.total"),
+        ({"items": {}}, "$.items"),
+        ({"items": None}, "$.items"),
+        ({}, "$.items"),
+        ([], "$"),
+        (None, "$"),
+        ({"items": [ENTRY, 5]}, "$.items[1]"),
+        ({"items": [ENTRY, {**ENTRY, "minutes": "60"}]}, "$.items[1].minutes"),
+    ],
+)
+def test_a_page_of_another_shape_is_malformed_at_its_path(content, path):
+    for read_page in (API.page, API.rows):
+        with pytest.raises(MalformedResponseError) as caught:
+            read_page(answer(content))
+        assert caught.value.json_path == path
+        assert caught.value.status == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "categories"),
+    [
+        ({"items": []}, []),
+        ({"items": [{"id": "c", "name": "Development"}]}, [Category(id="c", name="Development")]),
+        ({"items": [{"value": 5, "label": "Five"}, {"id": "x"}]}, [Category(id="5", name="Five"), Category(id="x")]),
+        ({"options": [{"optionId": "c", "title": None}]}, [Category(id="c")]),
+        ([{"id": "c", "text": "T"}], [Category(id="c", name="T")]),
+    ],
+)
+def test_categories_are_read_in_any_likely_form(content, categories):
+    assert API.category_list(answer(content)) == categories
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        (5, "$"),
+        ({}, "$.items"),
+        ({"items": {"id": "c"}}, "$.items"),
+        ({"items": [5]}, "$.items[0]"),
+        ({"items": [{"id": "c"}, {"name": "x"}]}, "$.items[1].id"),
+        ({"items": [{"id": None}]}, "$.items[0].id"),
+        ({"items": [{"id": "c", "label": 5}]}, "$.items[0].label"),
+    ],
+)
+def test_categories_of_another_shape_are_malformed_at_their_path(content, path):
+    with pytest.raises(MalformedResponseError) as caught:
+        API.category_list(answer(content))
+    assert caught.value.json_path == path
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"message": "gone"}', b'"gone"', b"null"])
+def test_a_delete_may_answer_with_any_json_or_nothing(body):
+    assert API.deleted(Response(status=204, headers={}, body=body)) is None
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"gone", b'{"message": "go'])
+def test_a_page_of_somebody_else_is_no_confirmation_of_a_delete(body):
+    with pytest.raises(UnreadableResponseError):
+        API.deleted(Response(status=200, headers={}, body=body))

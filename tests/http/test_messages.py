@@ -1,4 +1,4 @@
-"""A secret shows nothing of itself, and a header takes no text that could end it."""
+"""Requests, responses and secrets show nothing of what they carry; a header takes no text that could end it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import traceback
 import attrs
 import pytest
 
-from tracket_async._http.messages import Secret, header_text
+from tracket_async._http.messages import Request, Response, Secret, header_text
 from tracket_async.errors import ConfigurationError
 
 CANARY = "canary-7f3a"
@@ -87,3 +87,16 @@ def test_anything_else_is_refused_without_being_shown(value, reason):
         header_text("The token", value)
     assert reason in str(caught.value)
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "idempotent"), [("GET", True), ("PUT", True), ("DELETE", True), ("HEAD", True), ("POST", False)]
+)
+def test_only_a_post_must_not_be_sent_twice(method, idempotent):
+    assert Request(method=method, path="/api/2.0/x", route="/api/2.0/x").idempotent is idempotent
+
+
+def test_a_repr_shows_no_body_and_no_headers():
+    request = Request(method="POST", path="/api/2.0/x", route="/api/2.0/x", body=b"canary")
+    response = Response(status=200, headers={"Set-Cookie": "canary"}, body=b"canary")
+    assert "canary" not in repr(request) + repr(response)

@@ -1,4 +1,4 @@
-"""What a status and its headers become, and what of a body may be shown: never raises, never a secret."""
+"""Statuses, headers and bodies of responses: what they become never raises and never shows a secret."""
 
 from __future__ import annotations
 
