@@ -378,3 +378,21 @@ async def test_the_cursor_is_read_under_each_versions_name(serve, connect):
     await http("GET", "/api/2.0/timeEntries", after="a", cursor="c")
     await http("GET", V1)
     assert [each.cursor for each in emulator.request_log] == ["c", "a", None]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"client-id": "i", "client-secret": "s3cr3t", "grant-type": "x"}',
+        b'{"client-secret" :"quote \\" and s3cr3t"}',
+        b'{"client_secret": "s3cr3t',
+        b'{"client-secret": "s3cr3t\\',
+    ],
+)
+async def test_no_client_secret_is_written_to_the_request_log(serve, connect, body):
+    emulator = await serve()
+    await (await connect(emulator))("POST", TOKEN, raw=body)
+    (entry,) = emulator.request_log
+    assert b"s3cr3t" in entry.body
+    assert "s3cr3t" not in entry.as_json() + repr(entry)
+    assert '"***"' in json.loads(entry.as_json())["body"]

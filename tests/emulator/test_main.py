@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tracket_async.emulator import __main__ as program
-from tracket_async.emulator.__main__ import main, shell_lines, write_env_file
+from tracket_async.emulator.__main__ import main, shell_lines, write_private_file
 
 COMMAND = [sys.executable, "-m", "tracket_async.emulator"]
 
@@ -65,6 +65,7 @@ def test_it_prints_its_settings_serves_and_stops_cleanly(start, tmp_path, number
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
+    assert log.stat().st_mode & 0o777 == 0o600
     (entry,) = map(json.loads, log.read_text().splitlines())
     assert (entry["method"], entry["route"], entry["status"]) == ("GET", "/timeEntries", 200)
 
@@ -203,11 +204,11 @@ def test_loopback_is_known_when_it_is_seen(host, loopback):
     assert program._is_loopback(host) is loopback
 
 
-def test_it_has_a_line_for_each_setting_and_is_its_owners_alone(tmp_path):
+def test_a_private_file_is_its_owners_alone(tmp_path):
     path = tmp_path / "env"
     before = os.umask(0)
     try:
-        write_env_file(path, {"A": "1", "B": "x=y"})
+        write_private_file(path, "A=1\nB=x=y\n")
     finally:
         os.umask(before)
     assert path.read_text() == "A=1\nB=x=y\n"
@@ -219,7 +220,7 @@ def test_a_file_that_was_there_is_replaced_and_so_is_its_mode(tmp_path):
     path = tmp_path / "env"
     path.write_text("old")
     path.chmod(0o644)
-    write_env_file(path, {"A": "1"})
+    write_private_file(path, "A=1\n")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("A=1\n", 0o600)
 
 
@@ -229,7 +230,7 @@ def test_a_symbolic_link_is_not_followed(tmp_path):
     link = tmp_path / "env"
     link.symlink_to(target)
     with pytest.raises(OSError, match="symbolic link"):
-        write_env_file(link, {"A": "1"})
+        write_private_file(link, "A=1\n")
     assert target.read_text() == "precious"
 
 
@@ -242,7 +243,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypat
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_env_file(path, {"A": "1"})
+        write_private_file(path, "A=1\n")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         emulator = _emulator(options)
         asyncio.run(_serve(emulator, options))
         if options.request_log is not None:
-            options.request_log.write_text("".join(f"{entry.as_json()}\n" for entry in emulator.request_log))
+            write_private_file(options.request_log, "".join(f"{entry.as_json()}\n" for entry in emulator.request_log))
     except KeyboardInterrupt:
         return _DONE  # while it was still starting
     except (FaultFileError, SeedError, StoreError, ValueError, OSError) as error:
@@ -59,8 +59,8 @@ def shell_lines(settings: Mapping[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
 
 
-def write_env_file(path: Path, settings: Mapping[str, str]) -> None:
-    """Write one ``NAME=value`` a line, readable by the owner alone.
+def write_private_file(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read.
 
     The file is written beside its place and renamed into it, so that a reader sees all of it or the old one, and
     so that its mode never was any other.
@@ -73,7 +73,7 @@ def write_env_file(path: Path, settings: Mapping[str, str]) -> None:
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in settings.items())
+            file.write(text)
         Path(beside).replace(path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     behaviour.add_argument("--faults", type=Path, metavar="FILE", help="a script of faults, JSON or one rule a line")
     behaviour.add_argument("--fault-seed", type=int, default=0, metavar="N", help="seed of faults at random")
     behaviour.add_argument(
-        "--request-log", type=Path, metavar="FILE", help="write the requests that were received here at the end"
+        "--request-log", type=Path, metavar="FILE", help="write the received requests here at the end, mode 0600"
     )
 
     address = parser.add_argument_group("address")
@@ -153,7 +153,8 @@ async def _serve(emulator: Emulator, options: argparse.Namespace) -> None:
         for number in _SIGNALS:
             signal.signal(number, end)
         if options.env_file is not None:
-            write_env_file(options.env_file, emulator.env(options.api))
+            settings = emulator.env(options.api)
+            write_private_file(options.env_file, "".join(f"{name}={value}\n" for name, value in settings.items()))
         sys.stdout.write(_greeting(emulator, options.api))
         sys.stdout.flush()
         await stop.wait()

@@ -1,15 +1,21 @@
 """The log of the requests that the server received, in order of arrival, and of their outcomes.
 
-Only the most recent entries are kept; the counts are of all requests. Authorization headers are never written down.
+Only the most recent entries are kept; the counts are of all requests. No secret is written: Authorization headers are
+not logged, and the client secret of a token call is masked.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from attrs import define, field, frozen
+
+_CLIENT_SECRET: Final = re.compile(r'("client[-_]secret"\s*:\s*)"(?:[^"\\]|\\.)*+"?', re.IGNORECASE | re.DOTALL)
+"""The member of a token call, also where its JSON is malformed."""
 
 
 @define(kw_only=True)
@@ -24,7 +30,8 @@ class ReceivedRequest:
             ``/openapi.json``; empty for a path that is none of them.
         path: The path as it was sent, percent-encoded.
         query: The query parameters; the first value of one that is given twice.
-        body: The body, decompressed; empty until it has been read.
+        body: The body, decompressed; empty until it has been read. In a token call it holds the client secret, so it
+            is not in the repr.
         status: Status of the response; None while there is none, and when the client got none.
         fault: Kind of the fault that it got, several joined by ``+``; None without.
         committed: Whether a write has taken effect.
@@ -35,7 +42,7 @@ class ReceivedRequest:
     route: str
     path: str
     query: Mapping[str, str] = field(factory=dict[str, str])
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     status: int | None = None
     fault: str | None = None
     committed: bool = False
@@ -46,7 +53,10 @@ class ReceivedRequest:
         return self.query.get("cursor" if self.route == "/worklogs" else "after")
 
     def as_json(self) -> str:
-        """Return the entry as one line of JSON; bytes of the body that are not UTF-8 are replaced."""
+        """Return the entry as one line of JSON.
+
+        A client secret in the body is masked. Bytes of the body that are not UTF-8 are replaced.
+        """
         return json.dumps(
             {
                 "number": self.number,
@@ -54,7 +64,7 @@ class ReceivedRequest:
                 "route": self.route,
                 "path": self.path,
                 "query": dict(self.query),
-                "body": self.body.decode(errors="replace"),
+                "body": _CLIENT_SECRET.sub(r'\1"***"', self.body.decode(errors="replace")),
                 "status": self.status,
                 "fault": self.fault,
                 "committed": self.committed,
