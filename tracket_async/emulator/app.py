@@ -11,14 +11,17 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from email.utils import formatdate
 from functools import partial
 from random import Random
+from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
-from attrs import frozen
+from attrs import field, frozen
 
 from tracket_async.emulator import handlers, routes
-from tracket_async.emulator.faults import Script
+from tracket_async.emulator.faults import Hang, Script
 from tracket_async.emulator.faults.base import RawConnection
 from tracket_async.emulator.handlers import ApiRequest, WorklogHandlers
 from tracket_async.emulator.oauth import TokenIssuer
@@ -42,6 +45,8 @@ class ServerContext:
         wall: Seconds since the epoch, by the server's clock.
         sleep: Waits that many seconds.
         connections: Connections that a fault has taken over and that are still open.
+        transports: The transports of all open connections.
+        muted: Those that answer no more.
     """
 
     settings: Settings
@@ -50,6 +55,8 @@ class ServerContext:
     wall: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     connections: set[RawConnection]
+    transports: WeakSet[asyncio.BaseTransport] = field(factory=WeakSet[asyncio.BaseTransport])
+    muted: WeakSet[asyncio.BaseTransport] = field(factory=WeakSet[asyncio.BaseTransport])
 
 
 class ClientDisconnectedError(Exception):
@@ -82,20 +89,23 @@ class HttpExchange:
         self._ident = ident
         self._skew = 0.0
 
-    async def execute(self) -> ApiResponse:
+    async def execute(self, change: Callable[[ApiRequest], ApiRequest] | None = None) -> ApiResponse:
         """Carry the request out and return its response, which may be an error; nothing is sent.
+
+        Args:
+            change: Returns the request that is carried out in place of the one that came; None for that one.
 
         Raises:
             ClientDisconnectedError: The client disconnected while it was sending.
         """
         try:
-            response = await self._call_handler()
+            response = await self._call_handler(change)
         except ApiError as error:
             response = error.response()
         self.received.committed = response.committed
         return response
 
-    async def _call_handler(self) -> ApiResponse:
+    async def _call_handler(self, change: Callable[[ApiRequest], ApiRequest] | None) -> ApiResponse:
         request = self._request
         body = await self._read_body()
         action = routes.find_action(self._resource, request.method)
@@ -109,7 +119,7 @@ class HttpExchange:
         if repeated:
             raise ApiError(400, "must be given once", repeated[0])
         call = ApiRequest(path=self.received.path, ident=self._ident, query=self.received.query, body=body)
-        return self._context.handlers[action.name](call)
+        return self._context.handlers[action.name](call if change is None else change(call))
 
     async def _read_body(self) -> bytes:
         if not self._request.can_read_body:
@@ -134,11 +144,11 @@ class HttpExchange:
             *response.headers,
         ]
 
-    def respond(self, response: ApiResponse) -> web.StreamResponse:
+    def respond(self, response: ApiResponse, *, followed_by: bytes = b"") -> web.StreamResponse:
         """Return the response in the form that aiohttp sends, and log its status."""
         self.received.status = response.status
         self.received.committed = response.committed
-        sent = web.Response(status=response.status, body=response.body)
+        sent = _Response(followed_by, status=response.status, body=response.body)
         sent.headers.update(self.headers(response))
         return sent
 
@@ -160,6 +170,11 @@ class HttpExchange:
         self.received.status = status
         return web.Response()
 
+    @property
+    def is_mute(self) -> bool:
+        """Return whether the connection answers no more."""
+        return self._request.transport in self._context.muted
+
     async def sleep(self, seconds: float) -> None:
         """Wait that many seconds."""
         await self._context.sleep(seconds)
@@ -168,9 +183,31 @@ class HttpExchange:
         """Shift the Date header of this response."""
         self._skew += seconds
 
+    def mute_connections(self) -> None:
+        """Let no connection that is open now answer another request."""
+        self._context.muted.update(self._context.transports)
+
     def expire_tokens(self) -> None:
         """Make every token from the token call invalid."""
         self._context.tokens.expire()
+
+
+class _Response(web.Response):
+    """A response that more bytes can follow on its connection."""
+
+    def __init__(self, followed_by: bytes, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._followed_by = followed_by
+        self._transport: asyncio.Transport | None = None
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        self._transport = request.transport
+        return await super().prepare(request)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        if self._followed_by and self._transport is not None:
+            self._transport.write(self._followed_by)
 
 
 def _is_json(content_type: str) -> bool:
@@ -237,6 +274,8 @@ class Api:
         query = {name: request.query[name] for name in request.query}
         received = self.request_log.begin(request.method, "" if resource is None else resource.route, path, query)
         exchange = HttpExchange(self._context, request, received, resource, ident)
+        if request.transport is not None:
+            self._context.transports.add(request.transport)
         try:
             return await self._respond(exchange)
         except ClientDisconnectedError:
@@ -251,6 +290,8 @@ class Api:
         exchange.received.fault = "+".join(kinds) or None
         for fault in request_faults:
             await fault.apply(exchange)
+        if exchange.is_mute:
+            response_fault = Hang()
         if response_fault is None:
             return exchange.respond(await exchange.execute())
         return await response_fault.apply(exchange)

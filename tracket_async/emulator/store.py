@@ -148,9 +148,9 @@ def write_cursor(order: Order, *, descending: bool, key: Key) -> str:
     return base64.urlsafe_b64encode(json.dumps(facts, separators=(",", ":")).encode()).decode()
 
 
-def equivalent_cursor(cursor: str) -> str:
+def equivalent_cursor(cursor: str, spaces: int = 1) -> str:
     """Return another cursor for the same key: longer by white space that `read_cursor` ignores."""
-    return base64.urlsafe_b64encode(b" " + base64.urlsafe_b64decode(cursor)).decode()
+    return base64.urlsafe_b64encode(b" " * spaces + base64.urlsafe_b64decode(cursor)).decode()
 
 
 def initial_cursor(cursor: str) -> str:

@@ -15,6 +15,19 @@ from tracket_async.emulator.faults.connection import (
     Stall,
     Truncate,
 )
+from tracket_async.emulator.faults.deviations import (
+    AddedHeaders,
+    BriefCreated,
+    DateOffset,
+    IgnoredCursor,
+    IgnoredFilters,
+    LinkedCursor,
+    MuteConnections,
+    NoContent,
+    SecondResponse,
+    TrimmedText,
+    WrongTotal,
+)
 from tracket_async.emulator.faults.responses import (
     ContentType,
     CyclingCursor,
@@ -32,15 +45,19 @@ from tracket_async.emulator.faults.responses import (
     Status,
     UnknownStatus,
 )
-from tracket_async.emulator.faults.script import KINDS, FaultFileError, Rule, Script, read_rules
+from tracket_async.emulator.faults.script import DEVIATIONS, KINDS, FaultFileError, Rule, Script, read_rules
 
 __all__ = [
+    "DEVIATIONS",
     "KINDS",
+    "AddedHeaders",
+    "BriefCreated",
     "Call",
     "ClockSkew",
     "CommitThenCut",
     "ContentType",
     "CyclingCursor",
+    "DateOffset",
     "DeepJson",
     "Delay",
     "Drip",
@@ -53,8 +70,13 @@ __all__ = [
     "Hang",
     "Html",
     "HugeBody",
+    "IgnoredCursor",
+    "IgnoredFilters",
+    "LinkedCursor",
     "MalformedJson",
     "MissingField",
+    "MuteConnections",
+    "NoContent",
     "OddField",
     "Redirect",
     "RefusedCursor",
@@ -64,9 +86,12 @@ __all__ = [
     "ResponseFault",
     "Rule",
     "Script",
+    "SecondResponse",
     "Stall",
     "Status",
+    "TrimmedText",
     "Truncate",
     "UnknownStatus",
+    "WrongTotal",
     "read_rules",
 ]

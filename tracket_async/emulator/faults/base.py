@@ -19,6 +19,7 @@ from typing import ClassVar, Final, Protocol, cast
 
 from aiohttp import web
 
+from tracket_async.emulator.handlers import ApiRequest
 from tracket_async.emulator.request_log import ReceivedRequest
 from tracket_async.emulator.routes import ApiResponse
 
@@ -111,12 +112,12 @@ class Exchange(Protocol):
         """Return the request."""
         ...
 
-    async def execute(self) -> ApiResponse:
-        """Carry the request out and return its true response; nothing is sent."""
+    async def execute(self, change: Callable[[ApiRequest], ApiRequest] | None = None) -> ApiResponse:
+        """Carry the request out, as it is or changed, and return its true response; nothing is sent."""
         ...
 
-    def respond(self, response: ApiResponse) -> web.StreamResponse:
-        """Return the response in the form that aiohttp sends."""
+    def respond(self, response: ApiResponse, *, followed_by: bytes = b"") -> web.StreamResponse:
+        """Return the response in the form that aiohttp sends; more bytes can follow it on the connection."""
         ...
 
     def headers(self, response: ApiResponse) -> list[tuple[str, str]]:
@@ -137,6 +138,10 @@ class Exchange(Protocol):
 
     def skew_clock(self, seconds: float) -> None:
         """Shift the Date header of this response."""
+        ...
+
+    def mute_connections(self) -> None:
+        """Let no connection that is open now answer another request."""
         ...
 
     def expire_tokens(self) -> None:

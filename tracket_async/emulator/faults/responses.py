@@ -18,9 +18,10 @@ from typing import Any, ClassVar, Final
 
 from aiohttp import web
 from attrs import evolve, field, frozen
-from attrs.validators import and_, ge, instance_of, le
+from attrs.validators import and_, ge, instance_of, le, optional
 
 from tracket_async.emulator.faults.base import Exchange, ResponseFault
+from tracket_async.emulator.handlers import ApiRequest
 from tracket_async.emulator.routes import JSON, ApiResponse, json_response
 from tracket_async.emulator.store import equivalent_cursor, initial_cursor
 
@@ -28,6 +29,7 @@ _HTML: Final = (
     b"<!DOCTYPE html>\n<html><head><title>%d</title></head>"
     b"<body><h1>We will be right back</h1><p>The service is being maintained.</p></body></html>\n"
 )
+_AN_INDEX: Final[Any] = optional(ge(0))
 _a_status: Final = and_(instance_of(int), ge(200), le(599))
 
 
@@ -233,14 +235,20 @@ class ContentType(ResponseFault):
 
 
 @frozen
-class _PayloadFault(ResponseFault):
+class PayloadFault(ResponseFault):
+    """A fault that modifies the true response."""
+
+    def change(self, request: ApiRequest) -> ApiRequest:
+        """Return the request that is carried out: the one that came."""
+        return request
+
     @abstractmethod
     def modify(self, page: Page) -> None:
         """Change the payload in place."""
 
     async def apply(self, exchange: Exchange) -> web.StreamResponse:
         """Send the response with the changed payload."""
-        response = await exchange.execute()
+        response = await exchange.execute(self.change)
         if response.status < _FIRST_ERROR:
             response = self._modified(response, exchange.received.cursor)
         return exchange.respond(response)
@@ -260,33 +268,33 @@ class Page:
     """
 
     def __init__(self, payload: dict[str, Any], cursor: str | None) -> None:
-        self._payload = payload
+        self.payload = payload
         self.cursor = cursor
         self._rows_key, self._next_key = next((keys for keys in _ROWS_AND_CURSOR if keys[0] in payload), ("", ""))
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Return the worklogs; changes to the list itself count for a page only."""
-        return self._payload[self._rows_key] if self._rows_key else [self._payload]
+        return self.payload[self._rows_key] if self._rows_key else [self.payload]
 
     @property
     def next_cursor(self) -> str | None:
         """Return the cursor of the next page, or None."""
-        cursor: str | None = self._payload.get(self._next_key)
+        cursor: str | None = self.payload.get(self._next_key)
         return cursor
 
     @next_cursor.setter
     def next_cursor(self, cursor: str) -> None:
         if self._rows_key:
-            self._payload[self._next_key] = cursor
+            self.payload[self._next_key] = cursor
 
-    def row(self, number: int) -> dict[str, Any] | None:
-        """Return the worklog at that place, counted from 0; None past the end."""
-        return self.rows[number] if number < len(self.rows) else None
+    def select(self, number: int | None) -> list[dict[str, Any]]:
+        """Return the worklog at that place, counted from 0, or all of them for None; none past the end."""
+        return self.rows if number is None else self.rows[number : number + 1]
 
 
 @frozen
-class RepeatedCursor(_PayloadFault):
+class RepeatedCursor(PayloadFault):
     """A next cursor that is the one of the request, so that the walk stands still; a first page is left alone."""
 
     kind: ClassVar[str] = "repeated-cursor"
@@ -298,7 +306,7 @@ class RepeatedCursor(_PayloadFault):
 
 
 @frozen
-class CyclingCursor(_PayloadFault):
+class CyclingCursor(PayloadFault):
     """Next cursors that cycle: A, B, A, B. One walk at a time; a first page begins anew.
 
     Attributes:
@@ -324,7 +332,7 @@ class CyclingCursor(_PayloadFault):
 
 
 @frozen
-class EmptyPage(_PayloadFault):
+class EmptyPage(PayloadFault):
     """A page without rows and with a next cursor, a new one, which leads to the rows that were kept back.
 
     No worklog is lost to a client that goes on. A single page without a next one passes as it is.
@@ -344,7 +352,7 @@ class EmptyPage(_PayloadFault):
 
 
 @frozen
-class DuplicateRows(_PayloadFault):
+class DuplicateRows(PayloadFault):
     """A page in which the first rows occur a second time.
 
     Attributes:
@@ -361,69 +369,65 @@ class DuplicateRows(_PayloadFault):
 
 
 @frozen
-class MissingField(_PayloadFault):
+class MissingField(PayloadFault):
     """A worklog that lacks a key.
 
     Attributes:
         name: The key, by the version's name, such as ``worklogMinutes`` or ``minutes``.
-        row: Index of the worklog on the page, from 0.
+        row: Index of the worklog on the page, from 0; None for every worklog.
     """
 
     kind: ClassVar[str] = "missing-field"
 
     name: str
-    row: int = field(default=0, validator=ge(0))
+    row: int | None = field(default=0, validator=_AN_INDEX)
 
     def modify(self, page: Page) -> None:
         """Take the key out."""
-        row = page.row(self.row)
-        if row is not None:
+        for row in page.select(self.row):
             row.pop(self.name, None)
 
 
 @frozen
-class OddField(_PayloadFault):
+class OddField(PayloadFault):
     """A worklog with an odd value under a key.
 
     Attributes:
         name: The key, by the version's name.
         value: Any JSON value; None stands for null.
-        row: Index of the worklog on the page, from 0.
+        row: Index of the worklog on the page, from 0; None for every worklog.
     """
 
     kind: ClassVar[str] = "odd-field"
 
     name: str
     value: Any = None
-    row: int = field(default=0, validator=ge(0))
+    row: int | None = field(default=0, validator=_AN_INDEX)
 
     def modify(self, page: Page) -> None:
         """Put the value in."""
-        row = page.row(self.row)
-        if row is not None:
+        for row in page.select(self.row):
             row[self.name] = self.value
 
 
 @frozen
-class UnknownStatus(_PayloadFault):
+class UnknownStatus(PayloadFault):
     """A worklog with an approval status that is none of the four.
 
     Attributes:
         value: The status.
-        row: Index of the worklog on the page, from 0.
+        row: Index of the worklog on the page, from 0; None for every worklog.
     """
 
     kind: ClassVar[str] = "unknown-status"
 
     value: str = "escalated"
-    row: int = field(default=0, validator=ge(0))
+    row: int | None = field(default=0, validator=_AN_INDEX)
 
     def modify(self, page: Page) -> None:
         """Put the status where the version has it."""
-        row = page.row(self.row)
-        if row is None:
-            return
-        if isinstance(row.get("approval"), dict):
-            row["approval"]["status"] = self.value
-        else:
-            row["approval" if "approval" in row else "approvalStatus"] = self.value
+        for row in page.select(self.row):
+            if isinstance(row.get("approval"), dict):
+                row["approval"]["status"] = self.value
+            else:
+                row["approval" if "approval" in row else "approvalStatus"] = self.value

@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 from attrs import define, fields, frozen
 
-from tracket_async.emulator.faults import connection, responses
+from tracket_async.emulator.faults import connection, deviations, responses
 from tracket_async.emulator.faults.base import Fault, RequestFault, ResponseFault
 from tracket_async.emulator.request_log import ReceivedRequest
 from tracket_async.emulator.routes import ROUTES
@@ -177,6 +177,24 @@ class Script:
         return request_faults, response_fault
 
 
+DEVIATIONS: Final[dict[str, type[Fault]]] = {
+    each.kind: each
+    for each in (
+        deviations.SecondResponse,
+        deviations.MuteConnections,
+        deviations.NoContent,
+        deviations.BriefCreated,
+        deviations.AddedHeaders,
+        deviations.TrimmedText,
+        deviations.IgnoredFilters,
+        deviations.IgnoredCursor,
+        deviations.LinkedCursor,
+        deviations.WrongTotal,
+        deviations.DateOffset,
+    )
+}
+"""The kinds of a server that works, but not as on the vendor's pages."""
+
 KINDS: Final[dict[str, type[Fault]]] = {
     each.kind: each
     for each in (
@@ -205,7 +223,7 @@ KINDS: Final[dict[str, type[Fault]]] = {
         connection.ClockSkew,
         connection.ExpireToken,
     )
-}
+} | DEVIATIONS
 """Every kind that a file can name; `Call` takes a function, and so can only be used from Python."""
 
 _RULE_KEYS: Final = frozenset({"method", "route", "cursor", "nth", "every", "ratio", "times"})
