@@ -54,13 +54,13 @@ def test_a_file_is_private_complete_and_named_in_the_note(tracket, serve, tmp_pa
 @pytest.mark.parametrize(
     ("name", "arguments", "first"),
     [
-        ("out.csv", (), "id,user_id,date,"),
-        ("out.CSV", (), "id,user_id,date,"),
+        ("out.csv", (), "id,day,user_id,date,"),
+        ("out.CSV", (), "id,day,user_id,date,"),
         ("out.jsonl", (), '{"id":'),
         ("out.ndjson", (), '{"id":'),
         ("out", (), '{"id":'),
         ("out.csv", ("--format", "ndjson"), '{"id":'),
-        ("out.txt", ("--format=csv",), "id,user_id,date,"),
+        ("out.txt", ("--format=csv",), "id,day,user_id,date,"),
     ],
 )
 def test_the_format_is_said_or_told_by_the_name(tracket, serve, tmp_path, seed, name, arguments, first):
@@ -78,7 +78,8 @@ def test_csv_has_a_header_every_attribute_and_nothing_a_spreadsheet_would_run(tr
     assert [one["description"] for one in found] == [
         *("'=1+1", "'+cmd", "'-x", "'@sum", "'\tx", "'\rx", 'a "quote", and\nmore', "", "", "plain = text", "日本")
     ]
-    assert list(found[0])[:4] == ["id", "user_id", "date", "minutes"]
+    assert list(found[0])[:5] == ["id", "day", "user_id", "date", "minutes"]
+    assert found[0]["day"] == "2024-05-01"
     assert found[0]["date"] == "2024-05-01T00:00:00.000Z"
     assert found[0]["minutes"] == "30.0"
     raw = records(tracket("export", "--format=csv", "--raw").out)

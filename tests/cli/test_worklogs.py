@@ -88,6 +88,7 @@ def test_list_as_json_has_every_attribute_in_the_same_words_on_both_versions(tra
     result = tracket("list", "--json")
     expected = {
         "id": "wl-001",
+        "day": "2024-05-02",
         "user_id": "7",
         "date": "2024-05-02T00:00:00.000Z",
         "minutes": 31.0,

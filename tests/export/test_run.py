@@ -8,6 +8,7 @@ import datetime as dt
 import io
 import json
 import threading
+from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
 import pytest
@@ -260,6 +261,18 @@ async def test_a_layout_chooses_columns_and_leaves_formulas(running, tmp_path, s
     assert (tmp_path / "o").read_bytes() == b"description,id\r\n=1,wl-00001\r\n"
     with pytest.raises(UsageError, match="no column 'x'"):
         FileOptions(columns=["x"])
+
+
+async def test_a_time_zone_says_whose_day_a_moment_is_and_a_day_has_none(running, tmp_path, api, some_worklog):
+    seed = [some_worklog(1, worklogDate="2024-03-01T23:30:00.000Z")]
+    async with running(seed=seed) as (_, client):
+        file_options = FileOptions(columns=["day"], tz="Europe/Amsterdam")
+        await export_to_files(client, {tmp_path / "o": "csv"}, request_of(client), file_options=file_options)
+        day = "2024-03-02" if api == "1.0" else "2024-03-01"
+        assert (tmp_path / "o").read_text().split() == ["day", day]
+        assert file_options.zone_of(client.api_version) == (ZoneInfo("Europe/Amsterdam") if api == "1.0" else dt.UTC)
+    with pytest.raises(UsageError, match="there is no time zone"):
+        FileOptions(tz="Amsterdam")
 
 
 async def test_an_interrupted_export_leaves_its_store_and_the_same_call_goes_on(running, tmp_path, route, texts_on):

@@ -12,7 +12,7 @@ import attrs
 import duckdb
 import pytest
 
-from tracket_async.errors import StorageError, StoreError, TargetBusyError
+from tracket_async.errors import StorageError, StoreError, TargetBusyError, UsageError
 from tracket_async.export import store as stores
 from tracket_async.export import tables
 from tracket_async.export.store import BOUNDS, NO_CHANGES, ChangeCounts, ExportRequest, Store, WorkThread, open_store
@@ -24,7 +24,7 @@ DAY = dt.date(2024, 1, 1)
 @pytest.fixture
 def worklogs_in():
     def read(store):
-        rows = store.database.arrow("SELECT * FROM worklogs ORDER BY id").to_pylist()
+        rows = store.database.arrow("SELECT * EXCLUDE (day) FROM worklogs ORDER BY id").to_pylist()
         return [Worklog(**row) for row in rows]
 
     return read
@@ -171,6 +171,18 @@ def test_a_meeting_tells_who_was_not_there_between_two_dates(deduplicated, make_
     assert store.unmarked(None, date - dt.timedelta(microseconds=1)) == ["wl-00000"]
     store.clear_marks()
     assert len(store.unmarked(None, None)) == 5
+
+
+def test_the_view_counts_days_in_the_stores_time_zone(store, make_worklog, batch_of):
+    store.append([batch_of([make_worklog(1, date=dt.datetime(2024, 3, 1, 23, 30, tzinfo=dt.UTC))])], {})
+    assert store.tz == "UTC"
+    store.set_tz("Europe/Amsterdam")
+    for _ in range(2):
+        assert store.database.rows("SELECT id, day FROM worklogs") == [("wl-00001", dt.date(2024, 3, 2))]
+        store.deduplicate()
+    with pytest.raises(UsageError, match="there is no time zone 'Mars'"):
+        store.set_tz("Mars")
+    assert store.tz == "Europe/Amsterdam"
 
 
 def test_a_store_that_is_discarded_is_gone(tmp_path, request_2024):

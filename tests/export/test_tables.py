@@ -38,7 +38,7 @@ def test_every_attribute_has_the_column_type_of_its_python_type():
 
 def test_exactly_what_is_never_none_is_not_null():
     hints = typing.get_type_hints(Worklog)
-    for field in tables.arrow_schema():
+    for field in tables.arrow_schema(text.ATTRIBUTES):
         optional = types.NoneType in typing.get_args(hints[field.name])
         assert field.nullable == optional, field.name
         assert ("NOT NULL" in tables.sql_definitions([field.name])) == (not optional)
@@ -82,7 +82,7 @@ DAY = dt.date(2024, 1, 1)
 
 def read(store, most):
     parts = [
-        [id_ for (id_,) in store.database.rows(tables.typed_slice(["id"]), part.values)]
+        [id_ for (id_,) in store.database.rows(tables.typed_slice(["id"], "UTC"), part.values)]
         for part in slices(store.database, most)
     ]
     return [part for part in parts if part]

@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import json
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,8 +40,8 @@ def csv_rows(*worklogs, columns=text.NAMES, raw=False):
 
 
 def test_the_columns_are_the_attributes_of_a_worklog_in_their_order():
-    assert text.NAMES[:4] == ("id", "user_id", "date", "minutes")
-    assert len(text.NAMES) == 17
+    assert text.NAMES[:5] == ("id", "day", "user_id", "date", "minutes")
+    assert len(text.NAMES) == 18
     assert text.NAMES[-1] == text.JSON
 
 
@@ -112,7 +113,7 @@ def test_csv_ends_its_records_with_crlf_and_quotes_a_lone_cr():
 def test_text_that_a_spreadsheet_would_run_is_escaped(cell):
     assert text.escape_formula(cell) == "'" + cell
     assert text.unescape_formula("'" + cell) == cell
-    for name in set(text.NAMES) - text.MOMENTS - text.NUMBERS - {text.JSON}:
+    for name in set(text.NAMES) - text.MOMENTS - text.NUMBERS - {text.DAY, text.JSON}:
         [record] = csv.reader(io.StringIO(text.csv_encoder([name])([[cell]]).decode(), newline=""))
         assert record == ["'" + cell], name
 
@@ -179,20 +180,24 @@ def test_days_that_rows_share_are_each_written():
     ]
 
 
-@pytest.mark.parametrize("columns", [text.NAMES, ("id",), ("custom_fields", "minutes"), ("date", "id"), ("date",)])
-def test_rows_are_written_as_their_cells(columns):
-    rows = [
-        row_of(
-            Worklog(
-                id=f'"{number}\u2028ü',
-                user_id="u",
-                date=dt.datetime(2024, 10, 22, 18, 45, 31, number * 370_001, tzinfo=dt.UTC),
-                minutes=number / 3,
-                custom_fields={"r": "o", "a": None} if number else {},
-            )
-        )
-        for number in range(3)
-    ]
-    written = text.ndjson_of_rows(columns)
-    assert written(rows) == text.ndjson_encoder(columns)(text.cells_of_rows(rows, columns))
-    assert written([]) == b""
+LATE = dt.datetime(2024, 3, 1, 23, 30, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "day"), [("UTC", "2024-03-01"), ("Europe/Amsterdam", "2024-03-02"), ("America/Los_Angeles", "2024-03-01")]
+)
+def test_the_day_of_a_moment_is_that_of_the_time_zone(name, day):
+    zone, worklog = text.time_zone(name), attrs.evolve(WORKLOG, date=LATE)
+    assert text.cells_of([worklog], ["day", "date"], zone=zone) == [[day], ["2024-03-01T23:30:00.000Z"]]
+    assert text.cells_of_rows([row_of(worklog)], ["date", "day"], zone=zone) == [["2024-03-01T23:30:00.000Z"], [day]]
+
+
+def test_a_day_that_the_time_zone_cannot_express_is_that_of_utc():
+    worklog = attrs.evolve(WORKLOG, date=dt.datetime.max.replace(tzinfo=dt.UTC))
+    assert text.cells_of([worklog], ["day"], zone=text.time_zone("Asia/Tokyo")) == [["9999-12-31"]]
+
+
+@pytest.mark.parametrize("name", ["Amsterdam", "", "../etc/passwd", "Europe"])
+def test_an_unknown_time_zone_is_refused(name):
+    with pytest.raises(UsageError, match=r"there is no time zone .* Give a name like Europe/Amsterdam"):
+        text.time_zone(name)

@@ -96,6 +96,8 @@ def test_parquet_is_typed_compressed_and_says_what_it_is(deduplicated, tmp_path)
     schema = pq.read_schema(target)
     assert schema.field("date").type == pa.timestamp("us", tz="UTC")
     assert schema.field("minutes").type == pa.float64()
+    assert schema.field("day").type == pa.date32()
+    assert not schema.field("day").nullable
     assert schema.field("custom_fields").type == pa.string()
     assert pq.ParquetFile(target).metadata.row_group(0).column(0).compression == "ZSTD"
     assert json.loads(schema.metadata[b"tracket"]) == {
@@ -109,6 +111,7 @@ def test_parquet_is_typed_compressed_and_says_what_it_is(deduplicated, tmp_path)
             "updated_until": None,
         },
         "schema_version": 1,
+        "tz": "UTC",
     }
 
 
@@ -119,6 +122,28 @@ def test_a_duckdb_file_says_the_same_in_a_table(deduplicated, tmp_path):
     assert about["api"] == "2.0"
     assert about["schema_version"] == 1
     assert about["filter"]["since"] == "2024-01-01T00:00:00+00:00"
+    assert about["tz"] == "UTC"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_day_is_that_of_the_stores_time_zone(deduplicated, make_worklog, tmp_path, name):
+    late = make_worklog(1, date=dt.datetime(2024, 3, 1, 23, 30, tzinfo=dt.UTC))
+    store = deduplicated([late])
+    for tz, day in (("UTC", "2024-03-01"), ("Europe/Amsterdam", "2024-03-02")):
+        store.set_tz(tz)
+        write_file(store, tmp_path / "out", name)
+        assert [str(row["day"]) for row in contents(tmp_path / "out", name)] == [day]
+
+
+@pytest.mark.parametrize("tz", ["UTC", "America/Los_Angeles"])
+def test_a_day_does_not_depend_on_the_time_zone_of_the_reader(deduplicated, make_worklog, tmp_path, tz):
+    store = deduplicated([make_worklog(1, date=dt.datetime(2024, 3, 1, tzinfo=dt.UTC))])
+    write_file(store, tmp_path / "out.duckdb", "duckdb")
+    store.close()
+    for path in (tmp_path / "out.duckdb", store.path):
+        with duckdb.connect(str(path), read_only=True) as database:
+            database.execute(f"SET TimeZone = '{tz}'")
+            assert database.execute("SELECT day FROM worklogs").fetchall() == [(dt.date(2024, 3, 1),)]
 
 
 @pytest.mark.parametrize("name", ["parquet", "csv", "ndjson"])

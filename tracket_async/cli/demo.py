@@ -219,7 +219,7 @@ async def _streamed(
     summary = Summary()
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(open_file(path)), rendering(STREAMED[named], FileOptions()))
+            (stack.enter_context(open_file(path)), rendering(STREAMED[named], FileOptions(), client.api_version))
             for path, named in files.items()
         ]
         await copy(client, WorklogFilter(), sinks, summary, display, concurrency=concurrency)

@@ -217,7 +217,8 @@ def _client(connection: Connection, job: _Job) -> TracketClient:
 async def _to_standard_output(connection: Connection, named: Streamed, job: _Job) -> None:
     started = time.monotonic()
     async with _client(connection, job) as client:
-        tally = await _stream(client, [(destinations.StandardOutput(), stream.rendering(named, job.file_options))], job)
+        rendering = stream.rendering(named, job.file_options, client.api_version)
+        tally = await _stream(client, [(destinations.StandardOutput(), rendering)], job)
     _say(job, tally.worklogs, tally.hours, started)
 
 
@@ -260,9 +261,10 @@ def _streamed(files: Mapping[Path, Format], store: Path | None, without: Missing
 
 
 async def _stream_to_files(client: TracketClient, files: Mapping[Path, Streamed], job: _Job) -> Tally:
+    version = client.api_version
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(destinations.open_file(path)), stream.rendering(named, job.file_options))
+            (stack.enter_context(destinations.open_file(path)), stream.rendering(named, job.file_options, version))
             for path, named in files.items()
         ]
         return await _stream(client, sinks, job)

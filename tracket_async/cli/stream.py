@@ -17,6 +17,7 @@ from typing import Final, Self
 
 import attrs
 
+from tracket_async._api.endpoints import ApiVersion
 from tracket_async._api.fast import Row
 from tracket_async.cli.destinations import Destination, Streamed
 from tracket_async.cli.progress import ProgressDisplay
@@ -141,13 +142,19 @@ class Rendering:
     render: Callable[[Sequence[Row]], bytes]
 
 
-def rendering(format: Streamed, file_options: FileOptions) -> Rendering:  # noqa: A002 - the word that people use
-    """Return the rendering of that name."""
+def rendering(
+    format: Streamed,  # noqa: A002 - the word that people use
+    file_options: FileOptions,
+    api_version: ApiVersion,
+) -> Rendering:
+    """Return the rendering of that name, for worklogs of this version of the API."""
     columns = cells.NAMES if file_options.columns is None else file_options.columns
+    zone = file_options.zone_of(api_version)
     if format == "ndjson":
-        return Rendering(b"", cells.ndjson_of_rows(columns))
-    encode = cells.csv_encoder(columns, raw=file_options.raw)
-    return Rendering(cells.csv_header(columns), lambda rows: encode(cells.cells_of_rows(rows, columns)))
+        header, encode = b"", cells.ndjson_encoder(columns)
+    else:
+        header, encode = cells.csv_header(columns), cells.csv_encoder(columns, raw=file_options.raw)
+    return Rendering(header, lambda rows: encode(cells.cells_of_rows(rows, columns, zone=zone)))
 
 
 Sink = tuple[Destination, Rendering]

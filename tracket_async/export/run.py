@@ -18,12 +18,13 @@ from pathlib import Path
 
 import attrs
 
+from tracket_async._api.endpoints import ApiVersion
 from tracket_async.client import TracketClient
 from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export.phases import ExportJob, Settings, check, fetch, open_job
 from tracket_async.export.progress import ExportResult, Verdict
 from tracket_async.export.store import NO_CHANGES, ChangeCounts, ExportRequest, Store, open_store
-from tracket_async.export.text import columns_named
+from tracket_async.export.text import columns_named, time_zone
 from tracket_async.export.writers import Format, check_target, write_file
 from tracket_async.models import WorklogFilter, combine_filter
 
@@ -124,20 +125,32 @@ def _named(columns: Iterable[str] | None) -> tuple[str, ...] | None:
     return None if columns is None else columns_named(columns)
 
 
+def _valid_tz(_options: object, _attribute: object, tz: str | None) -> None:
+    if tz is not None:
+        time_zone(tz)
+
+
 @attrs.frozen(kw_only=True)
 class FileOptions:
     """How files are written.
 
     Attributes:
-        columns: attributes of `Worklog`, in the order in which they are wanted; None: all.
+        columns: ``day`` and attributes of `Worklog`, in the order in which they are wanted; None: all.
         raw: in CSV, do not escape text that begins like a formula.
+        tz: the IANA name of the time zone whose day a moment of API 1.0 is; None: that of the store, at first UTC. API
+            2.0 keeps days, which are of no time zone.
 
     Raises:
-        UsageError: a column that does not exist, or is named twice.
+        UsageError: a column that does not exist, or is named twice; an unknown time zone.
     """
 
     columns: tuple[str, ...] | None = attrs.field(default=None, converter=_named)
     raw: bool = False
+    tz: str | None = attrs.field(default=None, validator=_valid_tz)
+
+    def zone_of(self, api_version: ApiVersion) -> dt.tzinfo:
+        """Return the time zone in which a worklog of this version is on a day."""
+        return dt.UTC if self.tz is None or api_version.keeps_days else time_zone(self.tz)
 
 
 async def export_to_files(
@@ -173,6 +186,7 @@ async def export_to_files(
         raise UsageError("name at least one file to export to")
     for target, name in files.items():
         check_target(target, name)
+    options = file_options or FileOptions()
     first = next(iter(files))
     path = first.with_name(first.name + ".resume") if store is None else Path(store)
     opened = await open_store(path, request=request)
@@ -182,8 +196,10 @@ async def export_to_files(
             result = await export(job)
             if result.verdict == "incomplete" and not incomplete:
                 raise _incomplete(result)
+            if options.tz is not None and not client.api_version.keeps_days:
+                await job.do(opened.set_tz, options.tz)
             for target, name in files.items():
-                await _write(job, target, name, file_options or FileOptions())
+                await _write(job, target, name, options)
             discard = not keep_store
     finally:
         await asyncio.to_thread(opened.discard if discard else opened.close)

@@ -1,7 +1,7 @@
 """The store: worklogs and the progress of the scan that brings them, committed together in one DuckDB file.
 
 For whoever opens the file with DuckDB: the view ``worklogs`` has one row for each worklog, the latest that is known,
-with the columns of `tables` (the attributes of `Worklog`; ``custom_fields`` as JSON text). The schema ``tracket`` is
+with its day and the attributes of `Worklog` (``custom_fields`` as JSON text). The schema ``tracket`` is
 private:
 
     meta(name, value)          what the store is and how far it is; values are JSON. ``schema_version``, ``request``,
@@ -35,6 +35,7 @@ from tracket_async.errors import StoreError, TracketError
 from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
 from tracket_async.export.database import Database, Statement, remove
+from tracket_async.export.text import UTC, time_zone
 from tracket_async.models import WorklogFilter
 
 BOUNDS: Final = ("since", "until", "created_since", "created_until", "updated_since", "updated_until")
@@ -216,6 +217,22 @@ class Store:
         state: StoreState = self.meta("state")
         return state
 
+    @property
+    def tz(self) -> str:
+        """Return the IANA name of the time zone in which a worklog's day is counted; UTC at first."""
+        return str(self.meta("tz") or UTC)
+
+    def set_tz(self, tz: str) -> None:
+        """Count days in this time zone from here on, in the view and in files.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        time_zone(tz)
+        with self.database.transaction():
+            self.database.execute(sql.view(tz, deduplicated=self.state != "fetching"))
+            self._set_meta({"tz": tz})
+
     def count(self) -> int:
         """Return the number of worklogs, each counted once."""
         return self._number(sql.COUNT_DISTINCT if self.state == "fetching" else sql.COUNT)
@@ -255,7 +272,7 @@ class Store:
         """
         with self.database.transaction():
             gone = self._number(sql.DEDUPLICATE)
-            self.database.execute(sql.DEDUPLICATED_VIEW)
+            self.database.execute(sql.view(self.tz, deduplicated=True))
             self.database.execute(sql.DELETE_ALL_PARTITIONS)
             self._set_meta({"state": "checking"} | meta)
         self.database.checkpoint()

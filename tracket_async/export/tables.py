@@ -1,7 +1,7 @@
 """The tables of a store: their columns and types, all SQL statements, and reading in order of (date, id).
 
-* Columns are the attributes of `Worklog`, as types of DuckDB and of Arrow. ``custom_fields`` is JSON text with sorted
-  keys, so that equal worklogs have equal columns.
+* What is stored are the attributes of `Worklog`, as types of DuckDB and of Arrow. ``custom_fields`` is JSON text with
+  sorted keys, so that equal worklogs have equal columns. ``day`` is computed where it is read (`sql_day`).
 * Statements are constants here; `store` says what they mean.
 * A store is read slice after slice, each sorted in memory, without sorting all of it. A slice is some whole UTC days of
   together at most `WORKLOGS` worklogs; a day that has more is cut between worklogs. Slices depend on what is in the
@@ -23,13 +23,13 @@ import attrs
 from tracket_async._api.fast import Row, columns_of
 from tracket_async.export import database as modules
 from tracket_async.export.database import Database
-from tracket_async.export.text import JSON, MOMENTS, NAMES, NUMBERS, json_text
+from tracket_async.export.text import ATTRIBUTES, DAY, JSON, MOMENTS, NAMES, NUMBERS, UTC, json_text
 
 id_of: Final[Callable[[Row], str]] = attrgetter("id")
 date_of: Final[Callable[[Row], dt.datetime]] = attrgetter("date")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_REQUIRED: Final = frozenset({"id", "user_id", "date", "minutes", JSON})
+_REQUIRED: Final = frozenset({"id", DAY, "user_id", "date", "minutes", JSON})
 
 
 def unique(rows: Iterable[Row]) -> list[Row]:
@@ -38,19 +38,36 @@ def unique(rows: Iterable[Row]) -> list[Row]:
 
 
 def sql_type(name: str) -> str:
-    """Return the column's type in DuckDB: TIMESTAMPTZ, DOUBLE or VARCHAR."""
+    """Return the column's type in DuckDB: TIMESTAMPTZ, DATE, DOUBLE or VARCHAR."""
     if name in MOMENTS:
         return "TIMESTAMPTZ"
+    if name == DAY:
+        return "DATE"
     return "DOUBLE" if name in NUMBERS else "VARCHAR"
 
 
-def sql_definitions(columns: Sequence[str] = NAMES) -> str:
+def sql_definitions(columns: Sequence[str]) -> str:
     """Return the columns as ``CREATE TABLE`` wants them."""
     return ", ".join(f"{name} {sql_type(name)}{' NOT NULL' if name in _REQUIRED else ''}" for name in columns)
 
 
-def sql_text(name: str) -> str:
-    """Return the SQL expression of a column's cell in a text format: a moment as text, everything else as it is."""
+def sql_day(tz: str) -> str:
+    """Return the SQL expression of the day of a worklog in a time zone, whatever the time zone of the reader is."""
+    # UTC is spelt without the time zones of the extension ICU, which a reader may not have.
+    quoted = tz.replace("'", "''")
+    local = "make_timestamp(epoch_us(date))" if tz == UTC else f"timezone('{quoted}', date)"
+    return f"CAST({local} AS DATE)"
+
+
+def sql_cell(name: str, tz: str) -> str:
+    """Return the SQL expression of a column's cell as it is typed."""
+    return f"{sql_day(tz)} AS day" if name == DAY else name
+
+
+def sql_text(name: str, tz: str) -> str:
+    """Return the SQL expression of a column's cell in a text format: moments and days as text, the rest as it is."""
+    if name == DAY:
+        return f"CAST({sql_day(tz)} AS VARCHAR)"
     if name not in MOMENTS:
         return name
     return (
@@ -59,25 +76,28 @@ def sql_text(name: str) -> str:
     )
 
 
-def arrow_schema(columns: Sequence[str] = NAMES) -> Any:
-    """Return the Arrow schema of the columns: timestamps in UTC with microseconds, float64, and UTF-8 text."""
+def arrow_schema(columns: Sequence[str]) -> Any:
+    """Return the Arrow schema of the columns: timestamps in UTC with microseconds, date32, float64, and UTF-8 text."""
     pa = modules.pyarrow()
     moment, number, text = pa.timestamp("us", tz="UTC"), pa.float64(), pa.string()
-    types = [moment if name in MOMENTS else number if name in NUMBERS else text for name in columns]
+    kinds = {**dict.fromkeys(MOMENTS, moment), **dict.fromkeys(NUMBERS, number), DAY: pa.date32()}
+    types = [kinds.get(name, text) for name in columns]
     return pa.schema(
         [pa.field(name, kind, nullable=name not in _REQUIRED) for name, kind in zip(columns, types, strict=True)]
     )
 
 
-_whole_schema: Final = cache(arrow_schema)
+@cache
+def _stored_schema() -> Any:
+    return arrow_schema(ATTRIBUTES)
 
 
 def arrow_batch(rows: Sequence[Row]) -> Any:
     """Return the rows, at least one, as an Arrow record batch; 1 us a row."""
     pa = modules.pyarrow()
-    schema = _whole_schema()
+    schema = _stored_schema()
     arrays: list[Any] = []
-    for field, part in zip(schema, columns_of(rows, NAMES), strict=True):
+    for field, part in zip(schema, columns_of(rows, ATTRIBUTES), strict=True):
         if field.name in MOMENTS:
             # Through durations, because pyarrow converts those five times as fast as datetimes.
             since = [None if moment is None else moment - _EPOCH for moment in part]
@@ -89,20 +109,27 @@ def arrow_batch(rows: Sequence[Row]) -> Any:
     return pa.record_batch(arrays, schema=schema)
 
 
-COLUMNS: Final = ", ".join(NAMES)
+COLUMNS: Final = ", ".join(ATTRIBUTES)
 _LATEST: Final = "updated_date DESC NULLS LAST, batch DESC, rowid DESC"
-_VIEW: Final = f"CREATE OR REPLACE VIEW worklogs AS SELECT {COLUMNS} FROM tracket.rows"
+
+
+def view(tz: str, *, deduplicated: bool) -> str:
+    """Return the statement that creates the view ``worklogs``: one row for each worklog, with its day."""
+    cells = ", ".join(sql_cell(name, tz) for name in NAMES)
+    latest = "" if deduplicated else f" QUALIFY row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) = 1"
+    return f"CREATE OR REPLACE VIEW worklogs AS SELECT {cells} FROM tracket.rows{latest}"
+
 
 TABLES: Final = {
     "meta": "name VARCHAR NOT NULL, value VARCHAR NOT NULL",
     "partitions": "id INTEGER NOT NULL, state VARCHAR NOT NULL",
-    "rows": f"{sql_definitions()}, batch INTEGER NOT NULL",
+    "rows": f"{sql_definitions(ATTRIBUTES)}, batch INTEGER NOT NULL",
     "tombstones": "id VARCHAR NOT NULL, date TIMESTAMPTZ NOT NULL, minutes DOUBLE NOT NULL, found TIMESTAMPTZ",
 }
 CREATE: Final = (
     "CREATE SCHEMA tracket",
     *(f"CREATE TABLE tracket.{name} ({columns})" for name, columns in TABLES.items()),
-    f"{_VIEW} QUALIFY row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) = 1",
+    view(UTC, deduplicated=False),
 )
 GET_TABLES: Final = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'tracket'"
 
@@ -127,12 +154,11 @@ DELETE FROM tracket.rows WHERE rowid IN (
         WHERE id IN (SELECT id FROM tracket.rows GROUP BY id HAVING count(*) > 1)
     ) WHERE place > 1
 )"""
-DEDUPLICATED_VIEW: Final = _VIEW
 
 CREATE_INCOMING: Final = f"""
 CREATE OR REPLACE TEMP TABLE incoming AS
 SELECT new.*, old.id IS NOT NULL AS known,
-    old.id IS NULL OR {" OR ".join(f"old.{name} IS DISTINCT FROM new.{name}" for name in NAMES)} AS differs
+    old.id IS NULL OR {" OR ".join(f"old.{name} IS DISTINCT FROM new.{name}" for name in ATTRIBUTES)} AS differs
 FROM given new LEFT JOIN tracket.rows old ON old.id = new.id"""
 COUNT_INCOMING: Final = "SELECT count(*), count_if(differs), count_if(known AND differs) FROM incoming"
 DELETE_TOMBSTONES: Final = "DELETE FROM tracket.tombstones WHERE id IN (SELECT id FROM incoming)"
@@ -167,14 +193,14 @@ FROM tracket.rows WHERE {_BETWEEN}
 ORDER BY date, id"""
 
 
-def cells_slice(columns: Sequence[str]) -> str:
+def cells_slice(columns: Sequence[str], tz: str) -> str:
     """Return the query of a slice, its cells as in a text format."""
-    return f"SELECT {', '.join(f'{sql_text(name)} AS {name}' for name in columns)} {_SLICE}"
+    return f"SELECT {', '.join(f'{sql_text(name, tz)} AS {name}' for name in columns)} {_SLICE}"
 
 
-def typed_slice(columns: Sequence[str]) -> str:
+def typed_slice(columns: Sequence[str], tz: str) -> str:
     """Return the query of a slice, its cells as they are stored."""
-    return f"SELECT {', '.join(columns)} {_SLICE}"
+    return f"SELECT {', '.join(sql_cell(name, tz) for name in columns)} {_SLICE}"
 
 
 def create_copy(columns: Sequence[str]) -> str:
@@ -182,9 +208,9 @@ def create_copy(columns: Sequence[str]) -> str:
     return f"CREATE TABLE made.worklogs ({sql_definitions(columns)})"
 
 
-def copy_slice(columns: Sequence[str]) -> str:
+def copy_slice(columns: Sequence[str], tz: str) -> str:
     """Return the statement that copies a slice into that table."""
-    return f"INSERT INTO made.worklogs {typed_slice(columns)}"
+    return f"INSERT INTO made.worklogs {typed_slice(columns, tz)}"
 
 
 CREATE_ABOUT: Final = "CREATE TABLE made.about (name VARCHAR NOT NULL, value VARCHAR NOT NULL)"

@@ -2,7 +2,10 @@ r"""The text of worklogs: lines of NDJSON and records of CSV. Pure; a stream and
 
 For both formats:
 
-* The columns are the attributes of `Worklog`, in their order, or those that the caller names, in the caller's order.
+* The columns are the attributes of `Worklog`, in their order, with ``day`` behind ``id``; or those that the caller
+  names, in the caller's order.
+* ``day`` is the calendar day of ``date``, ``YYYY-MM-DD``. API 2.0 keeps only days. On API 1.0 the day of a moment
+  depends on the time zone: UTC, or the one that the caller gives.
 * A moment is ``YYYY-MM-DDTHH:MM:SS.mmmZ``, with six digits after the point where it is no whole millisecond.
 * Numbers are floats (``90.0``), in the shortest form that reads back equal.
 
@@ -20,9 +23,11 @@ import csv
 import datetime as dt
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import attrs
 import msgspec
@@ -32,8 +37,11 @@ from tracket_async._timestamps import write_moment
 from tracket_async.errors import UsageError
 from tracket_async.models import Worklog
 
-NAMES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog))
-"""Every column, in the order of the attributes of `Worklog`."""
+ATTRIBUTES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog))
+"""The attributes of `Worklog`, in their order: the columns that are stored."""
+DAY: Final = "day"
+NAMES: Final = (ATTRIBUTES[0], DAY, *ATTRIBUTES[1:])
+"""Every column that is written, in order."""
 MOMENTS: Final = frozenset({"date", "created_date", "updated_date"})
 NUMBERS: Final = frozenset({"minutes", "billable_minutes"})
 JSON: Final = "custom_fields"
@@ -49,6 +57,20 @@ _whole_second: Final = re.compile(rb'(:[0-9]{2})Z"')
 Columns = Sequence[Sequence[Any]]
 """The cells of many worklogs, column by column: moments as text, ``custom_fields`` as JSON text, None for null."""
 Encoder = Callable[[Columns], bytes]
+UTC: Final = "UTC"
+
+
+def time_zone(name: str) -> dt.tzinfo:
+    """Return the time zone of an IANA name (``Europe/Amsterdam``), or ``UTC``.
+
+    Raises:
+        UsageError: this machine knows none of that name.
+    """
+    try:
+        return dt.UTC if name == UTC else ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        hint = "Give a name like Europe/Amsterdam. On a system without time zones, run: pip install tzdata"
+        raise UsageError(f"there is no time zone {name!r}", hint=hint) from None
 
 
 def escape_formula(cell: str) -> str:
@@ -86,17 +108,23 @@ def columns_named(columns: Iterable[str] | None) -> tuple[str, ...]:
     return names
 
 
-def cells_of(worklogs: Iterable[Worklog], columns: Sequence[str] = NAMES) -> Columns:
-    """Return the cells of the worklogs: a list for each of ``columns``."""
+def cells_of(worklogs: Iterable[Worklog], columns: Sequence[str] = NAMES, *, zone: dt.tzinfo = dt.UTC) -> Columns:
+    """Return the cells of the worklogs: a list for each of ``columns``; ``zone``: whose day a moment is."""
     kept = list(worklogs)
-    return [_TEXT.get(name, list)(map(attrgetter(name), kept)) for name in columns]
+    texts = _texts_of(zone)
+    return [texts.get(name, list)(map(attrgetter(_SOURCE.get(name, name)), kept)) for name in columns]
 
 
-def cells_of_rows(rows: Sequence[Row], columns: Sequence[str] = NAMES) -> Columns:
+def cells_of_rows(rows: Sequence[Row], columns: Sequence[str] = NAMES, *, zone: dt.tzinfo = dt.UTC) -> Columns:
     """Return the same as `cells_of`, of worklogs that are rows."""
-    parts = zip(columns, columns_of(rows, columns), strict=True)
+    texts = _texts_of(zone)
+    parts = zip(columns, _columns_of(rows, columns), strict=True)
     # The numbers of a row are floats already, and a list is a list.
-    return [_TEXT[name](part) if name in _WRITTEN else part for name, part in parts]
+    return [texts[name](part) if name in _WRITTEN else part for name, part in parts]
+
+
+def _columns_of(rows: Sequence[Row], columns: Iterable[str]) -> list[Sequence[Any]]:
+    return columns_of(rows, [_SOURCE.get(name, name) for name in columns])
 
 
 def _moments(part: Iterable[dt.datetime | None]) -> list[str | None]:
@@ -119,6 +147,19 @@ def _texts(moments: Sequence[dt.datetime | None]) -> list[str | None]:
     return _read_texts(_whole_second.sub(rb'\1.000Z"', text) if whole else text)
 
 
+def _days_in(zone: dt.tzinfo) -> Callable[[Iterable[dt.datetime]], list[str]]:
+    if zone is dt.UTC:
+        return lambda part: [str(text)[:_DAY_LENGTH] for text in _moments(part)]
+    return lambda part: [_day_in(zone, moment).isoformat() for moment in part]
+
+
+def _day_in(zone: dt.tzinfo, moment: dt.datetime) -> dt.date:
+    try:
+        return moment.astimezone(zone).date()
+    except OverflowError:  # a day before the year 1, or after 9999
+        return moment.date()
+
+
 def _numbers(part: Iterable[float | None]) -> list[float | None]:
     return [None if value is None else float(value) for value in part]
 
@@ -127,12 +168,20 @@ def _json_texts(part: Iterable[Any]) -> list[str]:
     return [json_text(value) if value else "{}" for value in part]
 
 
-_TEXT: dict[str, Callable[[Iterable[Any]], list[Any]]] = {
-    **dict.fromkeys(MOMENTS, _moments),
-    **dict.fromkeys(NUMBERS, _numbers),
-    JSON: _json_texts,
-}
-_WRITTEN: Final = MOMENTS | {JSON}
+_DAY_LENGTH: Final = len("YYYY-MM-DD")
+_SOURCE: Final = {DAY: "date"}
+"""The attribute that a column is made of, where it is another one."""
+_WRITTEN: Final = MOMENTS | {DAY, JSON}
+
+
+@cache
+def _texts_of(zone: dt.tzinfo) -> Mapping[str, Callable[[Iterable[Any]], list[Any]]]:
+    return {
+        DAY: _days_in(zone),
+        **dict.fromkeys(MOMENTS, _moments),
+        **dict.fromkeys(NUMBERS, _numbers),
+        JSON: _json_texts,
+    }
 
 
 def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
@@ -145,25 +194,6 @@ def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
         return encode(list(map(line, *parts)))
 
     return lines
-
-
-def ndjson_of_rows(columns: Sequence[str] = NAMES) -> Callable[[Sequence[Row]], bytes]:
-    """Return a function that writes rows as `ndjson_encoder` writes their cells, without making all of these."""
-    encode = msgspec.json.Encoder().encode_lines
-    written = [name for name in columns if name in _WRITTEN]
-    targets = "".join(f"{name}, " for name in written)
-    values = ", ".join(name if name in _WRITTEN else f"row.{name}" for name in columns)
-    source = f"def lines(rows, {targets}): return [line({values}) for row, {targets} in zip(rows, {targets})]"
-    scope: dict[str, Any] = {"line": _line(columns)}
-    exec(compile(source, "<tracket_async: lines of rows>", "exec"), scope)  # noqa: S102 - made of this package's own names
-    lines = scope["lines"]
-
-    def write(rows: Sequence[Row]) -> bytes:
-        parts = zip(written, columns_of(rows, written), strict=True)
-        cells = [_raw(_json_texts(part)) if name == JSON else _TEXT[name](part) for name, part in parts]
-        return encode(lines(rows, *cells))
-
-    return write
 
 
 def _line(columns: Sequence[str]) -> Callable[..., msgspec.Struct]:
@@ -191,7 +221,7 @@ def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder
 def _csv_cells(name: str, *, raw: bool) -> Callable[[Sequence[Any]], Sequence[Any]]:
     if name == JSON:
         return _no_empty_objects
-    return _as_it_is if raw or name in MOMENTS | NUMBERS else _all_escaped
+    return _as_it_is if raw or name in MOMENTS | NUMBERS | {DAY} else _all_escaped
 
 
 def _no_empty_objects(part: Sequence[Any]) -> Sequence[Any]:

@@ -3,9 +3,9 @@
 The same worklogs give the same bytes, whatever happened on the way to them (DuckDB files: the same contents).
 
 * ``ndjson``, ``csv``: see `text`.
-* ``parquet``: zstd; the columns typed as in `tables` (timestamps in UTC with microseconds, numbers as float64,
-  ``custom_fields`` as JSON text); a row group for each slice. Its metadata has the key ``tracket``: JSON with the API's
-  version, the request's bounds and the schema version.
+* ``parquet``: zstd; the columns typed as in `tables` (timestamps in UTC with microseconds, ``day`` as a date, numbers
+  as float64, ``custom_fields`` as JSON text); a row group for each slice. Its metadata has the key ``tracket``: JSON
+  with the API's version, the request's bounds, the schema version and the time zone of the days.
 * ``duckdb``: a database with the table ``worklogs`` and the table ``about`` (name, value): the same metadata.
 """
 
@@ -56,7 +56,7 @@ def write_file(
         store: it has all its worklogs.
         target: the file, replaced if it is there.
         format: see above.
-        columns: attributes of `Worklog`, in the order in which they are wanted; None: all.
+        columns: in the order in which they are wanted; None: all.
         raw: in CSV, write text that begins like a formula as it is.
         on_worklogs: is called with a number of worklogs, from the thread that writes, each time some are written.
 
@@ -92,7 +92,7 @@ def check_target(target: Path, format: str) -> None:  # noqa: A002
 def metadata(store: Store) -> dict[str, Any]:
     """Return what a file says about itself: the same for the same request."""
     request = store.request
-    return {"api": request.api, "filter": request.bounds(), "schema_version": SCHEMA_VERSION}
+    return {"api": request.api, "filter": request.bounds(), "schema_version": SCHEMA_VERSION, "tz": store.tz}
 
 
 def _nobody(_count: int) -> None:
@@ -111,7 +111,7 @@ class _Output:
 
 
 def _text(output: _Output, head: bytes, encode: Encoder) -> int:
-    database, statement, written = output.store.database, sql.cells_slice(output.columns), 0
+    database, statement, written = output.store.database, sql.cells_slice(output.columns, output.store.tz), 0
     with atomic_write(output.target) as file:
         file.write(head)
         for part in slices(database):
@@ -133,7 +133,7 @@ def _csv(output: _Output) -> int:
 def _parquet(output: _Output) -> int:
     about = json.dumps(metadata(output.store), sort_keys=True)
     schema = arrow_schema(output.columns).with_metadata({"tracket": about})
-    database, statement, written = output.store.database, sql.typed_slice(output.columns), 0
+    database, statement, written = output.store.database, sql.typed_slice(output.columns, output.store.tz), 0
     few = [name for name in output.columns if name not in _MANY_VALUES]
     with (
         atomic_write(output.target) as file,
@@ -160,7 +160,7 @@ def _duckdb(output: _Output) -> int:
         for name, value in metadata(output.store).items():
             database.execute(sql.INSERT_ABOUT, [name, json.dumps(value, sort_keys=True)])
         for part in slices(database):
-            count = int(database.rows(sql.copy_slice(output.columns), part.values)[0][0])
+            count = int(database.rows(sql.copy_slice(output.columns, output.store.tz), part.values)[0][0])
             written += count
             output.told(count)
     return written
