@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 
 import attrs
@@ -17,6 +18,7 @@ from tracket_async.reconcile import (
     CLOCK_MARGIN,
     LARGEST_SKEW,
     AmbiguousRow,
+    Reconciler,
     ServerLookup,
     Snapshot,
     reconcile,
@@ -380,3 +382,117 @@ def test_no_worklog_is_given_twice_and_without_others_every_created_row_is_found
     assert ids.isdisjoint(given_away)
     if not others:
         assert set(given_away) == {each.id for each in worklogs} - ids
+
+
+class FakeLookup:
+    """A lookup whose looks wait until they are let go; each finds the worklogs that are there then."""
+
+    def __init__(self):
+        self.worklogs, self.asked, self.error = [], [], None
+        self.began, self.go = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def snapshots(self, rows):
+        self.asked.append([row.line for row in rows])
+        self.began.release()
+        await self.go.acquire()
+        if self.error is not None:
+            raise self.error
+        return [snapshot(rows, *self.worklogs)] * 2
+
+
+@pytest.fixture
+def lookup():
+    return FakeLookup()
+
+
+@pytest.fixture
+def reconciler(lookup):
+    async def claimed(ids):
+        return ids & {"claimed"}
+
+    return Reconciler(lookup, claimed)
+
+
+async def turns():
+    """Let every task go on until it waits."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_an_ambiguous_create_is_looked_for_at_once(reconciler, lookup):
+    lookup.worklogs = [worklog("claimed"), worklog("w")]
+    lookup.go.release()
+    verdict = await reconciler.reconcile(row(5))
+    assert (verdict.created.id, lookup.asked) == ("w", [[5]])
+
+
+async def test_a_look_waits_for_similar_creates_in_progress_and_they_for_it(reconciler, lookup):
+    order = []
+
+    async def send(name, new):
+        async with reconciler.sending(new):
+            order.append(name)
+            await answers[name].wait()
+
+    other = attrs.evolve(PAYLOAD, user_id="other")
+    answers = {name: asyncio.Event() for name in ("before", "after", "other")}
+    tasks = [asyncio.create_task(send("before", attrs.evolve(PAYLOAD, minutes=1.0)))]
+    await turns()
+    tasks.append(asyncio.create_task(reconciler.reconcile(row(5))))
+    await turns()
+    tasks += [asyncio.create_task(send("after", PAYLOAD)), asyncio.create_task(send("other", other))]
+    await turns()
+    assert (order, lookup.asked) == (["before", "other"], [])
+    answers["before"].set()
+    await lookup.began.acquire()
+    await turns()
+    assert order == ["before", "other"]
+    lookup.go.release()
+    await turns()
+    assert order == ["before", "other", "after"]
+    for answer in answers.values():
+        answer.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_creates_that_become_ambiguous_during_a_look_share_the_next(reconciler, lookup):
+    tasks = [asyncio.create_task(reconciler.reconcile(row(line, item_id=str(line)))) for line in range(4)]
+    await lookup.began.acquire()
+    lookup.go.release(), lookup.go.release()
+    assert [verdict.is_absent for verdict in await asyncio.gather(*tasks)] == [True] * 4
+    assert lookup.asked == [[0], [1, 2, 3]]
+
+
+async def test_similar_unresolved_creates_take_part_in_a_look(reconciler, lookup):
+    """One worklog for two alike creates: the other one may still arrive."""
+    reconciler.unresolved |= {1: row(1), 2: row(2, user_id="other")}
+    lookup.worklogs = [worklog("w")]
+    lookup.go.release()
+    verdict = await reconciler.reconcile(row(5))
+    assert (verdict.is_absent, lookup.asked) == (True, [[1, 5]])
+
+
+async def test_a_look_that_fails_is_told_to_all_who_share_it(reconciler, lookup):
+    tasks = [asyncio.create_task(reconciler.reconcile(row(line, item_id=str(line)))) for line in range(3)]
+    await lookup.began.acquire()
+    lookup.error = ServerError("down")
+    lookup.go.release(), lookup.go.release()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert results == [lookup.error] * 3
+    lookup.error = None
+    lookup.go.release()
+    assert (await reconciler.reconcile(row(0))).is_absent
+
+
+async def test_one_who_gives_up_a_look_leaves_it_to_the_next(reconciler, lookup):
+    first = asyncio.create_task(reconciler.reconcile(row(1)))
+    second = asyncio.create_task(reconciler.reconcile(row(2)))
+    await lookup.began.acquire()
+    first.cancel()
+    lookup.worklogs = [worklog("w"), worklog("v")]
+    await lookup.began.acquire()
+    lookup.go.release()
+    assert (await second).created.id == "v"
+    assert first.cancelled()
+    async with asyncio.timeout(1), reconciler.sending(PAYLOAD):
+        pass

@@ -19,13 +19,14 @@ again is the caller's decision.
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import datetime as dt
 import json
 import math
 import unicodedata
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 import attrs
@@ -33,7 +34,7 @@ import attrs
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http.limits import Clock
 from tracket_async._tasks import gather
-from tracket_async.errors import AmbiguousWriteError, UsageError
+from tracket_async.errors import AmbiguousWriteError, RequestError, UsageError
 from tracket_async.models import NewWorklog, Page, Worklog, WorklogFilter
 
 CLOCK_MARGIN: Final = dt.timedelta(seconds=2)
@@ -315,6 +316,100 @@ class ServerLookup:
             if self.api_version.filters_ranges and len(sent) == len(rows)
             else None,
         )
+
+
+class Reconciler:
+    """Reconcile ambiguous creates at once, while other creates go on.
+
+    Creates of the same user, item and day could be taken for each other. So an ambiguous one is looked for when no such
+    create is in progress, and none begins before the look is over. Creates that become ambiguous during a look share
+    the next one.
+
+    Args:
+        lookup: looks at the server.
+        claimed: returns those of some ids that are known to be other creates' worklogs.
+
+    Attributes:
+        unresolved: the ambiguous creates by their line: those that `reconcile` was asked about, and those that the
+            caller adds. Those that are similar take part in a look. The caller removes what is resolved.
+    """
+
+    def __init__(self, lookup: ServerLookup, claimed: Callable[[set[str]], Awaitable[Collection[str]]]) -> None:
+        self.unresolved: dict[int, AmbiguousRow] = {}
+        self._lookup = lookup
+        self._claimed = claimed
+        self._sending: collections.Counter[_Similar] = collections.Counter()
+        self._waiting: dict[int, _Similar] = {}
+        self._results: dict[int, Verdict | RequestError] = {}
+        self._turn = asyncio.Lock()
+        self._moved = asyncio.Event()
+
+    @asynccontextmanager
+    async def sending(self, new: NewWorklog) -> AsyncGenerator[None]:
+        """Enclose a create, which begins when no similar one is being looked for."""
+        similar = _similar(new)
+        while similar in self._waiting.values():
+            await self._moved.wait()
+        self._sending[similar] += 1
+        try:
+            yield
+        finally:
+            self._sending[similar] -= 1
+            self._wake()
+
+    async def reconcile(self, row: AmbiguousRow) -> Verdict:
+        """Look for a create that has just become ambiguous, and return what is known about it then.
+
+        Raises:
+            RequestError: reading failed; nothing is decided.
+        """
+        similar = self._waiting[row.line] = _similar(row.new)
+        self.unresolved[row.line] = row
+        try:
+            while self._sending[similar]:
+                await self._moved.wait()
+            async with self._turn:
+                if row.line not in self._results:
+                    await self._look()
+                result = self._results[row.line]
+            if isinstance(result, RequestError):
+                raise result
+            return result
+        finally:
+            del self._waiting[row.line]
+            self._results.pop(row.line, None)
+            self._wake()
+
+    async def verdicts(self, rows: Sequence[AmbiguousRow]) -> list[Verdict]:
+        """Look for rows while none of them is being sent, and return what is known about each, by their lines.
+
+        Raises:
+            RequestError: reading failed; nothing is decided.
+        """
+        snapshots = await self._lookup.snapshots(rows)
+        ids = {worklog_id for snapshot in snapshots for worklog_id in snapshot.ids}
+        return resolve(rows, snapshots, claimed=await self._claimed(ids))
+
+    async def _look(self) -> None:
+        ready = {line: similar for line, similar in self._waiting.items() if not self._sending[similar]}
+        rows = [row for row in self.unresolved.values() if _similar(row.new) in ready.values()]
+        results: dict[int, Verdict | RequestError]
+        try:
+            results = {verdict.line: verdict for verdict in await self.verdicts(rows)}
+        except RequestError as error:
+            results = dict.fromkeys(ready, error)
+        self._results |= {line: results[line] for line in ready if line in self._waiting}
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved.clear()
+
+
+_Similar = tuple[str, str, dt.date]
+
+
+def _similar(new: NewWorklog) -> _Similar:
+    return new.user_id, new.item_id, new.date.date()
 
 
 async def reconcile(error: AmbiguousWriteError, lookup: ServerLookup, *, exclude: Collection[str] = ()) -> Worklog:

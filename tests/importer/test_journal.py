@@ -297,6 +297,9 @@ async def test_created_among_returns_the_ids_of_this_journal(path):
         journal.record_created(4, "w4")
         assert journal.created_among([]) == set()
         assert journal.created_among(iter(["w1", "w4", "w8", "x"])) == {"w1", "w4"}
+        with path.open("ab") as file:
+            file.write(b'{"line":5,"created_id":"w')  # as a thread may see a line that is being written
+        assert journal.created_among(["w4", "w"]) == {"w4"}
 
 
 def test_without_a_journal_no_row_has_a_state(path):

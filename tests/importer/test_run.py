@@ -293,6 +293,56 @@ async def test_a_create_whose_answer_is_lost_is_found_by_reading_back(
     assert posts(emulator) == 10
 
 
+async def test_an_ambiguous_row_is_looked_for_at_once(emulator, file, rows, route):
+    emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=3)
+    made = file(rows(10))
+    assert summary(await made.load(emulator, concurrency=1)) == {"done": 10, "found": 1}
+    methods = [received.method for received in emulator.request_log if received.route == route]
+    assert methods == ["GET", *["POST"] * 3, "GET", "GET", *["POST"] * 7]
+    assert [entry["line"] for entry in made.entries if "created_id" in entry] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("fault", [faults.Status(503), faults.CommitThenCut()])
+async def test_an_ambiguous_row_does_not_stop_the_run(emulator, file, rows, route, fault):
+    """One plain 503 does not end an import of thousands."""
+    emulator.faults.add(fault, method="POST", route=route, nth=3)
+    report = await file(rows(40)).load(emulator, concurrency=1, on_error="stop")
+    lost = isinstance(fault, faults.CommitThenCut)
+    assert summary(report) == ({"done": 40, "found": 1} if lost else {"done": 39, "ambiguous": 1})
+    assert report.stopped is None
+
+
+async def test_lost_answers_of_created_rows_do_not_end_the_run(emulator, file, rows, route, contents, posts):
+    emulator.faults.add(faults.CommitThenCut(), method="POST", route=route)
+    given = rows(30)
+    report = await file(given).load(emulator, patience=3)
+    assert summary(report) == {"done": 30, "found": 30}
+    assert contents(emulator.worklogs()) == contents(given)
+    assert posts(emulator) == 30
+
+
+async def test_alike_rows_in_progress_are_not_taken_for_each_other(emulator, file, route, posts):
+    """Of 40 alike rows at once, some answers are lost and some rows are not created."""
+    emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=range(2, 41, 5))
+    emulator.faults.add(faults.Status(503), method="POST", route=route, nth={4, 13, 24, 33, 40})
+    made = file([EVERYTHING] * 40)
+    report = await made.load(emulator, concurrency=16)
+    assert (report.done, report.ambiguous, posts(emulator)) == (35, 5, 40)
+    created = [entry["created_id"] for entry in made.entries if "created_id" in entry]
+    assert sorted(created) == sorted(worklog["worklogId"] for worklog in emulator.worklogs())
+
+
+async def test_every_row_is_reported_once(emulator, file, rows, route):
+    emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=2)
+    emulator.faults.add(faults.Status(503), method="POST", route=route, nth={4, 6})
+    emulator.faults.add(faults.Status(400), method="POST", route=route, nth=7)
+    made, told = file(rows(10)), []
+    for reported in (10, 3):  # an earlier run's rows that were created are not reported again
+        await made.load(emulator, on_row=told.append)
+        assert len(told) == reported
+        told.clear()
+
+
 @pytest.mark.parametrize("fault", [faults.Status(500), faults.Html(status=200), faults.Reset()])
 async def test_an_ambiguous_row_is_never_sent_again_unasked(emulator, file, rows, route, fault, contents, posts):
     emulator.faults.add(fault, method="POST", route=route, nth={2, 5})

@@ -265,7 +265,7 @@ class Journal:
         if not wanted:
             return set()
         with storage_errors(self.path, "read"):
-            entries = (_decode_entry(line) for _, line, _ in _lines(self._descriptor) if line.startswith(b'{"line":'))
+            entries = (_decode_entry(line) for _, line, _ in _lines(self._descriptor) if _is_entry(line))
             return {
                 entry.created_id for entry in entries if entry.created_id is not None and entry.created_id in wanted
             }
@@ -306,6 +306,11 @@ def _lines(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
         for number, line in enumerate(file, start=1):
             end += len(line)
             yield number, line, end
+
+
+def _is_entry(line: bytes) -> bool:
+    """Return whether it is no header, and no line that is being written in this moment."""
+    return line.startswith(b'{"line":') and line.endswith(b"\n")
 
 
 def _check_same_import(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:

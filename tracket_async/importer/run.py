@@ -2,11 +2,12 @@
 
 An import creates every row exactly once, or reports it as one of which nobody can tell:
 
-    resolve what an earlier run left unresolved -> send the other rows, each after its entry in the journal
-                                                -> resolve what this run left unresolved
+    look for what an earlier run left unresolved -> send the other rows, each after its entry in the journal
+                                                 -> look once more for what is unresolved
 
-A row that may have been created is never sent again unless the caller says so, and then only where nothing was found
-that it could be. Changes and deletions can be made again without harm, so they need no journal.
+A row whose answer was lost is looked for at once, and the run goes on whether it is found or not. It is never sent
+again unless the caller says so, and then only where nothing was found that it could be. Changes and deletions can be
+made again without harm, so they need no journal.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestErro
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
 from tracket_async.importer.reader import MAX_LISTED, Change, InputFile, InputRow
 from tracket_async.models import NewWorklog, Worklog
-from tracket_async.reconcile import WAIT, AmbiguousRow, ServerLookup, Verdict, resolve, server_clock_offset
+from tracket_async.reconcile import WAIT, AmbiguousRow, Reconciler, ServerLookup, Verdict, server_clock_offset
 
 ErrorKind = Literal["failed", "ambiguous"]
 
@@ -206,7 +207,8 @@ class ImportSettings:
 
     Attributes:
         concurrency: rows that are sent at once, at least 1.
-        on_error: ``"collect"``: try every row; ``"stop"``: begin no other after the first that fails.
+        on_error: ``"collect"``: try every row; ``"stop"``: begin no other after the first that fails. An ambiguous row
+            has not failed.
         resend_ambiguous: send unresolved rows again if nothing is found on the server that they could be. One whose
             first request still arrives late is then there twice.
         wait: seconds between two looks for the unresolved rows.
@@ -269,18 +271,19 @@ class ImportRun:
         self._resent: set[int] = set()
         self._ambiguities: dict[int, _Ambiguity] = {}
         self._failures = FirstErrors()
-        self._lookup = ServerLookup(
+        lookup = ServerLookup(
             pages=lambda wanted: client.worklogs.list(filter=wanted).pages(),
             api_version=client.api_version,
             concurrency=settings.concurrency,
             wait=settings.wait,
             clock=clock,
         )
+        self._reconciler = Reconciler(lookup, lambda ids: asyncio.to_thread(journal.created_among, ids))
         self._outcomes = Outcomes(
             rows.rows(self._is_to_be_sent),
             self._create,
             concurrency=settings.concurrency,
-            on_error=settings.on_error,
+            on_error="collect",  # only failed rows stop it, see `_create`
             patience=settings.patience,
         )
 
@@ -297,10 +300,11 @@ class ImportRun:
         # A client that may not even read fails here, before its first row does. The answer also has the server's time.
         page = await self._client.worklogs.list(size=self._client.api_version.smallest_page)
         self._clock_offset = server_clock_offset(page, self._clock.now())
+        self._reconciler.unresolved |= self._unresolved_rows()
         await self._resolve(resend=self._settings.resend_ambiguous)
         await self._outcomes.drain()
         if self._outcomes.stopped is None:
-            await self._resolve(resend=False)
+            await self._resolve(final=True)
 
     def report(self) -> RunReport:
         """Return how the rows stand now."""
@@ -326,49 +330,79 @@ class ImportRun:
         return self._states[line] in (RowState.NOT_SENT, RowState.FAILED) or line in self._resent
 
     async def _create(self, row: InputRow[NewWorklog]) -> Worklog:
-        await self._journal.record_sent(row.line, self._clock.now(), self._clock_offset)
-        try:
-            worklog = await self._client.worklogs.create(row.item)
-        except AmbiguousWriteError as error:
-            self._ambiguities[row.line] = _Ambiguity(error.message)
-            self._journal.record_ambiguous(row.line, error.message)
-            raise
-        except TracketError as error:
-            self._failures.add(RowError(line=row.line, kind="failed", reason=str(error)))
-            self._journal.record_failed(row.line, str(error))
-            self._on_row(row.item)
-            raise
-        self._journal.record_created(row.line, worklog.id)
-        self._on_row(row.item)
-        return worklog
+        async with self._reconciler.sending(row.item):
+            await self._journal.record_sent(row.line, self._clock.now(), self._clock_offset)
+            try:
+                worklog = await self._client.worklogs.create(row.item)
+            except AmbiguousWriteError as error:
+                self._ambiguities[row.line] = _Ambiguity(error.message)
+                self._journal.record_ambiguous(row.line, error.message)
+                ambiguous = error
+            except TracketError as error:
+                self._failures.add(RowError(line=row.line, kind="failed", reason=str(error)))
+                self._journal.record_failed(row.line, str(error))
+                self._resolved(row.line, row.item)
+                if self._settings.on_error == "stop":
+                    self._outcomes.stop()
+                raise
+            else:
+                self._journal.record_created(row.line, worklog.id)
+                self._resolved(row.line, row.item)
+                return worklog
+        return await self._reconcile(row, ambiguous)
 
-    async def _resolve(self, *, resend: bool) -> None:
-        """Look on the server for the unresolved rows.
+    async def _reconcile(self, row: InputRow[NewWorklog], ambiguous: AmbiguousWriteError) -> Worklog:
+        """Look for a row that has just become ambiguous.
+
+        Raises:
+            AmbiguousWriteError: ``ambiguous``: it was not found, or there are several that it could be.
+        """
+        sent = self._states.unresolved[row.line]
+        try:
+            verdict = await self._reconciler.reconcile(AmbiguousRow(row.line, row.item, sent.at, sent.clock_offset))
+        except RequestError as error:
+            self._ambiguities[row.line] = _Ambiguity(f"Looking for it failed: {error}")
+            raise ambiguous from error
+        self._record(verdict, row.item)
+        if verdict.created is None:
+            raise ambiguous
+        return verdict.created
+
+    async def _resolve(self, *, resend: bool = False, final: bool = False) -> None:
+        """Look on the server for all unresolved rows, while none is being sent.
 
         Args:
             resend: send those again of which nothing is found.
+            final: those of which nothing is found have had their outcome.
         """
-        rows = self._unresolved_rows()
+        rows = dict(self._reconciler.unresolved)
         if not rows:
             return
         try:
-            snapshots = await self._lookup.snapshots([*rows.values()])
+            verdicts = await self._reconciler.verdicts([*rows.values()])
         except RequestError as error:
             self._ambiguities.update({line: _Ambiguity(f"Looking for it failed: {error}") for line in rows})
             return
-        ids = {id_ for snapshot in snapshots for id_ in snapshot.ids}
-        claimed = await asyncio.to_thread(self._journal.created_among, ids)
-        for verdict in resolve(rows.values(), snapshots, claimed=claimed):
-            if verdict.created is not None:
-                self._found += 1
-                self._journal.record_created(verdict.line, verdict.created.id)
-            elif resend and verdict.is_absent:
+        for verdict in verdicts:
+            if resend and verdict.is_absent:
                 self._resent.add(verdict.line)
                 continue
-            else:
-                ambiguity = self._ambiguities[verdict.line] = _ambiguity(verdict)
-                self._journal.record_ambiguous(verdict.line, ambiguity.reason, ambiguity.candidates)
-            self._on_row(rows[verdict.line].new)
+            self._record(verdict, rows[verdict.line].new)
+            if final and verdict.created is None:
+                self._on_row(rows[verdict.line].new)
+
+    def _record(self, verdict: Verdict, new: NewWorklog) -> None:
+        if verdict.created is not None:
+            self._found += 1
+            self._journal.record_created(verdict.line, verdict.created.id)
+            self._resolved(verdict.line, new)
+            return
+        ambiguity = self._ambiguities[verdict.line] = _ambiguity(verdict)
+        self._journal.record_ambiguous(verdict.line, ambiguity.reason, ambiguity.candidates)
+
+    def _resolved(self, line: int, new: NewWorklog) -> None:
+        self._reconciler.unresolved.pop(line, None)
+        self._on_row(new)
 
     def _unresolved_rows(self) -> dict[int, AmbiguousRow]:
         sends = self._states.unresolved
