@@ -276,7 +276,7 @@ def test_only_the_largest_categories_are_named_and_a_category_without_a_name_by_
     summary.add([worklog("2024-01-01", number, category=f"c{number}") for number in range(1, 7)])
     lines = list(summary.lines({"c6": "Six\x1b", "c5": None}, width=60, mark="#"))
     assert lines[5] == "Hours in the 5 largest categories"
-    assert [line.split()[0] for line in lines[6:]] == ["Six\\x1b", "c5", "c4", "c3", "c2"]
+    assert [line.split()[0] for line in lines[6:]] == ["Six\\u001b", "c5", "c4", "c3", "c2"]
 
 
 def test_minutes_add_up_without_drifting():

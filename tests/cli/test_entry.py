@@ -70,8 +70,8 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("lst",), 'Unknown command "lst". Did you mean "list"?'),
-        (("list", "--limt", "1"), "Unknown option: --limt. Did you mean --limit?"),
+        (("lst",), 'Unknown command "lst". Did you mean "list"? See tracket --help'),
+        (("list", "--limt", "1"), "Unknown option: --limt. Did you mean --limit? See tracket list --help"),
         (
             ("list", "--limit", "x"),
             'Invalid value for --limit: unable to convert "x" into int. See tracket list --help',
@@ -84,7 +84,7 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
         (("list", "--since", "2024-05-21", "--until", "2024-05-20"), "is after until"),
         (("--api", "2.0", "list"), "Options come after the command: see tracket --help"),
         (("get",), 'Command "get" parameter ID requires an argument'),
-        (("get", "a", "b"), "Unused Tokens"),
+        (("get", "a", "b"), "There are too many arguments. See tracket get --help"),
         (("create", "--item", "1"), "requires an argument"),
         (("update", "a"), "No change is given. Give an option such as --minutes 90"),
         (("update", "a", "--category", "b", "--clear", "category"), "contradict each other"),
@@ -113,12 +113,54 @@ def test_a_mistake_in_the_arguments_is_one_line_and_ends_with_2(tracket, monkeyp
     assert "Traceback" not in result.err
 
 
-@pytest.mark.parametrize("argument", ["--token", "--token=s3cret", "--client-secret=s3cret"])
-def test_a_secret_among_the_arguments_is_refused_and_not_repeated(tracket, argument):
-    result = tracket("list", argument, "s3cret", "--debug")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--token", "s3cret"),
+        ("list", "--token=s3cret"),
+        ("list", "--client-secret=s3cret"),
+        ("list", "TRACKET_TOKEN=s3cret"),
+        ("get", "--", "TRACKET_CLIENT_SECRET=s3cret"),
+        ("list", "--env-file=TRACKET_TOKEN=s3cret"),
+        ("TRACKET_TOKEN=s3cret", "list"),
+    ],
+)
+def test_a_secret_among_the_arguments_is_refused_and_not_shown(tracket, arguments):
+    result = tracket(*arguments, "--debug")
     assert result.code == 2
     assert "s3cret" not in result.out + result.err
     assert "A secret must not be an argument" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("list", "s3cret", "more"), "There are too many arguments. See tracket list --help"),
+        (("list", "--", "s3cret"), "There are too many arguments. See tracket list --help"),
+        (("s3cret",), "tracket: Unknown command. "),
+        (("get", "a", "-ps3cret"), "Unknown option: -p. See tracket get --help"),
+        (("list", "--nope=s3cret"), "Unknown option: --nope. "),
+        (("delete", "--field=s3cret"), "Unknown option: --field. See tracket delete --help"),
+        (("list", "--s3cret"), "tracket: Unknown option. "),
+        (("list", "--token-file", "s3cret"), "the --token-file cannot be read: No such file or directory"),
+    ],
+)
+def test_an_argument_that_is_not_understood_is_not_shown(tracket, arguments, line):
+    result = tracket(*arguments)
+    assert result.code == 2
+    assert "s3cret" not in result.out + result.err
+    assert line in result.err
+
+
+@pytest.mark.parametrize("name", ["TRACKET_TOKEN", "TRACKET_CLIENT_SECRET"])
+def test_a_secret_of_the_environment_is_masked_in_errors(failing, monkeypatch, name):
+    monkeypatch.setenv(name, "s3cret-and-long")
+    for debug in ((), ("--debug",)):
+        result = failing(errors.NotFoundError("there is no worklog s3cret-and-long"), *debug)
+        assert "s3cret" not in result.err
+        assert result.err.endswith("tracket: there is no worklog ***\n")
+    monkeypatch.setenv(name, "worklog")  # could be a part of any word
+    assert "no worklog" in failing(errors.NotFoundError("there is no worklog")).err
 
 
 def test_missing_settings_are_named(tracket):
@@ -168,6 +210,15 @@ def test_with_debug_the_traceback_comes_before_the_line(failing):
     lines = result.err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[-1] == "tracket: there is no such worklog"
+
+
+@pytest.mark.parametrize("debug", [(), ("--debug",)])
+def test_an_error_commands_no_terminal(failing, debug):
+    result = failing(errors.ServerError("503: \x1b[2J\u009b\u202ea\u2028b\x7f\r\nc\xa0d"), *debug)
+    assert (
+        result.err.splitlines()[-1] == "tracket: 503: \\u001b[2J\\u009b\\u202ea\\u2028b\\u007f c\xa0d. Try again later"
+    )
+    assert not {"\x1b", "\x9b", "\u202e", "\u2028", "\x7f"} & set(result.err)
 
 
 def test_system_exit_keeps_its_code(failing):

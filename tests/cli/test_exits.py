@@ -10,7 +10,8 @@ import pytest
 
 from tracket_async import errors
 from tracket_async.cli import exits
-from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code, one_line
+from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code
+from tracket_async.cli.output import one_line
 
 STOPS = ("attempts", "deadline", "budget", "retry_after")
 
@@ -90,7 +91,7 @@ def test_the_hint_of_an_error_is_in_its_line():
 
 
 def test_a_line_cannot_command_the_terminal():
-    assert one_line("a\x1b[2Jb\x07\u202e\r\nc") == "a\\x1b[2Jb\\x07\\u202e c"
+    assert one_line("a\x1b[2Jb\x07\u202e\r\nc") == "a\\u001b[2Jb\\u0007\\u202e c"
 
 
 @pytest.fixture

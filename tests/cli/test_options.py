@@ -190,9 +190,7 @@ def test_a_token_is_read_from_a_file_or_from_standard_input(tmp_path, monkeypatc
 def test_what_is_not_a_token_is_refused_without_showing_it(tmp_path, monkeypatch, text, found):
     path = tmp_path / "token"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(
-        ConfigurationError, match=rf"^--token-file .*token holds {found}\. It must hold the access token"
-    ):
+    with pytest.raises(ConfigurationError, match=rf"^the --token-file holds {found}\. It must hold the access token"):
         read_token(str(path))
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
     with pytest.raises(ConfigurationError, match=rf"^standard input holds {found}"):
@@ -202,7 +200,7 @@ def test_what_is_not_a_token_is_refused_without_showing_it(tmp_path, monkeypatch
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"--env-file .*missing cannot be read: No such file"):
         Connection(env_file=tmp_path / "missing").settings({})
-    with pytest.raises(ConfigurationError, match=r"--token-file .* cannot be read: Is a directory"):
+    with pytest.raises(ConfigurationError, match="the --token-file cannot be read: Is a directory"):
         Connection(token_file=str(tmp_path)).settings({})
 
 

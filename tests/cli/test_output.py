@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import io
 import json
+import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -30,12 +34,89 @@ DAY = dt.datetime(2024, 5, 20, tzinfo=dt.UTC)
         ({}, ""),
         ({"b": 1, "a": "x"}, '{"a":"x","b":1}'),
         ("two\twords\r\nand \\ more", "two\\twords\\r\\nand \\ more"),
-        ("\x1b[31mred\x07\u202e", "\\x1b[31mred\\x07\\u202e"),
+        ("\x1b[31mred\x07\u202e", "\\u001b[31mred\\u0007\\u202e"),
         ("日本語 “quoted” ½", "日本語 “quoted” ½"),
     ],
 )
 def test_a_value_is_one_line_of_text_that_commands_no_terminal(value, text):
     assert output.text(value) == text
+
+
+def test_only_controls_bidi_controls_and_line_separators_are_escaped():
+    characters = [chr(number) for number in range(sys.maxunicode + 1) if not 0xD800 <= number <= 0xDFFF]
+    bidi = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    commands = {
+        one
+        for one in characters
+        if unicodedata.category(one) in {"Cc", "Zl", "Zp"}
+        or unicodedata.bidirectional(one) in bidi
+        or unicodedata.name(one, "") in {"LEFT-TO-RIGHT MARK", "RIGHT-TO-LEFT MARK", "ARABIC LETTER MARK"}
+    }
+    assert len(commands) == 65 + 2 + 12
+    plain = "".join(one for one in characters if one not in commands)
+    assert output.escape(plain) == plain
+    for one in commands:
+        escaped = output.escape(one)
+        assert escaped.isascii()
+        assert escaped.isprintable()
+        assert json.loads(f'"{escaped}"') == one
+        assert output.escape(escaped) == escaped
+
+
+def test_several_lines_keep_their_line_breaks_and_nothing_else():
+    assert output.escape("a\r\nb\n\rc\r\r\n\td\x85", lines=True) == "a\r\nb\n\\rc\\r\r\n\\td\\u0085"
+
+
+EVIL = "a\u009b2J\u202eb\u2028c\x7fd\x1be\tf\u3000g\xa0h"
+HARMLESS = "a\\u009b2J\\u202eb\\u2028c\\u007fd\\u001be\\tf\u3000g\xa0h"
+
+
+def test_json_at_a_terminal_is_harmless_and_means_the_same(terminal, capsysbinary):
+    worklog = Worklog(id="a", user_id="1", date=DAY, minutes=90, description=EVIL, custom_fields={EVIL: EVIL})
+    output.json([worklog])
+    output.json([Category(id="1", name=EVIL)])
+    data = capsysbinary.readouterr().out
+    assert "\u202e".encode() in data  # a program gets what the server sent
+    stdout = terminal("stdout")
+    output.json([worklog])
+    output.json([Category(id="1", name=EVIL)])
+    assert output.escape(stdout.text, lines=True) == stdout.text
+    assert [json.loads(line) for line in stdout.text.split("\n")[:-1]] == [
+        json.loads(line) for line in data.decode().split("\n")[:-1]
+    ]
+
+
+def test_csv_at_a_terminal_is_harmless_and_as_it_is_elsewhere(terminal, capsysbinary):
+    data = f'id,"{EVIL}"\r\n'.encode()
+    output.write(data)
+    assert capsysbinary.readouterr().out == data
+    stdout = terminal("stdout")
+    output.write(data)
+    assert stdout.buffer.getvalue() == f'id,"{HARMLESS}"\r\n'.encode()
+
+
+@pytest.mark.parametrize("tty", [False, True])
+async def test_no_line_note_or_question_commands_the_terminal(terminal, capsys, monkeypatch, tty):
+    streams = [terminal("stdout"), terminal("stderr")] if tty else []
+    monkeypatch.setattr(output, "_line_is_ready", lambda: asyncio.sleep(0))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y"))
+    output.line(EVIL)
+    output.note(f"{EVIL}\n")
+    output.fields([("name", EVIL)])
+    output.table(("name",), [(EVIL,)])
+    await output.confirm(EVIL)
+    out, err = [stream.text for stream in streams] if tty else capsys.readouterr()
+    assert out.startswith(f"{HARMLESS}\nname")
+    assert err == f"{HARMLESS}\\n\n{HARMLESS} [y/N] "
+    assert not {"\u009b", "\u202e", "\u2028", "\x7f"} & set(out)
+    assert "\x1be" not in out
+
+
+def test_in_a_cell_a_typed_backslash_and_a_line_break_differ(capsys):
+    output.table(("a", "b", "c"), [(r"\n", "\n", {"k": "\n"})], head=False)
+    output.fields([("a", r"\n"), ("b", "\n")])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows == [[r"\\n", r"\n", r'{"k":"\\n"}'], ["a", r"\\n"], ["b", r"\n"]]
 
 
 def test_without_a_terminal_a_table_is_tab_separated_values(capsys):
@@ -62,7 +143,7 @@ def test_the_last_column_gives_way_and_ids_stay_whole(terminal, monkeypatch):
 def test_nothing_in_a_worklog_is_markup(terminal):
     stdout = terminal("stdout")
     output.table(("description",), [("[bold]x[/bold] :smile: \x1b[2J",)])
-    assert "[bold]x[/bold] :smile: \\x1b[2J" in stdout.text
+    assert "[bold]x[/bold] :smile: \\u001b[2J" in stdout.text
 
 
 def test_without_a_terminal_every_field_is_told(capsys):

@@ -195,4 +195,4 @@ def test_details_are_words_and_nothing_when_all_is_quiet():
     assert details(START) == ""
     assert details(attrs.evolve(START, retries=1)) == "1 retry"
     busy = attrs.evolve(START, active=3, retries=1200, paused_for=4.4, waiting="503\x1b")
-    assert details(busy) == "3 active, 1,200 retries, paused for 4 s, waiting: 503\\x1b"
+    assert details(busy) == "3 active, 1,200 retries, paused for 4 s, waiting: 503\\u001b"

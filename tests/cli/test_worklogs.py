@@ -24,10 +24,32 @@ def test_list_prints_tab_separated_values_ascending_by_date(tracket, serve, api,
     assert (result.code, result.err) == (0, "")
     assert result.lines == [
         "id\tdate\tuser_id\titem_id\tminutes\tdescription",
-        "wl-001\t2024-05-02\t7\t1001\t31\ta\\tb\\n\\x1b[2Jc",
+        "wl-001\t2024-05-02\t7\t1001\t31\ta\\tb\\n\\u001b[2Jc",
         "wl-002\t2024-05-03\t7\t1002\t32\tText 2",
         "wl-003\t2024-05-04\t7\t\t33\tText 3",
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--columns=description,custom_fields"),
+        ("list", "--json"),
+        ("get", "wl-001"),
+        ("get", "wl-001", "--json"),
+        ("export",),
+        ("export", "--format=csv"),
+        ("delete", "wl-001", "--yes"),
+    ],
+)
+def test_no_text_of_the_server_commands_a_terminal(tracket, serve, seed, terminal, arguments):
+    evil = "\u009b2J\u202e\u2028\x7f\x1b]0;x\x07"
+    serve(seed=[seed(1, description=evil, customFields={evil: evil})])
+    streams = [terminal("stdout"), terminal("stderr")]
+    assert tracket(*arguments).code == 0
+    for stream in streams:
+        assert not {"\u009b", "\u202e", "\u2028", "\x7f", "\x07"} & set(stream.text)
+        assert "\x1b]0" not in stream.text
 
 
 def test_list_of_nothing_is_a_header(tracket, serve):

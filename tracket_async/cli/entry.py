@@ -15,6 +15,7 @@ import importlib
 import inspect
 import io
 import os
+import re
 import signal
 import sys
 import traceback
@@ -22,10 +23,19 @@ from collections.abc import Callable, Container, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from tracket_async.cli import exits
-from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code, one_line
+from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code
+from tracket_async.cli.output import escape, library_warnings, one_line
 from tracket_async.errors import UsageError, install_hint
 
 EXTRA: Final = frozenset({"cyclopts", "rich"})
+NOT_KNOWN: Final = re.compile(
+    r'Unknown command(?: "[a-z]{1,12}"(?=\.))?|Unknown option: (?:--[a-z][a-z-]{0,20}(?![\w-])|-\w)?'
+)
+"""What a parser's error says of a command or an option that does not exist, as far as it may be shown."""
+DID_YOU_MEAN: Final = re.compile(r"Did you mean [^?]+\?")
+SECRETS: Final = ("TRACKET_TOKEN", "TRACKET_CLIENT_SECRET")
+SHORTEST: Final = 8
+"""Characters of a secret: a shorter one could be a part of any word."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,11 +82,22 @@ def _run(arguments: list[str]) -> int:
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        raise UsageError(f"{one_line(str(error)).rstrip('.')}. {_hint(arguments, dict(COMMANDS))}") from None
+        mistake = _mistake(type(error).__name__, str(error))
+        raise UsageError(f"{mistake} {_hint(arguments, dict(COMMANDS))}") from None
     result = command(*bound.args, **bound.kwargs)
     if inspect.iscoroutine(result):
         result = run(result)
     return ExitCode.DONE if result is None else int(result)
+
+
+def _mistake(kind: str, text: str) -> str:
+    """Return the text of a parser's error without the arguments that it did not understand: they may be secrets."""
+    if kind == "UnusedCliTokensError":
+        return "There are too many arguments."
+    if found := NOT_KNOWN.match(text):
+        guess = DID_YOU_MEAN.search(text)
+        return f"{found[0].rstrip(': ')}.{f' {guess[0]}' if guess else ''}"
+    return f"{one_line(text).rstrip('.')}."
 
 
 def _hint(arguments: list[str], commands: Container[str]) -> str:
@@ -91,14 +112,22 @@ def _failed(error: BaseException, invocation: exits.Invocation) -> int:
     _close_output()
     if type(error) is BrokenPipeError:
         return ExitCode.INCOMPLETE
-    if "--debug" in invocation.arguments:
-        traceback.print_exception(error, file=sys.stderr)
+    lines = traceback.format_exception(error) if "--debug" in invocation.arguments else []
+    lines.append(f"tracket: {describe(error)}\n")
+    if (hint := exits.resume_hint(invocation)) is not None:
+        lines.append(f"{hint}\n")
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"tracket: {describe(error)}\n")
-        if (hint := exits.resume_hint(invocation)) is not None:
-            sys.stderr.write(f"{hint}\n")
+        sys.stderr.write(escape(_masked("".join(lines)), lines=True))
         sys.stderr.flush()
     return exit_code(error)
+
+
+def _masked(text: str) -> str:
+    """Return the text without the secrets of the environment, which may be among the arguments that it shows."""
+    for name in SECRETS:
+        if len(secret := os.environ.get(name, "")) >= SHORTEST:
+            text = text.replace(secret, "***")
+    return text
 
 
 def _close_output() -> None:
@@ -132,10 +161,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         KeyboardInterrupt: Ctrl-C.
         Terminated: SIGTERM.
     """
-    # Not at the top of the file: it needs what `_run` has imported by now.
-    from tracket_async.cli import output  # noqa: PLC0415
-
-    with output.library_warnings(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with library_warnings(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_terminable(work))
 
 

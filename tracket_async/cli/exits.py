@@ -28,6 +28,7 @@ from typing import Final
 import attrs
 
 from tracket_async import errors
+from tracket_async.cli.output import one_line
 from tracket_async.errors import StoreError, TargetBusyError, UsageError
 
 
@@ -76,14 +77,6 @@ def exit_code(error: BaseException) -> ExitCode:
     if code is ExitCode.INCOMPLETE and isinstance(error, errors.RequestError) and error.stopped_by is not None:
         return ExitCode.EXHAUSTED
     return code
-
-
-def one_line(text: str) -> str:
-    """Return the text with line breaks as spaces, and with control characters (a terminal obeys them) escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in " ".join(text.split())
-    )
 
 
 def describe(error: BaseException) -> str:

@@ -15,7 +15,7 @@ import attrs
 from cyclopts import Group, Parameter
 
 from tracket_async.cli import output
-from tracket_async.cli.exits import ExitCode, command_line, one_line
+from tracket_async.cli.exits import ExitCode, command_line
 from tracket_async.cli.options import CONCURRENCY, Concurrency, Connection
 from tracket_async.cli.progress import show_progress
 from tracket_async.client import TracketClient
@@ -51,7 +51,7 @@ def validated(input_file: InputFile[T], *, json: bool) -> Validation:
     validation, name = input_file.validate(), input_file.source.name
     if validation.bad_lines:
         for bad in validation.bad:
-            output.note(f"  line {bad.line}: {one_line(bad.reason)}")
+            output.note(f"  line {bad.line}: {output.one_line(bad.reason)}")
         if validation.bad_lines > len(validation.bad):
             output.note(f"  and {validation.bad_lines - len(validation.bad):,} more")
         if json:
@@ -97,7 +97,7 @@ def error_lines(report: RunReport, rest: str) -> Iterator[str]:
     """
     for error in report.errors:
         candidates = f": {', '.join(map(output.text, error.candidates))}" if error.candidates else ""
-        yield f"  line {error.line}: {error.kind}: {one_line(error.reason)}{candidates}"
+        yield f"  line {error.line}: {error.kind}: {output.one_line(error.reason)}{candidates}"
     left = report.failed + report.ambiguous - len(report.errors)
     if left > 0:
         yield f"  and {left:,} more{rest}"

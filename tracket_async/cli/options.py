@@ -177,6 +177,8 @@ SECRET_FLAGS: Final[Mapping[str, str]] = {
 }
 """Options that people try, and the setting in which the secret belongs."""
 
+_ASSIGNMENT: Final = re.compile("(TRACKET_TOKEN|TRACKET_CLIENT_SECRET)=")
+
 LARGEST_FILE: Final = 1 << 20
 """Characters of an env file or token file at most: a longer one is a mistake."""
 
@@ -225,7 +227,8 @@ class Connection:
             flags["TRACKET_TOKEN"] = read_token(self.token_file)
         from_file: dict[str, str] = {}
         if self.env_file is not None:
-            from_file = parse(_read(self.env_file, flag="--env-file"), name=f"--env-file {self.env_file}")
+            name = f"--env-file {self.env_file}"
+            from_file = parse(_read(self.env_file, name=name), name=name)
         return merge(flags, environ, from_file)
 
     def client(self, **settings: Any) -> TracketClient:
@@ -264,8 +267,9 @@ def read_token(source: str) -> str:
     Raises:
         ConfigurationError: unreadable, empty, or more than one line.
     """
-    name = "standard input" if source == "-" else f"--token-file {source}"
-    text = sys.stdin.read(LARGEST_FILE) if source == "-" else _read(Path(source), flag="--token-file")
+    # The path is not shown: a token is easily given in its place.
+    name = "standard input" if source == "-" else "the --token-file"
+    text = sys.stdin.read(LARGEST_FILE) if source == "-" else _read(Path(source), name=name)
     lines = text.removeprefix("\ufeff").split()
     if len(lines) != 1:
         found = "nothing" if not lines else "more than one word"
@@ -275,22 +279,24 @@ def read_token(source: str) -> str:
 
 def secret_flag(arguments: list[str]) -> str | None:
     """Return the setting in which a secret among the arguments belongs, None if there is no secret."""
+    options = True
     for argument in arguments:
-        if argument == "--":
-            return None
-        if setting := SECRET_FLAGS.get(argument.partition("=")[0]):
+        options = options and argument != "--"
+        if options and (setting := SECRET_FLAGS.get(argument.partition("=")[0])):
             return setting
+        if found := _ASSIGNMENT.search(argument):
+            return found[1]
     return None
 
 
-def _read(path: Path, *, flag: str) -> str:
+def _read(path: Path, *, name: str) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise ConfigurationError(f"{flag} {path} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{flag} {path} is not UTF-8 text") from None
+        raise ConfigurationError(f"{name} is not UTF-8 text") from None
     if len(text) > LARGEST_FILE:
-        raise ConfigurationError(f"{flag} {path} is longer than {LARGEST_FILE} characters. Give a file of settings")
+        raise ConfigurationError(f"{name} is longer than {LARGEST_FILE} characters. Give a file of settings")
     return text

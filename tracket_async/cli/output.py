@@ -1,7 +1,9 @@
 """Output of the commands: data and tables on standard output, notes and questions on standard error.
 
-At a terminal a table is drawn; elsewhere it is tab-separated values without a single escape code. Text of a server is
-data: control characters in it are escaped, so that no worklog can move the cursor or clear the screen.
+At a terminal a table is drawn; elsewhere it is tab-separated values without a single escape code.
+
+No text of a server or a file may command the terminal, so whatever goes to one goes through `escape`. In files and
+pipes JSON and CSV are as they are.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import re
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
@@ -66,12 +69,48 @@ def exported(
 
 
 _worklogs: Final = cells.ndjson_encoder()
-_VISIBLE: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_MIDNIGHT: Final = dt.time(tzinfo=dt.UTC)
+
+
+# -- text that commands no terminal --------------------------------------------------------------------------------
+
+_SHORT: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_COMMANDS: Final = (
+    r"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f"  # Cc but LF and CR: control characters
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # Bidi_Control: they reorder the text around them
+    r"\u2028\u2029"  # Zl and Zp: line and paragraph separators
+)
+_IN_A_LINE: Final = re.compile(rf"[\r\n{_COMMANDS}]")
+_IN_LINES: Final = re.compile(rf"[{_COMMANDS}]|\r(?!\n)")
+
+
+def escape(text: str, *, lines: bool = False) -> str:
+    """Return the text with control characters, bidirectional controls and line separators as escapes of JSON.
+
+    Every other character stays: an ideographic space, a no-break space and the joiners of emoji are text. JSON means
+    the same before and after. Escaping twice changes nothing.
+
+    Args:
+        text: for a terminal.
+        lines: keep line breaks (LF and CR LF): it is more than one line.
+    """
+    pattern = _IN_LINES if lines else _IN_A_LINE
+    return pattern.sub(lambda found: _SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", text)
+
+
+def one_line(text: str) -> str:
+    """Return the text escaped, with each run of spaces and line breaks as one space."""
+    return escape(re.sub("[ \t\r\n]+", " ", text).strip(" "))
+
+
+# -- printing ------------------------------------------------------------------------------------------------------
 
 
 def write(data: bytes) -> None:
-    """Write bytes on standard output, after the text that was printed before."""
+    """Write lines of UTF-8 on standard output, after the text that was printed before."""
     sys.stdout.flush()
+    if sys.stdout.isatty():
+        data = escape(data.decode(), lines=True).encode()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
@@ -87,13 +126,13 @@ def json(values: Iterable[Any]) -> None:
 
 def line(text: str = "") -> None:
     """Print a line on standard output."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{escape(text)}\n")
 
 
 def note(text: str) -> None:
     """Print a line on standard error, after what was printed before."""
     sys.stdout.flush()
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{escape(text)}\n")
     sys.stderr.flush()
 
 
@@ -114,7 +153,16 @@ def library_warnings() -> Generator[None]:
 
 
 def text(value: Any) -> str:
-    """Return a value as one line of text: None is empty, 00:00 UTC is only the day, 90.0 is 90."""
+    """Return a value as one line of escaped text: None is empty, 00:00 UTC is only the day, 90.0 is 90."""
+    return escape(_plain(value))
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a cell of tab-separated values, in which only an escape has a single backslash."""
+    return escape(_plain(value).replace("\\", r"\\"))
+
+
+def _plain(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dt.datetime):
@@ -123,14 +171,7 @@ def text(value: Any) -> str:
         return f"{value:.10g}"
     if isinstance(value, dict):
         return cells.json_text(value) if value else ""
-    return "".join(_VISIBLE.get(one) or (one if one.isprintable() else _escaped(one)) for one in str(value))
-
-
-_MIDNIGHT: Final = dt.time(tzinfo=dt.UTC)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    return str(value)
 
 
 YES: Final = frozenset({"y", "yes"})
@@ -143,7 +184,7 @@ def can_ask() -> bool:
 
 async def confirm(question: str) -> bool:
     """Ask, and return whether the answer is yes. Anything else, an empty line and the end of the input mean no."""
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{escape(question)} [y/N] ")
     sys.stderr.flush()
     await _line_is_ready()
     return sys.stdin.readline().strip().lower() in YES
@@ -179,22 +220,22 @@ def table(
         _draw(header, rows, right)
         return
     if head:
-        line("\t".join(header))
+        sys.stdout.write("\t".join(header) + "\n")
     for row in rows:
-        line("\t".join(map(text, row)))
+        sys.stdout.write("\t".join(map(_cell, row)) + "\n")
 
 
 def fields(pairs: Iterable[tuple[str, Any]]) -> None:
     """Print names and values, one pair a line. At a terminal the names are aligned and empty values are left out."""
-    rows = [(name, text(value)) for name, value in pairs]
     if not sys.stdout.isatty():
-        for name, value in rows:
-            line(f"{name}\t{value}")
+        for name, value in pairs:
+            sys.stdout.write(f"{name}\t{_cell(value)}\n")
         return
+    rows = [(name, text(value)) for name, value in pairs]
     width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        if value:
-            line(f"{name:<{width}}  {value}")
+    for name, shown in rows:
+        if shown:
+            line(f"{name:<{width}}  {shown}")
 
 
 def worklog(worklog: Worklog, *, as_json: bool) -> None:
