@@ -47,6 +47,10 @@ def failed(line):
     return JournalEntry(line=line, failed="no")
 
 
+def not_sent(line):
+    return JournalEntry(line=line, not_sent="interrupted")
+
+
 def ambiguous(line):
     return JournalEntry(line=line, ambiguous="who knows")
 
@@ -64,6 +68,11 @@ def test_a_sent_row_is_unresolved_until_its_outcome_is_recorded():
 def test_a_failed_row_is_not_unresolved():
     states = after(sent(1), failed(1))
     assert (states[1], states.unresolved) == (RowState.FAILED, {})
+
+
+def test_a_row_that_was_not_sent_after_all_has_no_state():
+    states = after(sent(1), not_sent(1))
+    assert (states[1], states.unresolved, states.counts.total()) == (RowState.NOT_SENT, {}, 0)
 
 
 def test_an_ambiguous_row_is_unresolved_and_can_become_created():
@@ -89,7 +98,7 @@ def test_a_line_without_an_entry_is_not_sent():
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 300), st.sampled_from([sent, ok, failed, ambiguous])), max_size=200),
+    st.lists(st.tuples(st.integers(1, 300), st.sampled_from([sent, ok, failed, not_sent, ambiguous])), max_size=200),
 )
 def test_the_counts_are_those_of_the_states(steps):
     states = after(*(make(line) for line, make in steps))

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import random
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -23,7 +24,16 @@ from tracket_async.errors import (
     UsageError,
 )
 from tracket_async.importer.reader import MAX_LISTED, InputFile, InputSource, ReadOptions, make_change, make_worklog_id
-from tracket_async.importer.run import UNANSWERED, ChangeRun, FirstErrors, RowError, RunReport, deletions, updates
+from tracket_async.importer.run import (
+    NOT_FOUND,
+    UNANSWERED,
+    ChangeRun,
+    FirstErrors,
+    RowError,
+    RunReport,
+    deletions,
+    updates,
+)
 
 
 def error(line, kind="failed"):
@@ -530,6 +540,82 @@ async def test_an_interrupted_import_waits_for_answers_on_their_way(emulator, fi
     assert (report.ambiguous, report.not_sent) == (0, 50 - report.done)
     assert summary(await made.load(emulator)) == {"done": 50 - report.done, "already": report.done}
     assert emulator.count == 50
+
+
+async def interrupted(work, calls=4):
+    """Interrupt the import when so many creates are in progress, which end as cancelled calls do: nothing was sent."""
+    began = asyncio.Semaphore(0)
+
+    async def create(_new):
+        began.release()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            error.maybe_sent = False
+            raise
+
+    work._client.worklogs.create = create
+    task = asyncio.create_task(work.run())
+    for _ in range(calls):
+        await began.acquire()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_interrupted_row_that_was_never_sent_is_not_ambiguous(emulator, file, rows):
+    made = file(rows(10))
+    async with made.opened(emulator, settings={"grace": 0}) as work:
+        await interrupted(work)
+        assert summary(work.report()) == {"not_sent": 10}
+    assert [entry["not_sent"] for entry in made.entries[4:]] == ["It was interrupted before it was sent"] * 4
+    assert summary(await made.load(emulator)) == {"done": 10}
+
+
+async def test_an_interrupted_row_that_was_to_be_sent_again_stays_ambiguous(emulator, file, rows, route):
+    made = file(rows(1))
+    emulator.faults.add(faults.Status(503), method="POST", route=route, nth=1)
+    await made.load(emulator)
+    async with made.opened(emulator, settings={"grace": 0, "resend_ambiguous": True}) as work:
+        await interrupted(work, calls=1)
+        assert summary(work.report()) == {"ambiguous": 1}
+    assert made.entries[-1]["ambiguous"] == NOT_FOUND
+
+
+async def test_a_row_that_is_interrupted_while_its_entry_is_written_is_not_ambiguous(emulator, file, rows, monkeypatch):
+    began, go, fsync = threading.Event(), threading.Event(), os.fsync
+
+    def slow(descriptor):
+        began.set()
+        go.wait(30)
+        fsync(descriptor)
+
+    made = file(rows(1))
+    async with made.opened(emulator, settings={"grace": 0}) as work:
+        monkeypatch.setattr(os, "fsync", slow)
+        task = asyncio.create_task(work.run())
+        await asyncio.to_thread(began.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert summary(work.report()) == {"not_sent": 1}
+        go.set()
+    assert (await made.load(emulator)).complete
+
+
+async def test_an_interruption_on_a_full_disk_stays_an_interruption(emulator, file, rows, monkeypatch):
+    pwrite = os.pwrite
+
+    def full(descriptor, data, offset):
+        if b"not_sent" in data:
+            raise OSError(28, "No space left on device")
+        return pwrite(descriptor, data, offset)
+
+    made = file(rows(4))
+    async with made.opened(emulator, settings={"grace": 0}) as work:
+        monkeypatch.setattr(os, "pwrite", full)
+        await interrupted(work)
+        assert summary(work.report()) == {"ambiguous": 4}
 
 
 @pytest.mark.parametrize("happened", [True, False])

@@ -5,7 +5,8 @@ import crash safe: the entry that says that a row is about to be sent is on the 
 So whatever ends the process, a row without an entry was not sent, and a row whose outcome is missing is known to be
 unresolved: it may have been created.
 
-    nothing -> sent -> ok | failed | ambiguous        failed, ambiguous -> sent        sent, ambiguous -> ok
+    not sent -> sent -> created | failed | ambiguous | not sent
+    failed, ambiguous -> sent                         ambiguous -> created
 
 `RowStates` has the state of every row, read from the entries: one byte a line, and a `FirstSend` for each unresolved
 row. Only one process has a journal open. A line that a killed process left unfinished is cut off.
@@ -44,7 +45,7 @@ UNRESOLVED: Final = frozenset({RowState.SENT, RowState.AMBIGUOUS})
 
 
 class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """A line of the journal about a row: one of ``sent_at``, ``created_id``, ``failed`` and ``ambiguous`` is there.
+    """A line of the journal about a row: one of ``sent_at`` and the four outcomes is there.
 
     Attributes:
         line: the line of the row in the file that is imported.
@@ -53,6 +54,7 @@ class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
             unknown.
         created_id: the id of the worklog that was created.
         failed: why the row was certainly not created.
+        not_sent: why the row was not sent after all.
         ambiguous: why nobody knows whether the row was created.
         candidates: with ``ambiguous``: ids of worklogs that could be the created one.
     """
@@ -62,6 +64,7 @@ class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     clock_offset: float | None = None
     created_id: str | None = None
     failed: str | None = None
+    not_sent: str | None = None
     ambiguous: str | None = None
     candidates: tuple[str, ...] = ()
 
@@ -108,14 +111,17 @@ class RowStates:
         before = RowState(self._states[line])
         if before is not RowState.NOT_SENT:
             self.counts[before] -= 1
-        self.counts[state] += 1
+        if state is not RowState.NOT_SENT:
+            self.counts[state] += 1
         self._states[line] = state
 
 
 def _outcome(entry: JournalEntry) -> RowState:
     if entry.created_id is not None:
         return RowState.CREATED
-    return RowState.FAILED if entry.failed is not None else RowState.AMBIGUOUS
+    if entry.failed is not None:
+        return RowState.FAILED
+    return RowState.NOT_SENT if entry.not_sent is not None else RowState.AMBIGUOUS
 
 
 SUFFIX: Final = ".tracket-journal"
@@ -254,6 +260,10 @@ class Journal:
     def record_failed(self, line: int, reason: str) -> None:
         """Record that a row was certainly not created."""
         self._append(JournalEntry(line=line, failed=reason))
+
+    def record_not_sent(self, line: int, reason: str) -> None:
+        """Record that a row was not sent after all."""
+        self._append(JournalEntry(line=line, not_sent=reason))
 
     def record_ambiguous(self, line: int, reason: str, candidates: Iterable[str] = ()) -> None:
         """Record that nobody knows whether a row was created."""

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Final, Generic, Literal, TypeVar
 
 import attrs
 
 from tracket_async._http.limits import Clock
-from tracket_async.bulk import PATIENCE, OnError, Outcomes
+from tracket_async.bulk import GRACE, PATIENCE, OnError, Outcomes
 from tracket_async.client import TracketClient
-from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, TracketError
+from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, StorageError, TracketError
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
 from tracket_async.importer.reader import MAX_LISTED, Change, InputFile, InputRow
 from tracket_async.models import NewWorklog, Worklog
@@ -198,6 +199,8 @@ def deletions(client: TracketClient) -> Apply[str]:
 
 
 UNANSWERED: Final = "It was sent, and its answer did not arrive before the end"
+NOT_FOUND: Final = "It was sent and its answer was lost; it is not there, but may still arrive"
+INTERRUPTED: Final = "It was interrupted before it was sent"
 OnRow = Callable[[NewWorklog], None]
 
 
@@ -213,6 +216,7 @@ class ImportSettings:
             first request still arrives late is then there twice.
         wait: seconds between two looks for the unresolved rows.
         patience: the run ends after so many failures in a row that are not the data's fault.
+        grace: seconds for the rows that are being sent when the import is interrupted.
     """
 
     concurrency: int = 16
@@ -220,6 +224,7 @@ class ImportSettings:
     resend_ambiguous: bool = False
     wait: float = WAIT
     patience: int = PATIENCE
+    grace: float = GRACE
 
 
 @attrs.frozen
@@ -302,7 +307,7 @@ class ImportRun:
         self._clock_offset = server_clock_offset(page, self._clock.now())
         self._reconciler.unresolved |= self._unresolved_rows()
         await self._resolve(resend=self._settings.resend_ambiguous)
-        await self._outcomes.drain()
+        await self._outcomes.drain(grace=self._settings.grace)
         if self._outcomes.stopped is None:
             await self._resolve(final=True)
 
@@ -331,9 +336,17 @@ class ImportRun:
 
     async def _create(self, row: InputRow[NewWorklog]) -> Worklog:
         async with self._reconciler.sending(row.item):
-            await self._journal.record_sent(row.line, self._clock.now(), self._clock_offset)
+            recorded = False
             try:
+                await self._journal.record_sent(row.line, self._clock.now(), self._clock_offset)
+                recorded = True
                 worklog = await self._client.worklogs.create(row.item)
+            except asyncio.CancelledError as cancelled:
+                if not getattr(cancelled, "maybe_sent", recorded):
+                    self._record_not_sent(row.line)
+                raise
+            except StorageError:
+                raise
             except AmbiguousWriteError as error:
                 self._ambiguities[row.line] = _Ambiguity(error.message)
                 self._journal.record_ambiguous(row.line, error.message)
@@ -350,6 +363,13 @@ class ImportRun:
                 self._resolved(row.line, row.item)
                 return worklog
         return await self._reconcile(row, ambiguous)
+
+    def _record_not_sent(self, line: int) -> None:
+        with suppress(StorageError):  # an interruption stays one; without the entry, the row counts as unresolved
+            if line in self._resent:
+                self._journal.record_ambiguous(line, NOT_FOUND)
+            else:
+                self._journal.record_not_sent(line, INTERRUPTED)
 
     async def _reconcile(self, row: InputRow[NewWorklog], ambiguous: AmbiguousWriteError) -> Worklog:
         """Look for a row that has just become ambiguous.
@@ -423,4 +443,4 @@ def _ambiguity(verdict: Verdict) -> _Ambiguity:
             "Nothing was created since it was sent, as far as can be told; these are alike and of an unknown age",
             tuple(worklog.id for worklog in verdict.of_unknown_age),
         )
-    return _Ambiguity("It was sent and its answer was lost; it is not there, but may still arrive")
+    return _Ambiguity(NOT_FOUND)
