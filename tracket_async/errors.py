@@ -149,7 +149,12 @@ def install_hint(extra: str) -> str:
         words = [f"{url2pathname(urlsplit(source['url']).path)}[{extra}]"]
         if source["dir_info"].get("editable"):
             words.insert(0, "--editable")
-    return f"Run: {shlex.join((sys.executable, '-m', 'pip', 'install', *words))}"
+    return f"Run: {pip_install(*words)}"
+
+
+def pip_install(*words: str) -> str:
+    """Return a command for a shell that installs something for this Python, wherever it is pasted."""
+    return shlex.join((sys.executable, "-m", "pip", "install", *words))
 
 
 class ClientStateError(TracketError, RuntimeError):

@@ -102,6 +102,21 @@ def test_bounds_are_inclusive(tracket, serve, seed, api):
     assert [json.loads(line)["date"][:10] for line in lines] == ["2024-05-03", "2024-05-04", "2024-05-05"]
 
 
+@pytest.mark.parametrize(("tz", "day"), [((), "2024-05-01"), (("--tz", "Europe/Amsterdam"), "2024-05-02")])
+def test_the_day_of_a_moment_is_counted_in_the_time_zone(tracket, serve, seed, tmp_path, tz, day):
+    serve("1.0", seed=[seed(1, worklogDate="2024-05-01T22:30:00.000Z")])
+    for arguments in (("--format=csv",), ("--columns=day",)):
+        assert day in tracket("export", *arguments, *tz).out
+    assert tracket("export", "-o", tmp_path / "out.csv", *tz).code == 0
+    (found,) = records((tmp_path / "out.csv").read_text(encoding="utf-8"))
+    assert (found["day"], found["date"]) == (day, "2024-05-01T22:30:00.000Z")
+
+
+def test_a_day_of_2_0_is_of_no_time_zone(tracket, serve, seed):
+    serve(seed=[seed(1, worklogDate="2024-05-01T00:00:00.000Z")])
+    assert tracket("export", "--columns=day", "--tz=America/Los_Angeles").out == '{"day":"2024-05-01"}\n'
+
+
 def test_nothing_to_export_is_an_empty_file_or_a_header(tracket, serve, tmp_path):
     serve(seed=[])
     result = tracket("export", "-o", tmp_path / "out.ndjson")
@@ -270,6 +285,7 @@ def test_a_system_without_file_locks_streams_as_well(tracket, serve, tmp_path, m
         (("-o", "a.csv", "-o", "-"), "Standard output (-) cannot be combined with another --output"),
         (("-o", "a.duckdb", "--store", "a.duckdb"), "a.duckdb cannot be the store and an --output"),
         (("-o", "a.xlsx"), "The ending of a.xlsx names no format"),
+        (("--tz", "Mars/Olympus"), "there is no time zone 'Mars/Olympus'. Give a name like Europe/Amsterdam"),
     ],
 )
 def test_a_mistake_makes_nothing_and_asks_nothing(tracket, serve, tmp_path, monkeypatch, arguments, line):

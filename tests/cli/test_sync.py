@@ -88,6 +88,14 @@ def test_a_sync_writes_files_of_the_store(tracket, served, tmp_path):
     assert "To resume" not in refused.err
 
 
+def test_a_store_keeps_the_time_zone_of_its_days(tracket, serve, seed, tmp_path):
+    serve("1.0", seed=[seed(1, worklogDate="2024-05-01T22:30:00.000Z")])
+    store, out = tmp_path / "s.duckdb", tmp_path / "o.csv"
+    for tz, day in (((), "2024-05-01"), (("--tz", "Europe/Amsterdam"), "2024-05-02"), ((), "2024-05-02")):
+        assert tracket("sync", store, "-o", out, "--columns=day", *tz).code == 0
+        assert out.read_text(encoding="utf-8").split() == ["day", day]
+
+
 def test_a_store_that_an_export_keeps_can_be_synced(tracket, served, tmp_path):
     store = tmp_path / "s.duckdb"
     export = ("export", "--store", store, "-o", tmp_path / "o.csv")

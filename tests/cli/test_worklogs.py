@@ -147,8 +147,8 @@ def test_on_a_terminal_list_is_a_table(serve, terminal, tracket, seed):
 def test_get_shows_every_attribute(tracket, serve, api, seed):
     serve(api, seed=[seed(1)])
     result = tracket("get", "wl-001")
-    assert result.lines[:4] == ["id\twl-001", "user_id\t7", "date\t2024-05-02", "minutes\t31"]
-    assert len(result.lines) == 17
+    assert result.lines[:4] == ["id\twl-001", "day\t2024-05-02", "user_id\t7", "date\t2024-05-02"]
+    assert len(result.lines) == 18
 
 
 @pytest.mark.parametrize("identifier", ["../x", "..", "a/b", "%2e%2e"])

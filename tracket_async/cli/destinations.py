@@ -40,6 +40,16 @@ Raw = Annotated[
     ),
 ]
 
+TimeZone = Annotated[
+    str | None,
+    Parameter(
+        metavar="NAME",
+        show_default=False,
+        help="Write the day of each moment in this time zone, such as Europe/Amsterdam (API 1.0; API 2.0 has days)."
+        " Default: UTC, or that of the store.",
+    ),
+]
+
 STANDARD_OUTPUT: Final = "-"
 ENDINGS: Final[dict[str, Format]] = {
     ".ndjson": "ndjson",

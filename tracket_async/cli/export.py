@@ -18,7 +18,7 @@ import attrs
 from cyclopts import Parameter
 
 from tracket_async.cli import destinations, exits, output, stream
-from tracket_async.cli.destinations import ChosenFormat, Columns, Format, Outputs, Raw, Streamed
+from tracket_async.cli.destinations import ChosenFormat, Columns, Format, Outputs, Raw, Streamed, TimeZone
 from tracket_async.cli.options import (
     CONCURRENCY,
     DEFAULT,
@@ -168,6 +168,7 @@ async def export(
     output: Outputs = None,
     columns: Columns = None,
     raw: Raw = False,
+    tz: TimeZone = None,
     store: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
     unordered: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     concurrency: Concurrency = CONCURRENCY,
@@ -187,6 +188,7 @@ async def export(
         output: Write this file; may be repeated. - is standard output, and the default.
         columns: see `Columns`.
         raw: see `Raw`.
+        tz: see `TimeZone`.
         store: Keep the store in this file, for tracket sync. Default: remove the store when all files are complete.
         unordered: Write worklogs to standard output as they arrive, in no order: for a server of API 1.0 that lists
             them in no order.
@@ -196,7 +198,7 @@ async def export(
     """
     job = _Job(
         filter=selection.filter(),
-        file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw),
+        file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw, tz=tz),
         concurrency=concurrency,
         ordered=not unordered,
         progress=progress,

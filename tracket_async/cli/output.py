@@ -243,7 +243,7 @@ def worklog(worklog: Worklog, *, as_json: bool) -> None:
     if as_json:
         json([worklog])
     else:
-        fields((name, getattr(worklog, name)) for name in cells.ATTRIBUTES)
+        fields((name, getattr(worklog, name)) for name in cells.NAMES)
 
 
 def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset[str]) -> None:

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from tracket_async._timestamps import parse_date
 from tracket_async.cli import destinations, exits, output
-from tracket_async.cli.destinations import ChosenFormat, Columns, Format, Outputs, Raw
+from tracket_async.cli.destinations import ChosenFormat, Columns, Format, Outputs, Raw, TimeZone
 from tracket_async.cli.export import check_place, settings
 from tracket_async.cli.options import (
     CONCURRENCY,
@@ -98,6 +98,7 @@ async def sync(
     format: ChosenFormat = None,  # noqa: A002 - the word that people use
     columns: Columns = None,
     raw: Raw = False,
+    tz: TimeZone = None,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
     json: Json = False,
@@ -119,6 +120,7 @@ async def sync(
         format: Write this format, as in tracket export.
         columns: see `Columns`.
         raw: see `Raw`.
+        tz: see `TimeZone`.
         concurrency: see `Concurrency`.
         progress: see `Mode`.
         json: Print the report as JSON.
@@ -137,7 +139,7 @@ async def sync(
         lookback=dt.timedelta(days=lookback),
         reconcile=compared,
         files=files,
-        file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw),
+        file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw, tz=tz),
         concurrency=concurrency,
     )
     async with (

@@ -34,7 +34,7 @@ import msgspec
 
 from tracket_async._api.fast import Row, columns_of
 from tracket_async._timestamps import write_moment
-from tracket_async.errors import UsageError
+from tracket_async.errors import UsageError, pip_install
 from tracket_async.models import Worklog
 
 ATTRIBUTES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog))
@@ -69,7 +69,7 @@ def time_zone(name: str) -> dt.tzinfo:
     try:
         return dt.UTC if name == UTC else ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        hint = "Give a name like Europe/Amsterdam. On a system without time zones, run: pip install tzdata"
+        hint = f"Give a name like Europe/Amsterdam. On a system without time zones, run: {pip_install('tzdata')}"
         raise UsageError(f"there is no time zone {name!r}", hint=hint) from None
 
 
