@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import threading
+from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
@@ -336,6 +337,19 @@ def test_every_exported_worklog_is_imported_equal(format, worklogs, only_2_0):  
             values["date"] = dt.datetime.combine(worklog.date.date(), midnight)
         assert make_new_worklog(one, api_version) == NewWorklog(**values)
         assert one.values["id"] == worklog.id
+
+
+@given(
+    date=st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC)),  # noqa: DTZ001
+    zone=st.sampled_from(["UTC", "Europe/Amsterdam", "America/Los_Angeles", "Pacific/Kiritimati", "Etc/GMT+12"]),
+)
+def test_the_day_in_the_time_zone_of_an_export_is_accepted(date, zone):
+    worklog = Worklog(id="w", user_id="u", item_id="i", date=date, minutes=1.0)
+    content = text.csv_header() + text.csv_encoder()(text.cells_of([worklog], zone=ZoneInfo(zone)))
+    (found,) = records(content, "csv")
+    assert make_new_worklog(found, V1).date == date
+    if date.time() != dt.time.min:
+        assert make_new_worklog(found, V2).date.date() == date.astimezone(ZoneInfo(zone)).date()
 
 
 def test_lines_are_read_lazily():

@@ -386,6 +386,17 @@ async def test_a_create_that_arrives_late_is_found_by_the_next_run(emulator, fil
     assert emulator.count == 4
 
 
+@pytest.mark.parametrize(("sent", "stored"), [("stand-up ", "stand-up"), ("e\u0301te\u0301", "\u00e9t\u00e9")])
+async def test_a_server_that_rewrites_text_makes_no_twins(emulator, file, route, posts, sent, stored):
+    """It trims text or normalizes it, and its answer to the create is lost."""
+    emulator.faults.add(faults.Status(503), method="POST", route=route, nth=1)
+    kept = ALIKE | {"description": stored}
+    emulator.faults.add(faults.Call(lambda _: emulator.create(kept)), method="GET", route=route, nth=2)
+    report = await file([EVERYTHING | {"description": sent}]).load(emulator, resend_ambiguous=True)
+    assert summary(report) == {"done": 1, "found": 1}
+    assert (posts(emulator), emulator.count) == (1, 1)
+
+
 async def test_alike_rows_are_told_apart_by_their_number(emulator, file, route):
     """Of five, one is answered, two happen without an answer and two do not happen."""
     emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth={2, 4})
