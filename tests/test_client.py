@@ -27,7 +27,7 @@ from tracket_async import (
 )
 from tracket_async._http.messages import Request
 from tracket_async.client import CREDENTIALS
-from tracket_async.models import Worklog, client_side_check, combine_filter
+from tracket_async.models import client_side_check, combine_filter
 
 CANARY = "canary-3f9c"
 NOWHERE = "http://127.0.0.1:9"
@@ -262,26 +262,56 @@ def test_a_bound_is_given_once():
 
 
 @pytest.mark.parametrize(
-    ("bounds", "v1", "v2"),
+    "bounds", [{"since": MONDAY}, {"until": MONDAY}, {"created_since": MONDAY}, {"updated_until": MONDAY}]
+)
+def test_the_client_checks_every_bound_itself_whatever_the_server_filters(bounds):
+    wanted = WorklogFilter(**bounds)
+    assert client_side_check(wanted) == wanted.matches
+    assert client_side_check(WorklogFilter(sort_by="created_date")) is None
+
+
+def logged(caplog, *, api, **bounds):
+    """The query of a list, and what was logged."""
+    caplog.clear()
+    client = make(api=api)
+    wanted = client.api_version.resolve(WorklogFilter(**bounds))
+    client.worklogs.list(**bounds)
+    client.worklogs.export(**bounds)
+    return wanted, [record.getMessage() for record in caplog.records]
+
+
+def test_a_bound_with_a_time_of_day_means_the_day_as_written_on_2_0(caplog):
+    since = dt.datetime.fromisoformat("2026-03-02T08:00-08:00")
+    until = dt.datetime.fromisoformat("2026-03-02T23:59-08:00")
+    wanted, notices = logged(caplog, api="2.0", since=since, until=until)
+    assert wanted == WorklogFilter(since=dt.date(2026, 3, 2), until=dt.date(2026, 3, 2))
+    assert {wanted.since.tzinfo, wanted.until.tzinfo} == {dt.UTC}
+    assert (
+        notices
+        == ["API 2.0 keeps days, not times: the bounds mean the days as written, from 2026-03-02 to 2026-03-02"] * 3
+    )
+    wanted, notices = logged(caplog, api="1.0", since=since, until=until)
+    assert (wanted.since, wanted.until) == (since, until)
+    assert {wanted.since.tzinfo, wanted.until.tzinfo} == {dt.UTC}
+    assert notices == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "says"),
     [
-        ({}, False, False),
-        ({"since": MONDAY}, True, False),
-        ({"until": MONDAY}, True, False),
-        ({"created_since": MONDAY}, True, True),
-        ({"updated_until": MONDAY}, True, True),
+        ({}, ""),
+        ({"since": MONDAY, "until": MONDAY}, ""),
+        ({"since": dt.datetime.fromisoformat("2026-03-02T00:00-08:00")}, ""),
+        ({"until": dt.datetime.fromisoformat("2026-03-02T23:59-08:00")}, ""),
+        ({"since": dt.datetime.fromisoformat("2026-03-02T00:01-08:00")}, "from 2026-03-02 to the last"),
+        ({"until": dt.datetime.fromisoformat("2026-03-02T23:58+08:00")}, "from the first to 2026-03-02"),
+        ({"until": dt.datetime.fromisoformat("2026-03-02T00:00Z")}, "from the first to 2026-03-02"),
     ],
 )
-def test_the_client_checks_what_the_server_does_not(bounds, v1, v2):
-    wanted = WorklogFilter(**bounds)
-    for server_filters, expected in ((False, v1), (True, v2)):
-        assert (client_side_check(wanted, server_filters=server_filters) is not None) is expected
-
-
-def test_what_the_client_checks_is_the_whole_filter():
-    keep = client_side_check(WorklogFilter(since=MONDAY), server_filters=False)
-    at = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
-    assert keep(Worklog(id="w", user_id="u", date=at, minutes=1))
-    assert not keep(Worklog(id="w", user_id="u", date=at - dt.timedelta(microseconds=1), minutes=1))
+def test_a_notice_is_logged_only_where_a_time_of_day_is_dropped(caplog, bounds, says):
+    _, notices = logged(caplog, api="2.0", **bounds)
+    assert bool(notices) is bool(says)
+    assert all(notice.endswith(says) for notice in notices)
 
 
 def test_a_mistake_in_a_list_is_told_before_anything_is_sent():

@@ -50,10 +50,11 @@ def test_a_new_worklog_keeps_what_it_is_given():
         (dt.datetime(2024, 3, 1, 8, tzinfo=TOKYO), dt.datetime(2024, 2, 29, 23, tzinfo=dt.UTC)),
     ],
 )
-def test_a_date_is_a_moment_in_utc(given_date, kept):
+def test_a_date_is_a_moment_and_a_datetime_keeps_its_day_as_written(given_date, kept):
     for made in (NewWorklog(**REQUIRED | {"date": given_date}), WorklogChanges(date=given_date)):
         assert made.date == kept
-        assert made.date.tzinfo is dt.UTC
+        written = given_date if isinstance(given_date, dt.datetime) else kept
+        assert made.date.isoformat() == written.isoformat()
 
 
 BAD_VALUES = [
@@ -82,6 +83,16 @@ BAD_VALUES = [
     ("custom_fields", {"category": "1"}, ValueError),
     ("custom_fields", {"project": "1"}, ValueError),
 ]
+
+
+EARLIEST_IN_AUCKLAND = dt.datetime(1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=13)))
+
+
+def test_a_moment_that_utc_has_no_year_for_is_refused_by_the_name_of_its_field():
+    with pytest.raises(ValueError, match="date is outside of the years"):
+        NewWorklog(**REQUIRED | {"date": EARLIEST_IN_AUCKLAND})
+    with pytest.raises(ValueError, match="since is outside of the years"):
+        WorklogFilter(since=EARLIEST_IN_AUCKLAND)
 
 
 @pytest.mark.parametrize(("field", "value", "error"), BAD_VALUES)

@@ -13,8 +13,6 @@ from functools import lru_cache
 import msgspec
 
 _MILLISECOND = dt.timedelta(milliseconds=1)
-_DAY = dt.timedelta(days=1)
-_LAST_DAY = dt.date.max
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2,8},? [ -~]{1,40}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII | re.IGNORECASE)
 
@@ -28,11 +26,14 @@ def read_moment(text: str) -> dt.datetime:
     Raises:
         ValueError: it is none, or its moment in UTC is outside of the years 1 to 9999.
     """
+    return in_utc(_read(text))
+
+
+def _read(text: str) -> dt.datetime:
     try:
-        moment = msgspec.convert(text, dt.datetime)
+        return msgspec.convert(text, dt.datetime)
     except msgspec.ValidationError:
-        moment = dt.datetime.fromisoformat(text)
-    return in_utc(moment)
+        return dt.datetime.fromisoformat(text)
 
 
 def in_utc(moment: dt.datetime) -> dt.datetime:
@@ -49,8 +50,15 @@ def in_utc(moment: dt.datetime) -> dt.datetime:
         raise ValueError("outside of the years 1 to 9999") from None
 
 
-read_day = lru_cache(maxsize=4096)(read_moment)
-"""As `read_moment`, for texts of which the same few come again and again."""
+@lru_cache(maxsize=4096)
+def read_day(text: str) -> dt.datetime:
+    """Return a calendar day, as it is written, at 00:00 UTC. A time and an offset may follow it; they move nothing.
+
+    Raises:
+        ValueError: it is neither a day nor a date-time.
+    """
+    written = _read(text)
+    return dt.datetime(written.year, written.month, written.day, tzinfo=dt.UTC)
 
 
 def write_moment(moment: dt.datetime) -> str:
@@ -60,15 +68,8 @@ def write_moment(moment: dt.datetime) -> str:
 
 
 def write_day(moment: dt.datetime) -> str:
-    """Return the UTC day of a moment, ``YYYY-MM-DD``."""
-    return moment.astimezone(dt.UTC).date().isoformat()
-
-
-def first_day(moment: dt.datetime) -> str:
-    """Return the first day whose 00:00 UTC is not before the moment; of the last day that there is, that day."""
-    day = moment.astimezone(dt.UTC).date()
-    at_midnight = moment == dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC)
-    return (day if at_midnight or day == _LAST_DAY else day + _DAY).isoformat()
+    """Return the day of a datetime as it is written, in its own offset: ``YYYY-MM-DD``."""
+    return moment.date().isoformat()
 
 
 def first_millisecond(moment: dt.datetime) -> str:

@@ -73,6 +73,8 @@ def is_moment(_instance: object, attribute: Attribute, value: object) -> None:
             f"{attribute.name} is a naive datetime, so nobody knows which moment it is: "
             "give it a tzinfo (datetime.UTC, say), or give a date"
         )
+    if not _EARLIEST <= value <= _LATEST:
+        raise ValueError(f"{attribute.name} is outside of the years 1 to 9999 in UTC: {value.isoformat()}")
 
 
 def is_custom_fields(_instance: object, attribute: Attribute, value: Any) -> None:
@@ -97,37 +99,29 @@ def unless(*skipped: object, check: Check) -> Check:
     return validate
 
 
-def _in_utc(value: T) -> T:
-    if isinstance(value, dt.datetime) and value.utcoffset() is not None:
-        return value.astimezone(dt.UTC)
-    return value
-
-
-def _is_day(value: object) -> bool:
-    return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+def _fixed(moment: dt.datetime) -> dt.datetime:
+    """Return the moment with its offset alone, without the rules of a time zone; a naive one as it is."""
+    offset = moment.utcoffset()
+    return moment if offset is None else moment.replace(tzinfo=dt.timezone(offset), fold=0)
 
 
 def first_moment(value: dt.date | None) -> Any:
-    """Return the first moment of a date in UTC, and an aware datetime in UTC; anything else as it is."""
-    if value is not None and _is_day(value):
-        return dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
-    return _in_utc(value)
+    """Return the first moment of a date in UTC, and an aware datetime with its offset; anything else as it is."""
+    if isinstance(value, dt.datetime):
+        return _fixed(value)
+    return dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC) if isinstance(value, dt.date) else value
 
 
 def last_moment(value: dt.date | None) -> Any:
-    """Return the last microsecond of a date in UTC, and an aware datetime in UTC; anything else as it is."""
-    if value is not None and _is_day(value):
-        return dt.datetime(value.year, value.month, value.day, 23, 59, 59, 999_999, tzinfo=dt.UTC)
-    return _in_utc(value)
-
-
-def to_moment(value: dt.date | Unset) -> Any:
-    """Return `first_moment` of a date; `UNSET` stays."""
-    return value if isinstance(value, Unset) else first_moment(value)
+    """Return the last microsecond of a date in UTC, and an aware datetime with its offset; anything else as it is."""
+    if isinstance(value, dt.datetime) or not isinstance(value, dt.date):
+        return first_moment(value)
+    return dt.datetime.combine(value, dt.time.max, tzinfo=dt.UTC)
 
 
 _EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
+_LAST_MINUTE = dt.time(23, 59)
 
 
 class ApprovalStatus(enum.StrEnum):
@@ -220,8 +214,8 @@ class NewWorklog:
     Attributes:
         item_id: the monday.com item worked on.
         user_id: the monday.com user who worked.
-        date: the time of the work. An aware datetime (kept in UTC), or a ``datetime.date``, meaning that day at 00:00
-            UTC. API 2.0 records only the UTC day of it.
+        date: the time of the work. An aware datetime, or a ``datetime.date``, meaning that day at 00:00 UTC. API 2.0
+            records only the day, as it is written: ``2026-03-02T08:00+13:00`` is 2 March.
         minutes: minutes worked, finite and at least 0.
         description, category_id, billable_minutes: None means none.
         team_id, project_id, custom_fields: API 2.0 only; on 1.0 they raise `UnsupportedError` when used.
@@ -232,7 +226,7 @@ class NewWorklog:
 
     item_id: str = attrs.field(validator=is_id)
     user_id: str = attrs.field(validator=is_id)
-    date: dt.datetime = attrs.field(converter=to_moment, validator=is_moment)
+    date: dt.datetime = attrs.field(converter=first_moment, validator=is_moment)
     minutes: float = attrs.field(validator=is_minutes)
     description: str | None = attrs.field(default=None, validator=unless(None, check=is_text))
     category_id: str | None = attrs.field(default=None, validator=unless(None, check=is_id))
@@ -256,7 +250,7 @@ class WorklogChanges:
     item_id: str | Unset = attrs.field(default=UNSET, validator=unless(UNSET, check=is_id))
     user_id: str | Unset = attrs.field(default=UNSET, validator=unless(UNSET, check=is_id))
     date: dt.datetime | Unset = attrs.field(
-        default=UNSET, converter=to_moment, validator=unless(UNSET, check=is_moment)
+        default=UNSET, converter=first_moment, validator=unless(UNSET, check=is_moment)
     )
     minutes: float | Unset = attrs.field(default=UNSET, validator=unless(UNSET, check=is_minutes))
     description: str | Unset | None = attrs.field(default=UNSET, validator=unless(UNSET, None, check=is_text))
@@ -274,9 +268,11 @@ class WorklogFilter:
     """The worklogs to list, and their order. Every bound is inclusive; None means unbounded.
 
     A bound is an aware datetime, or a ``datetime.date``: as a lower bound its first moment in UTC, as an upper bound
-    its last. After construction each bound is an aware UTC datetime. A worklog matches when
-    ``since <= worklog.date <= until``, exactly, on both versions of the API (what a version cannot filter, the client
-    does).
+    its last. A worklog matches when ``since <= worklog.date <= until``, exactly. What a version of the API cannot
+    filter, the client does.
+
+    API 2.0 keeps days. There a bound of dates means the day as it is written, whatever time and offset follow it:
+    ``2026-03-02T08:00-08:00`` means 2 March, the whole of it. A notice is logged when a time of day is dropped so.
 
     Attributes:
         since, until: bounds of `Worklog.date`.
@@ -354,15 +350,28 @@ def combine_filter(filter: WorklogFilter | None, since: dt.date | None, until: d
     )
 
 
-def client_side_check(filter: WorklogFilter, *, server_filters: bool) -> Callable[[Worklog], bool] | None:  # noqa: A002
-    """Return what a list has to check itself; None for nothing.
+def whole_days(filter: WorklogFilter) -> tuple[WorklogFilter, bool]:  # noqa: A002
+    """Return the filter with the days of its dates, as written, for their bounds; and whether times were dropped.
 
-    Args:
-        filter: the whole filter.
-        server_filters: whether the server keeps to both ends of a range of dates.
+    Raises:
+        ValueError: as they are written, the first day is after the last.
     """
-    has_dates = filter.since is not None or filter.until is not None
-    return filter.matches if filter.bounds_changes or (has_dates and not server_filters) else None
+    since, until = filter.since, filter.until
+    dropped = (since is not None and since.time() != dt.time.min) or (until is not None and until.time() < _LAST_MINUTE)
+    days = attrs.evolve(filter, since=since and since.date(), until=until and until.date())
+    return days, dropped
+
+
+def in_utc(filter: WorklogFilter) -> WorklogFilter:  # noqa: A002
+    """Return the filter with its dates in UTC."""
+    since, until = filter.since, filter.until
+    return attrs.evolve(filter, since=since and since.astimezone(dt.UTC), until=until and until.astimezone(dt.UTC))
+
+
+def client_side_check(filter: WorklogFilter) -> Callable[[Worklog], bool] | None:  # noqa: A002
+    """Return the check of the bounds that a list makes itself, whatever the server filters; None without bounds."""
+    bounded = filter.bounds_changes or filter.since is not None or filter.until is not None
+    return filter.matches if bounded else None
 
 
 def check_scan_order(filter: WorklogFilter) -> None:  # noqa: A002

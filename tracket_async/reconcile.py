@@ -305,9 +305,11 @@ class ServerLookup:
 
     def _filter(self, rows: Sequence[AmbiguousRow]) -> WorklogFilter:
         """Return what to list for rows of one day."""
-        # A server that keeps days may still filter by instants, which differ from days by less than one.
-        margin = _DAY if self.api_version.keeps_days else _MILLISECOND
-        dates = [row.new.date for row in rows]
+        dates: list[dt.date] = [row.new.date for row in rows]
+        margin = _MILLISECOND
+        if self.api_version.keeps_days:
+            # A server that keeps days may still filter by instants, which differ from days by less than one.
+            dates, margin = [row.new.date.date() for row in rows], _DAY
         sent = [row.at for row in rows if row.at is not None]
         return WorklogFilter(
             since=min(dates) - margin,

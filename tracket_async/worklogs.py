@@ -97,7 +97,9 @@ class Worklogs:
         Order: ascending by date, unless ``filter`` says otherwise; on API 1.0, the server's.
 
         Args:
-            since: the first date, inclusive; an aware datetime, or a ``datetime.date``. None: unbounded.
+            since: the first date, inclusive; an aware datetime, or a ``datetime.date``. API 2.0 keeps days: there a
+                datetime means its day as written, and a notice is logged where a time of day is dropped. None:
+                unbounded.
             until: the last date, inclusive; as ``since``.
             filter: more bounds, and the order. None: every worklog.
             size: worklogs on a page, API 2.0 only: 1 to 100. None: the client's ``page_size``.
@@ -108,13 +110,13 @@ class Worklogs:
             UnsupportedError: this version of the API has no such filter or order.
             TypeError, ValueError: a bound is no date, naive, or after its upper bound.
         """
-        wanted = combine_filter(filter, since, until)
         context, api_version = self._context, self._context.api_version
+        wanted = api_version.resolve(combine_filter(filter, since, until))
         api_version.list(wanted, size=size)  # a mistake is told here, and not at the first page
         return Paginator(
             lambda cursor: context.send(api_version.list(wanted, cursor=cursor, size=size), api_version.page),
             read_ahead=read_ahead,
-            keep=client_side_check(wanted, server_filters=api_version.filters_ranges),
+            keep=client_side_check(wanted),
             until=None if api_version.filters_ranges else wanted.until,
         )
 
@@ -274,7 +276,7 @@ class Worklogs:
         """
         from tracket_async.scan import ScanSettings, worklog_format  # noqa: PLC0415
 
-        wanted = combine_filter(filter, since, until)
+        wanted = self._context.api_version.resolve(combine_filter(filter, since, until))
         check_scan_order(wanted)
         api_version = self._context.api_version
         settings = ScanSettings(item_format=worklog_format(api_version), concurrency=concurrency, ordered=ordered)

@@ -248,6 +248,11 @@ def test_start_date_can_be_sent_as_a_day():
     assert v1.api_version(start_date="day").list(SINCE).query == (("startDate", "2024-03-01"),)
 
 
+def test_start_date_as_a_day_is_never_after_what_is_meant():
+    auckland = dt.datetime(2024, 3, 2, 8, tzinfo=dt.timezone(dt.timedelta(hours=13)))
+    assert v1.api_version(start_date="day").list(WorklogFilter(since=auckland)).query == (("startDate", "2024-03-01"),)
+
+
 def test_the_cursors_parameter_can_be_named():
     query = v1.api_version(cursor_parameter="next-cursor").list(WorklogFilter(), cursor="c").query
     assert query == (("next-cursor", "c"),)

@@ -16,6 +16,7 @@ from tracket_async.models import ApprovalStatus, Category, NewWorklog, Worklog, 
 API = v2.api_version()
 SIZE = ("size", "100")
 NOON = dt.datetime(2024, 3, 1, 12, 0, 0, 1_500, tzinfo=dt.UTC)
+TOKYO = dt.datetime(2024, 3, 2, 8, tzinfo=dt.timezone(dt.timedelta(hours=9)))
 NEW = {"item_id": "i", "user_id": "u", "date": NOON, "minutes": 1.5}
 
 
@@ -86,6 +87,11 @@ def test_an_update_sends_what_is_set_and_null_for_none(changes, body):
     assert json.loads(API.update("e", WorklogChanges(**changes)).body) == body
 
 
+def test_the_day_as_written_is_booked():
+    assert json.loads(API.create(NewWorklog(**{**NEW, "date": TOKYO})).body)["date"] == "2024-03-02"
+    assert json.loads(API.update("e", WorklogChanges(date=TOKYO)).body)["date"] == "2024-03-02"
+
+
 @pytest.mark.parametrize("custom_fields", [{"x": float("nan")}, {"x": object()}, {"x": "\ud800"}, {"x": {(1, 2): 3}}])
 def test_what_json_cannot_say_is_refused_before_it_is_sent(custom_fields):
     with pytest.raises(UsageError, match="JSON"):
@@ -113,10 +119,11 @@ def test_whole_minutes_are_written_without_a_fraction_while_that_is_exact(minute
     [
         ({}, ()),
         ({"since": dt.date(2024, 3, 1)}, (("fields.date.gte", "2024-03-01"),)),
-        ({"since": NOON}, (("fields.date.gte", "2024-03-02"),)),
+        ({"since": NOON}, (("fields.date.gte", "2024-03-01"),)),
+        ({"since": TOKYO, "until": TOKYO}, (("fields.date.gte", "2024-03-02"), ("fields.date.lte", "2024-03-02"))),
         ({"until": dt.date(2024, 3, 1)}, (("fields.date.lte", "2024-03-01"),)),
         ({"until": NOON}, (("fields.date.lte", "2024-03-01"),)),
-        ({"since": NOON, "until": NOON}, (("fields.date.gte", "2024-03-02"), ("fields.date.lte", "2024-03-01"))),
+        ({"since": NOON, "until": NOON}, (("fields.date.gte", "2024-03-01"), ("fields.date.lte", "2024-03-01"))),
         ({"created_since": NOON}, (("fields.createdDate.gte", "2024-03-01T12:00:00.001Z"),)),
         ({"created_until": NOON}, (("fields.createdDate.lte", "2024-03-01T12:00:00.002Z"),)),
         ({"updated_since": NOON}, (("fields.updatedDate.gte", "2024-03-01T12:00:00.001Z"),)),
@@ -292,8 +299,28 @@ def test_a_member_that_looks_like_a_path_is_no_custom_field():
     assert worklog.approval_status is None
 
 
+DAYS_AS_WRITTEN = [
+    "2023-05-20",
+    "2023-05-20T00:00:00+02:00",
+    "2023-05-20T00:00:00.000-11:00",
+    "2023-05-20T23:59:59+14:00",
+    "2023-05-20T10:00:00Z",
+    "2023-05-20T00:00",
+    "2023-05-20 00:00:00+02:00",
+]
+
+
+def test_a_day_is_the_day_as_written_on_both_ways_of_reading():
+    for text in DAYS_AS_WRITTEN:
+        for user in ("35851565", 35851565):  # a number is read by the converters
+            page = answer({"items": [{**ENTRY, "date": text, "user": user}]})
+            assert [found.day for found in API.page(page).items] == [dt.date(2023, 5, 20)]
+            assert [row.date for row in API.rows(page).items] == [dt.datetime(2023, 5, 20, tzinfo=dt.UTC)]
+
+
 def test_a_date_may_be_a_full_date_time():
-    assert read(date="2023-05-20T10:00:00+02:00").date == dt.datetime(2023, 5, 20, 8, tzinfo=dt.UTC)
+    for text in DAYS_AS_WRITTEN:
+        assert read(date=text).date == dt.datetime(2023, 5, 20, tzinfo=dt.UTC)
     with pytest.raises(MalformedResponseError, match=r"should be a day .* is another string"):
         read(date="20th of May")
 

@@ -245,3 +245,17 @@ async def test_leaving_an_export_in_the_middle_leaves_nothing_behind(running, ap
         async with aclosing(client.worklogs.export()) as worklogs:
             await anext(worklogs)
         assert client.statistics().concurrency.in_use == 0
+
+
+@pytest.mark.parametrize("api", ["2.0"])
+@pytest.mark.parametrize("offset", ["+02:00", "-08:00"])
+async def test_a_date_with_an_offset_is_the_day_as_written(running, api, offset):
+    async with running(sample=300) as (emulator, client):
+        emulator.faults.add(faults.DateOffset(offset), times=None)
+        days = {w["worklogId"]: w["worklogDate"][:10] for w in emulator.worklogs()}
+        first, last = sorted(days.values())[140], sorted(days.values())[160]
+        bounds = {"since": dt.date.fromisoformat(first), "until": dt.date.fromisoformat(last)}
+        some = {id_: day for id_, day in days.items() if first <= day <= last}
+        for read in (client.worklogs.list, client.worklogs.export):
+            assert {w.id: w.day.isoformat() async for w in read()} == days
+            assert {w.id: w.day.isoformat() async for w in read(**bounds)} == some

@@ -11,6 +11,7 @@ which of the two has read it.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -36,13 +37,24 @@ from tracket_async._http.messages import Json, Request, Response, encode_json
 from tracket_async._http.responses import header, json_type, malformed
 from tracket_async._timestamps import parse_http_date
 from tracket_async.errors import UnsupportedError, UsageError
-from tracket_async.models import Category, NewWorklog, Page, Worklog, WorklogChanges, WorklogFilter
+from tracket_async.models import (
+    Category,
+    NewWorklog,
+    Page,
+    Worklog,
+    WorklogChanges,
+    WorklogFilter,
+    in_utc,
+    whole_days,
+)
 
 if TYPE_CHECKING:
     import cattrs
 
     from tracket_async._api.converters import ConverterReader
     from tracket_async._api.fast import Row
+
+_logger = logging.getLogger("tracket_async")
 
 Categories: TypeAlias = list[Category]
 """For annotations in classes whose own method is called ``list``."""
@@ -125,6 +137,23 @@ class ApiVersion:
     def has(self, attribute: str) -> bool:
         """Return whether this version's worklogs have the attribute of `Worklog`."""
         return attribute in self.schema.names
+
+    def resolve(self, filter: WorklogFilter) -> WorklogFilter:  # noqa: A002 - as in the client
+        """Return the filter with the bounds of dates that this version keeps: days as written, or moments in UTC.
+
+        A notice is logged where days are kept and a bound has a time of day, which is dropped.
+        """
+        if not self.keeps_days:
+            return in_utc(filter)
+        days, dropped = whole_days(filter)
+        if dropped:
+            _logger.warning(
+                "API %s keeps days, not times: the bounds mean the days as written, from %s to %s",
+                self.version,
+                "the first" if days.since is None else days.since.date(),
+                "the last" if days.until is None else days.until.date(),
+            )
+        return days
 
     # -- requests -------------------------------------------------------------------------------------------------
 

@@ -92,7 +92,12 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
 
 FINISHER: Final = Finisher(to_rows=to_rows, to_worklogs=to_worklogs)
 
-START_DATES: Final[Mapping[StartDate, Callable[[dt.datetime], str]]] = {"moment": first_millisecond, "day": write_day}
+
+def _utc_day(moment: dt.datetime) -> str:
+    return write_day(moment.astimezone(UTC))
+
+
+START_DATES: Final[Mapping[StartDate, Callable[[dt.datetime], str]]] = {"moment": first_millisecond, "day": _utc_day}
 """The forms of ``startDate``. Neither begins after the moment that is meant; what comes before it is the client's to
 leave out."""
 

@@ -17,7 +17,7 @@ from tracket_async._api.endpoints import ApiVersion, Query
 from tracket_async._api.fast import NO_FIELDS, Days, Declined, FastReader, Finisher, Unfrozen
 from tracket_async._api.schema import DAY, FIELD_TYPES, OTHER_SPELLINGS, STATUSES, Schema
 from tracket_async._http.messages import Json
-from tracket_async._timestamps import first_day, first_millisecond, in_utc, last_millisecond, write_day
+from tracket_async._timestamps import first_millisecond, in_utc, last_millisecond, write_day
 from tracket_async.errors import UsageError
 from tracket_async.models import Worklog, WorklogFilter
 
@@ -184,7 +184,7 @@ FINISHER: Final = Finisher(
 )
 
 BOUNDS: Final[tuple[tuple[str, str, Callable[[dt.datetime], str]], ...]] = (
-    ("since", "fields.date.gte", first_day),
+    ("since", "fields.date.gte", write_day),
     ("until", "fields.date.lte", write_day),
     ("created_since", "fields.createdDate.gte", first_millisecond),
     ("created_until", "fields.createdDate.lte", last_millisecond),
@@ -193,10 +193,8 @@ BOUNDS: Final[tuple[tuple[str, str, Callable[[dt.datetime], str]], ...]] = (
 )
 """A filter's bounds, their parameters, and how each is written.
 
-Dates are days, of which both are included (inferred), and a worklog stands at its day's 00:00 UTC: the first day is the
-first whose midnight is not before ``since``, the last day is that of ``until``. When no midnight is between the two,
-the first day comes out after the last: the question has an empty answer and is asked as it is. The other bounds are
-rounded outwards to milliseconds.
+Dates are days, of which both are included (inferred), as they are written. The other bounds are rounded outwards to
+milliseconds.
 """
 
 SORT_FIELDS: Final = {"date": "date", "created_date": "createdDate", "updated_date": "updatedDate"}

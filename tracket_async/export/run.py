@@ -48,7 +48,7 @@ def request_of(
         UsageError: a bound is given twice.
         TypeError, ValueError: a bound is no date, naive, or after its upper bound.
     """
-    wanted = combine_filter(filter, since, until)
+    wanted = client.api_version.resolve(combine_filter(filter, since, until))
     return ExportRequest(api=client.api, origin=client.base_url, account=client.account, filter=wanted)
 
 

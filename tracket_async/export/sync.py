@@ -77,7 +77,7 @@ async def sync_store(
 
 async def _compared(job: ExportJob, dates: DateBounds) -> Comparison:
     part = narrowed(job.store.request.filter, dates.since, dates.until)
-    return Comparison() if part is None else await compare(job, part)
+    return Comparison() if part is None else await compare(job, job.source.client.api_version.resolve(part))
 
 
 def _sync_result(store: Store, changes: ChangeCounts, gone: int, total: int | None, now: dt.datetime) -> SyncResult:

@@ -191,6 +191,7 @@ async def scan(
     Raises:
         UsageError: ``wanted`` asks for an order.
     """
+    wanted = api_version.resolve(wanted)
     check_scan_order(wanted)
 
     @functools.lru_cache(maxsize=4 * settings.concurrency)  # the pages of a partition differ in their cursors alone
