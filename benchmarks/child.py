@@ -50,7 +50,7 @@ class Meter:
 
 
 def highest_memory() -> int:
-    """Bytes that this process held at its highest.
+    """Return the highest resident memory of this process, in bytes.
 
     Linux keeps the ``ru_maxrss`` of the process that was there before ``exec``; VmHWM begins anew.
     """

@@ -56,7 +56,7 @@ class Worklogs:
 
 
 def make(count: int, *, api: str, skewed: bool = False) -> Worklogs:
-    """So many worklogs, over three years: spread evenly, or half of them in one month.
+    """Make so many worklogs over three years: spread evenly, or half of them in one month.
 
     Args:
         count: how many.
@@ -83,7 +83,7 @@ def make(count: int, *, api: str, skewed: bool = False) -> Worklogs:
 
 
 def page(worklogs: Worklogs, first: int, *, api: str, size: int = PAGE) -> bytes:
-    """The page of those that begin at ``first``, as the list call answers it, with a cursor if more follow."""
+    """Return the page that begins at ``first``, as the list call answers it, with a cursor if more follow."""
     end = min(first + size, len(worklogs.bodies))
     return envelope(
         worklogs.bodies[first:end],
@@ -95,7 +95,7 @@ def page(worklogs: Worklogs, first: int, *, api: str, size: int = PAGE) -> bytes
 
 
 def envelope(bodies: list[bytes], *, api: str, cursor: str | None, total: int, size: int) -> bytes:
-    """The answer of the list call that holds these worklogs."""
+    """Render the response of the list call with these worklogs."""
     joined = b",".join(bodies)
     if api == "1.0":
         tail = b"" if cursor is None else b',"next-cursor":"%s"' % cursor.encode()
@@ -109,7 +109,7 @@ def envelope(bodies: list[bytes], *, api: str, cursor: str | None, total: int, s
 
 
 def _per_day(count: int, *, skewed: bool) -> list[int]:
-    """How many worklogs each day has."""
+    """Return the number of worklogs of each day."""
     first, end = ((day - FIRST_DAY).days for day in CROWDED_MONTH)
     if skewed:
         inside, outside = 1 / (2 * (end - first)), 1 / (2 * (DAYS - (end - first)))

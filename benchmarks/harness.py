@@ -28,7 +28,7 @@ class CaseFailedError(Exception):
 
 @attrs.define
 class Results:
-    """What a subject's rounds gave.
+    """The results of a subject's rounds.
 
     Attributes:
         measurements: for each case, one of each round.
@@ -41,7 +41,7 @@ class Results:
     failed: dict[str, str] = attrs.field(factory=dict)
 
     def reason(self, cases: Iterable[str]) -> str | None:
-        """Why a row of these cases has no numbers; None if it has them."""
+        """Return why a row of these cases has no numbers; None if it has them."""
         for case in cases:
             if case in self.skipped:
                 return f"skipped: {self.skipped[case]}"
@@ -51,7 +51,7 @@ class Results:
 
 
 def lacks(case: Case) -> str | None:
-    """What has to be installed for a case, None if nothing."""
+    """Return what has to be installed for a case, None if nothing."""
     missing = [name for name in case.needs if importlib.util.find_spec(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
 

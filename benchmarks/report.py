@@ -35,16 +35,16 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        """The median ratio."""
+        """Return the median ratio."""
         return statistics.median(self.ratios)
 
     @property
     def met(self) -> bool | None:
-        """Whether the budget is met; None without a budget or without numbers."""
+        """Return whether the budget is met; None without a budget or without numbers."""
         return self.row.budget.met(self.ratio) if self.ratios else None
 
     def as_json(self) -> dict[str, Any]:
-        """Everything about the line, for keeping."""
+        """Return everything about the line, for the JSON file."""
         return {
             "subject": self.subject,
             "figure": self.row.name,
@@ -63,7 +63,7 @@ class Line:
 
 
 def lines(subject: Subject, results: Results) -> list[Line]:
-    """The lines of a subject. A ratio is made of two numbers of the same round, and the median taken of the ratios."""
+    """Return the lines of a subject. A ratio is that of two numbers of one round; the median of the rounds is taken."""
     made: list[Line] = []
     for row in subject.rows:
         sides = (row.ours, row.other)
@@ -87,7 +87,7 @@ def lines(subject: Subject, results: Results) -> list[Line]:
 
 
 def table(made: Sequence[Line], *, judge: bool = True) -> str:
-    """The table as text, one line a row; what could not be measured comes below it, with the reason.
+    """Render the table as text, one line a row; below it, what could not be measured and why.
 
     Args:
         made: the lines.
@@ -109,7 +109,7 @@ def table(made: Sequence[Line], *, judge: bool = True) -> str:
 
 
 def verdict(made: Sequence[Line]) -> str:
-    """One sentence: how many budgets are met, missed, and not measured."""
+    """Say in one sentence how many budgets are met, missed, and not measured."""
     bound = [line for line in made if str(line.row.budget) != "-"]
     met = sum(line.met is True for line in bound)
     missed = sum(line.met is False for line in bound)
@@ -143,12 +143,12 @@ def _cells(line: Line, *, judge: bool) -> tuple[str, ...]:
 
 
 def _ratio(number: float) -> str:
-    """Shown finely enough that a budget of 0.9 or 1.25 is not missed by what the eye takes for it."""
+    """Format a ratio finely enough to tell 0.899 from a budget of 0.9."""
     return f"{number:.3f}" if number < 10 else f"{number:.1f}"
 
 
 def _short(number: float) -> str:
-    """Three digits that count."""
+    """Format a number with three significant digits."""
     if number >= 100:
         return f"{number:,.0f}"
     return f"{number:.1f}" if number >= 10 else f"{number:.2f}"

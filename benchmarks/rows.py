@@ -1,4 +1,4 @@
-"""What is measured, as values: cases that run, rows that compare two of them, and budgets that judge a ratio.
+"""Values of a measurement: cases that run, rows that compare two of them, budgets for a ratio.
 
 A *case* is one function, run in a process of its own. A *row* of the table takes one figure from each of two cases
 and divides them; the result is compared with a *budget*. A *subject* is a handful of rows whose cases are run in
@@ -53,7 +53,7 @@ class Case:
 
 @attrs.frozen(kw_only=True)
 class Measurement:
-    """What one run of a case took.
+    """The cost of one run of a case.
 
     Attributes:
         count: how many things it handled.
@@ -76,27 +76,27 @@ Figure = Callable[[Measurement], float]
 
 
 def cpu_each(measurement: Measurement) -> float:
-    """Microseconds of CPU for each thing."""
+    """Return the CPU for each thing, in microseconds."""
     return measurement.cpu / measurement.count * 1e6
 
 
 def server_cpu_each(measurement: Measurement) -> float:
-    """Microseconds of the server's CPU for each thing."""
+    """Return the server's CPU for each thing, in microseconds."""
     return measurement.server_cpu / measurement.count * 1e6
 
 
 def wall(measurement: Measurement) -> float:
-    """Seconds on the clock."""
+    """Return the seconds on the clock."""
     return measurement.wall
 
 
 def peak(measurement: Measurement) -> float:
-    """MB of memory (10**6 bytes) at the highest."""
+    """Return the highest memory, in MB (10**6 bytes)."""
     return measurement.peak / 1e6
 
 
 def own(name: str) -> Figure:
-    """The figure of that name which the function measured by itself."""
+    """Read the figure of that name which the case measured by itself."""
 
     def figure(measurement: Measurement) -> float:
         return measurement.figures[name]
@@ -129,7 +129,7 @@ class Budget:
     at_least: float | None = None
 
     def met(self, ratio: float) -> bool | None:
-        """Whether the ratio is within the bounds; None when there are none."""
+        """Return whether the ratio is within the bounds; None when there are none."""
         if self.at_most is None and self.at_least is None:
             return None
         return (self.at_most is None or ratio <= self.at_most) and (self.at_least is None or ratio >= self.at_least)
@@ -169,7 +169,7 @@ class Row:
     budget: Budget = NONE
 
     def ratio(self, ours: float, other: float) -> float:
-        """The ratio of the two numbers, as the budget means it."""
+        """Return the ratio of the two numbers, as the budget means it."""
         return (other / ours if self.inverse else ours / other) * self.scale
 
 

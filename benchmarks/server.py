@@ -63,7 +63,7 @@ class Worklogs:
         self.get = functools.lru_cache(maxsize=4096)(self._get)
 
     def _get(self, target: str) -> Answer:
-        """The answer to a GET."""
+        """Answer a GET."""
         path, _, query = target.partition("?")
         if _LIST.get(path) == self._api:
             given = dict(urllib.parse.parse_qsl(query))
@@ -77,7 +77,7 @@ class Worklogs:
         return 404, b'{"error":"not found"}'
 
     def post(self, target: str, body: bytes) -> Answer:
-        """The answer to a POST: a token, or what was sent with an id and the date of creation put in front."""
+        """Answer a POST: a token, or what was sent with an id and the date of creation put in front."""
         if target == "/api/2.0/oauth2/token":
             return 200, _TOKEN
         if _LIST.get(target) != self._api:
@@ -112,7 +112,7 @@ class Worklogs:
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 -- one object, as long as the process
     def _find(self, filters: tuple[tuple[str, str], ...], sort_by: str) -> Sequence[int]:
-        """The numbers of the worklogs within the bounds, ascending by ``sort_by``."""
+        """Return the numbers of the worklogs within the bounds, ascending by ``sort_by``."""
         bounds: dict[str, tuple[int, int]] = {}
         for name, value in filters:
             _, field, side = name.split(".")
@@ -191,7 +191,7 @@ def _date(now: int) -> bytes:
 
 @functools.lru_cache(maxsize=4096)
 def _milliseconds(value: str) -> int:
-    """A date or a date-time of a query, in ms since 1970."""
+    """Return a date or date-time of a query in ms since 1970."""
     moment = dt.datetime.fromisoformat(value)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)
@@ -209,7 +209,7 @@ async def serve(settings: Serve) -> None:
 
 
 def loop_factory(settings: Serve) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop: the quickest there is, or, where answers wait, one that wakes on time.
+    """Return a factory of the event loop: the quickest there is, or, where answers wait, one that wakes on time.
 
     epoll and uvloop's timers know milliseconds, so 20 ms would be 20.5 on average; select knows microseconds.
     """

@@ -21,11 +21,11 @@ class Servers:
         self._running: dict[Serve, tuple[subprocess.Popen[str], int]] = {}
 
     def url(self, settings: Serve) -> str:
-        """The address of the server with these settings; it is started if need be."""
+        """Return the address of the server with these settings, and start it if need be."""
         return f"http://127.0.0.1:{self._port(settings)}"
 
     def cpu(self, settings: Serve) -> float:
-        """The seconds of CPU that this server has spent."""
+        """Return the seconds of CPU that this server has spent."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port(settings), timeout=60)
         try:
             connection.request("GET", "/cpu")

@@ -1,4 +1,4 @@
-"""How much of everything a run measures: the whole, or just enough to see that it runs."""
+"""Sizes of a run: the whole, or just enough to see that everything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared with what: one module a subject, each a function from the sizes to a `Subject`."""
+"""The subjects that are compared: one module each, a function from the sizes to a `Subject`."""
 
 from __future__ import annotations
 

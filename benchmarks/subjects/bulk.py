@@ -7,7 +7,7 @@ from benchmarks.sizes import Sizes
 
 
 def subject(sizes: Sizes) -> Subject:
-    """``create_many``, both versions; and what aiohttp reaches without anything around it, which is no budget."""
+    """Compare ``create_many`` on both versions; and show what aiohttp alone reaches, which is no budget."""
     ideal = sizes.creates * sizes.create_latency / 1000 / sizes.workers
     arguments = {"creates": sizes.creates, "workers": sizes.workers, "warm_up": sizes.workers}
     cases: dict[str, Case] = {}

@@ -11,7 +11,7 @@ from benchmarks.sizes import Sizes
 
 
 def subject(sizes: Sizes) -> Subject:
-    """2.0 on both data sets, and 1.0, which has no upper bound for its windows, on the harder one."""
+    """Compare 2.0 on both data sets, and 1.0, whose partitions have no upper bound, on the harder one."""
     cases: dict[str, Case] = {}
     rows: list[Row] = []
     for api, skewed, shape in (("2.0", False, "even"), ("2.0", True, "skewed"), ("1.0", True, "skewed")):

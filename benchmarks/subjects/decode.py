@@ -13,7 +13,7 @@ _OTHERS = (
 
 
 def subject(sizes: Sizes) -> Subject:
-    """A page of 100, both versions."""
+    """Compare decoders on a page of 100, on both versions."""
     cases: dict[str, Case] = {}
     rows: list[Row] = []
     for api in ("2.0", "1.0"):

@@ -7,7 +7,7 @@ from benchmarks.sizes import Sizes
 
 
 def subject(sizes: Sizes) -> Subject:
-    """On 2.0; the CPU of all threads counts, the database's and the compressor's too."""
+    """Compare exports of 2.0. The CPU of all threads counts, the database's and the compressor's too."""
     serve = Serve("2.0", sizes.store_worklogs)
     cases = {
         "parquet": Case(

@@ -7,7 +7,7 @@ from benchmarks.sizes import Sizes
 
 
 def subject(sizes: Sizes) -> Subject:
-    """``get`` on both versions."""
+    """Compare ``get`` on both versions."""
     cases: dict[str, Case] = {}
     rows: list[Row] = []
     for api in ("2.0", "1.0"):

@@ -1,4 +1,4 @@
-"""How long ``import tracket_async`` keeps a program waiting, against the import that it cannot do without."""
+"""The cost of ``import tracket_async``, against that of aiohttp, which it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STATEMENTS = {
 
 
 def subject(sizes: Sizes) -> Subject:
-    """Fresh interpreters, byte code already written."""
+    """Compare imports in fresh interpreters, with byte code already written."""
     cases = {
         key: Case(
             work="imports.fresh",

@@ -1,4 +1,4 @@
-"""How much memory an export holds at its highest, and that ten times the worklogs do not need more."""
+"""The highest memory of an export, which must not grow with ten times the worklogs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from benchmarks.sizes import Sizes
 
 
 def subject(sizes: Sizes) -> Subject:
-    """The peak of the whole process, interpreter and imports included."""
+    """Compare the peak of the whole process, interpreter and imports included."""
     few, many = Serve("2.0", sizes.store_worklogs), Serve("2.0", sizes.store_worklogs * 10)
     cases: dict[str, Case] = {}
     for key, work, serve, needs in (

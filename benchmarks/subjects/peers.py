@@ -1,4 +1,4 @@
-"""What a user would pick instead, on the same pages from the same server."""
+"""Other libraries that a user could pick, on the same pages from the same server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from benchmarks.sizes import Sizes
 
 
 def subject(sizes: Sizes) -> Subject:
-    """Against httpx and pydantic, the CPU counts; against requests and pandas, how long one waits for them."""
+    """Compare CPU with httpx and pydantic, and waiting time with requests and pandas."""
     fast = Serve("2.0", sizes.walk_pages * 100)
     slow = Serve("2.0", sizes.concurrent_worklogs, latency=sizes.page_latency)
     warm_up = {"warm_up": sizes.warm_up}

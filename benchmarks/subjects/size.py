@@ -7,7 +7,7 @@ from benchmarks.sizes import Sizes
 
 
 def subject(sizes: Sizes) -> Subject:
-    """Walks of three sizes, each ten times the one before."""
+    """Compare walks of three sizes, each ten times the one before."""
     cases: dict[str, Case] = {}
     for times in (1, 10, 100):
         serve = Serve("2.0", sizes.size_pages * times * 100)

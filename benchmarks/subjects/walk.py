@@ -7,7 +7,7 @@ from benchmarks.sizes import Sizes
 
 
 def subject(sizes: Sizes) -> Subject:
-    """Both versions; and what the server took, to show that it is not what is measured."""
+    """Compare walks of both versions; and show what the server took, which is not what is measured."""
     cases: dict[str, Case] = {}
     rows: list[Row] = []
     for api in ("2.0", "1.0"):

@@ -1,1 +1,1 @@
-"""What is run in the child processes: one module for each way of doing it, so that a child imports only that."""
+"""The work of the child processes: one module for each library, so that a child imports only that."""

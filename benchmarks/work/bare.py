@@ -27,7 +27,7 @@ def _session(url: str) -> aiohttp.ClientSession:
 
 
 async def read(meter: Meter, *, url: str, api: str, pages: int, warm_up: int) -> int:
-    """GET every page and drop its body undecoded; the cursors are known beforehand."""
+    """Fetch every page and drop its body undecoded; the cursors are known beforehand."""
     name = CURSORS[api][0]
     async with _session(url) as session:
 
@@ -44,7 +44,7 @@ async def read(meter: Meter, *, url: str, api: str, pages: int, warm_up: int) ->
 
 
 async def entries(session: aiohttp.ClientSession, api: str) -> AsyncIterator[dict[str, Any]]:
-    """Every worklog, as the dict that it is on the api_version."""
+    """Yield every worklog as the dict that the server sends."""
     query, (name, key) = dict(QUERY[api]), CURSORS[api]
     while True:
         async with session.get(PATHS[api], params=query) as response:

@@ -17,7 +17,7 @@ from tracket_async.cli import main
 
 
 def ndjson(meter: Meter, *, url: str, api: str, workers: int) -> int:
-    """NDJSON streamed to standard output, which is a file here; its lines."""
+    """Stream NDJSON to standard output, which is a file here, and return its number of lines."""
     sys.modules["uvloop"] = None  # type: ignore[assignment]  # how Python is told that there is none
     os.environ |= {"TRACKET_API": api, "TRACKET_BASE_URL": url, "TRACKET_TOKEN": "benchmark"}
     command = ["export", "--progress", "off", "--concurrency", str(workers), "--output", "-"]
@@ -32,7 +32,7 @@ def ndjson(meter: Meter, *, url: str, api: str, workers: int) -> int:
 
 @contextlib.contextmanager
 def _standard_output(descriptor: int) -> Generator[None]:
-    """What the process writes to standard output goes to the descriptor."""
+    """Redirect the standard output of the process to the descriptor."""
     kept = os.dup(1)
     os.dup2(descriptor, 1)
     try:

@@ -1,4 +1,4 @@
-"""What many would write today: an httpx client and a pydantic model, as their documentation shows them."""
+"""An httpx client and a pydantic model, as their documentation shows them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.work.pydantic_models import PAGES, Entry, PageV1
 
 
 async def entries(client: httpx.AsyncClient, api: str) -> AsyncIterator[Entry]:
-    """Every worklog, validated."""
+    """Yield every worklog, validated."""
     path, name, params = (
         ("/api/1.0/worklogs", "cursor", {})
         if api == "1.0"

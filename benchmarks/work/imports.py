@@ -1,4 +1,4 @@
-"""What importing takes: interpreters started afresh, each telling the CPU that one statement took."""
+"""The CPU of an import statement, in fresh interpreters."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tracket_async import BearerToken, Limits, NewWorklog, TracketClient
 
 
 def client_of(url: str, api: str, *, concurrency: int = 16) -> TracketClient:
-    """A client, not yet open."""
+    """Make a client, not yet open."""
     return TracketClient(
         auth=BearerToken("benchmark"),
         api=api,  # type: ignore[arg-type]  # it comes from JSON
@@ -45,7 +45,7 @@ async def get(meter: Meter, *, url: str, api: str, calls: int, warm_up: int) -> 
 
 
 async def export(meter: Meter, *, url: str, api: str, workers: int, warm_up: int) -> int:
-    """Every worklog, over many cursors at once. Counts distinct ids: nothing twice, nothing missed."""
+    """Export every worklog over many cursors at once, and count distinct ids: nothing twice, nothing missed."""
     ids: list[str] = []
     async with client_of(url, api, concurrency=workers) as client:
         for _ in range(warm_up):

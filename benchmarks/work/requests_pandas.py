@@ -13,7 +13,7 @@ from benchmarks.child import Meter
 
 
 def walk(meter: Meter, *, url: str, api: str) -> int:
-    """Everything in one frame. Only for API 2.0, as the client that it follows."""
+    """Read everything into one frame. Only for API 2.0, as the client that it follows."""
     if api != "2.0":
         raise ValueError("only for API 2.0")
     headers = {"Authorization": "Bearer benchmark"}

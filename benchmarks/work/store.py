@@ -18,7 +18,7 @@ _LONG_AGO = dt.date(1999, 1, 1)
 
 
 async def parquet(meter: Meter, *, url: str, api: str, workers: int) -> int:
-    """Every worklog into a Parquet file, compared with what the server counts; the file's rows."""
+    """Export every worklog into a Parquet file, compare with the server's count, and return the file's rows."""
     settings = Settings(concurrency=workers)
     with tempfile.TemporaryDirectory() as folder:
         path, nothing = Path(folder, "worklogs.parquet"), Path(folder, "nothing.parquet")
