@@ -15,10 +15,10 @@ class Sizes:
         walk_pages: pages (of 100) of a walk whose CPU is measured.
         gets: calls of ``get`` in a row.
         warm_up: calls or pages before the measured part.
-        concurrent_worklogs: worklogs in each of the data sets that are exported by many walkers.
+        concurrent_worklogs: worklogs in each of the data sets that are exported over many cursors.
         page_latency: milliseconds that the server takes for each page there.
-        workers: walkers, or writers, at once.
-        many_workers: walkers at once against requests and pandas.
+        workers: workers of an export, or writers, at once.
+        many_workers: workers at once against requests and pandas.
         creates: worklogs created.
         create_latency: milliseconds that the server takes for each.
         store_worklogs: worklogs exported through the store; memory and cost are compared with ten times as many.

@@ -22,14 +22,14 @@ def subject(sizes: Sizes) -> Subject:
         )
         cases[many] = Case(
             work="ours.export",
-            label=f"{sizes.workers} walkers",
+            label=f"{sizes.workers} workers",
             serve=serve,
             expects=serve.worklogs,
             arguments={"workers": sizes.workers, "warm_up": 1},
         )
         rows.append(
             Row(
-                name=f"export, {sizes.workers} walkers, {sizes.page_latency:g} ms a page, {shape}, {api}",
+                name=f"export, {sizes.workers} workers, {sizes.page_latency:g} ms a page, {shape}, {api}",
                 unit="s; share of the ideal",
                 ours=Side("export", many, wall),
                 other=Side("one walk", one, wall),

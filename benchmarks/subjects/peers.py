@@ -46,7 +46,7 @@ def subject(sizes: Sizes) -> Subject:
             budget=Budget(at_least=2),
         ),
         Row(
-            name=f"export, {sizes.many_workers} walkers, {sizes.page_latency:g} ms a page, 2.0",
+            name=f"export, {sizes.many_workers} workers, {sizes.page_latency:g} ms a page, 2.0",
             unit="s",
             ours=Side("tracket-async", "export", wall),
             other=Side("requests + pandas", "requests", wall),
