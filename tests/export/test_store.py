@@ -145,7 +145,8 @@ def test_what_the_server_no_longer_has_is_removed_and_remembered(deduplicated, m
     store = deduplicated([1, 2])
     assert store.delete_with_tombstones(["wl-00001", "wl-unknown"], found="2024-06-01T00:00:00+00:00") == 1
     assert ids_in(store) == ["wl-00002"]
-    assert store.database.rows("SELECT id, minutes, year(found) FROM tracket.tombstones") == [("wl-00001", 1.0, 2024)]
+    tombstone = "SELECT id, minutes, description, custom_fields, year(found) FROM tracket.tombstones"
+    assert store.database.rows(tombstone) == [("wl-00001", 1.0, "Work no. 1", '{"a":"1","b":"2"}', 2024)]
     assert store.delete_with_tombstones(["wl-00001"], found=None) == 0
     assert store.tombstones() == 1
     store.upsert(batch_of([make_worklog(1)]))
@@ -270,6 +271,53 @@ def test_a_database_of_another_program_is_refused(tmp_path, request_2024):
         other.execute("CREATE TABLE worklogs (id VARCHAR)")
     with pytest.raises(StoreError, match="of another program"):
         Store(path, request=request_2024)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE MACRO lpad(a, b, c) AS (SELECT content FROM read_text('{secret}'))", "macro lpad"),
+        ("CREATE MACRO tracket.lpad(a, b, c) AS a", "macro lpad"),
+        ("CREATE MACRO duckdb_functions() AS TABLE SELECT 1", "macro duckdb_functions"),
+        ("CREATE VIEW more AS SELECT content FROM read_text('{secret}')", "column main.more.content"),
+        ("CREATE TABLE more (n INTEGER)", "column main.more.n INTEGER"),
+        ("CREATE SCHEMA more", "schema more"),
+        ("CREATE TYPE mood AS ENUM ('glad')", "type mood"),
+        ("CREATE SEQUENCE numbers", "sequence numbers"),
+        ("CREATE INDEX places ON tracket.rows (id)", "index places"),
+        ("ALTER TABLE tracket.meta ALTER value SET DEFAULT getvariable('x')", "column tracket.meta.value"),
+        ("DROP VIEW worklogs", "column main.worklogs.approval_status"),
+    ],
+)
+def test_a_store_with_anything_of_a_stranger_is_refused(store, tmp_path, statement, named):
+    (tmp_path / "secret").write_text("s3cret")
+    store.close()
+    with duckdb.connect(str(store.path)) as stranger:
+        stranger.execute(statement.format(secret=tmp_path / "secret"))
+    before = store.path.read_bytes()
+    with pytest.raises(StoreError, match=rf"of another program.*(has|lacks) the {named}.* move this one away"):
+        Store(store.path)
+    assert store.path.read_bytes() == before
+
+
+def test_a_view_that_a_stranger_has_replaced_is_not_read(deduplicated, tmp_path):
+    (tmp_path / "secret").write_text("s3cret")
+    store = deduplicated([1])
+    view = store.database.rows("SELECT column_name, column_type FROM (DESCRIBE worklogs)")
+    store.close()
+    cells = ", ".join(f"CAST({'content' if name == 'id' else 'NULL'} AS {kind}) AS {name}" for name, kind in view)
+    with duckdb.connect(str(store.path)) as stranger:
+        stranger.execute(f"CREATE OR REPLACE VIEW worklogs AS SELECT {cells} FROM read_text('{tmp_path / 'secret'}')")
+    with Store(store.path) as opened:
+        assert opened.database.rows("SELECT id FROM worklogs") == [("wl-00001",)]
+
+
+@pytest.mark.parametrize("request_", [None, {}, [], {"since": "x"}, "x"])
+def test_a_store_that_does_not_say_what_it_is_of_is_refused(store, request_):
+    store.set_meta(request=request_)
+    store.close()
+    with pytest.raises(StoreError, match="does not say what it is an export of"):
+        Store(store.path)
 
 
 def test_a_file_that_is_no_database_is_left_alone_and_free(tmp_path, request_2024):

@@ -146,7 +146,7 @@ def _read(place: Path, request: ExportRequest, read: Callable[[Store], T], *, di
 
 def hours(store: Store) -> float:
     """Return the hours of all worklogs in the store."""
-    [(minutes,)] = store.database.rows("SELECT coalesce(sum(minutes), 0) FROM worklogs")
+    [(minutes,)] = store.database.rows("SELECT coalesce(sum(minutes), 0) FROM main.worklogs")
     return float(minutes) / 60
 
 

@@ -4,8 +4,12 @@ A file is created in a private folder beside (``.NAME.new``) and renamed into pl
 mode is 0600. DuckDB creates its write-ahead log with the process's umask, so an empty one with mode 0600 is created
 before it does: after opening and after each checkpoint. Checkpoints are therefore made here alone, never by DuckDB in
 between. DuckDB may take `MEMORY_MIB` and one thread. What does not fit goes to ``.NAME.tmp``, a private folder that is
-emptied when the file is opened and removed when it is closed. Errors of DuckDB become `StoreError`, `StorageError` or
-`TargetBusyError`.
+emptied when the file is opened and removed when it is closed.
+
+A file that exists may come from a stranger: its macros could read other files. Before any statement is run on it, its
+catalog is read over a locked connection, and must be exactly the one that this program creates.
+
+Errors of DuckDB become `StoreError`, `StorageError` or `TargetBusyError`.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import importlib
 import os
 import shutil
 from collections.abc import Generator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,12 +80,63 @@ _SAID_BY_THE_SYSTEM = {
 Statement = tuple[str, Sequence[Any]]
 """SQL and the values for its question marks."""
 
+_CONFIG: Final = {
+    "memory_limit": f"{MEMORY_MIB}MiB",
+    "threads": "1",
+    "wal_autocheckpoint": "1TiB",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+
+
+_CATALOG: Final = """
+SELECT 'schema ' || schema_name FROM duckdb_schemas() WHERE database_name = 'inspected' AND NOT internal
+UNION ALL SELECT concat_ws(' ', 'column', schema_name || '.' || table_name || '.' || column_name, data_type,
+    is_nullable, column_default) FROM duckdb_columns() WHERE database_name = 'inspected' AND NOT internal
+UNION ALL SELECT 'view ' || view_name FROM duckdb_views() WHERE database_name = 'inspected' AND NOT internal
+UNION ALL SELECT 'macro ' || function_name FROM duckdb_functions() WHERE database_name = 'inspected' AND NOT internal
+UNION ALL SELECT 'type ' || type_name FROM duckdb_types() WHERE database_name = 'inspected' AND NOT internal
+UNION ALL SELECT 'sequence ' || sequence_name FROM duckdb_sequences() WHERE database_name = 'inspected'
+UNION ALL SELECT 'index ' || index_name FROM duckdb_indexes() WHERE database_name = 'inspected'
+UNION ALL SELECT concat_ws(' ', 'constraint', table_name, constraint_text) FROM duckdb_constraints()
+WHERE database_name = 'inspected'"""
+"""Everything that was created in a file, each as a line of text."""
+
+
+@cache
+def _catalog_of(statements: tuple[str, ...]) -> frozenset[str]:
+    """Return the catalog of a database that these statements create."""
+    with contextlib.closing(duckdb().connect(config=_CONFIG)) as connection:
+        connection.execute("ATTACH ':memory:' AS inspected")
+        connection.execute("USE inspected")
+        for statement in statements:
+            connection.execute(statement)
+        return _catalog(connection)
+
+
+def _catalog_in(path: Path) -> frozenset[str]:
+    """Return the catalog of a file, read from beside, where its own macros are not called."""
+    with contextlib.closing(duckdb().connect(config=_CONFIG)) as connection:
+        connection.execute(f"ATTACH {_quoted(path)} AS inspected (READ_ONLY)")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        return _catalog(connection)
+
+
+def _catalog(connection: Any) -> frozenset[str]:
+    return frozenset(line for (line,) in connection.execute(_CATALOG).fetchall())
+
+
+def _quoted(path: Path) -> str:
+    return "'" + os.fspath(path).replace("'", "''") + "'"
+
 
 class Database:
     """An open DuckDB file. Not for several threads at once.
 
     Raises:
-        StoreError: it is not a DuckDB file, or one that this version of DuckDB cannot read.
+        StoreError: it is not a DuckDB file, one that this version of DuckDB cannot read, or one in which there is
+            anything else than ``schema`` creates.
         StorageError: the operating system refuses.
         TargetBusyError: another program has it open.
     """
@@ -101,6 +157,8 @@ class Database:
                 # A log without its file is what is left of a database that was being removed.
                 self._log.unlink(missing_ok=True)
                 self._create(schema)
+            else:
+                self._check_catalog(schema)
             self._connection: Any = self._connect(path)
             self._create_log()
         except BaseException:
@@ -118,19 +176,22 @@ class Database:
             # Closing would do it, and hide that the disk is full.
             connection.execute("CHECKPOINT")
 
+    def _check_catalog(self, schema: Sequence[Statement]) -> None:
+        with self.errors("open"):
+            found = _catalog_in(self.path)
+            expected = _catalog_of(tuple(statement for statement, values in schema if not values))
+        if found != expected:
+            others = sorted(found - expected)
+            what = f"has the {others[0]}" if others else f"lacks the {min(expected - found)}"
+            raise StoreError(
+                f"{self.path} is a DuckDB file of another program, or of another version of this one: it {what}",
+                hint="Name another file, or move this one away to start over",
+            )
+
     def _connect(self, path: Path) -> Any:
         with self.errors("open"):
-            connection = duckdb().connect(
-                os.fspath(path),
-                config={
-                    "memory_limit": f"{MEMORY_MIB}MiB",
-                    "threads": "1",
-                    "temp_directory": os.fspath(self._spill),
-                    "wal_autocheckpoint": "1TiB",
-                    "autoinstall_known_extensions": "false",
-                    "autoload_known_extensions": "false",
-                },
-            )
+            config = _CONFIG | {"temp_directory": os.fspath(self._spill)}
+            connection = duckdb().connect(os.fspath(path), config=config)
             connection.execute("SET TimeZone = 'UTC'")
             return connection
 
@@ -192,8 +253,7 @@ class Database:
     @contextlib.contextmanager
     def attached(self, path: Path, name: str) -> Generator[None]:
         """Attach another DuckDB file under this name, within the block; it is created."""
-        quoted = os.fspath(path).replace("'", "''")
-        self.execute(f"ATTACH '{quoted}' AS {name}")
+        self.execute(f"ATTACH {_quoted(path)} AS {name}")
         try:
             yield
             # As in `_create`: detaching would hide an error.

@@ -8,7 +8,7 @@ private:
                                ``state``, and what `run` keeps
     partitions(id, state)      how far each partition of the scan is, JSON
     rows(..., batch)           the worklogs, in the order in which they were committed
-    tombstones(id, date, minutes, found)    worklogs that the server no longer has
+    tombstones(..., found)     worklogs that the server no longer has, and when that was found
 
 In the state ``fetching`` batches are appended, which costs a third of updating by key. A worklog that came twice is
 stored twice then, and the view shows the later row. `deduplicate` removes the others at the end; from then on each
@@ -161,12 +161,15 @@ class Store:
             raise
 
     def _checked_request(self, asked: ExportRequest | None) -> ExportRequest:
-        if {name for (name,) in self.database.rows(sql.GET_TABLES)} != set(sql.TABLES):
-            raise _refused(f"{self.path} is a DuckDB file of another program")
         version = self.meta("schema_version")
         if version != SCHEMA_VERSION:
             raise _refused(f"{self.path} has schema version {version}, and this program reads {SCHEMA_VERSION}")
-        request = ExportRequest.from_json(self.meta("request"))
+        try:
+            request = ExportRequest.from_json(self.meta("request"))
+        except (KeyError, TypeError, ValueError):
+            raise _refused(f"{self.path} does not say what it is an export of") from None
+        # A stranger's view could read any file.
+        self._create_view(self.tz)
         if asked is None or not (differences := request.differences(asked)):
             return request
         if self.meta("started") is not None:
@@ -230,8 +233,11 @@ class Store:
         """
         time_zone(tz)
         with self.database.transaction():
-            self.database.execute(sql.view(tz, deduplicated=self.state != "fetching"))
+            self._create_view(tz)
             self._set_meta({"tz": tz})
+
+    def _create_view(self, tz: str) -> None:
+        self.database.execute(sql.view(tz, deduplicated=self.state != "fetching"))
 
     def count(self) -> int:
         """Return the number of worklogs, each counted once."""
@@ -304,7 +310,7 @@ class Store:
         return ChangeCounts(added=differing - changed, changed=changed, unchanged=rows - differing)
 
     def delete_with_tombstones(self, ids: Sequence[str], *, found: str | None) -> int:
-        """Remove worklogs that the server no longer has, and keep a tombstone of each. Return how many were here.
+        """Remove worklogs that the server no longer has, and keep each as a tombstone. Return how many were here.
 
         Args:
             ids: their ids; those that are not here are passed over.

@@ -117,21 +117,20 @@ def view(tz: str, *, deduplicated: bool) -> str:
     """Return the statement that creates the view ``worklogs``: one row for each worklog, with its day."""
     cells = ", ".join(sql_cell(name, tz) for name in NAMES)
     latest = "" if deduplicated else f" QUALIFY row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) = 1"
-    return f"CREATE OR REPLACE VIEW worklogs AS SELECT {cells} FROM tracket.rows{latest}"
+    return f"CREATE OR REPLACE VIEW main.worklogs AS SELECT {cells} FROM tracket.rows{latest}"
 
 
 TABLES: Final = {
     "meta": "name VARCHAR NOT NULL, value VARCHAR NOT NULL",
     "partitions": "id INTEGER NOT NULL, state VARCHAR NOT NULL",
     "rows": f"{sql_definitions(ATTRIBUTES)}, batch INTEGER NOT NULL",
-    "tombstones": "id VARCHAR NOT NULL, date TIMESTAMPTZ NOT NULL, minutes DOUBLE NOT NULL, found TIMESTAMPTZ",
+    "tombstones": f"{sql_definitions(ATTRIBUTES)}, found TIMESTAMPTZ",
 }
 CREATE: Final = (
     "CREATE SCHEMA tracket",
     *(f"CREATE TABLE tracket.{name} ({columns})" for name, columns in TABLES.items()),
     view(UTC, deduplicated=False),
 )
-GET_TABLES: Final = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'tracket'"
 
 GET_META: Final = "SELECT value FROM tracket.meta WHERE name = ?"
 DELETE_META: Final = "DELETE FROM tracket.meta WHERE name = ?"
@@ -166,8 +165,8 @@ DELETE_OUTDATED: Final = "DELETE FROM tracket.rows WHERE id IN (SELECT id FROM i
 INSERT_INCOMING: Final = f"INSERT INTO tracket.rows SELECT {COLUMNS}, 0 FROM incoming WHERE differs ORDER BY date, id"
 DROP_INCOMING: Final = "DROP TABLE incoming"
 
-INSERT_TOMBSTONES: Final = """
-INSERT INTO tracket.tombstones SELECT id, date, minutes, CAST(? AS TIMESTAMPTZ) FROM tracket.rows
+INSERT_TOMBSTONES: Final = f"""
+INSERT INTO tracket.tombstones SELECT {COLUMNS}, CAST(? AS TIMESTAMPTZ) FROM tracket.rows
 WHERE id IN (SELECT unnest(?))"""
 DELETE: Final = "DELETE FROM tracket.rows WHERE id IN (SELECT unnest(?))"
 COUNT_TOMBSTONES: Final = "SELECT count(*) FROM tracket.tombstones"
