@@ -106,6 +106,9 @@ def objects(draw, members, *, bad):
     return "{" + ",".join(draw(st.permutations(parts))) + "}"
 
 
+LINKS = st.sampled_from(['{"next":{"href":"/x?after=c"}}', '{"next":"/x?after=d"}', '{"next":null}', '{"self":1}'])
+
+
 @st.composite
 def pages(draw, schema):
     bad = draw(st.sampled_from([False, False, True]))
@@ -114,7 +117,7 @@ def pages(draw, schema):
     envelope = {schema.items: worklogs, schema.cursor: st.sampled_from([*TEXTS[:2], "null"])}
     if schema.total:
         envelope[schema.total] = st.sampled_from(["0", "1354", "null", "18446744073709551616"])
-        envelope[schema.links] = TOKENS
+        envelope |= dict.fromkeys(schema.links, TOKENS | LINKS)
     return draw(objects(envelope, bad=bad)).encode()
 
 

@@ -340,7 +340,13 @@ def test_a_page_says_how_many_match_and_when():
         ({"nextCursor": None}, None),
         ({"nextCursor": ""}, None),
         ({"nextCursor": "c", "_links": {"next": {"href": "/x?after=other"}}}, "c"),
-        ({"nextCursor": None, "_links": {"next": {"href": "/x?after=other"}}}, None),
+        ({"nextCursor": None, "_links": {"next": {"href": "/x?after=other"}}}, "other"),
+        ({"nextCursor": "", "_links": {"next": "/x?after=other"}}, "other"),
+        ({"nextCursor": None, "links": {"next": {"href": "/x?after=other"}}}, "other"),
+        ({"links": {"next": "/x?after=other"}}, "other"),
+        ({"_links": {"next": "/x?after=one"}, "links": {"next": "/x?after=other"}}, "one"),
+        ({"_links": {"self": "/x?after=one"}, "links": {"next": "/x?after=other"}}, "other"),
+        ({"_links": {"next": ""}, "links": [{"next": "/x?after=other"}]}, None),
         ({"_links": {"next": {"href": "/api/2.0/timeEntries?size=100&after=a%2Bb%3D"}}}, "a+b="),
         ({"_links": {"next": {"href": "https://elsewhere.example/x?after=a+b&after=c#after=d"}}}, "a+b"),
         ({"_links": {"next": {"href": "/x?before=c&after="}}}, None),
@@ -353,7 +359,7 @@ def test_a_page_says_how_many_match_and_when():
         ({"_links": "/x?after=c"}, None),
     ],
 )
-def test_from_a_next_link_only_the_cursor_is_taken_and_only_without_a_cursor_of_its_own(content, cursor):
+def test_from_a_next_link_only_the_cursor_is_taken_and_only_without_a_cursor(content, cursor):
     assert API.page(answer({"items": [], **content})).next_cursor == cursor
     assert API.rows(answer({"items": [], **content})).next_cursor == cursor
 

@@ -259,3 +259,13 @@ async def test_a_date_with_an_offset_is_the_day_as_written(running, api, offset)
         for read in (client.worklogs.list, client.worklogs.export):
             assert {w.id: w.day.isoformat() async for w in read()} == days
             assert {w.id: w.day.isoformat() async for w in read(**bounds)} == some
+
+
+@pytest.mark.parametrize("api", ["2.0"])
+@pytest.mark.parametrize("under", ["_links", "links"])
+@pytest.mark.parametrize("string", [True, False])
+async def test_a_next_page_that_only_its_link_tells_of_is_read(running, api, under, string):
+    async with running(sample=600) as (emulator, client):
+        emulator.faults.add(faults.LinkedCursor(under, string=string), times=None)
+        assert len(await ids(client.worklogs.list())) == 600
+        assert sorted(await ids(client.worklogs.export())) == seeded(emulator)

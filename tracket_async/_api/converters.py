@@ -182,7 +182,7 @@ class ConverterReader:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self._read = worklog_reader(schema)
-        self._of_page = Members(schema.items, schema.cursor, schema.total, schema.links)
+        self._of_page = Members(schema.items, schema.cursor, schema.total, *schema.links)
         self._of_worklog = Members(*schema.groups)
 
     def page(self, response: Response) -> DecodedPage[Worklog]:
@@ -196,7 +196,7 @@ class ConverterReader:
         return DecodedPage(
             items=[self._worklog(item, f"{path}[{index}]", response) for index, item in enumerate(items)],
             cursor=self._optional(members, schema.cursor, str, "a string or null", response),
-            links=members.get(schema.links or "", msgspec.UNSET),
+            links=[members.get(name, msgspec.UNSET) for name in schema.links],
             total=or_none(self._optional(members, schema.total, int, "a whole number or null", response)),
         )
 

@@ -162,19 +162,21 @@ def row_struct(schema: Schema, parts: Parts) -> type[msgspec.Struct]:
 
 
 def page_struct(schema: Schema, worklog: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """Return the Struct of a page; what the schema does not have is the same on every page."""
-    types: dict[str, Any] = {
-        "cursor": str | msgspec.UnsetType | None,
-        "links": msgspec.Raw | msgspec.UnsetType,
-        "total": int | None,
-    }
-    defaults: dict[str, Any] = {"cursor": msgspec.UNSET, "links": msgspec.UNSET, "total": None}
-    names = {"items": schema.items, "cursor": schema.cursor, "links": schema.links, "total": schema.total}
-    known = {field: name for field, name in names.items() if name}
+    """Return the Struct of a page, with the fields items, cursor, total and links_0, links_1, ...
+
+    What the schema does not have is the same on every page.
+    """
+    names = {"items": schema.items, "cursor": schema.cursor}
     fields: list[Any] = [("items", list[worklog])]  # type: ignore[valid-type] # it is made at run time
-    fields += [(field, type_, defaults[field]) for field, type_ in types.items() if field in known]
-    missing = {field: default for field, default in defaults.items() if field not in known}
-    return msgspec.defstruct("PageOfRows", fields, rename=known, namespace=missing)
+    fields.append(("cursor", str | msgspec.UnsetType | None, msgspec.UNSET))
+    if schema.total is not None:
+        names["total"] = schema.total
+        fields.append(("total", int | None, None))
+    for number, name in enumerate(schema.links):
+        names[f"links_{number}"] = name
+        fields.append((f"links_{number}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET))
+    missing = {} if "total" in names else {"total": None}
+    return msgspec.defstruct("PageOfRows", fields, rename=names, namespace=missing)
 
 
 # -- the decoder ------------------------------------------------------------------------------------------------------
@@ -236,13 +238,16 @@ class _Form:
     def _decode_worklog(self) -> Callable[[bytes], Any]:
         return msgspec.json.Decoder(self._row).decode
 
+    def _links(self, page: Any) -> list[Any]:
+        return [getattr(page, f"links_{number}") for number in range(len(self._schema.links))]
+
     def rows(self, body: bytes) -> DecodedPage[Row] | None:
         try:
             page = self._decode_page(body)
             self._finisher.to_rows(page.items)
         except FAILURES:
             return None
-        return DecodedPage(page.items, page.cursor, page.links, page.total)
+        return DecodedPage(page.items, page.cursor, self._links(page), page.total)
 
     def worklogs(self, body: bytes) -> DecodedPage[Worklog] | None:
         try:
@@ -250,7 +255,7 @@ class _Form:
             worklogs = self._finisher.to_worklogs(page.items)
         except FAILURES:
             return None
-        return DecodedPage(worklogs, page.cursor, page.links, page.total)
+        return DecodedPage(worklogs, page.cursor, self._links(page), page.total)
 
     def worklog(self, body: bytes) -> Worklog | None:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -99,13 +99,13 @@ class DecodedPage(Generic[T]):
     Attributes:
         items: the worklogs, as rows or as models, in the server's order.
         cursor: what stands where the cursor should; None of null, UNSET of nothing.
-        links: the bytes of the page's links, UNSET when it has none.
+        links: the bytes of each member of the page that may hold its links; UNSET for one that is not there.
         total: how many worklogs match, None when the page does not say.
     """
 
     items: list[T]
     cursor: Any
-    links: Any
+    links: Sequence[Any]
     total: int | None
 
 
@@ -113,23 +113,26 @@ AFTER = "after"
 """The one parameter of a next link that is taken from it."""
 
 
-def next_cursor(cursor: Any, links: Any) -> str | None:
+def next_cursor(cursor: Any, links: Iterable[Any]) -> str | None:
     """Return the cursor of the page after this one; None if this is the last.
 
     Args:
         cursor: of the page, a string or None; ``UNSET`` where it has no member of that name. Null and the empty string
             say as much as no cursor.
-        links: the bytes of the page's links; ``UNSET`` without any. Where there is no cursor, the ``after`` of the next
-            link is taken, and nothing else of it (inferred: the vendor's example has both). Links that cannot be
-            understood are none.
+        links: the bytes of each member of the page that may hold its links; ``UNSET`` for one that is not there. Where
+            there is no cursor, the ``after`` of the first next link is taken, and nothing else of it (inferred: the
+            vendor's example has both). Links that cannot be understood are none.
     """
-    if cursor is not msgspec.UNSET:
-        return cursor or None
+    return cursor or next(filter(None, map(_cursor_of_link, links)), None)
+
+
+def _cursor_of_link(links: Any) -> str | None:
     if links is msgspec.UNSET:
         return None
     try:
         following = _LINKS.decode(links).next
-        query = urlsplit(following.href).query if following else ""
+        link = following.href if isinstance(following, _Link) else following or ""
+        query = urlsplit(link).query
     except FAILURES:
         return None
     # Not parse_qs: it takes a plus for a space, and a cursor in base64 has pluses and no spaces.
@@ -142,7 +145,7 @@ class _Link(msgspec.Struct):
 
 
 class _Links(msgspec.Struct):
-    next: _Link | None = None
+    next: _Link | str | None = None
 
 
 _LINKS = msgspec.json.Decoder(_Links)
@@ -297,7 +300,7 @@ class Schema:
         items: where a page has its worklogs.
         cursor: where a page has the cursor of the page after it.
         total: where a page says how many worklogs match, None when it does not.
-        links: where a page has its links, None when it has none.
+        links: the members of a page that may hold its links.
         field_types: the field type of each attribute.
         splits: for objects whose form is not certain: from what there is to the values of its attributes, in the
             order of the attributes.
@@ -310,7 +313,7 @@ class Schema:
     items: str = attrs.field(repr=False)
     cursor: str = attrs.field(repr=False)
     total: str | None = attrs.field(default=None, repr=False)
-    links: str | None = attrs.field(default=None, repr=False)
+    links: tuple[str, ...] = attrs.field(default=(), repr=False)
     field_types: Mapping[str, FieldType] = attrs.field(default=FIELD_TYPES, repr=False)
     splits: Mapping[str, Split] = attrs.field(factory=dict[str, Split], repr=False)
     omitted: frozenset[str] = attrs.field(default=frozenset(), repr=False)

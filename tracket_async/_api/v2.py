@@ -75,7 +75,7 @@ SCHEMA: Final = Schema(
     items="items",
     cursor="nextCursor",
     total="total",
-    links="_links",
+    links=("_links", "links"),  # the second is inferred
     splits={"approval": split_approval},
 )
 
