@@ -10,6 +10,7 @@ import random
 import threading
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 
 from tracket_async import RetryPolicy, TracketClient
@@ -342,6 +343,21 @@ async def test_alike_rows_in_progress_are_not_taken_for_each_other(emulator, fil
     assert sorted(created) == sorted(worklog["worklogId"] for worklog in emulator.worklogs())
 
 
+async def test_an_ambiguous_row_stays_so_when_the_lookup_fails(emulator, file, rows, route):
+    emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=3)
+    emulator.faults.add(faults.Status(403), method="GET", route=route, nth=2)
+    made = file(rows(10))
+    # The look at once fails, and the one at the end finds it.
+    assert summary(await made.load(emulator, concurrency=1)) == {"done": 10, "found": 1}
+    emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=1)
+    emulator.faults.add(faults.Status(403), method="GET", route=route, nth=range(2, 100))
+    other = attrs.evolve(made, path=made.path.with_name("other.ndjson"))
+    other.path.write_text(made.path.read_text(encoding="utf-8"), encoding="utf-8")
+    report = await other.load(emulator, concurrency=1)
+    assert summary(report) == {"done": 9, "ambiguous": 1}
+    assert report.errors[0].reason.startswith("Looking for it failed: ")
+
+
 async def test_every_row_is_reported_once(emulator, file, rows, route):
     emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=2)
     emulator.faults.add(faults.Status(503), method="POST", route=route, nth={4, 6})
@@ -553,8 +569,8 @@ async def test_an_interrupted_import_waits_for_answers_on_their_way(emulator, fi
     assert emulator.count == 50
 
 
-async def interrupted(work, calls=4):
-    """Interrupt the import when so many creates are in progress, which end as cancelled calls do: nothing was sent."""
+async def interrupted(work, calls=4, *, maybe_sent=False):
+    """Interrupt the import when so many creates are in progress, which end as cancelled calls do."""
     began = asyncio.Semaphore(0)
 
     async def create(_new):
@@ -562,7 +578,7 @@ async def interrupted(work, calls=4):
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError as error:
-            error.maybe_sent = False
+            error.maybe_sent = maybe_sent
             raise
 
     work._client.worklogs.create = create
@@ -581,6 +597,13 @@ async def test_an_interrupted_row_that_was_never_sent_is_not_ambiguous(emulator,
         assert summary(work.report()) == {"not_sent": 10}
     assert [entry["not_sent"] for entry in made.entries[4:]] == ["It was interrupted before it was sent"] * 4
     assert summary(await made.load(emulator)) == {"done": 10}
+
+
+async def test_an_interrupted_row_that_may_have_been_sent_is_ambiguous(emulator, file, rows):
+    async with file(rows(10)).opened(emulator, settings={"grace": 0}) as work:
+        await interrupted(work, maybe_sent=True)
+        assert summary(work.report()) == {"ambiguous": 4, "not_sent": 6}
+        assert [each.reason for each in work.report().errors] == [UNANSWERED] * 4
 
 
 async def test_an_interrupted_row_that_was_to_be_sent_again_stays_ambiguous(emulator, file, rows, route):

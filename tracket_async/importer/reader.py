@@ -516,6 +516,9 @@ class InputFile(Generic[T]):
         found = Validation()
         lines: dict[str, int] = {}
         for record in read_records(self.source.lines(), self.options):
+            if isinstance(record, BadLine):
+                found.add_bad_line(record)
+                continue
             row = self._row(record)
             if isinstance(row, InputRow) and self.id_of is not None:
                 row = _unique(row, self.id_of(row.item), lines)
@@ -523,10 +526,9 @@ class InputFile(Generic[T]):
                 found.add_bad_line(row)
                 continue
             found.rows += 1
-            if isinstance(record, Record):
-                found.dropped_times += _drops_time(record, self.api_version)
-                if not record.ignored <= found.ignored:
-                    found.ignored |= record.ignored
+            found.dropped_times += _drops_time(record, self.api_version)
+            if not record.ignored <= found.ignored:
+                found.ignored |= record.ignored
         return found
 
     def rows(self, wanted: Callable[[int], bool] = lambda _line: True) -> Iterator[InputRow[T]]:
@@ -539,13 +541,11 @@ class InputFile(Generic[T]):
             StoreError: the file changed since it was opened.
         """
         for record in read_records(self.source.lines(), self.options):
-            row = self._row(record) if wanted(record.line) else None
+            row = self._row(record) if isinstance(record, Record) and wanted(record.line) else None
             if isinstance(row, InputRow):
                 yield row
 
-    def _row(self, record: Record | BadLine) -> InputRow[T] | BadLine:
-        if isinstance(record, BadLine):
-            return record
+    def _row(self, record: Record) -> InputRow[T] | BadLine:
         try:
             return InputRow(record.line, self.make(record, self.api_version))
         except UsageError as error:
