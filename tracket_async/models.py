@@ -1,4 +1,4 @@
-"""The values of the public API: worklogs, what is said when one is created or changed, and filters.
+"""The models of both versions: `Worklog`, `NewWorklog`, `WorklogChanges`, `WorklogFilter`, `Page`, `Category`.
 
 `Worklog` is what the server says, read tolerantly. `NewWorklog`, `WorklogChanges` and `WorklogFilter` are what a caller
 says: they refuse at once what the server could not mean, and name the field. All are immutable and fit both versions of

@@ -1,7 +1,7 @@
-"""API 1.0, "worklogs": its names, its query and its finisher, after the vendor's page "Time entries" of 1.0.
+"""API 1.0, "worklogs": the names of its fields in JSON, its paths and query, and its last step of decoding.
 
-What that page leaves open is decided here and nowhere else: the name of the cursor's parameter and the form of
-``startDate`` are settings of `api_version`.
+What the vendor's page "Time entries" of 1.0 leaves open is decided here and nowhere else: the name of the cursor's
+parameter and the form of ``startDate`` are settings of `api_version`.
 """
 
 from __future__ import annotations

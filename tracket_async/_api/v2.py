@@ -1,4 +1,4 @@
-"""API 2.0, "timeEntries": its names, its query and its finisher, after what is public about it.
+"""API 2.0, "timeEntries": the names of its fields in JSON, its paths and query, and its last step of decoding.
 
 Names that are inferred, seen neither in the vendor's pages nor in a client that runs against it, are marked so here;
 what has them is read tolerantly.

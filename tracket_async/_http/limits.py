@@ -1,4 +1,4 @@
-"""Limit what a session does at once, how fast, and how often it retries.
+"""Limit what a session does at once, how fast and how often it retries; pause it when the server asks for that.
 
 `ConcurrencyLimiter` is the semaphore-bounded pool. ``in_use`` is the number of callers between ``acquire`` and
 ``release``, whatever was cancelled; nobody waits while ``in_use < limit``; the longest waiter comes first. Its limit

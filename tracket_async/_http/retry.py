@@ -1,4 +1,4 @@
-"""Decide when a failed attempt is retried, and when no more: tenacity, with full jitter, Retry-After and a budget.
+"""Decide whether a failed attempt is retried, and how long to wait first: tenacity, full jitter, Retry-After, a budget.
 
 The decisions are synchronous and take chance from the session's clock: the same seed gives the same waits. The first
 attempt of a call is not made here, as a call that succeeds at once should not pay for what it does not need; tenacity

@@ -1,4 +1,4 @@
-"""Files made of a store: ordered by (date, id), each worklog once, created whole or not at all.
+"""Output files, a function for each format, made of a store: ordered by (date, id), created whole or not at all.
 
 The same worklogs give the same bytes, whatever happened on the way to them (DuckDB files: the same contents).
 
