@@ -22,6 +22,7 @@ an attribute; it can be given to the constructor and changed at any time.
 | refuse_posts = n          | the next n creates get a plain 503 and do not happen |
 | *answers*                 | |
 | statuses = [520, ...]     | these are the answers to the next requests, whatever they are |
+| fail = function           | ``fail(request)`` gives the status that answers it instead, or None |
 | headers = {name: value}   | further headers on every answer (a Content-Encoding that is none, a header of 20 KB) |
 | clock_ahead = seconds     | the Date header, not the rows' createdDate, is ahead |
 | no_date = True            | there is no Date header |
@@ -169,6 +170,7 @@ class Hostile:
         self.forbidden, self.overlay, self.rename = set(), {}, {}
         self.encode = self.change_text = lambda same: same
         self.total, self.after_page = lambda true, _number: true, lambda _server: None
+        self.fail = lambda _request: None
         for name, value in switches.items():
             assert hasattr(self, name), f"there is no switch {name}"
             setattr(self, name, value)
@@ -302,8 +304,9 @@ class Hostile:
             return self._error(429, **({} if self.retry_after is None else {"Retry-After": str(self.retry_after)}))
         if request.path == TOKEN and not self.statuses:
             return self._token(request)
-        if self.statuses or bearer not in (self.token, self.plain_token):
-            return self._error(self.statuses.pop(0) if self.statuses else 401)
+        failure = self.statuses.pop(0) if self.statuses else self.fail(request)
+        if failure is not None or bearer not in (self.token, self.plain_token):
+            return self._error(failure or 401)
         for version, path in ((1, V1), (2, V2)):
             if request.path == path:
                 respond = self._create if request.method == "POST" else self._list

@@ -23,7 +23,8 @@ def pytest_in(folder, source, *arguments, ini=STRICT, **environ):
     """Runs a file of tests in a process of its own, and returns it when it is done."""
     (folder / "test_user.py").write_text(textwrap.dedent(source), encoding="utf-8")
     (folder / "pytest.ini").write_text(f"[pytest]\n{ini}\nfilterwarnings = error\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider", *arguments]
+    slow = ("-p", "no:schemathesis", "-p", "no:hypothesispytest")  # plugins that take seconds to import
+    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider", *slow, *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= environ
     return subprocess.run(
