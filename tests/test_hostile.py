@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import random
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
@@ -82,12 +84,6 @@ async def test_without_a_switch_it_exchanges_credentials_for_a_token(hostile):
 
 
 # -- connections ------------------------------------------------------------------------------------------------
-
-
-async def turns(number=50):
-    """Let the loop see what has arrived on its sockets."""
-    for _ in range(number):
-        await asyncio.sleep(0)
 
 
 @BOTH
@@ -197,3 +193,116 @@ async def test_a_lost_create_is_found_by_reading_back(hostile, connect, api):
             await client.worklogs.create(new())
         assert (await client.worklogs.reconcile(caught.value, wait=0)).id in hostile.rows
     assert hostile.count("POST") == 1
+
+
+@BOTH
+async def test_text_that_the_server_trims_is_found_all_the_same(hostile, connect, api):
+    hostile.lose_posts, hostile.change_text = 1, str.strip
+    async with connect(api) as client:
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await client.worklogs.create(new(description="stand-up "))
+        assert (await client.worklogs.reconcile(caught.value, wait=0)).description == "stand-up"
+
+
+async def test_an_older_worklog_of_unknown_age_is_a_candidate_and_no_answer(hostile, connect):
+    hostile.no_created = True
+    async with connect("1.0") as client:
+        hostile.add(hostile.Row("old", dt.datetime(2024, 3, 1, tzinfo=dt.UTC), 30, "1", "2", "new 1"))
+        hostile.refuse_posts = 1
+        with pytest.raises(AmbiguousWriteError) as lost:
+            await client.worklogs.create(new())
+        with pytest.raises(AmbiguousWriteError) as unsure:
+            await client.worklogs.reconcile(lost.value, wait=0)
+        assert [each.id for each in unsure.value.candidates] == ["old"]
+
+
+# -- everything at random ---------------------------------------------------------------------------------------
+
+
+def draw(chance, api, server):
+    """Draw switches with which no worklog may be lost, doubled or changed; and the rows."""
+    maybe = lambda share: chance.random() < share  # noqa: E731
+    number = chance.choice([0, 1, 99, 100, 101, 300, 700])
+    switches = {
+        "rows": server.make_rows(number, a_day=chance.choice([1, 5, 20])),
+        "page_size": chance.choice([9, 25, 100]),
+        "fail": (lambda _: chance.choice([500, 502, 503, 504, 429]) if maybe(0.05) else None),
+    }
+    if maybe(0.3):
+        switches["keep_alive"] = chance.choice([0.02, 1])
+    if maybe(0.2):
+        switches["headers"] = {"X-Padding": "x" * 4000}
+    if api == "1.0":
+        switches["order"] = chance.choice(["ascending", "ascending", "descending", "unsorted"])
+    else:
+        switches |= {"total": chance.choice([lambda true, _: true, lambda _true, _: None])}
+    return switches
+
+
+async def exported(server, api, chance):
+    """Every worklog that the library's list and export give, as id and day."""
+    retry = RetryPolicy(attempts=8, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
+    async with TracketClient.from_env(server.env(api), retry=retry) as client:
+        walk = client.worklogs.export(concurrency=chance.choice([1, 4, 16]), ordered=server.order == "ascending")
+        return sorted([(worklog.id, worklog.day) async for worklog in walk])
+
+
+def export_at_random(hostile_server, api, seed):
+    chance = random.Random(seed)
+    with hostile_server(**draw(chance, api, hostile_server)) as server:
+        truth = sorted((row.id, row.date.date()) for row in server.rows.values())
+        assert asyncio.run(exported(server, api, chance)) == truth, f"seed {seed}"
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(6))
+def test_an_export_under_random_deviations_is_the_truth(hostile, api, seed):
+    export_at_random(type(hostile), api, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@BOTH
+def test_many_exports_under_random_deviations_are_the_truth(hostile, api):
+    for seed in range(100, 600):
+        export_at_random(type(hostile), api, seed)
+
+
+def create_at_random(hostile_server, api, seed):
+    """Creates many while answers are lost, refused, brief and late; what the outcomes say is held against the rows."""
+    chance = random.Random(seed)
+    posts = lambda request: request.method == "POST"  # noqa: E731
+    switches = {
+        "fail": lambda request: chance.choice([429, 500, 503]) if posts(request) and chance.random() < 0.05 else None,
+        "change_text": chance.choice([str, str.strip]),
+        "created_as": chance.choice(["full", "id", "location", "empty"]),
+        "lose_posts": chance.choice([0, 3]),
+        "no_created": chance.random() < 0.3,
+    }
+    wanted = [new(number, description=f" {seed}/{number} ") for number in range(60)]
+
+    async def create(server):
+        async with TracketClient.from_env(server.env(api), retry=AT_ONCE) as client:
+            return [each async for each in client.worklogs.create_many(wanted, on_error="collect", concurrency=8)]
+
+    with hostile_server(**switches) as server:
+        outcomes = asyncio.run(create(server))
+        rows = Counter(row.description.strip() for row in server.rows.values())
+    for outcome in outcomes:
+        found = rows[outcome.item.description.strip()]
+        assert found <= 1, f"seed {seed}: twice"
+        assert outcome.status in ("ambiguous", "ok") if found else outcome.status != "ok", f"seed {seed}: {outcome}"
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(6))
+def test_creates_under_random_deviations_are_what_their_outcomes_say(hostile, api, seed):
+    create_at_random(type(hostile), api, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@BOTH
+def test_many_creates_under_random_deviations_are_what_their_outcomes_say(hostile, api):
+    for seed in range(100, 600):
+        create_at_random(type(hostile), api, seed)
