@@ -27,7 +27,7 @@ from tracket_async.models import (
 from tracket_async.pagination import Paginator
 
 if TYPE_CHECKING:
-    from tracket_async._api.endpoints import ApiVersion
+    from tracket_async._api.endpoints import Acknowledged, ApiVersion
     from tracket_async.bulk import OnError, Outcomes
     from tracket_async.scan.partition import ScanSettings
 
@@ -133,17 +133,23 @@ class Worklogs:
     async def create(self, new: NewWorklog) -> Worklog:
         """Create a worklog and return it as the server has it.
 
-        The request is sent again only after a failure that proves that the server did nothing.
+        The request is sent again only after a failure that proves that the server did nothing. Where the server
+        confirms it without showing the worklog, that is read back: by its id, or by `reconcile`, which takes 2 seconds.
 
         Raises:
             AmbiguousWriteError: sent, and the response was lost: it may or may not have happened; see `reconcile`.
             UnsupportedError: a field is not offered by this version of the API; nothing was sent.
         """
-        context = self._context
-        request = context.api_version.create(new)
-        was_open, sent_at = context.session.is_open, context.clock.now()
+        context, api_version = self._context, self._context.api_version
+        request = api_version.create(new)
+        session, sent_at = context.session, context.clock.now()
+        was_open = session.is_open
+
+        def created(response: Response) -> Worklog | Acknowledged:
+            return api_version.created(response, base_url=session.base_url)
+
         try:
-            return await context.send(request, context.api_version.worklog)
+            found = await context.send(request, created)
         except RequestError as error:
             if not error.is_ambiguous:
                 raise
@@ -153,6 +159,26 @@ class Worklogs:
             if not was_open:
                 raise
             raise _ambiguous(new, error.message, sent_at=sent_at, method=request.method, path=request.path) from error
+        return found if isinstance(found, Worklog) else await self._read_back(found, request, new, sent_at)
+
+    async def _read_back(
+        self, created: Acknowledged, request: Request, new: NewWorklog, sent_at: dt.datetime
+    ) -> Worklog:
+        """Return the worklog of a create whose response does not show it."""
+        details: dict[str, Any] = {"sent_at": sent_at, "method": request.method, "path": request.path, "attempts": 1}
+        if created.id is None:
+            return await self.reconcile(
+                _ambiguous(new, "the server says that it was, and not under which id", **details)
+            )
+        try:
+            return await self.get(created.id)
+        except (RequestError, ClientStateError) as error:
+            raise AmbiguousWriteError(
+                f"The worklog was created as {created.id!r}, and could not be read back: {error.message}",
+                payload=new,
+                hint="Read it by its id; do not send it again",
+                **details,
+            ) from error
 
     async def update(self, id: str, changes: WorklogChanges) -> Worklog:  # noqa: A002
         """Change what ``changes`` names, and return the worklog (on API 1.0 without its approval status).
@@ -163,7 +189,8 @@ class Worklogs:
             UsageError: no id looks like that; nothing was sent.
         """
         context = self._context
-        return await context.send(context.api_version.update(id, changes), context.api_version.worklog)
+        found = await context.send(context.api_version.update(id, changes), context.api_version.updated)
+        return found if isinstance(found, Worklog) else await self.get(id)
 
     async def delete(self, id: str) -> None:  # noqa: A002
         """Delete a worklog. It is a success, too, that an earlier attempt of the same call has deleted it already.

@@ -1,15 +1,19 @@
-"""Which ids may stand in a path."""
+"""The ids that may stand in a path, and the responses that confirm a write."""
 
 from __future__ import annotations
+
+import json
+from functools import partial
 
 import pytest
 import yarl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async._api.endpoints import ALLOWED, MAX_ID_LENGTH, path_segment
+from tracket_async._api.endpoints import ALLOWED, MAX_ID_LENGTH, Acknowledged, path_segment
+from tracket_async._http.messages import Response
 from tracket_async.client import API_VERSIONS
-from tracket_async.errors import UsageError
+from tracket_async.errors import ResponseError, UsageError
 
 EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -96,3 +100,54 @@ def test_no_id_leaves_its_segment_whoever_builds_the_url(version, given_id):
         assert not url.fragment
     assert request.path.count("/") == above.count("/") + 1
     assert request.route == f"{above}/{{id}}"
+
+
+WORKLOG = {
+    "1.0": {"worklogId": "w", "userId": "u", "worklogDate": "2024-10-22T18:45:31Z", "worklogMinutes": 1, "itemId": "i"},
+    "2.0": {"id": "w", "user": "u", "date": "2024-10-22", "minutes": 1, "item": "i"},
+}
+BASE = "https://tracket.example/prefix"
+
+
+def response(body=b"", status=201, **headers):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Response(status=status, headers=headers, body=content)
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_a_create_is_acknowledged_by_the_worklog_its_id_its_place_or_its_status(version):
+    api_version, worklog = API_VERSIONS[version](), WORKLOG[version]
+    created = partial(api_version.created, base_url=BASE)
+    name, path = api_version.schema.names["id"], api_version.path
+    for status in (200, 201, 202):
+        assert created(response(worklog, status)).id == "w"
+        assert created(response({name: "w"}, status)) == Acknowledged("w")
+        assert created(response({name: 7}, status)) == Acknowledged("7")
+        for location in (f"{path}/a%2Bb", f"/prefix{path}/a%2Bb", f"HTTPS://Tracket.example/prefix{path}/a%2Bb"):
+            assert created(response(b"", status, Location=location)) == Acknowledged("a+b")
+        assert created(response(b"", status, Location="/elsewhere/w")) == Acknowledged(None)
+        assert created(response(b"", status, Location=f"{path}/a/b")) == Acknowledged(None)
+    for status in (201, 204):
+        for body in (b"", b"<html>", b"[]", {"message": "created"}):
+            assert created(response(body, status)) == Acknowledged(None)
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+@pytest.mark.parametrize("body", [b"", b"<html>Sign in</html>", b"[]", b'"w"', {"message": "hello"}])
+@pytest.mark.parametrize("location", [None, "https://elsewhere.example/api/2.0/timeEntries/w", "http://[broken"])
+def test_a_response_that_shows_nothing_of_a_worklog_created_none(version, body, location):
+    headers = {} if location is None else {"Location": location}
+    with pytest.raises(ResponseError):
+        API_VERSIONS[version]().created(response(body, 200, **headers), base_url=BASE)
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_an_update_is_acknowledged_by_the_worklog_a_json_object_or_nothing(version):
+    api_version, worklog = API_VERSIONS[version](), WORKLOG[version]
+    assert api_version.updated(response(worklog, 200)).id == "w"
+    assert api_version.updated(response({api_version.schema.names["id"]: "w"}, 200)) == Acknowledged("w")
+    for body, status in ((b"", 204), (b" ", 200), ({"message": "updated"}, 200), (b"x", 204)):
+        assert api_version.updated(response(body, status)) == Acknowledged(None)
+    for body in (b"<html>", b"[]", b"7"):
+        with pytest.raises(ResponseError):
+            api_version.updated(response(body, 200))

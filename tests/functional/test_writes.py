@@ -113,6 +113,38 @@ async def test_an_ambiguous_create_that_happened_is_found(running, api, route, p
         assert found.id != twin.id
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [faults.BriefCreated("id"), faults.BriefCreated("location"), faults.BriefCreated("empty"), faults.NoContent()],
+)
+async def test_a_create_that_is_confirmed_without_the_worklog_is_read_back(running, api, route, patient, fault):
+    async with running(settings=patient) as (emulator, client):
+        emulator.faults.add(fault, method="POST", route=route, times=None)
+        got = [await client.worklogs.create(new(n, description=f"d{n}")) for n in range(3)]
+        assert [(w.minutes, w.description) for w in got] == [(0, "d0"), (1, "d1"), (2, "d2")]
+        assert sorted(w.id for w in got) == sorted(w["worklogId"] for w in emulator.worklogs())
+        assert emulator.request_log.count(method="POST", route=route) == 3
+
+
+async def test_a_create_that_cannot_be_read_back_says_its_id(running, api, route):
+    async with running() as (emulator, client):
+        emulator.faults.add(faults.BriefCreated("id"), method="POST", route=route)
+        emulator.faults.add(faults.Status(403), method="GET", times=None)
+        with pytest.raises(AmbiguousWriteError, match=r"was created as '.+', and could not be read back") as caught:
+            await client.worklogs.create(new(30))
+        assert (caught.value.payload, caught.value.method) == (new(30), "POST")
+        assert emulator.count == 1
+
+
+async def test_an_update_that_is_confirmed_without_the_worklog_is_read_back(running, api):
+    async with running() as (emulator, client):
+        worklog = await client.worklogs.create(new(30))
+        emulator.faults.add(faults.NoContent(), method="PUT", times=None)
+        changed = await client.worklogs.update(worklog.id, WorklogChanges(minutes=45))
+        assert (changed.id, changed.minutes) == (worklog.id, 45)
+        assert emulator.request_log.count(method="PUT") == 1
+
+
 async def test_an_ambiguous_create_that_did_not_happen_stays_ambiguous(running, api, route, patient):
     async with running(settings=patient) as (emulator, client):
         emulator.faults.add(faults.Reset(), method="POST", route=route, nth=1)

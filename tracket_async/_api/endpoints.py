@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import attrs
 
@@ -36,7 +36,7 @@ from tracket_async._api.schema import (
 from tracket_async._http.messages import Json, Request, Response, encode_json
 from tracket_async._http.responses import header, json_type, malformed
 from tracket_async._timestamps import parse_http_date
-from tracket_async.errors import UnsupportedError, UsageError
+from tracket_async.errors import MalformedResponseError, ResponseError, UnsupportedError, UsageError
 from tracket_async.models import (
     Category,
     NewWorklog,
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from tracket_async._api.fast import Row
 
 _logger = logging.getLogger("tracket_async")
+
+CREATED: Final = 201
+NO_CONTENT: Final = 204
 
 Categories: TypeAlias = list[Category]
 """For annotations in classes whose own method is called ``list``."""
@@ -76,6 +79,17 @@ class RowPage:
     next_cursor: str | None = None
     total: int | None = None
     server_date: dt.datetime | None = None
+
+
+@attrs.frozen
+class Acknowledged:
+    """A write that succeeded, and whose response does not show the worklog.
+
+    Attributes:
+        id: the worklog's id; None when the response does not tell it.
+    """
+
+    id: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -204,8 +218,51 @@ class ApiVersion:
         return RowPage(items=found.items, **_about(found, response))
 
     def worklog(self, response: Response) -> Worklog:
-        """Read the response to `get`, `create` and `update`."""
+        """Read a worklog: the response to `get`, and usually to `create` and `update`."""
         return self.fast.worklog(response.body) or self._converters.worklog(response)
+
+    def created(self, response: Response, *, base_url: str) -> Worklog | Acknowledged:
+        """Read the response to `create`.
+
+        Success is the worklog; or an id in JSON, a Location of the same origin, or a 201 or 204, whatever else they
+        lack. Anything else, such as a login page with 200, created nothing that is known of.
+
+        Args:
+            response: a 2xx.
+            base_url: of the server that was asked.
+        """
+        try:
+            return self.worklog(response)
+        except ResponseError as error:
+            failure = error
+        location = header(response.headers, "Location")
+        here = None if location is None else self._id_at(location, base_url)
+        found = failure.worklog_id if isinstance(failure, MalformedResponseError) else None
+        if found or here is not None or response.status in (CREATED, NO_CONTENT):
+            return Acknowledged(found or here or None)
+        raise failure
+
+    def updated(self, response: Response) -> Worklog | Acknowledged:
+        """Read the response to `update`: the worklog; or any JSON object, or nothing, which confirms it."""
+        if response.status == NO_CONTENT or not response.body.strip():
+            return Acknowledged(None)
+        try:
+            return self.worklog(response)
+        except MalformedResponseError as error:
+            if error.json_path == "$":  # it is no object
+                raise
+            return Acknowledged(error.worklog_id)
+
+    def _id_at(self, location: str, base_url: str) -> str | None:
+        """Return the id of the worklog at a Location, ``""`` when it names none; None when it is of another origin."""
+        try:
+            origin, target = urlsplit(base_url), urlsplit(urljoin(f"{base_url}{self.path}", location))
+            if (origin.scheme, origin.netloc.lower()) != (target.scheme, target.netloc.lower()):
+                return None
+        except ValueError:
+            return None
+        _, found, last = target.path.rpartition(f"{self.path}/")
+        return unquote(last) if found and "/" not in last else ""
 
     def deleted(self, response: Response) -> None:
         """Check the response to `delete`: nothing, or any JSON. Anything else (a login page, say) confirms nothing."""
