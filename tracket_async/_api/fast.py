@@ -47,7 +47,7 @@ class Row(Protocol):
 
     @property
     def id(self) -> str:
-        """As in `Worklog`, all of them."""
+        """Return the id; this and the others are as in `Worklog`."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, its line of error, and the command with which to resume.
+"""The end of a command: its exit code, its line of error, and the command with which to resume.
 
     0    done
     1    not done, or not all of it: the server or the disk failed, the id does not exist, or the answer was no

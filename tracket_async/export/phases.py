@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How an export or a sync runs; nothing here changes what is exported.
+    """The settings of an export or a sync; none of them changes what is exported.
 
     Attributes:
         concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
@@ -58,7 +58,7 @@ class Settings:
 
 @attrs.frozen(kw_only=True)
 class ExportJob:
-    """What every phase works with: the server, the store and its thread, the reporter; ``clock``: monotonic seconds."""
+    """The state that all phases share: server, store and its thread, reporter; ``clock``: monotonic seconds."""
 
     source: Source
     store: Store

@@ -18,7 +18,7 @@ Verdict = Literal["verified", "not verifiable", "incomplete"]
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How far an export or a sync is.
+    """The progress of an export or a sync.
 
     Attributes:
         phase: ``"fetching"``: all pages are being fetched; ``"checking"``: what changed meanwhile is fetched, and

@@ -132,7 +132,7 @@ def _valid_tz(_options: object, _attribute: object, tz: str | None) -> None:
 
 @attrs.frozen(kw_only=True)
 class FileOptions:
-    """How files are written.
+    """The options with which files are written.
 
     Attributes:
         columns: ``day`` and attributes of `Worklog`, in the order in which they are wanted; None: all.

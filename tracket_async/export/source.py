@@ -42,7 +42,7 @@ _PASSING: Final = (NetworkError, ServerError, RateLimitedError, UnreadableRespon
 
 @attrs.frozen(kw_only=True)
 class OutagePolicy:
-    """How long an export waits for a server that does not answer. Durations are seconds.
+    """The waits of an export for a server that does not answer. Durations are seconds.
 
     Attributes:
         first_wait: before a failed call is made once more; each further wait is twice as long.

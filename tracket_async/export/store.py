@@ -43,7 +43,7 @@ BOUNDS: Final = ("since", "until", "created_since", "created_until", "updated_si
 
 @attrs.frozen(kw_only=True)
 class ExportRequest:
-    """What is exported from where: a store of the same request is resumed, one of another request is refused.
+    """A request: what is exported from where. A store of the same request is resumed, one of another is refused.
 
     How it is exported (concurrency, page size, the secret, format) is no part of it.
 
@@ -94,7 +94,7 @@ _LATEST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 @attrs.frozen(kw_only=True)
 class ChangeCounts:
-    """How many worklogs of a store were added, changed, unchanged and removed."""
+    """The numbers of worklogs of a store that were added, changed, unchanged and removed."""
 
     added: int = 0
     changed: int = 0
@@ -216,7 +216,7 @@ class Store:
 
     @property
     def state(self) -> StoreState:
-        """``"fetching"``, ``"checking"`` (deduplicated, not yet compared with the server) or ``"done"``."""
+        """Return ``"fetching"``, ``"checking"`` (deduplicated, not yet compared with the server) or ``"done"``."""
         state: StoreState = self.meta("state")
         return state
 
@@ -251,7 +251,7 @@ class Store:
         return int(self.database.rows(statement, values)[0][0])
 
     def partitions(self) -> list[dict[str, Any]]:
-        """The states that were kept with the last batches, by id."""
+        """Return the states that were kept with the last batches, by id."""
         return [json.loads(state) for (state,) in self.database.rows(sql.GET_PARTITIONS)]
 
     def append(self, batches: Sequence[Any], states: Mapping[int, Mapping[str, Any]], **meta: Any) -> None:

@@ -71,7 +71,7 @@ class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
 
 @attrs.frozen
 class FirstSend:
-    """When an unresolved row was sent for the first time; as in `JournalEntry`."""
+    """The first sending of an unresolved row; as in `JournalEntry`."""
 
     at: dt.datetime
     clock_offset: float | None
