@@ -125,19 +125,54 @@ def test_without_a_terminal_a_table_is_tab_separated_values(capsys):
     assert capsys.readouterr().out == "id\tminutes\na\t90\nb\\tc\t\nd\t1\n"
 
 
-def test_on_a_terminal_a_table_is_drawn_in_its_width(terminal):
-    stdout = terminal("stdout")
-    output.table(("id", "minutes", "description"), [("a", 5.0, "x" * 200)], right=frozenset({"minutes"}))
-    row = stdout.text.splitlines()[-1].rstrip()
-    assert row == "a         5  " + "x" * 86 + "…"
-    assert len(row) == 100
+def drawn(stream):
+    """The lines of a drawn table, without the style of its header."""
+    return [line.removeprefix("\x1b[1m").removesuffix("\x1b[0m") for line in stream.text.splitlines()]
 
 
-def test_the_last_column_gives_way_and_ids_stay_whole(terminal, monkeypatch):
+def test_at_a_terminal_a_table_is_drawn_in_its_width(terminal):
     stdout = terminal("stdout")
-    monkeypatch.setenv("COLUMNS", "40")
-    output.table(("id", "description"), [("i" * 36, "x" * 200)])
-    assert stdout.text.splitlines()[-1].startswith("i" * 36)
+    rows = [("a", 5.0, "x" * 200), ("日本", 10.0, "日本" * 50), ("c", None, "short")]
+    output.table(("id", "minutes", "description"), rows, right=frozenset({"minutes"}))
+    assert drawn(stdout) == [
+        "id    minutes  description",
+        "a           5  " + "x" * 84 + "…",
+        "日本       10  " + "日本" * 21 + "…",
+        "c              short",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "below"), [("58", False), ("57", True), ("38", True), ("36", True)])
+def test_without_room_for_the_last_column_it_stands_below_its_row(terminal, monkeypatch, columns, below):
+    stdout = terminal("stdout")
+    monkeypatch.setenv("COLUMNS", columns)
+    output.table(("id", "description"), [("i" * 36, "x" * 200), ("j" * 36, None)])
+    assert drawn(stdout)[1:] == [
+        *(["i" * 36, "  " + "x" * (int(columns) - 3) + "…"] if below else ["i" * 36 + "  " + "x" * 19 + "…"]),
+        "j" * 36,
+    ]
+    assert drawn(stdout)[0].split() == (["id"] if below else ["id", "description"])
+
+
+def test_without_room_for_the_other_columns_each_row_becomes_lines(terminal, monkeypatch):
+    stdout = terminal("stdout")
+    monkeypatch.setenv("COLUMNS", "44")
+    output.table(("id", "minutes", "description"), [("i" * 36, 5.0, "x" * 60), ("j" * 36, None, "y")])
+    assert drawn(stdout) == [
+        "id           " + "i" * 36,
+        "minutes      5",
+        "description  " + "x" * 60,
+        "",
+        "id           " + "j" * 36,
+        "description  y",
+        "",
+    ]
+
+
+def test_a_table_without_rows_is_its_header(terminal):
+    stdout = terminal("stdout")
+    output.table(("id", "name"), [])
+    assert drawn(stdout) == ["id  name"]
 
 
 def test_nothing_in_a_worklog_is_markup(terminal):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import re
 
 import attrs
 import pytest
 
-from tracket_async.cli.progress import Rate, details, show_progress
+from tracket_async.cli.progress import details, show_progress, words
 from tracket_async.export.progress import Progress
 
 MAY = dt.datetime(2024, 5, 20, 12, tzinfo=dt.UTC)
@@ -186,9 +187,23 @@ async def test_a_bar_shows_its_rate_per_second(terminal):
     async with show_progress("auto", Session()) as display:
         display.begin("deleting", 2000)
         task = display._renderer._bars.tasks[0]
-        assert Rate().render(task).plain == ""
+        assert list(words(task)) == ["Deleting", "0 of 2,000 worklogs", "0:00:00"]
         task.finished_speed = 1234.5
-        assert Rate().render(task).plain == "1,234/s"
+        assert list(words(task))[2] == "1,234/s"
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+async def test_on_a_narrow_terminal_the_line_is_cut_and_not_folded(terminal, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stderr = terminal("stderr")
+    async with show_progress("auto", Session()) as display:
+        display.report(attrs.evolve(START, active=16, retries=1200, paused_for=4.4, waiting="503", reached=MAY))
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stderr.text).strip("\r\n")
+    assert "\n" not in shown  # it is drawn over and over in one line
+    line = shown.rpartition("\r")[2]
+    assert len(line) <= columns
+    assert "100 of 300 worklogs" in line
+    assert line.endswith("…")
 
 
 def test_details_are_words_and_nothing_when_all_is_quiet():

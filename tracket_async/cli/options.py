@@ -90,8 +90,10 @@ def refusals() -> Generator[None]:
 class Selection:
     """A selection of worklogs. Every bound is inclusive; a day means the whole day, in UTC."""
 
-    since: Annotated[Date | None, Parameter(help="Select from this day or date-time on.")] = None
-    until: Annotated[Date | None, Parameter(help="Select up to and including this day or date-time.")] = None
+    since: Annotated[Date | None, Parameter(help="Select from this day or date-time on (API 2.0: its day).")] = None
+    until: Annotated[
+        Date | None, Parameter(help="Select up to and including this day or date-time (API 2.0: its day).")
+    ] = None
     created_since: Annotated[Date | None, Parameter(help="Select what was created from then on (API 2.0).")] = None
     created_until: Annotated[Date | None, Parameter(help="Select what was created up to then (API 2.0).")] = None
     updated_since: Annotated[Date | None, Parameter(help="Select what was last updated from then on (API 2.0).")] = None

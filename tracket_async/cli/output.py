@@ -246,17 +246,49 @@ def worklog(worklog: Worklog, *, as_json: bool) -> None:
         fields((name, getattr(worklog, name)) for name in cells.NAMES)
 
 
+GAP: Final = 2
+"""Spaces between two columns of a table."""
+NARROWEST: Final = 20
+"""Spaces for the last column of a table at least; with less, it goes below its row."""
+
+
 def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset[str]) -> None:
-    # Not at the top of the file: without a terminal it is not needed.
+    """Draw a table in the width of the terminal. Only the last column is ever cut.
+
+    Where there is no room for the last column, it stands below its row. Where there is none for the others either, each
+    row becomes lines of name and value.
+    """
+    # Not at the top of the file: without a terminal they are not needed.
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for place, name in enumerate(header):
-        # rich first takes room from columns that may wrap: the last gives way, and ids stay whole.
-        drawn.add_column(name, justify="right" if name in right else "left", no_wrap=place < len(header) - 1)
-    for row in rows:
-        # Text, not str: rich would read markup and emoji codes in a str.
-        drawn.add_row(*(Text(text(value), no_wrap=True, overflow="ellipsis") for value in row))
-    Console(file=sys.stdout).print(drawn)
+    console = Console(file=sys.stdout)
+    table = [[text(value) for value in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(header, *table, strict=True)]
+    room = console.width - sum(widths[:-1]) - GAP * (len(widths) - 1)
+    if room < -GAP:  # the others do not fit either
+        for row in table:
+            fields(zip(header, row, strict=True))
+            line()
+        return
+
+    below = len(header) > 1 and room < min(widths[-1], NARROWEST)
+    shown = len(header) - 1 if below else len(header)
+    widths[-1] = min(widths[-1], max(room, 0))
+
+    def cut(cell: str, width: int) -> str:
+        return cell if cell_len(cell) <= width else f"{set_cell_size(cell, width - 1)}…"
+
+    def aligned(row: Sequence[str]) -> str:
+        cells = [
+            " " * (width - cell_len(cell)) + cell if name in right else set_cell_size(cut(cell, width), width)
+            for name, cell, width in zip(header[:shown], row[:shown], widths[:shown], strict=True)
+        ]
+        return (" " * GAP).join(cells).rstrip()
+
+    console.print(Text(aligned(header), style="bold"), soft_wrap=True)
+    for row in table:
+        line(aligned(row))
+        if below and row[-1]:
+            line(" " * GAP + cut(row[-1], console.width - GAP))

@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from typing import Annotated, Any, Final, Literal, Protocol
 
 import attrs
@@ -19,6 +19,7 @@ import msgspec
 from cyclopts import Parameter
 from rich import progress as bars
 from rich.console import Console
+from rich.table import Column
 from rich.text import Text
 
 from tracket_async._http.session import SessionStatistics
@@ -154,7 +155,7 @@ class JsonLines:
 
 
 class Bar:
-    """A bar with phase, count, total, rate, the date reached, and `details`. Each phase begins a new bar."""
+    """A bar and one line of `words`, which is cut where the terminal is too narrow. Each phase begins a new bar."""
 
     def __init__(self, shown: bars.Progress) -> None:
         self._bars = shown
@@ -163,34 +164,38 @@ class Bar:
 
     def show(self, phase: str, progress: Progress) -> None:
         """Move the bar."""
-        fields: dict[str, Any] = {
-            "reached": "" if progress.reached is None else f"{progress.reached:%Y-%m-%d}",
-            "details": details(progress),
-        }
         if self._task is None:
-            self._task = self._bars.add_task(LABELS[phase], total=None, **fields)
+            self._task = self._bars.add_task("", total=None, progress=progress)
         if phase != self._phase:
             self._phase = phase
             self._bars.reset(self._task, completed=progress.resumed, total=progress.total, description=LABELS[phase])
-        self._bars.update(self._task, completed=progress.done, total=progress.total, **fields)
+        self._bars.update(self._task, completed=progress.done, total=progress.total, progress=progress)
 
 
-class Count(bars.ProgressColumn):
-    """The column of the count, and of the total where it is known."""
+class Words(bars.ProgressColumn):
+    """The column of words."""
 
-    def render(self, task: bars.Task) -> Text:
-        """Return the text of the column."""
-        total = f" of {task.total:,.0f}" if task.total is not None else ""
-        return Text(f"{task.completed:,.0f}{total} worklogs", style="progress.download")
-
-
-class Rate(bars.ProgressColumn):
-    """The column of worklogs a second, empty while that is unknown."""
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis"))
 
     def render(self, task: bars.Task) -> Text:
         """Return the text of the column."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
+        return Text("  ".join(words(task)), no_wrap=True, overflow="ellipsis")
+
+
+def words(task: bars.Task) -> Iterator[str]:
+    """Yield phase, count, rate, details, date reached and time passed, as far as they are known."""
+    progress: Progress = task.fields["progress"]
+    yield task.description
+    yield f"{task.completed:,.0f}{'' if task.total is None else f' of {task.total:,.0f}'} worklogs"
+    if speed := task.finished_speed or task.speed:
+        yield f"{speed:,.0f}/s"
+    if more := details(progress):
+        yield more
+    if progress.reached is not None:
+        yield f"{progress.reached:%Y-%m-%d}"
+    passed = task.finished_time if task.finished_time is not None else task.elapsed
+    yield str(dt.timedelta(seconds=int(passed or 0)))
 
 
 def details(progress: Progress) -> str:
@@ -249,17 +254,10 @@ def _renderer(mode: Mode, clock: Clock) -> Generator[Renderer | None]:
         finally:
             lines.end()
     elif mode == "auto" and sys.stderr.isatty():
-        columns = (
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(),
-            Count(),
-            Rate(),
-            bars.TextColumn("{task.fields[reached]}"),
-            bars.TimeElapsedColumn(),
-            bars.TextColumn("{task.fields[details]}", markup=False),
-        )
         console = Console(file=sys.stderr)
-        with bars.Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as shown:
+        with bars.Progress(
+            bars.BarColumn(20), Words(), console=console, redirect_stdout=False, redirect_stderr=False
+        ) as shown:
             yield Bar(shown)
     else:
         yield None

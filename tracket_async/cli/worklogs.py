@@ -185,7 +185,7 @@ async def create(
     Args:
         item: The monday.com item.
         user: The monday.com user.
-        date: The day as YYYY-MM-DD, or a date-time with an offset (API 2.0 keeps its UTC day).
+        date: The day as YYYY-MM-DD, or a date-time with an offset (API 2.0 keeps its day).
         minutes: The minutes worked.
         description: The description.
         category: The id of the category; see tracket categories.
@@ -242,7 +242,7 @@ def update(
         id: The worklog's id.
         item: The monday.com item.
         user: The monday.com user.
-        date: The day as YYYY-MM-DD, or a date-time with an offset (API 2.0 keeps its UTC day).
+        date: The day as YYYY-MM-DD, or a date-time with an offset (API 2.0 keeps its day).
         minutes: The minutes worked.
         description: The description.
         category: The id of the category; see tracket categories.

@@ -82,7 +82,7 @@ def write_private_file(path: Path, text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tracket_async.emulator",
+        prog="tracket emulator",
         description="A server that behaves like Tracket, for both versions of its API.",
     )
     content = parser.add_argument_group("worklogs")
