@@ -98,13 +98,17 @@ class Days(dict[str, dt.datetime]):
 
 
 class Unfrozen(Worklog):
-    """`Worklog` without its lock: nothing has to be given, and everything can be assigned."""
+    """`Worklog` without its lock: everything can be assigned. Made by `unfrozen`, without a value for any attribute."""
 
     __slots__ = ()
     __init__ = object.__init__  # pyright: ignore[reportAssignmentType] - that is the point
     # Both, or Python would look for the two in the class whenever a slot is filled.
     __setattr__ = object.__setattr__
     __delattr__ = object.__delattr__
+
+
+unfrozen = cast("Callable[[], Any]", Unfrozen)
+"""Makes an `Unfrozen` with nothing in it."""
 
 
 @attrs.frozen(kw_only=True, eq=False)

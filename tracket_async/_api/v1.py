@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from tracket_async._api.endpoints import ApiVersion, Query, StartDate
-from tracket_async._api.fast import FastReader, Finisher, Unfrozen
+from tracket_async._api.fast import FastReader, Finisher, unfrozen
 from tracket_async._api.schema import OTHER_SPELLINGS, STATUSES, Schema
 from tracket_async._timestamps import first_millisecond, in_utc, write_day
 from tracket_async.errors import UnsupportedError, UsageError
@@ -70,7 +70,7 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
         approval_status = row.approval_status
         if approval_status in STATUSES:
             approval_status = STATUSES[approval_status]
-        worklog: Any = Unfrozen()
+        worklog = unfrozen()
         worklog.id = row.id
         worklog.user_id = row.user_id
         worklog.date = date

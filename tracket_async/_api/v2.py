@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from tracket_async._api.endpoints import ApiVersion, Query
-from tracket_async._api.fast import NO_FIELDS, Days, Declined, FastReader, Finisher, Unfrozen
+from tracket_async._api.fast import NO_FIELDS, Days, Declined, FastReader, Finisher, unfrozen
 from tracket_async._api.schema import DAY, FIELD_TYPES, OTHER_SPELLINGS, STATUSES, Schema
 from tracket_async._http.messages import Json
 from tracket_async._timestamps import first_millisecond, in_utc, last_millisecond, write_day
@@ -129,7 +129,7 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
             created_date = in_utc(created_date)
         if updated_date is not None and updated_date.tzinfo is not UTC:
             updated_date = in_utc(updated_date)
-        worklog: Any = Unfrozen()
+        worklog = unfrozen()
         worklog.id = row.id
         worklog.user_id = row.user_id
         worklog.date = _days[row.date]
