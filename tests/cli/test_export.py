@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import io
 import json
+import re
 import stat
 
 import duckdb
@@ -146,6 +147,23 @@ def test_on_a_terminal_there_is_a_bar(tracket, serve, terminal):
     stderr = terminal("stderr")
     assert tracket("export").code == 0
     assert "150 of 150 worklogs" in stderr.text
+
+
+def test_a_terminal_that_shows_the_worklogs_has_no_bar(tracket, serve, terminal):
+    serve(sample=3)
+    stdout, stderr = terminal("stdout"), terminal("stderr")
+    assert tracket("export").code == 0
+    assert stdout.text.count("\n") == 3
+    assert stderr.text.startswith("Exported 3 worklogs (")
+
+
+def test_a_note_stands_above_the_bar_and_stays(tracket, serve, terminal, tmp_path):
+    serve("1.0", sample=300, v1_order="unsorted")
+    stderr = terminal("stderr")
+    assert tracket("export", "-o", tmp_path / "out.ndjson").code == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stderr.text).splitlines()
+    (note,) = [line for line in lines if "ascending order" in line]
+    assert "worklogs  " not in note  # nothing of the bar is in its line
 
 
 @BOTH

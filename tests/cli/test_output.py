@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import io
 import json
+import logging
 import sys
 import unicodedata
 from pathlib import Path
@@ -216,6 +217,19 @@ def test_text_and_bytes_keep_their_order(capsysbinary):
     output.write(b"two\n")
     output.line()
     assert capsysbinary.readouterr().out == b"one\ntwo\n\n"
+
+
+def test_a_warning_of_the_library_is_printed_once(capsys):
+    logger = logging.getLogger("tracket_async")
+    with output.library_warnings():
+        logger.warning("%s\x1b", "one")
+        logger.info("not this")
+        logger.warning("%s\x1b", "one")
+        logger.warning("two")
+    logger.addHandler(handler := logging.NullHandler())
+    logger.warning("three")
+    logger.removeHandler(handler)
+    assert capsys.readouterr() == ("", "one\\u001b\ntwo\n")
 
 
 def test_a_note_is_on_standard_error(capsys):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import sys
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -220,7 +221,9 @@ async def _to_standard_output(connection: Connection, named: Streamed, job: _Job
     started = time.monotonic()
     async with _client(connection, job) as client:
         rendering = stream.rendering(named, job.file_options, client.api_version)
-        tally = await _stream(client, [(destinations.StandardOutput(), rendering)], job)
+        # A terminal that shows the worklogs has no room for a bar.
+        mode: Mode = "off" if job.progress == "auto" and sys.stdout.isatty() else job.progress
+        tally = await _stream(client, [(destinations.StandardOutput(), rendering)], job, mode)
     _say(job, tally.worklogs, tally.hours, started)
 
 
@@ -269,12 +272,12 @@ async def _stream_to_files(client: TracketClient, files: Mapping[Path, Streamed]
             (stack.enter_context(destinations.open_file(path)), stream.rendering(named, job.file_options, version))
             for path, named in files.items()
         ]
-        return await _stream(client, sinks, job)
+        return await _stream(client, sinks, job, job.progress)
 
 
-async def _stream(client: TracketClient, sinks: Sequence[stream.Sink], job: _Job) -> Tally:
+async def _stream(client: TracketClient, sinks: Sequence[stream.Sink], job: _Job, progress: Mode) -> Tally:
     tally = Tally()
-    async with show_progress(job.progress, client.statistics) as display:
+    async with show_progress(progress, client.statistics) as display:
         await stream.copy(client, job.filter, sinks, tally, display, concurrency=job.concurrency, ordered=job.ordered)
     return tally
 

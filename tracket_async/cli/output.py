@@ -14,7 +14,7 @@ import datetime as dt
 import logging
 import re
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,22 +129,47 @@ def line(text: str = "") -> None:
     sys.stdout.write(f"{escape(text)}\n")
 
 
+_print_note: Callable[[str], object] | None = None
+
+
+@contextlib.contextmanager
+def notes_by(print_note: Callable[[str], object]) -> Generator[None]:
+    """Print notes with this function until the block is left: the one that knows where the progress bar is."""
+    global _print_note  # noqa: PLW0603 - there is one terminal
+    before, _print_note = _print_note, print_note
+    try:
+        yield
+    finally:
+        _print_note = before
+
+
 def note(text: str) -> None:
     """Print a line on standard error, after what was printed before."""
     sys.stdout.flush()
+    if _print_note is not None:
+        _print_note(escape(text))
+        return
     sys.stderr.write(f"{escape(text)}\n")
     sys.stderr.flush()
 
 
 class _Notes(logging.Handler):
+    """Prints each message once: a notice says the same for every call."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._printed: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        note(record.getMessage())
+        if (message := record.getMessage()) not in self._printed:
+            self._printed.add(message)
+            note(message)
 
 
 @contextlib.contextmanager
 def library_warnings() -> Generator[None]:
     """Print the library's warnings as notes until the block is left."""
-    logger, handler = logging.getLogger("tracket_async"), _Notes(logging.WARNING)
+    logger, handler = logging.getLogger("tracket_async"), _Notes()
     logger.addHandler(handler)
     try:
         yield

@@ -255,9 +255,12 @@ def _renderer(mode: Mode, clock: Clock) -> Generator[Renderer | None]:
             lines.end()
     elif mode == "auto" and sys.stderr.isatty():
         console = Console(file=sys.stderr)
-        with bars.Progress(
-            bars.BarColumn(20), Words(), console=console, redirect_stdout=False, redirect_stderr=False
-        ) as shown:
+        with (
+            bars.Progress(
+                bars.BarColumn(20), Words(), console=console, redirect_stdout=False, redirect_stderr=False
+            ) as shown,
+            output.notes_by(lambda text: console.print(Text(text), soft_wrap=True)),
+        ):
             yield Bar(shown)
     else:
         yield None
