@@ -11,7 +11,7 @@ import pytest
 
 from tracket_async.errors import CursorLoopError, ServerError, TracketError
 from tracket_async.models import Page, Worklog
-from tracket_async.pagination import MAX_EMPTY_PAGES, CursorLoopGuard, OrderCheck, Paginator
+from tracket_async.pagination import MAX_EMPTY_PAGES, PROOF_STEPS, CursorLoopGuard, OrderCheck, Paginator
 
 DAY = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
 
@@ -263,19 +263,45 @@ async def test_empty_pages_do_not_end_a_walk():
 def test_the_thousandth_empty_page_in_a_row_is_an_error():
     guard = CursorLoopGuard(None)
     for number in range(MAX_EMPTY_PAGES - 1):
-        guard.check(0, f"a{number}")
-    guard.check(1, "full")
+        guard.check_cursor(0, f"a{number}")
+    guard.check_cursor(1, "full")
     for number in range(MAX_EMPTY_PAGES - 1):
-        guard.check(0, f"b{number}")
+        guard.check_cursor(0, f"b{number}")
     with pytest.raises(CursorLoopError, match="1,000 empty pages"):
-        guard.check(0, "one more")
+        guard.check_cursor(0, "one more")
 
 
 def test_an_empty_last_page_is_never_an_error():
     guard = CursorLoopGuard(None)
     for number in range(MAX_EMPTY_PAGES - 1):
-        guard.check(0, str(number))
-    guard.check(0, None)
+        guard.check_cursor(0, str(number))
+    guard.check_cursor(0, None)
+
+
+def test_a_page_that_came_before_is_an_error_unless_it_is_the_last():
+    guard = CursorLoopGuard(None)
+    guard.check_page(["a", "b"], "1")
+    guard.check_page([], "2")
+    guard.check_page([], "3")
+    guard.check_page(["b", "a"], "4")
+    guard.check_page(["a", "b"], None)
+    with pytest.raises(CursorLoopError, match="same page again"):
+        guard.check_page(["a", "b"], "5")
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1])
+async def test_the_first_page_again_for_each_cursor_ends_the_walk_and_is_not_used(read_ahead):
+    """A server that knows the cursor's parameter by another name; the error says how to give it."""
+    asked = []
+
+    async def fetch(cursor):
+        asked.append(cursor)
+        return Page(items=[worklog(1), worklog(2)], next_cursor=f"fresh-{len(asked)}")
+
+    got = []
+    with pytest.raises(CursorLoopError, match="set cursor_parameter") as caught:
+        await collect(got, Paginator(fetch, read_ahead=read_ahead))
+    assert ([w.id for w in got], asked, caught.value.cursor) == (["w1", "w2"], [None, "fresh-1"], "fresh-1")
 
 
 async def test_what_the_server_cannot_filter_is_left_out_of_items_and_pages_and_cursors_stay():
@@ -303,11 +329,18 @@ def listing(*days: int, size: int = 2):
 
 
 async def test_an_ascending_list_without_an_end_is_left_at_the_first_page_past_it():
-    fetch = listing(1, 2, 3, 4, 5, 6)
-    until = DAY + dt.timedelta(days=2)
+    fetch = listing(*range(PROOF_STEPS + 10))
+    until = DAY + dt.timedelta(days=PROOF_STEPS - 1)
     walk = Paginator(fetch, until=until, keep=lambda w: w.date <= until)
-    assert [w.date.day for w in [w async for w in walk]] == [7, 8]
-    assert fetch.asked == [None, "2"]
+    assert len([w async for w in walk]) == PROOF_STEPS
+    assert fetch.asked[-1] == str(PROOF_STEPS)
+
+
+async def test_a_list_that_ascends_by_chance_at_first_is_read_to_its_end():
+    days = (1, 9, *range(2, 9))
+    until = DAY + dt.timedelta(days=5)
+    walk = Paginator(listing(*days), until=until, keep=lambda w: w.date <= until)
+    assert len([w async for w in walk]) == 5
 
 
 @pytest.mark.parametrize("days", [(6, 5, 4, 3, 2, 1), (5, 1, 6, 2, 4, 3), (9, 9, 1, 2), (9, 9, 9, 9)])
@@ -318,19 +351,32 @@ async def test_a_list_not_seen_to_ascend_is_read_to_its_end(days):
 
 
 @pytest.mark.parametrize(
-    ("pages", "proven", "broken"),
+    ("pages", "steps", "broken"),
     [
-        ([], False, False),
-        ([[1, 1], [1]], False, False),
-        ([[1], [2]], True, False),
-        ([[1, 1, 2]], True, False),
-        ([[2, 1]], False, True),
-        ([[1, 2], [], [1]], False, True),
-        ([[2], [1], [3]], False, True),
+        ([], 0, False),
+        ([[1, 1], [1]], 0, False),
+        ([[1], [2]], 1, False),
+        ([[1, 1, 2]], 1, False),
+        ([[1, 1, 2], [2, 3], [4, 5]], 4, False),
+        ([[2, 1]], None, True),
+        ([[1, 2], [], [1]], None, True),
+        ([[2], [1], [3]], None, True),
     ],
 )
-def test_an_ascent_is_proven_by_one_step_up_and_broken_by_one_step_down(pages, proven, broken):
-    ascent = OrderCheck()
+def test_steps_up_are_counted_and_one_step_down_breaks_the_order(pages, steps, broken):
+    order = OrderCheck()
     for page in pages:
-        ascent.see([DAY + dt.timedelta(days=day) for day in page])
-    assert (ascent.proven, ascent.broken) == (proven, broken)
+        order.see([DAY + dt.timedelta(days=day) for day in page])
+    assert order.broken is broken
+    if not broken:
+        assert order.steps == steps
+
+
+def test_the_order_is_proved_by_so_many_steps_and_not_one_less():
+    order = OrderCheck()
+    for day in range(PROOF_STEPS + 1):
+        assert not order.proven
+        order.see([DAY + dt.timedelta(days=day)])
+    assert order.proven
+    order.see([DAY])
+    assert not order.proven

@@ -375,10 +375,13 @@ class RedirectError(ResponseError):
 
 
 class CursorLoopError(RequestError):
-    """The server's cursors lead back to where the walk has been."""
+    """The server's cursors, or its pages, lead back to where the walk has been."""
 
     fault: Fault = "server"
-    hint = "Report it to the vendor; narrowing the dates may walk around it"
+    hint = (
+        "The server may expect the cursor in another query parameter: on API 1.0, set cursor_parameter."
+        " Otherwise report it to the vendor; narrowing the dates may walk around it"
+    )
 
 
 class AmbiguousWriteError(RequestError):
@@ -414,6 +417,13 @@ class StorageError(ExportError, OSError):
 
 
 class IncompleteExportError(ExportError):
-    """The export ended, and what it has is not provably everything."""
+    """A list or an export ended, and what it has is not provably everything.
+
+    Attributes:
+        seen: how many worklogs it has; None when unknown.
+        total: how many the server counts; None when unknown.
+    """
 
     fault: Fault = "server"
+    seen: int | None = None
+    total: int | None = None

@@ -1,11 +1,11 @@
-"""Cursor pages as an async generator: one page after the other, read ahead, never in a circle.
+"""Cursor pages as an async generator: one page after the other, read ahead, checked to be all, never in a circle.
 
-`Paginator` takes a callable that fetches one page and knows no client. A reader task stays at most ``read_ahead`` pages
+`Paginator` takes a function that fetches one page and knows no client. A reader task stays at most ``read_ahead`` pages
 ahead of whoever iterates; it lives only while somebody iterates, and closing the iteration cancels and awaits it. An
 async generator that is left in the middle without being closed (a ``break``) is closed by the event loop when it is
 collected as garbage; who wants it closed at once says so::
 
-    async with aclosing(walk.items()) as worklogs:
+    async with aclosing(paginator.items()) as worklogs:
         async for worklog in worklogs:
             ...
 """
@@ -13,40 +13,77 @@ collected as garbage; who wants it closed at once says so::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+import logging
 import operator
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
 import attrs
 
-from tracket_async.errors import CursorLoopError, TracketError
-from tracket_async.models import Page, Worklog
+from tracket_async.errors import ClientStateError, CursorLoopError, IncompleteExportError, TracketError, UsageError
+from tracket_async.models import Page, Worklog, WorklogFilter
+
+if TYPE_CHECKING:
+    from tracket_async._api.endpoints import ApiVersion
+    from tracket_async._http.messages import Request, Response
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_logger: Final = logging.getLogger("tracket_async")
 
 MAX_EMPTY_PAGES: Final = 1_000
 """So many pages in a row may be empty and still have a next cursor."""
+_NOBODYS_TIME: Final = dt.datetime(9999, 12, 30, tzinfo=dt.UTC)
+"""No worklog is there: what a server counts there, it counts against the filter."""
+_DATE_HEADER_MARGIN: Final = dt.timedelta(seconds=2)
+"""A Date header has whole seconds, and its answer was on its way for a while."""
+MAX_PAGE_DRIFT: Final = 100
+"""So many worklogs more than the server counts may come because they were created and deleted meanwhile."""
 
 Fetch = Callable[[str | None], Awaitable[Page]]
 """Fetches the page of a cursor; of None, the first page."""
 
 
 class CursorLoopGuard:
-    """Remembers every cursor of a walk, so that a walk in a circle ends in an error instead of never.
+    """Remember every cursor and page of a walk, so that a walk in a circle ends in an error instead of never.
 
-    Only hashes are kept, of 64 bits: in a walk of a million pages, the chance that two cursors that differ are taken
-    for the same is one in thirty million.
+    Only hashes are kept, of 64 bits: in a walk of a million pages, the chance that two that differ are taken for the
+    same is one in fifteen million.
     """
 
-    __slots__ = ("_empty", "_seen")
+    __slots__ = ("_cursors", "_empty", "_pages")
 
     def __init__(self, cursor: str | None) -> None:
-        self._seen: set[int] = set() if cursor is None else {hash(cursor)}
+        self._cursors: set[int] = set() if cursor is None else {hash(cursor)}
+        self._pages: set[int] = set()
         self._empty = 0
 
-    def check(self, items: int, next_cursor: str | None) -> None:
-        """Takes note of a page: how many items it has and the cursor of the next.
+    def check_page(self, ids: Sequence[str], next_cursor: str | None) -> None:
+        """Check that the page has not come before: it is not to be used then.
+
+        Args:
+            ids: of its items, in their order.
+            next_cursor: None on the last page, which ends the walk in any case.
+
+        Raises:
+            CursorLoopError: it has.
+        """
+        if not ids or next_cursor is None:
+            return
+        key = hash(tuple(ids))
+        if key in self._pages:
+            raise CursorLoopError(
+                f"The server sent the same page again for another cursor, after {len(self._pages):,} pages"
+            )
+        self._pages.add(key)
+
+    def check_cursor(self, items: int, next_cursor: str | None) -> None:
+        """Check that the walk can go on: a page has so many items, and the cursor of the next.
 
         Raises:
             CursorLoopError: the next cursor was the cursor of a page before, or `MAX_EMPTY_PAGES` came in a row.
@@ -57,100 +94,303 @@ class CursorLoopGuard:
         if self._empty >= MAX_EMPTY_PAGES:
             raise CursorLoopError(f"The server sent {MAX_EMPTY_PAGES:,} empty pages in a row, each with a next cursor")
         key = hash(next_cursor)
-        if key in self._seen:
-            raise CursorLoopError(f"After {len(self._seen) + 1:,} pages, the server's next cursor is an earlier one")
-        self._seen.add(key)
+        if key in self._cursors:
+            raise CursorLoopError(f"After {len(self._cursors) + 1:,} pages, the server's next cursor is an earlier one")
+        self._cursors.add(key)
+
+
+PROOF_STEPS: Final = 16
+"""A list that does not ascend shows so many steps up and none down once in 65,000 times."""
 
 
 class OrderCheck:
-    """Whether the dates of a chain of pages ascend, as far as it has been seen.
+    """Check whether the dates of a list ascend, as far as it has been read.
 
     Attributes:
         last: the last date seen, None before the first.
         broken: a date came before an earlier one.
-        proven: a date came after an earlier one and none before: without that, a list that descends and whose dates so
-            far are all equal would pass for one that ascends.
+        steps: how often a date came after an earlier one.
     """
 
-    __slots__ = ("broken", "last", "proven")
+    __slots__ = ("broken", "last", "steps")
 
     def __init__(self) -> None:
         self.last: dt.datetime | None = None
         self.broken = False
-        self.proven = False
+        self.steps = 0
+
+    @property
+    def proven(self) -> bool:
+        """Return whether the list was seen to ascend: `PROOF_STEPS` steps up, and none down.
+
+        Without that, one that descends and whose dates so far are all equal would pass for one that ascends.
+        """
+        return not self.broken and self.steps >= PROOF_STEPS
 
     def see(self, dates: Sequence[dt.datetime]) -> None:
-        """Takes note of the dates of one page."""
+        """Take note of the dates of one page."""
         if not dates:
             return
         first = dates[0] if self.last is None else self.last
         if dates[0] < first or not is_ascending(dates):
             self.broken = True
+        self.steps += len(set(dates)) - (first == dates[0])
         self.last = dates[-1]
-        self.proven = not self.broken and (self.proven or first < dates[-1])
 
 
 def is_ascending(dates: Sequence[dt.datetime]) -> bool:
-    """Whether no date is before the one in front of it."""
+    """Return whether no date is before the one in front of it."""
     return all(map(operator.le, dates, dates[1:]))
 
 
+Recount = Callable[[dt.datetime | None], Awaitable[int | None]]
+"""Counts once more: returns how many worklogs there are that existed at that time (the server's; None: unknown), as the
+server counts them now; None when its totals cannot be compared with its pages."""
+
+
+class TotalCheck:
+    """Compare the worklogs of all pages with the totals that the server gives.
+
+    Counted are the worklogs that the server sent, before the client filters them.
+
+    Attributes:
+        seen: how many worklogs the pages held, without those that a page repeats of the page before.
+    """
+
+    __slots__ = ("_before", "_began", "_pages", "_totals", "seen")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self._before: frozenset[str] = frozenset()
+        self._began: dt.datetime | None = None
+        self._pages = 0
+        self._totals: set[int] = set()
+
+    def add(self, ids: Sequence[str], total: int | None, server_date: dt.datetime | None) -> None:
+        """Count a page."""
+        if not self._pages:
+            self._began = server_date
+        self._pages += 1
+        if total is not None:
+            self._totals.add(total)
+            here = frozenset(ids)
+            self.seen += len(here - self._before)
+            self._before = here
+
+    async def check(self, recount: Recount) -> None:
+        """Compare at the end, and count once more if there are too few.
+
+        Raises:
+            IncompleteExportError: the server counts more worklogs than it sent.
+        """
+        if not self._totals:
+            return
+        if self.seen < min(self._totals):
+            await check_total(self.seen, min(self._totals), recount, self._began)
+        elif self.seen > max(self._totals) + MAX_PAGE_DRIFT:
+            _logger.warning(
+                "The server counts %d worklogs and has sent %d: its totals are not relied upon",
+                max(self._totals),
+                self.seen,
+            )
+
+
+async def check_total(seen: int, total: int | None, recount: Recount, began: dt.datetime | None) -> None:
+    """Let one more look decide whether worklogs are missing.
+
+    Worklogs may have been deleted and created meanwhile, before the place where the list was read: those that existed
+    from the beginning to the end are the ones that must have been sent.
+
+    Args:
+        seen: how many the server sent.
+        total: how many it counted, at least; None: it was not asked yet.
+        recount: counts once more.
+        began: when the reading began, by the server's clock; None when unknown.
+
+    Raises:
+        IncompleteExportError: the server counts more worklogs than it sent.
+    """
+    counted = await recount(began)
+    if counted is None:
+        _logger.warning("The server's totals do not follow the filter, so the worklogs cannot be counted")
+        return
+    total = counted if total is None else min(total, counted)
+    if seen < total:
+        raise IncompleteExportError(
+            f"The server counts {total:,} worklogs and has sent only {seen:,} of them",
+            seen=seen,
+            total=total,
+            hint="Its list ends early. Try again, and report it to the vendor if it stays so",
+        )
+
+
+class Send(Protocol):
+    """A function that sends a request, as `TracketClient.send` does."""
+
+    def __call__(self, request: Request, parse: Callable[[Response], R], /) -> Coroutine[Any, Any, R]:
+        """Send a request and return what ``parse`` makes of its response."""
+        ...
+
+
+def recounting(send: Send, api_version: ApiVersion, wanted: WorklogFilter) -> Recount:
+    """Return what counts the worklogs of a filter once more."""
+
+    async def count(**bounds: Any) -> int | None:
+        request = api_version.list(attrs.evolve(wanted, **bounds), size=api_version.smallest_page)
+        return (await send(request, api_version.page)).total
+
+    async def recount(began: dt.datetime | None) -> int | None:
+        total = await count()
+        for kind in ("", "created_", "updated_"):
+            since, until = f"{kind}since", f"{kind}until"
+            bounded = getattr(wanted, since) is not None or getattr(wanted, until) is not None
+            if bounded and await count(**{since: _NOBODYS_TIME, until: _NOBODYS_TIME}):
+                return None
+        if total is None or began is None or (wanted.created_until is not None and wanted.created_until < began):
+            return total
+        since_then = began - _DATE_HEADER_MARGIN
+        if wanted.created_since is not None:
+            since_then = max(since_then, wanted.created_since)
+        created = await count(created_since=since_then)
+        # A server that ignores this filter counts everything.
+        return total if created is None or created >= total else total - created
+
+    return recount
+
+
+@attrs.define(eq=False)
+class Position:
+    """Where an iteration stands.
+
+    Attributes:
+        cursor: of the first page that has not been handed over; None: the first page.
+        failure: ended the iteration; None: nothing did.
+    """
+
+    cursor: str | None = None
+    failure: BaseException | None = None
+
+
+class ResumableIteration(AsyncGenerator[T]):
+    """An async generator that does not pass for exhausted after it has failed or was cancelled.
+
+    A generator that has raised is at its end, and the next step would say that nothing is left.
+
+    Args:
+        generator: takes note of its failure in ``position``.
+        position: shared with the generator.
+    """
+
+    def __init__(self, generator: AsyncGenerator[T], position: Position) -> None:
+        self._generator = generator
+        self._next = generator.__anext__
+        self._position = position
+
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        if self._position.failure is not None:
+            self._refuse()
+        return self._next()
+
+    async def asend(self, value: None) -> T:
+        """Return the next item.
+
+        Raises:
+            ClientStateError: the iteration has failed before, or was cancelled; its ``cursor`` is where to go on.
+        """
+        if self._position.failure is not None:
+            self._refuse()
+        return await self._generator.asend(value)
+
+    async def athrow(self, *error: Any) -> T:
+        """Raise an exception where the generator waits, as any async generator does."""
+        return await self._generator.athrow(*error)
+
+    async def aclose(self) -> None:
+        """Close the generator: what it waits for is cancelled and awaited."""
+        await self._generator.aclose()
+
+    def _refuse(self) -> NoReturn:
+        failure = self._position.failure
+        why = f"ended with {type(failure).__name__}" if isinstance(failure, Exception) else "was cancelled"
+        raise ClientStateError(
+            f"This iteration {why} before its end, so it has no next item",
+            cursor=self._position.cursor,
+            hint="Begin again. A list can go on from the error's cursor: .items(cursor)",
+        ) from failure
+
+
+@contextlib.contextmanager
+def noting_failure(position: Position) -> Iterator[None]:
+    """Take note of what ends a generator, unless it is closed."""
+    try:
+        yield
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        position.failure = error
+        raise
+
+
 class _PageQueue:
-    """Between the reader and whoever iterates: pages, in their order, and then how the reading ended.
+    """Pages between the reader and the iteration, in their order, and then how the reading ended.
 
     A page that is already being waited for is in use the moment it comes. So the next one is asked for before its loop
     body runs, which may well keep the event loop to itself.
 
     Args:
-        capacity: so many pages may lie here; with them, there is no `room`.
+        capacity: so many pages may wait here; with them, there is no `room`.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._lying: deque[Page | BaseException | None] = deque()
+        self._waiting: deque[Page | BaseException | None] = deque()
         self._taker: asyncio.Future[Page | BaseException | None] | None = None
         self._giver: asyncio.Future[None] | None = None
 
-    def give(self, came: Page | BaseException | None) -> None:
-        """A page, or the error or None that there is no other."""
+    def put(self, came: Page | BaseException | None) -> None:
+        """Put a page, or the error or None that there is no other."""
         if self._taker is None or self._taker.done():
-            self._lying.append(came)
+            self._waiting.append(came)
         else:
             self._taker.set_result(came)
 
     async def room(self) -> None:
-        """Until another page may be asked for."""
-        if len(self._lying) >= self._capacity:
+        """Wait until another page may be asked for."""
+        if len(self._waiting) >= self._capacity:
             self._giver = asyncio.get_running_loop().create_future()
             await self._giver
 
-    async def take(self) -> Page | BaseException | None:
-        """What comes next."""
-        if not self._lying:
+    async def get(self) -> Page | BaseException | None:
+        """Return what comes next."""
+        if not self._waiting:
             self._taker = asyncio.get_running_loop().create_future()
             return await self._taker
         if self._giver is not None and not self._giver.done():
             self._giver.set_result(None)
-        return self._lying.popleft()
+        return self._waiting.popleft()
 
 
 class Paginator:
     """A list of worklogs, page by page: await it for its first page, iterate it for every worklog.
 
-    Every ``async for`` begins a walk of its own, so a `Paginator` can be iterated again and by several tasks. A worklog
-    comes in the server's order; within one walk none is missed that exists from its beginning to its end.
+    Every ``async for`` begins at the first page, so a `Paginator` can be iterated again and by several tasks. A worklog
+    comes in the server's order; within one iteration none is missed that exists from its beginning to its end.
+
+    An iteration from the first page on is compared with the total of a server that gives one: when the pages held fewer
+    worklogs, it raises after the last of them.
 
     Args:
         fetch: fetches one page.
         read_ahead: pages that may be fetched ahead of the one in use; 0: none.
-        keep: whether a worklog belongs to the list, for what the server cannot filter; None: all do. `Page.total` and
-            `Page.next_cursor` stay as the server gave them.
-        until: the last date of the list, for a server that cannot end it there. The walk ends after the first page that
-            passes it, provided that the dates were seen to ascend; in any other order it reads every page. Does
+        keep: returns whether a worklog belongs to the list, for what the server cannot filter; None: all do.
+            `Page.total` and `Page.next_cursor` stay as the server gave them.
+        until: the last date of the list, for a server that cannot end it there. The iteration ends after the first page
+            that passes it, provided that the dates were seen to ascend; in any other order it reads every page. Does
             not filter (``keep`` does).
+        recount: see `Recount`; None: the totals are not compared.
 
     Raises:
-        ValueError: ``read_ahead`` is negative.
+        UsageError: ``read_ahead`` is negative.
     """
 
     def __init__(
@@ -160,13 +400,15 @@ class Paginator:
         read_ahead: int = 1,
         keep: Callable[[Worklog], bool] | None = None,
         until: dt.datetime | None = None,
+        recount: Recount | None = None,
     ) -> None:
         if read_ahead < 0:
-            raise ValueError(f"read_ahead must be at least 0 pages, not {read_ahead}")
+            raise UsageError(f"read_ahead must be at least 0 pages, not {read_ahead}")
         self._fetch = fetch
         self._read_ahead = read_ahead
         self._keep = keep
         self._until = until
+        self._recount = recount
 
     def __await__(self) -> Generator[None, None, Page]:
         return self._first().__await__()
@@ -174,77 +416,99 @@ class Paginator:
     def __aiter__(self) -> AsyncGenerator[Worklog]:
         return self.items()
 
-    async def items(self, cursor: str | None = None) -> AsyncGenerator[Worklog]:
-        """Every worklog, from the page of ``cursor`` on (None: from the first page).
+    def items(self, cursor: str | None = None) -> AsyncGenerator[Worklog]:
+        """Iterate over every worklog, from the page of ``cursor`` on (None: from the first page).
 
         Raises:
             TracketError: a page could not be fetched; its ``cursor`` is where to go on: nothing that was yielded comes
                 again, nothing is missed. None means from the first page.
-            CursorLoopError: the cursors go round in a circle.
+            CursorLoopError: the cursors, or the pages, go round in a circle.
+            IncompleteExportError: the server counts more worklogs than its pages held.
+            ClientStateError: the step before has failed or was cancelled; ``cursor`` as above.
         """
-        async with aclosing(self.pages(cursor)) as pages:
+        position = Position(cursor)
+        return ResumableIteration(self._items(position), position)
+
+    def pages(self, cursor: str | None = None) -> AsyncGenerator[Page]:
+        """Iterate over every page, from that of ``cursor`` on (None: from the first page). Raises as `items` does."""
+        position = Position(cursor)
+        return ResumableIteration(self._pages(position), position)
+
+    async def _items(self, position: Position) -> AsyncGenerator[Worklog]:
+        async with aclosing(self._pages(position)) as pages:
             async for page in pages:
                 for worklog in page.items:
                     yield worklog
 
-    async def pages(self, cursor: str | None = None) -> AsyncGenerator[Page]:
-        """Every page, from that of ``cursor`` on (None: from the first page). Raises as `items` does."""
-        if not self._read_ahead:
-            async with aclosing(self._read(cursor)) as read:
-                async for page in read:
-                    yield page
-            return
-        handover = _PageQueue(self._read_ahead)
-        reader = asyncio.create_task(self._read_into(handover, cursor))
-        try:
-            while (came := await handover.take()) is not None:
-                if isinstance(came, BaseException):
-                    raise came
-                yield came
-        finally:
-            reader.cancel()
-            await asyncio.wait([reader])
+    async def _pages(self, position: Position) -> AsyncGenerator[Page]:
+        with noting_failure(position):
+            if not self._read_ahead:
+                async with aclosing(self._read(position.cursor)) as read:
+                    async for page in read:
+                        position.cursor = page.next_cursor
+                        yield page
+                return
+            queue = _PageQueue(self._read_ahead)
+            reader = asyncio.create_task(self._read_into(queue, position.cursor))
+            try:
+                while (came := await queue.get()) is not None:
+                    if isinstance(came, BaseException):
+                        raise came
+                    position.cursor = came.next_cursor
+                    yield came
+            finally:
+                reader.cancel()
+                await asyncio.wait([reader])
 
     async def _first(self) -> Page:
         return self._kept(await self._fetch(None))
 
-    async def _read_into(self, handover: _PageQueue, cursor: str | None) -> None:
-        """The reader task: its pages, then how it ended, are handed over."""
+    async def _read_into(self, queue: _PageQueue, cursor: str | None) -> None:
+        """Put the pages into the queue, then how it ended: the reader task."""
         try:
             async with aclosing(self._read(cursor)) as read:
                 async for page in read:
-                    handover.give(page)
-                    await handover.room()
+                    queue.put(page)
+                    await queue.room()
         except BaseException as error:
-            # Whoever iterates waits for the handover alone, so even a cancellation has to reach it there.
-            handover.give(error)
+            # Whoever iterates waits for the queue alone, so even a cancellation has to reach it there.
+            queue.put(error)
             if not isinstance(error, Exception):
                 raise
         else:
-            handover.give(None)
+            queue.put(None)
 
     async def _read(self, cursor: str | None) -> AsyncGenerator[Page]:
         guard = CursorLoopGuard(cursor)
-        ascent = OrderCheck()
+        order = OrderCheck()
+        count = TotalCheck() if cursor is None and self._recount is not None else None
         while True:
             try:
                 page = await self._fetch(cursor)
+                ids = [worklog.id for worklog in page.items]
+                guard.check_page(ids, page.next_cursor)
             except TracketError as error:
                 error.cursor = cursor
                 raise
+            if count is not None:
+                count.add(ids, page.total, page.server_date)
             yield self._kept(page)
-            guard.check(len(page.items), page.next_cursor)
-            if page.next_cursor is None or self._has_passed(ascent, page):
+            guard.check_cursor(len(ids), page.next_cursor)
+            if page.next_cursor is None:
+                break
+            if self._has_passed(order, page):
                 return
             cursor = page.next_cursor
+        if count is not None and self._recount is not None:
+            await count.check(self._recount)
 
     def _kept(self, page: Page) -> Page:
         if self._keep is None:
             return page
         return attrs.evolve(page, items=[worklog for worklog in page.items if self._keep(worklog)])
 
-    def _has_passed(self, ascent: OrderCheck, page: Page) -> bool:
+    def _has_passed(self, order: OrderCheck, page: Page) -> bool:
         if self._until is None:
             return False
-        ascent.see([worklog.date for worklog in page.items])
-        return ascent.proven and ascent.last is not None and ascent.last > self._until
+        order.see([worklog.date for worklog in page.items])
+        return order.proven and order.last is not None and order.last > self._until

@@ -24,7 +24,7 @@ from tracket_async.models import (
     client_side_check,
     combine_filter,
 )
-from tracket_async.pagination import Paginator
+from tracket_async.pagination import Paginator, Position, ResumableIteration, noting_failure, recounting
 
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import Acknowledged, ApiVersion
@@ -118,6 +118,7 @@ class Worklogs:
             read_ahead=read_ahead,
             keep=client_side_check(wanted),
             until=None if api_version.filters_ranges else wanted.until,
+            recount=recounting(context.send, api_version, wanted) if api_version.has_total else None,
         )
 
     async def get(self, id: str) -> Worklog:  # noqa: A002 - it is what the API calls it
@@ -299,6 +300,7 @@ class Worklogs:
             UsageError: a bound is given twice, ``filter`` asks for an order, or ``concurrency`` is below 1.
             UnsupportedError: this version of the API has no such filter; or, while iterating, ``ordered`` and the
                 server's order is not ascending.
+            IncompleteExportError: while iterating, after the last worklog: the server counts more than it has sent.
             TypeError, ValueError: a bound is no date, naive, or after its upper bound.
         """
         from tracket_async.scan import ScanSettings, worklog_format  # noqa: PLC0415
@@ -308,17 +310,23 @@ class Worklogs:
         api_version = self._context.api_version
         settings = ScanSettings(item_format=worklog_format(api_version), concurrency=concurrency, ordered=ordered)
         api_version.list(wanted)  # a mistake is told here, and not at the first page
-        return self._export(wanted, settings)
+        position = Position()
+        return ResumableIteration(self._export(wanted, settings, position), position)
 
-    async def _export(self, wanted: WorklogFilter, settings: ScanSettings[Worklog]) -> AsyncGenerator[Worklog]:
+    async def _export(
+        self, wanted: WorklogFilter, settings: ScanSettings[Worklog], position: Position
+    ) -> AsyncGenerator[Worklog]:
         from tracket_async.scan import scan  # noqa: PLC0415
 
         context = self._context
-        run = await scan(context.send, context.api_version, wanted, settings, now=context.clock.now)
-        async with aclosing(run.batches()) as batches:
-            async for batch in batches:
-                for worklog in batch.items:
-                    yield worklog
+        with noting_failure(position):
+            found = await scan(
+                context.send, context.api_version, wanted, settings, compare_total=True, now=context.clock.now
+            )
+            async with aclosing(found.batches()) as batches:
+                async for batch in batches:
+                    for worklog in batch.items:
+                        yield worklog
 
     def _outcomes(
         self,

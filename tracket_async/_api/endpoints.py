@@ -217,6 +217,10 @@ class ApiVersion:
             return RowPage(items=[row_of(worklog) for worklog in page.items], **_about(page, response))
         return RowPage(items=found.items, **_about(found, response))
 
+    def has_offsets(self, response: Response) -> bool:
+        """Return whether a page writes dates with an offset from UTC: its days are no instants of a filter then."""
+        return self._date_with_offset.search(response.body) is not None
+
     def worklog(self, response: Response) -> Worklog:
         """Read a worklog: the response to `get`, and usually to `create` and `update`."""
         return self.fast.worklog(response.body) or self._converters.worklog(response)
@@ -273,6 +277,11 @@ class ApiVersion:
         """Read the response to `categories`, in the server's order."""
         self._path_of_categories()
         return read_categories(response)
+
+    @cached_property
+    def _date_with_offset(self) -> re.Pattern[bytes]:
+        name = re.escape(self.schema.names["date"]).encode()
+        return re.compile(rb'"%b"\s*:\s*"\d{4}-\d\d-\d\dT[^"]*[+-](?!00:?00)\d\d:?\d\d"' % name)
 
     @cached_property
     def _converters(self) -> ConverterReader:

@@ -101,8 +101,9 @@ class Source:
                     raise
                 cursor, guard, began_again = None, CursorLoopGuard(None), True
                 continue
+            guard.check_page(list(map(id_of, page.items)), page.next_cursor)
             yield page.items
-            guard.check(len(page.items), page.next_cursor)
+            guard.check_cursor(len(page.items), page.next_cursor)
             if page.next_cursor is None:
                 return
             cursor = page.next_cursor

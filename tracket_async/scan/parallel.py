@@ -7,15 +7,16 @@ import datetime as dt
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from operator import attrgetter
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
 from tracket_async._api.endpoints import ApiVersion
-from tracket_async._http.messages import Request, Response
+from tracket_async._http.messages import Response
 from tracket_async._tasks import gather
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter, check_scan_order
+from tracket_async.pagination import Recount, Send, check_total, recounting
 from tracket_async.scan.partition import (
     DAY,
     Batch,
@@ -29,7 +30,6 @@ from tracket_async.scan.partition import (
 from tracket_async.scan.scheduler import PageRequest, Scheduler
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Notifier:
@@ -60,6 +60,7 @@ class ParallelScan(Generic[T]):
         dates: the dates to be read. With ``settings.states``, those of the scan that they come from.
         settings: how to read them.
         keep: returns whether an item belongs to the scan, for what the server cannot filter; None: all do.
+        recount: counts the worklogs once more at the end; None: nothing is compared. Not for a scan that is resumed.
     """
 
     def __init__(
@@ -69,14 +70,21 @@ class ParallelScan(Generic[T]):
         settings: ScanSettings[T],
         *,
         keep: Callable[[T], bool] | None = None,
+        recount: Recount | None = None,
     ) -> None:
         self._fetch = fetch
+        self._recount = recount
+        self._began: dt.datetime | None = None
         self._concurrency = settings.concurrency
         self._scheduler = Scheduler(dates, settings, keep=keep)
         self._news = Notifier()
         self._work_to_do = Notifier()
         self._error: BaseException | None = None
         self._running = False
+
+    def read_wide(self) -> None:
+        """As `Scheduler.read_wide`."""
+        self._scheduler.read_wide()
 
     def statistics(self) -> ScanStatistics:
         """How the run stands."""
@@ -89,6 +97,7 @@ class ParallelScan(Generic[T]):
 
         Raises:
             TracketError: a page could not be fetched. All that had arrived before has been handed over.
+            IncompleteExportError: the server counts more worklogs than it has sent.
             ClientStateError: it is already being iterated.
         """
         if self._running:
@@ -105,13 +114,15 @@ class ParallelScan(Generic[T]):
                 if self._error is not None:
                     raise self._error
                 if self._scheduler.finished:
-                    return
+                    break
                 await self._news.wait()
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.wait(workers)
             self._running = False
+        if self._recount is not None:
+            await check_total(self._scheduler.partitions.distinct, None, self._recount, self._began)
 
     async def _work(self) -> None:
         scheduler = self._scheduler
@@ -146,18 +157,11 @@ class ParallelScan(Generic[T]):
             self._scheduler.returned(request)
             raise
         else:
+            self._began = self._began or page.server_date
             self._scheduler.arrived(request, page)
 
 
 MINUTE: Final = dt.timedelta(minutes=1)
-
-
-class Send(Protocol):
-    """A function that sends a request, as `TracketClient.send` does."""
-
-    def __call__(self, request: Request, parse: Callable[[Response], R], /) -> Coroutine[Any, Any, R]:
-        """Send a request and return what ``parse`` makes of its response."""
-        ...
 
 
 def _now() -> dt.datetime:
@@ -177,6 +181,7 @@ async def scan(
     wanted: WorklogFilter,
     settings: ScanSettings[T],
     *,
+    compare_total: bool = False,
     now: Callable[[], dt.datetime] = _now,
 ) -> ParallelScan[T]:
     """Return the scan of all worklogs that match, not begun yet: ``client.worklogs.export`` runs on it.
@@ -186,6 +191,7 @@ async def scan(
         api_version: ``client.api_version``.
         wanted: which worklogs; the order cannot be chosen.
         settings: how to read them.
+        compare_total: compare what was read with the server's total at the end, where it gives one.
         now: returns this machine's time, aware UTC.
 
     Raises:
@@ -201,20 +207,36 @@ async def scan(
     def fetch(
         since: dt.datetime | None, until: dt.datetime | None, cursor: str | None
     ) -> Coroutine[Any, Any, PageLike[T]]:
-        return send(api_version.list(bounded(since, until), cursor=cursor), settings.item_format.page)
+        return send(api_version.list(bounded(since, until), cursor=cursor), page_of)
 
     async def edge(wanted: WorklogFilter) -> dt.datetime | None:
         page: Page = await send(api_version.list(wanted, size=1), api_version.page)
         return page.items[0].date if page.items else None
 
+    looked = not api_version.keeps_days
+
+    def page_of(response: Response) -> PageLike[T]:
+        nonlocal looked
+        page = settings.item_format.page(response)
+        if not looked and page.items:
+            looked = True
+            if api_version.has_offsets(response):
+                found.read_wide()
+        return page
+
     if not api_version.filters_ranges:
         dates = DateRange(since=wanted.since, until=wanted.until, last=now(), grain=MINUTE)
-    elif wanted.since is None or wanted.until is None:
-        first, last = await gather(edge(wanted), edge(attrs.evolve(wanted, descending=True)))
-        dates = DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY)
     else:
-        dates = DateRange(since=wanted.since, until=wanted.until, grain=DAY)
+        first = last = None
+        if wanted.since is None or wanted.until is None:
+            first, last = await gather(edge(wanted), edge(attrs.evolve(wanted, descending=True)))
+        dates = DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY, enforced=True)
     matches = settings.item_format.matches
-    return ParallelScan(
-        fetch, dates, settings, keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes else None
+    found = ParallelScan(
+        fetch,
+        dates,
+        settings,
+        keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes else None,
+        recount=recounting(send, api_version, wanted) if compare_total and api_version.has_total else None,
     )
+    return found

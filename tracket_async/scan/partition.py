@@ -26,6 +26,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 MICROSECOND = dt.timedelta(microseconds=1)
 DAY = dt.timedelta(days=1)
+EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
+LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
 class PageLike(Protocol[T_co]):
@@ -76,19 +78,25 @@ def _moment_from_json(value: str | None) -> dt.datetime | None:
 
 @attrs.frozen(kw_only=True)
 class PartitionState:
-    """Where one partition stands. Bounds are inclusive aware datetimes, None means unbounded.
+    """State of one partition, to be kept. Bounds are inclusive aware datetimes, None means unbounded.
 
     Attributes:
-        id: numbers the partitions of a run from 0; an id keeps its meaning when the run is resumed.
+        id: numbers the partitions of a scan from 0; an id keeps its meaning when the scan is resumed.
         since, until: what this partition has to cover. ``until`` shrinks when half of the partition is given away.
         asked_since, asked_until: the bounds of the query that ``cursor`` belongs to.
         cursor: asks for the next page; None: begin (again) with the query.
-        reached: the date of the last worklog handed over; None before the first.
+        reached: the largest date of what was handed over; None before the first. Where the order has not been proved
+            (see ``steps``), smaller dates may be missing.
+        last: the last date that the server listed for this query; None before the first.
+        steps: how often a date was seen to come after an earlier one. Together with those of the other partitions, the
+            proof that the server lists in ascending order.
         seen: worklogs handed over.
         done: nothing is left to cover.
+        doubtful: it has passed its end, in a list that was not yet proved to ascend.
         whole: the one partition that covers everything in whatever order the server has, because the server turned out
-            not to list in ascending order. It repeats worklogs that earlier partitions handed over (within one run
+            not to list in ascending order. It repeats worklogs that earlier partitions handed over (within one scan
             they are left out).
+        wide: its queries ask for a day more at both ends, because the server's days are not its instants.
     """
 
     id: int
@@ -98,12 +106,16 @@ class PartitionState:
     asked_until: dt.datetime | None
     cursor: str | None = None
     reached: dt.datetime | None = None
+    last: dt.datetime | None = None
+    steps: int = 0
     seen: int = 0
     done: bool = False
+    doubtful: bool = False
     whole: bool = False
+    wide: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The state as a dict that ``json.dumps`` takes."""
+        """Return the state as a dict that ``json.dumps`` takes."""
         return {
             name: _moment_to_json(value) if name in _MOMENTS else value
             for name, value in attrs.asdict(self, recurse=False).items()
@@ -111,14 +123,14 @@ class PartitionState:
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Self:
-        """The state that `to_json` wrote."""
+        """Return the state that `to_json` wrote."""
         read: dict[str, Any] = {
             name: _moment_from_json(value) if name in _MOMENTS else value for name, value in state.items()
         }
         return cls(**read)
 
 
-_MOMENTS = ("since", "until", "asked_since", "asked_until", "reached")
+_MOMENTS = ("since", "until", "asked_since", "asked_until", "reached", "last")
 
 
 @attrs.frozen(kw_only=True)
@@ -191,6 +203,8 @@ class DateRange:
             a guess that is wrong costs time and loses nothing. None: unknown.
         grain: the narrowest partition: its beginning is a multiple of this since 1970-01-01T00:00Z. One day where the
             server filters by day.
+        enforced: whether the server ends a list at the upper bound that it is asked for, and not only begins it at the
+            lower one.
     """
 
     since: dt.datetime | None = None
@@ -198,6 +212,7 @@ class DateRange:
     first: dt.datetime | None = None
     last: dt.datetime | None = None
     grain: dt.timedelta = attrs.field(default=DAY, validator=attrs.validators.ge(MICROSECOND))
+    enforced: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.since is not None and self.until is not None and self.since > self.until:
@@ -232,31 +247,50 @@ class ScanStatistics:
     single_partition: bool
 
 
+def within(dates: DateRange, moment: dt.datetime) -> bool:
+    """Return whether the moment is within the range."""
+    return (dates.since is None or dates.since <= moment) and (dates.until is None or moment <= dates.until)
+
+
 class OutOfOrderError(Exception):
     """A page of the partition does not ascend by date. Never leaves this package."""
 
 
+class FilterIgnoredError(Exception):
+    """A page has dates that its query excluded. Never leaves this package."""
+
+
 @attrs.frozen
 class PageResult(Generic[T]):
-    """What a page brought to a partition.
+    """The part of a page that belongs to a partition.
 
     Attributes:
-        fresh: the items that belong to its partition and were not taken before.
+        items: those that belong to the partition and that it has not taken before.
         ids: theirs.
-        duplicates: how many belong to it and were.
-        ascends: a date of this partition is after an earlier one.
+        duplicates: how many of the page belong to the partition and were taken before.
+        outside: the ids of those that are outside of the whole scan's dates.
         past: the page goes on beyond the partition's end.
     """
 
-    fresh: list[T] = attrs.field(factory=list[Any])
+    items: list[T] = attrs.field(factory=list[Any])
     ids: list[str] = attrs.field(factory=list[str])
     duplicates: int = 0
-    ascends: bool = False
+    outside: list[str] = attrs.field(factory=list[str])
     past: bool = False
 
 
 def _no_ids() -> set[str]:
     return set()
+
+
+def shifted(moment: dt.datetime | None, by: dt.timedelta) -> dt.datetime | None:
+    """Return the moment, so much later; the first or the last of the calendar where there is none; None for None."""
+    if moment is None:
+        return None
+    try:
+        return moment + by
+    except OverflowError:
+        return EARLIEST if by < dt.timedelta(0) else LATEST
 
 
 @attrs.frozen
@@ -281,19 +315,24 @@ class DensityEstimate:
 
 @attrs.define(eq=False, kw_only=True)
 class Partition(Generic[T]):
-    """A partition while it is walked; `PartitionState` describes the attributes that have its names.
+    """A partition while it is read; `PartitionState` describes the attributes that have its names.
+
+    Invariant: everything that the server lists for ``asked_since`` to ``asked_until``, and that belongs to the
+    partition, was taken or comes on the page of ``cursor`` or a later one. Only a list that was proved to ascend may be
+    left before its end, or begun again at the date reached: otherwise at ``since``, and what comes again is left out by
+    its id.
 
     Attributes:
         taken: items that belong to the partition and have been taken, handed over or not.
+        pages: pages that have arrived for it.
         busy: its page is on its way.
         dropped: what arrives for it is of no use any more.
-        doubtful: it has passed its end, in a list not yet seen to ascend.
+        unordered: the order of its pages does not matter, and nothing follows from their dates.
         remaining: an estimate of what it has still to take; None: unknown.
         guess: the estimate with which it was split off ``lender``; both are settled by the first total.
         lent: what was given away of the total of the query that it is asking.
         density: how dense its items lately were.
-        edge: the ids taken at the date ``reached``.
-        last: the last date that the server showed in this partition.
+        edge: the ids that may come again: those taken at the date ``reached``; all, while the order is not proved.
         retaken: ``taken`` when it last began again; None if it never did.
         held: batches that wait for the partitions before this one.
     """
@@ -305,49 +344,67 @@ class Partition(Generic[T]):
     asked_until: dt.datetime | None
     cursor: str | None = None
     reached: dt.datetime | None = None
+    last: dt.datetime | None = None
+    steps: int = 0
     seen: int = 0
     done: bool = False
+    doubtful: bool = False
     whole: bool = False
+    wide: bool = False
 
     taken: int = 0
+    pages: int = 0
     busy: bool = False
     dropped: bool = False
-    doubtful: bool = False
+    unordered: bool = False
     remaining: float | None = None
     guess: float = 0.0
     lender: Partition[T] | None = None
     lent: float = 0.0
     density: DensityEstimate = attrs.field(factory=DensityEstimate)
     edge: set[str] = attrs.field(factory=_no_ids)
-    last: dt.datetime | None = None
     retaken: int | None = None
     guard: CursorLoopGuard = attrs.field(init=False)
     held: list[Batch[T]] = attrs.field(factory=list[Batch[Any]])
 
     def __attrs_post_init__(self) -> None:
         self.guard = CursorLoopGuard(self.cursor)
+        self.unordered = self.whole
 
     @classmethod
     def of(cls, state: PartitionState) -> Partition[T]:
-        """The partition that goes on from a state."""
+        """Return the partition that goes on from a state."""
         return cls(**attrs.asdict(state, recurse=False))
 
     def state(self) -> PartitionState:
-        """Where it stands."""
+        """Return its state now."""
         return PartitionState(**{name: getattr(self, name) for name in _STATE})
 
-    def take(self, page: PageLike[T], item_format: ItemFormat[T]) -> PageResult[T]:
-        """What of the page belongs to the partition; the partition has then reached the last of it.
+    def take(
+        self,
+        page: PageLike[T],
+        ids: list[str],
+        item_format: ItemFormat[T],
+        dates: DateRange,
+        *,
+        proven: bool,
+        filtered: bool = True,
+    ) -> PageResult[T]:
+        """Return what of the page belongs to the partition, which has then reached the last of it.
+
+        Args:
+            page: not empty.
+            ids: of its items.
+            item_format: reads the dates of the items.
+            dates: of the whole scan.
+            proven: whether the server has been proved to list in ascending order.
+            filtered: whether the server is expected to keep to the query's bounds.
 
         Raises:
-            OutOfOrderError: the page does not ascend, or begins before the page before ended.
-            CursorLoopError: the cursors go round in a circle.
+            OutOfOrderError: the page does not ascend, or begins before the page before ended. Nothing was taken.
+            FilterIgnoredError: the page goes far beyond the query's bounds. Nothing was taken.
         """
         items: Sequence[T] = page.items
-        self.guard.check(len(items), page.next_cursor)
-        if not items:
-            return PageResult()
-        ids = list(map(item_format.id_of, items))
         if len(set(ids)) < len(ids):
             # A row that a page repeats at its end would pass for one out of order.
             first_of: dict[str, T] = {}
@@ -355,35 +412,61 @@ class Partition(Generic[T]):
                 first_of.setdefault(key, item)
             ids, items = list(first_of), list(first_of.values())
         repeated = len(page.items) - len(items)
-        dates = list(map(item_format.date_of, items))
-        before = dates[0] if self.last is None else self.last
+        moments = list(map(item_format.date_of, items))
+        before = moments[0] if self.last is None else self.last
         # Sorting what is sorted already is the quickest way to see that it is.
-        if dates[0] < before or dates != sorted(dates):
+        if not self.unordered and (moments[0] < before or moments != sorted(moments)):
             raise OutOfOrderError
-        self.last = dates[-1]
-        low = self.reached or self.since
-        first = 0 if low is None else bisect_left(dates, low)
-        end = len(dates) if self.until is None else bisect_right(dates, self.until)
-        fresh, ids = self._fresh(items[first:end], ids[first:end], dates[first:end])
-        return PageResult(fresh, ids, end - first - len(fresh) + repeated, before < dates[-1], end < len(dates))
+        if filtered and self._strays(moments, dates):
+            raise FilterIgnoredError
+        if not (proven or self.unordered):
+            self.steps += len(set(moments)) - (before == moments[0])
+        self.last = moments[-1]
+        outside: list[str] = []
+        if self.unordered or not within(dates, moments[0]) or not within(dates, moments[-1]):
+            outside = _outside(moments, ids, dates)
+        if self.unordered:
+            inside = [place for place, moment in enumerate(moments) if within(dates, moment)]
+            return PageResult([items[place] for place in inside], [ids[place] for place in inside], repeated, outside)
+        if self.wide:
+            low, high = dates.since, dates.until
+        else:
+            low, high = (self.reached if proven and self.reached is not None else self.since), self.until
+        first = 0 if low is None else bisect_left(moments, low)
+        end = len(moments) if high is None else bisect_right(moments, high)
+        end_of_own = shifted(self.until, DAY) if self.wide else self.until
+        past = end_of_own is not None and moments[-1] > end_of_own
+        fresh, their_ids = self._fresh(items[first:end], ids[first:end], moments[first:end], proven=proven)
+        return PageResult(fresh, their_ids, max(end - first, 0) - len(fresh) + repeated, outside, past)
 
-    def _fresh(self, items: Sequence[T], ids: list[str], dates: list[dt.datetime]) -> tuple[list[T], list[str]]:
-        """Those that were not taken before, and their ids; the partition has then reached the last of them."""
+    def _strays(self, moments: Sequence[dt.datetime], dates: DateRange) -> bool:
+        """Return whether the page goes so far beyond the query's bounds that no time zone explains it."""
+        first, last = shifted(self.asked_since, -DAY), shifted(self.asked_until, DAY)
+        return (first is not None and moments[0] < first) or (
+            dates.enforced and last is not None and moments[-1] > last
+        )
+
+    def _fresh(
+        self, items: Sequence[T], ids: list[str], moments: list[dt.datetime], *, proven: bool
+    ) -> tuple[list[T], list[str]]:
+        """Return those that were not taken before, and their ids; the partition has then reached the last of them."""
         if not items:
             return [], []
         fresh, their_ids = list(items), ids
         if not self.edge.isdisjoint(ids):
             fresh = [item for item, key in zip(items, ids, strict=True) if key not in self.edge]
             their_ids = [key for key in ids if key not in self.edge]
-        if dates[-1] != self.reached:
-            self.edge.clear()
-        self.edge.update(ids[bisect_left(dates, dates[-1]) :])
-        self.reached = dates[-1]
-        self.taken += len(fresh)
+        if not proven:
+            self.edge.update(ids)
+        else:
+            if moments[-1] != self.reached:
+                self.edge.clear()
+            self.edge.update(ids[bisect_left(moments, moments[-1]) :])
+        self.reached = moments[-1] if self.reached is None else max(self.reached, moments[-1])
         return fresh, their_ids
 
-    def begin_again(self) -> bool:
-        """Drops the cursor and asks anew from the date reached.
+    def begin_again(self, *, proven: bool) -> bool:
+        """Drop the cursor and ask anew: from the date reached if the order is proved, else from the beginning.
 
         Returns:
             False when nothing was taken since it last began again: a partition that gets no further has to fail.
@@ -391,11 +474,22 @@ class Partition(Generic[T]):
         if self.retaken == self.taken:
             return False
         self.retaken = self.taken
-        self.asked_since, self.asked_until = (self.since if self.whole else self.reached or self.since), self.until
+        start = self.reached if proven and not self.unordered and self.reached is not None else self.since
+        self.ask(start)
         self.cursor = self.last = self.lender = None
         self.lent = 0.0
         self.guard = CursorLoopGuard(None)
         return True
+
+    def ask(self, since: dt.datetime | None) -> None:
+        """Set the bounds of its next query, from a date on."""
+        margin = DAY if self.wide else dt.timedelta(0)
+        self.asked_since, self.asked_until = shifted(since, -margin), shifted(self.until, margin)
+
+
+def _outside(moments: list[dt.datetime], ids: list[str], dates: DateRange) -> list[str]:
+    """Return the ids of what is outside of the dates."""
+    return [key for key, moment in zip(ids, moments, strict=True) if not within(dates, moment)]
 
 
 _STATE = tuple(field.name for field in attrs.fields(PartitionState))

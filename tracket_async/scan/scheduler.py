@@ -24,17 +24,21 @@ import datetime as dt
 import logging
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
 from tracket_async.errors import UnsupportedError
+from tracket_async.pagination import PROOF_STEPS
 from tracket_async.scan.partition import (
+    EARLIEST,
+    LATEST,
     MICROSECOND,
     Batch,
     DateRange,
     DensityEstimate,
+    FilterIgnoredError,
     OutOfOrderError,
     PageLike,
     PageResult,
@@ -47,13 +51,6 @@ from tracket_async.scan.partition import (
 _logger: Final = logging.getLogger("tracket_async")
 
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-EARLIEST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
-LATEST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
-
-
-def within(dates: DateRange, moment: dt.datetime) -> bool:
-    """Return whether the moment is within the range."""
-    return (dates.since or EARLIEST) <= moment <= (dates.until or LATEST)
 
 
 def cuts(dates: DateRange, parts: int) -> list[dt.datetime]:
@@ -129,7 +126,7 @@ T = TypeVar("T")
 
 
 class Partitions(Generic[T]):
-    """The books of one run.
+    """The partitions of one scan, and what has been handed over.
 
     Attributes:
         open: the partitions that are not done, in the order of their dates; with ``ordered`` also those that are done
@@ -137,11 +134,10 @@ class Partitions(Generic[T]):
         out: the batches to be handed over, in this order.
         held: how many batches wait for the partitions before theirs.
         worklogs, duplicates: how many were handed over and left out.
-        single: one partition walks everything, whatever the order.
+        single: one partition reads everything that is left.
     """
 
     def __init__(self, settings: ScanSettings[T], keep: Callable[[T], bool] | None) -> None:
-        self._id_of = settings.item_format.id_of
         self._ordered = settings.ordered
         self._keep = keep
         states = settings.states
@@ -153,65 +149,88 @@ class Partitions(Generic[T]):
         self._done = [state for state in states if state.done]
         self._changed: dict[int, Partition[T]] = {}
         self._next_id = max((state.id for state in states), default=-1) + 1
-        self._given = array("q")  # hashes of the ids taken: 8 bytes each, however long the run
-        self._known: set[int] = set()  # the same, from when a single partition has to leave them out
+        self._taken = array("q")  # hashes of the ids taken: 8 bytes each, however long the scan
+        self._known: set[int] | None = None  # the same, from when they may come again in another partition
+        self._outside: set[int] = set()  # of the ids outside of the scan's dates
+        self._discarded = 0  # worklogs that were dropped before they were handed over
+        if self.single or any(state.wide for state in states):
+            self.leave_out_known()
 
     @property
     def done(self) -> int:
-        """How many partitions are done."""
+        """Return how many partitions are done."""
         return len(self._done) + sum(partition.done for partition in self.open)
 
+    @property
+    def distinct(self) -> int:
+        """Return how many worklogs the server has listed in this run, each counted once."""
+        taken = len(self._taken) if self._known is None else len(self._known)
+        return len(self._outside) + taken - self._discarded
+
     def states(self) -> tuple[PartitionState, ...]:
-        """Where every partition stands, by id. Batches in `out` count as handed over."""
+        """Return the state of every partition, by id. Batches in `out` count as handed over."""
         return tuple(sorted([*self._done, *(partition.state() for partition in self.open)], key=lambda state: state.id))
 
     def add(
-        self, since: dt.datetime | None, until: dt.datetime | None, *, behind: Partition[T] | None = None
+        self,
+        since: dt.datetime | None,
+        until: dt.datetime | None,
+        *,
+        behind: Partition[T] | None = None,
+        whole: bool = False,
+        wide: bool = False,
     ) -> Partition[T]:
-        """A new partition, at the end or behind another."""
-        partition = Partition[T](id=self._next_id, since=since, until=until, asked_since=since, asked_until=until)
+        """Add a partition, at the end or behind another."""
+        partition = Partition[T](
+            id=self._next_id, since=since, until=until, asked_since=since, asked_until=until, whole=whole, wide=wide
+        )
+        partition.ask(since)
         self._next_id += 1
         self.open.insert(len(self.open) if behind is None else self.open.index(behind) + 1, partition)
         self.note(partition)
         return partition
 
     def note(self, partition: Partition[T]) -> None:
-        """The partition's state changed: the next batch tells."""
+        """Let the next batch tell that the partition's state changed."""
         self._changed[partition.id] = partition
 
-    def fall_back(self, since: dt.datetime | None, until: dt.datetime | None) -> Partition[T]:
-        """Drops every partition, and begins one partition that leaves out what was handed over."""
-        for partition in self.open:
+    def drop(self, partitions: Iterable[Partition[T]]) -> None:
+        """Drop partitions, with what waits to be handed over: another partition will read it."""
+        for partition in partitions:
             partition.dropped = partition.done = True
+            if self._ordered:
+                self._discarded += partition.taken
+            self.held -= len(partition.held)
+            self.worklogs -= sum(len(batch.items) for batch in partition.held)
+            partition.held.clear()
             self.note(partition)
-        self._known = set(self._given)
-        self._given = array("q")
-        self.single = True
-        whole = self.add(since, until)
-        whole.whole = True
-        return whole
+        self.open = [partition for partition in self.open if not partition.dropped]
 
-    def unknown(self, items: list[T]) -> list[T]:
-        """Those of the items that the single partition has not met, and that were not handed over before it."""
-        fresh: list[T] = []
-        for item in items:
-            key = hash(self._id_of(item))
-            if key not in self._known:
-                self._known.add(key)
-                fresh.append(item)
-        return fresh
+    def leave_out_known(self) -> None:
+        """Leave out by their ids, from now on, all worklogs that have been taken."""
+        if self._known is None:
+            self._known = set(self._taken)
+            self._taken = array("q")
 
-    def deliver(self, partition: Partition[T], take: PageResult[T], page: PageLike[Any]) -> None:
-        """Makes the batch of a page."""
-        items = take.fresh if self._keep is None else [item for item in take.fresh if self._keep(item)]
-        if not self.single:
-            self._given.fromlist([hash(key) for key in take.ids])
+    def deliver(self, partition: Partition[T], result: PageResult[T], page: PageLike[Any]) -> None:
+        """Make the batch of a page."""
+        items, duplicates = result.items, result.duplicates
+        if self._known is None:
+            self._taken.fromlist([hash(key) for key in result.ids])
+        else:
+            items = self._unknown(self._known, result)
+            duplicates += len(result.items) - len(items)
+        self._outside.update(map(hash, result.outside))
+        partition.taken += len(items)
+        if self._keep is not None:
+            items = [item for item in items if self._keep(item)]
         partition.seen += len(items)
         self.worklogs += len(items)
-        self.duplicates += take.duplicates
+        self.duplicates += duplicates
         self.note(partition)
         states = () if self._ordered else tuple(changed.state() for changed in self._changed.values())
         some_done = any(changed.done for changed in self._changed.values())
+        self._done += [changed.state() for changed in self._changed.values() if changed.dropped]
         self._changed.clear()
         batch = Batch(partition=partition.id, items=items, states=states, server_date=page.server_date)
         if self._ordered:
@@ -224,8 +243,18 @@ class Partitions(Generic[T]):
                 self._done += [one.state() for one in self.open if one.done]
                 self.open = [one for one in self.open if not one.done]
 
+    @staticmethod
+    def _unknown(known: set[int], result: PageResult[T]) -> list[T]:
+        fresh: list[T] = []
+        for item, identifier in zip(result.items, result.ids, strict=True):
+            key = hash(identifier)
+            if key not in known:
+                known.add(key)
+                fresh.append(item)
+        return fresh
+
     def _release(self) -> None:
-        """Batches that wait for nothing any more go out."""
+        """Hand over the batches that wait for nothing any more."""
         while self.open:
             front = self.open[0]
             self.held -= len(front.held)
@@ -253,6 +282,15 @@ WORTH: Final = 1.0
 WORTH_ROUGHLY: Final = 0.5
 """The same without totals: a request in vain costs less time than a partition of unexpected length."""
 
+SPARE_REQUESTS: Final = 2
+"""A scan makes no more than so many requests a worker beyond the pages that hold the worklogs,"""
+SPARE_SHARE: Final = 16
+"""and one more for each so many pages."""
+
+FILTER_IGNORED: Final = (
+    "The server ignores the dates that it is asked for, so worklogs cannot be fetched in parallel: "
+    "all pages are fetched one after the other"
+)
 OUT_OF_ORDER: Final = (
     "The server does not list worklogs in ascending order of date, so they cannot be fetched in parallel: "
     "all pages are fetched one after the other"
@@ -279,7 +317,8 @@ class Scheduler(Generic[T]):
         self._format = settings.item_format
         self._workers = settings.concurrency
         self._ordered = settings.ordered
-        self._proven = False
+        self._steps = sum(state.steps for state in settings.states)
+        self._wide = any(state.wide for state in settings.states)
         self._page_size = 1
         self._density = DensityEstimate()
         self._pages = self._refused = 0
@@ -287,15 +326,20 @@ class Scheduler(Generic[T]):
             self._begin()
 
     @property
+    def proven(self) -> bool:
+        """Return whether the server has been seen to list in ascending order: `PROOF_STEPS` times up and never down."""
+        return self._steps >= PROOF_STEPS
+
+    @property
     def finished(self) -> bool:
-        """Whether nothing is left to fetch. Something may still be left to hand over."""
+        """Return whether nothing is left to fetch. Something may still be left to hand over."""
         return not self.partitions.open
 
     def statistics(self) -> ScanStatistics:
-        """How the run stands."""
+        """Return how the scan stands."""
         going = [partition for partition in self.partitions.open if not partition.done]
         estimates = [partition.remaining for partition in going if partition.remaining is not None]
-        positions = [position for partition in going if (position := partition.reached or partition.since) is not None]
+        positions = [position for partition in going if (position := self._position(partition)) is not None]
         return ScanStatistics(
             active=sum(partition.busy for partition in going),
             partitions_open=len(going),
@@ -314,7 +358,7 @@ class Scheduler(Generic[T]):
     # -- what to fetch --------------------------------------------------------------------------------------------
 
     def next(self) -> PageRequest[T] | None:
-        """The page to fetch now; None while there is nothing to do before another page arrives or is handed over."""
+        """Return the page to fetch now; None while another page has to arrive, or to be handed over, before it."""
         partition = self._next_in_order() if self._ordered else self._next_by_weight()
         if partition is None:
             return None
@@ -361,7 +405,7 @@ class Scheduler(Generic[T]):
         return partition
 
     def _steal(self, weight: float) -> Partition[T] | None:
-        """Half of the busiest partition, if that is more than ``weight`` and worth a request."""
+        """Return half of the busiest partition, if that is more than ``weight`` and worth a request."""
         pages = WORTH_BUSY if weight else WORTH_ROUGHLY if self._density.per_second else WORTH
         least = max(2 * weight, pages * self._page_size)
         for partition in sorted(
@@ -377,14 +421,13 @@ class Scheduler(Generic[T]):
 
     def _split(self, partition: Partition[T], remaining: float, kept: float) -> Partition[T] | None:
         """Make a partition of the dates behind the first ``kept`` (0 to 1) of another, where there is room."""
-        cut = (
-            None
-            if self.partitions.single
-            else cut_within(self._dates, partition.reached or partition.since, partition.until, kept)
-        )
+        if self.partitions.single or not self._may_split():
+            return None
+        # Behind everything that has been taken, so that nothing is taken twice.
+        cut = cut_within(self._dates, partition.reached or partition.since, partition.until, kept)
         if cut is None:
             return None
-        part = self.partitions.add(cut, partition.until, behind=partition)
+        part = self.partitions.add(cut, partition.until, behind=partition, wide=self._wide)
         part.remaining = part.guess = remaining * (1 - kept)
         part.lender = partition
         part.density = partition.density
@@ -394,36 +437,82 @@ class Scheduler(Generic[T]):
         self.partitions.note(partition)
         return part
 
+    def _may_split(self) -> bool:
+        """Return whether another partition is worth it: each may cost a request that brings less than a page."""
+        going, size = self.partitions.open, self._page_size
+        spent = self._pages - self.partitions.distinct / size
+        spent_by_others = spent - sum(partition.pages - partition.taken / size for partition in going)
+        allowed = SPARE_REQUESTS * (self._workers - 1) + self._pages / SPARE_SHARE
+        return spent_by_others + len(going) + 1 <= allowed
+
+    def _position(self, partition: Partition[T]) -> dt.datetime | None:
+        """Return the date before which everything of the partition has been taken."""
+        return partition.reached if self.proven and partition.reached is not None else partition.since
+
     # -- what became of it ----------------------------------------------------------------------------------------
 
     def arrived(self, request: PageRequest[T], page: PageLike[T]) -> None:
-        """Takes what the page brought; its batch goes to the partitions.
+        """Take what the page brought; its batch goes to the partitions.
 
         Raises:
-            CursorLoopError: the cursors go round in a circle.
+            CursorLoopError: the cursors, or the pages, go round in a circle.
             UnsupportedError: ``ordered`` was asked for, and the server's order is another.
         """
         partition = request.partition
         partition.busy = False
+        partition.pages += 1
         self._pages += 1
         if partition.dropped:
             return
         self._page_size = max(self._page_size, len(page.items))
-        if partition.whole:
-            self.partitions.deliver(partition, self._take_whole(partition, page), page)
-            return
+        ids = list(map(self._format.id_of, page.items))
+        partition.guard.check_page(ids, page.next_cursor)
+        partition.guard.check_cursor(len(ids), page.next_cursor)
         before = partition.reached
         try:
-            take = partition.take(page, self._format)
+            result = self._take(partition, page, ids) if ids else PageResult[T]()
         except OutOfOrderError:
             self._fall_back(page)
             return
-        self._estimate(partition, page, since=before, first=partition.cursor is None)
-        self._settle(partition, page, take)
-        self.partitions.deliver(partition, take, page)
+        if result is None:
+            self.partitions.deliver(partition, PageResult(), page)
+            return
+        if partition.unordered:
+            self._count_down(partition, page)
+        else:
+            self._estimate(partition, page, since=before, first=partition.cursor is None)
+        self._settle(partition, page, result)
+        self.partitions.deliver(partition, result, page)
+
+    def _take(self, partition: Partition[T], page: PageLike[T], ids: list[str]) -> PageResult[T] | None:
+        """Return what of the page belongs to the partition; None if another partition reads everything from now on."""
+        steps = partition.steps
+        try:
+            result = partition.take(
+                page, ids, self._format, self._dates, proven=self.proven, filtered=not self.partitions.single
+            )
+        except FilterIgnoredError:
+            self._merge()
+            if partition.dropped:
+                return None
+            result = partition.take(page, ids, self._format, self._dates, proven=self.proven, filtered=False)
+        self._steps += partition.steps - steps
+        return result
+
+    def read_wide(self) -> None:
+        """Ask for a day more at both ends of every partition, from the beginning: the server's days are no instants.
+
+        A server may write a day as midnight of an offset, and filter by instants. A worklog then belongs to a day, and
+        is listed under the day before.
+        """
+        if not (self._wide or self.partitions.single):
+            self._wide = True
+            self.partitions.leave_out_known()
+            self.partitions.drop([*self.partitions.open])
+            self._begin()
 
     def refused(self, request: PageRequest[T]) -> bool:
-        """The server refused the cursor: the partition begins again where it stands.
+        """Begin the partition again, after the server has refused its cursor.
 
         Returns:
             False when there was no cursor, or no progress since it last began again: the refusal is an error.
@@ -432,56 +521,69 @@ class Scheduler(Generic[T]):
         partition.busy = False
         if partition.dropped:
             return True
-        if partition.cursor is None or not partition.begin_again():
+        if partition.cursor is None or not partition.begin_again(proven=self.proven):
             return False
         self._refused += 1
         self.partitions.note(partition)
         return True
 
     def returned(self, request: PageRequest[T]) -> None:
-        """The page was not fetched; it is still to be."""
+        """Take note that the page was not fetched: it is still to be."""
         request.partition.busy = False
 
-    def _settle(self, partition: Partition[T], page: PageLike[T], take: PageResult[T]) -> None:
-        """Whether the partition is done, goes on, or has to wait for a proof."""
-        # A doubtful partition goes on only when there is no other: at its end, nothing can be hidden any more.
+    def _settle(self, partition: Partition[T], page: PageLike[T], result: PageResult[T]) -> None:
+        """Decide whether the partition is done, goes on, or has to wait for a proof."""
         last = page.next_cursor is None
-        self._proven = self._proven or take.ascends or (last and partition.doubtful)
+        if last and partition.doubtful:
+            # It goes on only when there is no other. At the list's end, nothing can be hidden any more.
+            self._steps += PROOF_STEPS
         partition.cursor = page.next_cursor
-        partition.done = last or (take.past and self._proven)
-        partition.doubtful = take.past and not self._proven
-        if self._proven:
+        partition.done = last or (result.past and self.proven)
+        partition.doubtful = result.past and not self.proven and not last
+        if self.proven:
             for other in self.partitions.open:
                 if other.doubtful and not other.busy:
                     other.doubtful, other.done = False, True
                     self.partitions.note(other)
 
-    def _take_whole(self, partition: Partition[T], page: PageLike[T]) -> PageResult[T]:
-        partition.guard.check(len(page.items), page.next_cursor)
-        if page.total is not None:
-            left = page.total if partition.remaining is None else partition.remaining
-            partition.remaining = max(left - len(page.items), 0.0)
-        partition.cursor = page.next_cursor
-        partition.done = page.next_cursor is None
-        inside = [item for item in page.items if within(self._dates, self._format.date_of(item))]
-        fresh = self.partitions.unknown(inside)
-        partition.taken += len(fresh)
-        return PageResult(fresh, duplicates=len(inside) - len(fresh))
-
     def _fall_back(self, page: PageLike[T]) -> None:
+        """Read everything in one partition, whatever its order."""
         if self._ordered:
             raise UnsupportedError(
                 "The server does not list worklogs in ascending order of date, so they cannot be handed over in that "
                 "order: leave out ordered=True, or export to a store, whose files are sorted"
             )
-        whole = self.partitions.fall_back(self._dates.since, self._dates.until)
+        self.partitions.leave_out_known()
+        self.partitions.drop([*self.partitions.open])
+        self.partitions.single = True
+        whole = self.partitions.add(self._dates.since, self._dates.until, whole=True, wide=self._wide)
         self.partitions.deliver(whole, PageResult(), page)
         _logger.warning(OUT_OF_ORDER)
+
+    def _merge(self) -> None:
+        """Let one partition read all that is left: the server lists the same whatever dates it is asked for.
+
+        It is the first that has left out nothing beyond its end.
+        """
+        going = self.partitions.open
+        place = next(place for place, one in enumerate(going) if not (one.done or one.doubtful))
+        if not self._ordered:  # where nothing of the others has been handed over
+            self.partitions.leave_out_known()
+        self.partitions.drop(going[place + 1 :])
+        self.partitions.single = True
+        going[place].until = self._dates.until
+        self.partitions.note(going[place])
+        _logger.warning(FILTER_IGNORED)
+
+    def _count_down(self, partition: Partition[T], page: PageLike[Any]) -> None:
+        if page.total is not None:
+            left = page.total if partition.remaining is None else partition.remaining
+            partition.remaining = max(left - len(page.items), 0.0)
 
     def _estimate(
         self, partition: Partition[T], page: PageLike[Any], *, since: dt.datetime | None, first: bool
     ) -> None:
-        """What the partition has still to take after this page, which began behind ``since``."""
+        """Estimate what the partition has still to take after this page, which began behind ``since``."""
         if page.total is not None and first:
             partition.remaining = max(page.total - len(page.items) - partition.lent, 0.0)
             if (lender := partition.lender) is not None:
@@ -503,11 +605,11 @@ class Scheduler(Generic[T]):
     def _begin(self) -> None:
         since = self._dates.since
         for cut in cuts(self._dates, 1 if self._ordered else self._workers):
-            self.partitions.add(since, cut - MICROSECOND)
+            self.partitions.add(since, cut - MICROSECOND, wide=self._wide)
             since = cut
-        self.partitions.add(since, self._dates.until)
+        self.partitions.add(since, self._dates.until, wide=self._wide)
 
 
 def _weight(partition: Partition[Any]) -> float:
-    """What the partition has to take; one that nobody has asked yet may have everything."""
+    """Return what the partition has to take; one that nobody has read yet may have everything."""
     return float("inf") if partition.remaining is None else partition.remaining
