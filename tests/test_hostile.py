@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import itertools
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ import pytest
 from tracket_async import (
     AmbiguousWriteError,
     BearerToken,
+    CursorLoopError,
+    IncompleteExportError,
     NewWorklog,
     PermissionDeniedError,
     RequestError,
@@ -43,6 +46,11 @@ def connect(hostile):
 
 async def ids(walk):
     return [worklog.id async for worklog in walk]
+
+
+async def collect(got, walk):
+    async for worklog in walk:
+        got.append(worklog.id)
 
 
 def new(number=1, **changes):
@@ -121,6 +129,128 @@ async def test_a_total_that_ignores_the_filters_decides_nothing(hostile, connect
         for walk in (client.worklogs.list, client.worklogs.export):
             some = await ids(walk(since=dt.date(2024, 3, 10), until=dt.date(2024, 3, 11)))
             assert sorted(some) == [f"wl-{number:04}" for number in range(45, 55)]
+
+
+async def test_fewer_worklogs_than_the_server_counts_are_an_error_with_both_numbers(hostile, connect):
+    hostile.total = lambda true, _: true and true + 500
+    async with connect() as client:
+        for walk in (client.worklogs.list(), client.worklogs.export(), client.worklogs.export(since=MARCH)):
+            got = []
+            with pytest.raises(IncompleteExportError) as caught:
+                await collect(got, walk)
+            assert sorted(got) == sorted(hostile.rows)
+            assert (caught.value.seen, caught.value.total) == (600, 1100)
+            assert "counts 1,100 worklogs and has sent only 600" in str(caught.value)
+        first = await client.worklogs.list()
+        pages = [page async for page in client.worklogs.list().pages(first.next_cursor)]
+        assert len(pages) == 5
+
+
+async def test_a_total_that_moves_is_asked_for_once_more(hostile, connect):
+    hostile.total = lambda true, number: true + 300 if number <= 3 else true
+    async with connect() as client:
+        assert len(await ids(client.worklogs.list())) == 600
+
+
+async def test_worklogs_created_behind_the_walk_are_not_missing(hostile, connect):
+    numbers = itertools.count()
+
+    def appear(server):
+        number = next(numbers)
+        row = dataclasses.replace(hostile.make_rows(1)[0], id=f"new-{number}", created=dt.datetime.now(dt.UTC))
+        server.add(row)
+        server.rows.pop(f"wl-{599 - number:04}")  # as many are deleted ahead of it: the total stays
+
+    async with connect() as client:
+        for walk in (client.worklogs.list(), client.worklogs.export(concurrency=1)):
+            hostile.after_page = appear
+            got = await ids(walk)
+            hostile.after_page = None
+            assert sum(ident in hostile.rows for ident in got) < len(hostile.rows)
+            assert {ident for ident in hostile.rows if ident.startswith("wl-")} <= set(got)
+
+
+async def test_a_total_that_is_too_small_is_said_once_and_decides_nothing(hostile, connect, caplog):
+    hostile.total = lambda _true, _: 25
+    async with connect() as client:
+        assert await ids(client.worklogs.list()) == sorted(hostile.rows)
+        assert len(caplog.messages) == 1
+        assert sorted(await ids(client.worklogs.export())) == sorted(hostile.rows)
+    assert caplog.messages == ["The server counts 25 worklogs and has sent 600: its totals are not relied upon"] * 2
+
+
+async def test_a_cursor_parameter_of_another_name_is_noticed_and_named(hostile, connect):
+    hostile.cursor_name = "page"
+    async with connect("1.0") as client:
+        for walk in (client.worklogs.list(), client.worklogs.export(), client.worklogs.export(since=MARCH)):
+            hostile.requests.clear()
+            with pytest.raises(CursorLoopError, match="set cursor_parameter"):
+                await ids(walk)
+            assert len(hostile.requests) <= 35
+    async with connect("1.0", cursor_parameter="page") as client:
+        assert await ids(client.worklogs.list()) == sorted(hostile.rows)
+        assert sorted(await ids(client.worklogs.export())) == sorted(hostile.rows)
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "unsorted"])
+@pytest.mark.parametrize("a_day", [1, 5, 600])
+async def test_refused_cursors_lose_nothing_in_any_order(hostile, connect, order, a_day):
+    hostile.rows.clear()
+    hostile.add(*hostile.make_rows(600, a_day=a_day))
+    hostile.order, hostile.page_size = order, 40
+    async with connect("1.0") as client:
+        for refused in range(1, 9):
+            hostile.refused_cursors = {refused + len([r for r in hostile.requests if "cursor" in r.query])}
+            assert sorted(await ids(client.worklogs.export(concurrency=3))) == sorted(hostile.rows)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(("api", "ignored"), [("1.0", "ignore_start"), ("2.0", "ignore_dates")])
+async def test_filters_that_are_ignored_are_said_once_and_cost_one_reading(
+    hostile, connect, api, ignored, ordered, caplog
+):
+    setattr(hostile, ignored, True)
+    until = dt.date(2024, 6, 8)
+    async with connect(api) as client:
+        for since, wanted in ((dt.date(2024, 3, 20), 405), (dt.date(2024, 6, 1), 40)):
+            hostile.requests.clear()
+            caplog.clear()
+            got = await ids(client.worklogs.export(since=since, until=until, ordered=ordered))
+            assert sorted(got) == [f"wl-{number:04}" for number in range(500 - wanted, 500)]
+            assert not ordered or got == sorted(got)
+            assert len(hostile.requests) <= 6 + 2 * 16
+            assert len([each for each in caplog.messages if "ignores the dates" in each]) <= 1
+        assert "The server ignores the dates that it is asked for" in caplog.text
+
+
+@pytest.mark.parametrize("worklogs", [0, 1, 30, 200, 600])
+@pytest.mark.parametrize("since", [None, dt.date(2020, 1, 1), MARCH])
+@pytest.mark.parametrize("ordered", [False, True])
+@BOTH
+async def test_an_export_asks_for_few_more_pages_than_there_are(hostile, connect, api, worklogs, since, ordered):
+    hostile.rows.clear()
+    hostile.add(*hostile.make_rows(worklogs, a_day=max(worklogs // 60, 1)))
+    async with connect(api) as client:
+        for concurrency in (1, 2, 4, 16):
+            hostile.requests.clear()
+            got = await ids(client.worklogs.export(since=since, concurrency=concurrency, ordered=ordered))
+            assert sorted(got) == sorted(hostile.rows)
+            # Two more on 2.0: where the first and the last worklog are, and the total at the end.
+            assert len(hostile.requests) <= -(-worklogs // 100) + 2 * concurrency + (3 if api == "2.0" else 0)
+
+
+@pytest.mark.parametrize("offset", ["+02:00", "+14:00", "-05:00", "-12:00"])
+@pytest.mark.parametrize("by_instant", [False, True])
+async def test_days_that_are_no_instants_lose_nothing(hostile, connect, offset, by_instant):
+    """A day is the day as written, whatever the server's filter compares."""
+    hostile.offset, hostile.by_instant = offset, by_instant
+    async with connect() as client:
+        assert sorted(await ids(client.worklogs.export())) == sorted(hostile.rows)
+        for ordered in (False, True):
+            walk = client.worklogs.export(since=dt.date(2024, 3, 20), until=dt.date(2024, 6, 8), ordered=ordered)
+            got = [(worklog.day, worklog.id) async for worklog in walk]
+            assert sorted(ident for _, ident in got) == [f"wl-{number:04}" for number in range(95, 500)]
+            assert not ordered or [day for day, _ in got] == sorted(day for day, _ in got)
 
 
 @BOTH

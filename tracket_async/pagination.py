@@ -42,7 +42,7 @@ _NOBODYS_TIME: Final = dt.datetime(9999, 12, 30, tzinfo=dt.UTC)
 """No worklog is there: what a server counts there, it counts against the filter."""
 _DATE_HEADER_MARGIN: Final = dt.timedelta(seconds=2)
 """A Date header has whole seconds, and its answer was on its way for a while."""
-MAX_PAGE_DRIFT: Final = 100
+MAX_DRIFT: Final = 100
 """So many worklogs more than the server counts may come because they were created and deleted meanwhile."""
 
 Fetch = Callable[[str | None], Awaitable[Page]]
@@ -143,11 +143,6 @@ def is_ascending(dates: Sequence[dt.datetime]) -> bool:
     return all(map(operator.le, dates, dates[1:]))
 
 
-Recount = Callable[[dt.datetime | None], Awaitable[int | None]]
-"""Counts once more: returns how many worklogs there are that existed at that time (the server's; None: unknown), as the
-server counts them now; None when its totals cannot be compared with its pages."""
-
-
 class TotalCheck:
     """Compare the worklogs of all pages with the totals that the server gives.
 
@@ -186,42 +181,15 @@ class TotalCheck:
         if not self._totals:
             return
         if self.seen < min(self._totals):
-            await check_total(self.seen, min(self._totals), recount, self._began)
-        elif self.seen > max(self._totals) + MAX_PAGE_DRIFT:
-            _logger.warning(
-                "The server counts %d worklogs and has sent %d: its totals are not relied upon",
-                max(self._totals),
-                self.seen,
-            )
+            await recount.check(self.seen, min(self._totals), self._began)
+        else:
+            warn_of_small_total(self.seen, max(self._totals))
 
 
-async def check_total(seen: int, total: int | None, recount: Recount, began: dt.datetime | None) -> None:
-    """Let one more look decide whether worklogs are missing.
-
-    Worklogs may have been deleted and created meanwhile, before the place where the list was read: those that existed
-    from the beginning to the end are the ones that must have been sent.
-
-    Args:
-        seen: how many the server sent.
-        total: how many it counted, at least; None: it was not asked yet.
-        recount: counts once more.
-        began: when the reading began, by the server's clock; None when unknown.
-
-    Raises:
-        IncompleteExportError: the server counts more worklogs than it sent.
-    """
-    counted = await recount(began)
-    if counted is None:
-        _logger.warning("The server's totals do not follow the filter, so the worklogs cannot be counted")
-        return
-    total = counted if total is None else min(total, counted)
-    if seen < total:
-        raise IncompleteExportError(
-            f"The server counts {total:,} worklogs and has sent only {seen:,} of them",
-            seen=seen,
-            total=total,
-            hint="Its list ends early. Try again, and report it to the vendor if it stays so",
-        )
+def warn_of_small_total(seen: int, total: int) -> None:
+    """Warn if the server has sent so many more worklogs than it counts that no creation meanwhile explains it."""
+    if seen > total + MAX_DRIFT:
+        _logger.warning("The server counts %d worklogs and has sent %d: its totals are not relied upon", total, seen)
 
 
 class Send(Protocol):
@@ -232,30 +200,75 @@ class Send(Protocol):
         ...
 
 
-def recounting(send: Send, api_version: ApiVersion, wanted: WorklogFilter) -> Recount:
-    """Return what counts the worklogs of a filter once more."""
+@attrs.frozen
+class Recount:
+    """Count the worklogs of a filter once more, when a list seems to have ended early.
 
-    async def count(**bounds: Any) -> int | None:
-        request = api_version.list(attrs.evolve(wanted, **bounds), size=api_version.smallest_page)
-        return (await send(request, api_version.page)).total
+    Attributes:
+        send: sends each request.
+        api_version: makes the requests; its pages have totals.
+        wanted: the filter.
+    """
 
-    async def recount(began: dt.datetime | None) -> int | None:
-        total = await count()
-        for kind in ("", "created_", "updated_"):
-            since, until = f"{kind}since", f"{kind}until"
-            bounded = getattr(wanted, since) is not None or getattr(wanted, until) is not None
-            if bounded and await count(**{since: _NOBODYS_TIME, until: _NOBODYS_TIME}):
-                return None
-        if total is None or began is None or (wanted.created_until is not None and wanted.created_until < began):
-            return total
-        since_then = began - _DATE_HEADER_MARGIN
-        if wanted.created_since is not None:
-            since_then = max(since_then, wanted.created_since)
-        created = await count(created_since=since_then)
+    send: Send
+    api_version: ApiVersion
+    wanted: WorklogFilter
+
+    async def total(self, **bounds: Any) -> int | None:
+        """Return the server's total, with some bounds of the filter replaced; None: it does not say."""
+        wanted = attrs.evolve(self.wanted, **bounds)
+        request = self.api_version.list(wanted, size=self.api_version.smallest_page)
+        return (await self.send(request, self.api_version.page)).total
+
+    async def check(self, seen: int, total: int, began: dt.datetime | None) -> None:
+        """Let one more look decide whether worklogs are missing.
+
+        Worklogs may have been deleted and created meanwhile, in front of the place where the list was read. Those that
+        existed from the beginning to the end are the ones that must have been sent.
+
+        Args:
+            seen: how many the server sent.
+            total: the least that it counted.
+            began: when the reading began, by the server's clock; None when unknown.
+
+        Raises:
+            IncompleteExportError: the server counts more worklogs than it sent.
+        """
+        now = await self.total()
+        if now is None:
+            return
+        if await self._ignores_the_filter():
+            _logger.warning("The server's totals do not follow the filter: they are not compared with its worklogs")
+            return
+        total = min(total, now - await self._created_since(began, now))
+        if seen < total:
+            raise IncompleteExportError(
+                f"The server counts {total:,} worklogs and has sent only {seen:,} of them",
+                seen=seen,
+                total=total,
+                hint="Its list ends early. Try again, and report it to the vendor if it stays so",
+            )
+
+    async def _ignores_the_filter(self) -> bool:
+        for since, until in (
+            ("since", "until"),
+            ("created_since", "created_until"),
+            ("updated_since", "updated_until"),
+        ):
+            if getattr(self.wanted, since) is None and getattr(self.wanted, until) is None:
+                continue
+            if await self.total(**{since: _NOBODYS_TIME, until: _NOBODYS_TIME}):
+                return True
+        return False
+
+    async def _created_since(self, began: dt.datetime | None, total: int) -> int:
+        wanted = self.wanted
+        if began is None or (wanted.created_until is not None and wanted.created_until < began):
+            return 0
+        since = began - _DATE_HEADER_MARGIN
+        created = await self.total(created_since=max(since, wanted.created_since or since))
         # A server that ignores this filter counts everything.
-        return total if created is None or created >= total else total - created
-
-    return recount
+        return created if created is not None and created < total else 0
 
 
 @attrs.define(eq=False)
@@ -387,7 +400,7 @@ class Paginator:
         until: the last date of the list, for a server that cannot end it there. The iteration ends after the first page
             that passes it, provided that the dates were seen to ascend; in any other order it reads every page. Does
             not filter (``keep`` does).
-        recount: see `Recount`; None: the totals are not compared.
+        recount: counts once more when worklogs are missing; None: totals are not compared.
 
     Raises:
         UsageError: ``read_ahead`` is negative.

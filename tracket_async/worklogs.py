@@ -24,7 +24,7 @@ from tracket_async.models import (
     client_side_check,
     combine_filter,
 )
-from tracket_async.pagination import Paginator, Position, ResumableIteration, noting_failure, recounting
+from tracket_async.pagination import Paginator, Position, Recount, ResumableIteration, noting_failure
 
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import Acknowledged, ApiVersion
@@ -118,7 +118,7 @@ class Worklogs:
             read_ahead=read_ahead,
             keep=client_side_check(wanted),
             until=None if api_version.filters_ranges else wanted.until,
-            recount=recounting(context.send, api_version, wanted) if api_version.has_total else None,
+            recount=Recount(context.send, api_version, wanted) if api_version.has_total else None,
         )
 
     async def get(self, id: str) -> Worklog:  # noqa: A002 - it is what the API calls it

@@ -16,7 +16,7 @@ from tracket_async._http.messages import Response
 from tracket_async._tasks import gather
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter, check_scan_order
-from tracket_async.pagination import Recount, Send, check_total, recounting
+from tracket_async.pagination import Recount, Send, warn_of_small_total
 from tracket_async.scan.partition import (
     DAY,
     Batch,
@@ -122,7 +122,17 @@ class ParallelScan(Generic[T]):
             await asyncio.wait(workers)
             self._running = False
         if self._recount is not None:
-            await check_total(self._scheduler.partitions.distinct, None, self._recount, self._began)
+            await self._compare(self._recount)
+
+    async def _compare(self, recount: Recount) -> None:
+        """Compare what the server has sent with its total."""
+        seen, total = self._scheduler.partitions.distinct, await recount.total()
+        if total is None:
+            return
+        warn_of_small_total(seen, total)
+        at_start = self._scheduler.total_at_start
+        if seen < (total if at_start is None else min(total, at_start)):
+            await recount.check(seen, total if at_start is None else at_start, self._began)
 
     async def _work(self) -> None:
         scheduler = self._scheduler
@@ -237,6 +247,6 @@ async def scan(
         dates,
         settings,
         keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes else None,
-        recount=recounting(send, api_version, wanted) if compare_total and api_version.has_total else None,
+        recount=Recount(send, api_version, wanted) if compare_total and api_version.has_total else None,
     )
     return found

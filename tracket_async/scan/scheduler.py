@@ -322,8 +322,18 @@ class Scheduler(Generic[T]):
         self._page_size = 1
         self._density = DensityEstimate()
         self._pages = self._refused = 0
+        self._first_totals: dict[int, int | None] = {}
         if not settings.states:
             self._begin()
+
+    @property
+    def total_at_start(self) -> int | None:
+        """Return how many worklogs the server counted at first; None where that is not known.
+
+        The partitions of the beginning are disjoint, so it is the sum of what their first pages say.
+        """
+        totals = [total for total in self._first_totals.values() if total is not None]
+        return sum(totals) if totals and len(totals) == len(self._first_totals) and not self._wide else None
 
     @property
     def proven(self) -> bool:
@@ -465,6 +475,8 @@ class Scheduler(Generic[T]):
         if partition.dropped:
             return
         self._page_size = max(self._page_size, len(page.items))
+        if self._first_totals.get(partition.id, 0) is None:
+            self._first_totals[partition.id] = page.total
         ids = list(map(self._format.id_of, page.items))
         partition.guard.check_page(ids, page.next_cursor)
         partition.guard.check_cursor(len(ids), page.next_cursor)
@@ -603,11 +615,13 @@ class Scheduler(Generic[T]):
             )
 
     def _begin(self) -> None:
+        """Cut the dates into the first partitions."""
         since = self._dates.since
         for cut in cuts(self._dates, 1 if self._ordered else self._workers):
             self.partitions.add(since, cut - MICROSECOND, wide=self._wide)
             since = cut
         self.partitions.add(since, self._dates.until, wide=self._wide)
+        self._first_totals = {partition.id: None for partition in self.partitions.open}
 
 
 def _weight(partition: Partition[Any]) -> float:
