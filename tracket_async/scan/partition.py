@@ -333,6 +333,8 @@ class Partition(Generic[T]):
         lent: what was given away of the total of the query that it is asking.
         density: how dense its items lately were.
         edge: the ids that may come again: those taken at the date ``reached``; all, while the order is not proved.
+        depth: pages that have arrived since it last began.
+        deepest: the largest ``depth`` at which it had to begin again.
         retaken: ``taken`` when it last began again; None if it never did.
         held: batches that wait for the partitions before this one.
     """
@@ -363,6 +365,8 @@ class Partition(Generic[T]):
     lent: float = 0.0
     density: DensityEstimate = attrs.field(factory=DensityEstimate)
     edge: set[str] = attrs.field(factory=_no_ids)
+    depth: int = 0
+    deepest: int = 0
     retaken: int | None = None
     guard: CursorLoopGuard = attrs.field(init=False)
     held: list[Batch[T]] = attrs.field(factory=list[Batch[Any]])
@@ -469,11 +473,11 @@ class Partition(Generic[T]):
         """Drop the cursor and ask anew: from the date reached if the order is proved, else from the beginning.
 
         Returns:
-            False when nothing was taken since it last began again: a partition that gets no further has to fail.
+            False when it got no further since it last began again, and took nothing: it has to fail.
         """
-        if self.retaken == self.taken:
+        if self.retaken == self.taken and self.depth <= self.deepest:
             return False
-        self.retaken = self.taken
+        self.retaken, self.deepest, self.depth = self.taken, max(self.deepest, self.depth), 0
         start = self.reached if proven and not self.unordered and self.reached is not None else self.since
         self.ask(start)
         self.cursor = self.last = self.lender = None

@@ -471,6 +471,7 @@ class Scheduler(Generic[T]):
         partition = request.partition
         partition.busy = False
         partition.pages += 1
+        partition.depth += 1
         self._pages += 1
         if partition.dropped:
             return

@@ -1,0 +1,104 @@
+"""API 1.0 promises no order: whatever it is, and whatever is refused or interrupted, no worklog is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tracket_async.scan.partition import DateRange, PartitionState, ScanSettings
+from tracket_async.scan.scheduler import Scheduler
+
+# Tests are no package, and are imported by their path.
+_spec = importlib.util.spec_from_file_location("scan_servers", Path(__file__).with_name("servers.py"))
+servers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(servers)
+DAY, START, Server, rows_of = servers.DAY, servers.START, servers.Server, servers.rows_of
+
+CASES = 1000
+
+
+class Export:
+    """An export that is run until it ends, over a store that has one row per id and the states of the partitions."""
+
+    def __init__(self, seed):
+        chance = self.chance = random.Random(seed)
+        # Few distinct days, so that many share one; or as many as there are rows.
+        spread = chance.choice([1, 2, 5, 40, 400])
+        self.rows = rows_of(chance.randrange(spread) / 4 for _ in range(chance.randrange(90)))
+        self.order = chance.choice(["ascending", "descending", None])
+        self.server = Server(self.rows, size=chance.randint(1, 9), v2=False, order=self.order)
+        self.workers = chance.randint(1, 6)
+        self.refusals = chance.choice([0.0, 0.02, 0.1, 0.5])
+        self.interruptions = chance.choice([0, 1, 3])
+        self.expiry = chance.random() < 0.5  # of cursors, between two runs
+        begin, end = START, START + (spread / 4 + 1) * DAY
+        self.dates = DateRange(
+            since=chance.choice([None, begin, START + spread / 8 * DAY]),
+            until=chance.choice([None, end, START + spread / 6 * DAY]),
+            last=end,
+            grain=DAY / 24,
+        )
+        self.stored, self.states, self.times = {}, {}, 0
+
+    @property
+    def expected(self):
+        low, high = self.dates.since, self.dates.until
+        return {key for date, key in self.rows if (low is None or date >= low) and (high is None or date <= high)}
+
+    def run(self):
+        """Run once; return whether it got to its end. What it had fetched then is stored."""
+        self.times += 1
+        states = [PartitionState.from_json(json.loads(state)) for state in self.states.values()]
+        settings = ScanSettings(item_format=servers.ITEMS, concurrency=self.workers, states=states)
+        scheduler = Scheduler(self.dates, settings)
+        refusals = self.refusals if self.times < 9 else 0.0
+        limit = self.chance.randint(1, 20) if self.times <= self.interruptions else 5_000
+        expired = {state.cursor for state in states} if self.expiry else set()
+        flying, pages = [], 0
+        while pages < limit:
+            while len(flying) < self.workers and (request := scheduler.next()) is not None:
+                flying.append(request)
+            if not flying:
+                assert scheduler.finished
+                return True
+            request = flying.pop(self.chance.randrange(len(flying)))
+            partition = request.partition
+            if partition.cursor is not None and (self.chance.random() < refusals or partition.cursor in expired):
+                expired.discard(partition.cursor)
+                if not scheduler.refused(request):
+                    return False  # no progress since the last refusal: an error, which says so
+                continue
+            page = self.server(partition.asked_since, partition.asked_until, partition.cursor)
+            scheduler.arrived(request, page)
+            pages += 1
+            self.store(scheduler)
+        return False
+
+    def store(self, scheduler):
+        while scheduler.partitions.out:
+            batch = scheduler.partitions.out.popleft()
+            if self.times == 1:
+                assert self.stored.keys().isdisjoint(key for _, key in batch.items)
+            self.stored |= {key: date for date, key in batch.items}
+            self.states |= {state.id: json.dumps(state.to_json()) for state in batch.states}
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_no_worklog_is_missing_in_any_order_with_any_refusals_and_interruptions(part):
+    """The seeds are the numbers of the cases: ``Export(seed)`` is one of them again."""
+    for seed in range(part * CASES // 10, (part + 1) * CASES // 10):
+        export = Export(seed)
+        while not export.run():
+            assert export.times < 20, seed
+        assert export.stored.keys() == export.expected, seed
+
+
+def test_the_cases_have_seen_what_they_are_about():
+    exports = [Export(seed) for seed in range(CASES)]
+    for order in ("ascending", "descending", None):
+        some = [export for export in exports if export.order == order]
+        assert len([each for each in some if each.refusals and each.interruptions and len(each.rows) > 20]) >= 50
