@@ -18,7 +18,9 @@ import time
 import traceback
 from pathlib import Path
 
+from tracket_async._api import v1, v2  # noqa: F401 - imported once for all
 from tracket_async._api.endpoints import ApiVersion
+from tracket_async._http import retry  # noqa: F401 - imported once for all
 from tracket_async._http.auth import BearerToken
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError
@@ -102,8 +104,10 @@ def child(order):
 
 
 def main():
+    # What a child would import, and its first array imports (pandas, where it is installed).
     database.duckdb()
     database.parquet()
+    database.pyarrow().array(())
     print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         pid = os.fork()

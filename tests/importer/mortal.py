@@ -18,6 +18,8 @@ import time
 import traceback
 from pathlib import Path
 
+from tracket_async._api import converters, v1, v2  # noqa: F401 - imported once for all
+from tracket_async._http import retry  # noqa: F401 - imported once for all
 from tracket_async.cli import import_file, main
 from tracket_async.cli.app import app  # noqa: F401 - imported once for all
 from tracket_async.importer.journal import Journal
