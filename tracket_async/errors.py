@@ -146,7 +146,8 @@ def install_hint(extra: str) -> str:
     source: dict[str, Any] = json.loads(found or "{}")
     words = [f"tracket-async[{extra}]"]
     if "dir_info" in source:  # a clone; see the packaging specification of direct_url.json
-        words = [f"{url2pathname(urlsplit(source['url']).path)}[{extra}]"]
+        url: str = source["url"]
+        words = [f"{url2pathname(urlsplit(url).path)}[{extra}]"]
         if source["dir_info"].get("editable"):
             words.insert(0, "--editable")
     return f"Run: {pip_install(*words)}"
