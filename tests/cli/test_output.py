@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import json
 import logging
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -62,6 +63,13 @@ def test_only_controls_bidi_controls_and_line_separators_are_escaped():
         assert escaped.isprintable()
         assert json.loads(f'"{escaped}"') == one
         assert output.escape(escaped) == escaped
+
+
+def test_nothing_else_writes_to_the_terminal():
+    writes = re.compile(r"sys\.std(out|err)\.(write|buffer)|^ *print\(", re.MULTILINE)
+    for path in Path(output.__file__).parent.glob("*.py"):
+        if path.name not in {"output.py", "entry.py"}:  # entry escapes what it writes, as test_entry shows
+            assert not writes.search(path.read_text(encoding="utf-8")), path
 
 
 def test_several_lines_keep_their_line_breaks_and_nothing_else():

@@ -336,7 +336,8 @@ def _next(folder: Path, worklogs: int) -> Iterable[str]:
         ("sync", str(folder / "company.duckdb")),
     ):
         yield f"  {command_line(command, *options, '--env-file', settings)}"
-    yield "With the client id, client secret and account id of your own Tracket in that file, they read your worklogs."
+    yield "To read the worklogs of your own Tracket, put its client id, client secret"
+    yield "and account id into that file."
 
 
 if __name__ == "__main__":
