@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import errno
+import importlib
 import json
 import os
 import socket
@@ -29,9 +30,9 @@ import attrs
 from tracket_async.errors import StorageError, TargetBusyError, TracketError, UnsupportedError
 
 try:
-    import fcntl
+    fcntl: Any = importlib.import_module("fcntl")
 except ImportError:  # pragma: no cover - on Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 _HAS_LOCKS = bool(fcntl)
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -24,7 +24,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
@@ -101,7 +101,12 @@ class Unfrozen(Worklog):
     """`Worklog` without its lock: everything can be assigned. Made by `unfrozen`, without a value for any attribute."""
 
     __slots__ = ()
-    __init__ = object.__init__  # pyright: ignore[reportAssignmentType] - that is the point
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__
     # Both, or Python would look for the two in the class whenever a slot is filled.
     __setattr__ = object.__setattr__
     __delattr__ = object.__delattr__
