@@ -7,6 +7,7 @@ import datetime as dt
 import gc
 from contextlib import aclosing
 from itertools import count
+from operator import itemgetter
 
 import pytest
 from hypothesis import given, settings
@@ -389,6 +390,72 @@ def test_whatever_fails_nothing_is_lost_and_nothing_told_twice(length, bad, conc
             assert "not_sent" not in statuses(got)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("maybe_sent", "status"), [(False, "not_sent"), (True, "ambiguous"), (None, "ambiguous")])
+def test_what_was_cancelled_before_it_was_sent_is_not_sent(virtually, maybe_sent, status):
+    """A call that waits out a 429, say, and says so in its cancellation."""
+
+    async def write(_item):
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError as error:
+            if maybe_sent is not None:
+                error.maybe_sent = maybe_sent
+            raise
+
+    async def main():
+        outcomes = Outcomes(range(9), write, concurrency=2)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(outcomes), 5)
+        await outcomes.aclose()
+        assert [(o.index, o.status) for o in outcomes.leftover] == [(0, status), (1, status)]
+
+    virtually(main())
+
+
+def test_items_of_one_key_are_written_in_their_order_and_others_meanwhile(virtually):
+    """The first of a key takes longest: without turns, its value would be the last."""
+    items = [(key, number) for number in range(4) for key in "abc"]
+    writer = Writer({("b", 1): BadRequestError("no", status=400)}, seconds=lambda item: 10 - 3 * item[1])
+    written = []
+
+    async def write(item):
+        try:
+            await writer(item)
+        finally:
+            written.append(item)
+
+    async def main():
+        got = await all_of(Outcomes(items, write, concurrency=12, on_error="collect", key=itemgetter(0)))
+        assert [o.item for o in got] == items
+        for key in "abc":
+            assert [number for name, number in written if name == key] == [0, 1, 2, 3]
+        assert writer.most == 3
+        assert asyncio.get_running_loop().time() == pytest.approx(10 + 7 + 4 + 1)
+
+    virtually(main())
+
+
+def test_an_item_that_waits_for_its_turn_is_not_sent_when_the_run_stops(virtually):
+    writer = Writer({"a": UsageError("no")})
+    got = virtually(all_of(Outcomes(["a", "a", "a"], writer, concurrency=3, key=lambda item: item)))
+    assert statuses(got) == ["failed", "not_sent", "not_sent"]
+    assert writer.began == ["a"]
+
+
+def test_an_item_without_a_key_has_no_turn_to_wait_for(virtually):
+    async def write(item):
+        raise TypeError(item)
+
+    got = virtually(all_of(Outcomes([None, [[]], 3], write, on_error="collect", key=lambda item: item[0])))
+    assert statuses(got) == ["failed"] * 3
+
+
+def test_a_run_that_goes_on_after_ambiguous_writes_stops_after_failed_ones(virtually):
+    writer = Writer({2: AmbiguousWriteError("lost"), 4: BadRequestError("no", status=400)})
+    got = virtually(all_of(Outcomes(range(6), writer, concurrency=1, go_on_after_ambiguous=True)))
+    assert statuses(got) == ["ok", "ok", "ambiguous", "ok", "failed", "not_sent"]
 
 
 # -- stop rules, and writes for what they do -----------------------------------------------------------------------

@@ -11,8 +11,19 @@ workers are cancelled then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+)
 from typing import Final, Generic, Literal, Self, TypeVar
 
 import attrs
@@ -58,7 +69,7 @@ class Outcomes(Generic[T]):
     When a run stops, the writes in progress are finished and no other is begun: the outcomes of all others, to the end
     of the input, are ``not_sent``. It stops
 
-    * with ``on_error="stop"``: after the first outcome that is not ok;
+    * with ``on_error="stop"``: after the first outcome that is not ok (with ``go_on_after_ambiguous``: that is failed);
     * in any case when no other item can succeed: the credentials are refused, the disk is full, or ``patience``
       failures in a row are not the data's fault. `stopped` says why;
     * when `stop` is called.
@@ -73,6 +84,9 @@ class Outcomes(Generic[T]):
         concurrency: items that are written at once, at least 1.
         on_error: ``"stop"`` or ``"collect"``, see above.
         patience: see above.
+        go_on_after_ambiguous: see above.
+        key: items with the same key are written one after the other, in the order of the input; None: any may be
+            written at once.
         usable: asked before each item; once it says no, the run stops as if by `stop`.
         look_ahead: items taken from the input beyond the outcome that is next in order; None: 4 times the concurrency.
 
@@ -88,6 +102,8 @@ class Outcomes(Generic[T]):
         concurrency: int = 16,
         on_error: OnError = "stop",
         patience: int = PATIENCE,
+        go_on_after_ambiguous: bool = False,
+        key: Callable[[T], Hashable] | None = None,
         usable: Callable[[], bool] = lambda: True,
         look_ahead: int | None = None,
     ) -> None:
@@ -99,8 +115,9 @@ class Outcomes(Generic[T]):
         self._run = _Run(
             source=aiter(items) if isinstance(items, AsyncIterable) else _each(iter(items)),
             write=write,
-            stop_on_error=on_error == "stop",
+            stops_after=_stops_after(on_error, go_on_after_ambiguous=go_on_after_ambiguous),
             patience=patience,
+            key=key,
             usable=usable,
             look_ahead=max(look_ahead or 4 * concurrency, concurrency),
         )
@@ -198,8 +215,9 @@ class _Run(Generic[T]):
         *,
         source: AsyncIterator[T],
         write: Callable[[T], Awaitable[Worklog | None]],
-        stop_on_error: bool,
+        stops_after: Collection[Status],
         patience: int,
+        key: Callable[[T], Hashable] | None,
         usable: Callable[[], bool],
         look_ahead: int,
     ) -> None:
@@ -211,8 +229,10 @@ class _Run(Generic[T]):
         self.news = asyncio.Event()
         self._source = source
         self._write = write
-        self._stop_on_error = stop_on_error
+        self._stops_after = stops_after
         self._patience = patience
+        self._key = key
+        self._turns: dict[Hashable, asyncio.Future[None]] = {}
         self._usable = usable
         self._look_ahead = look_ahead
         self._stopping = self._exhausted = False
@@ -277,6 +297,31 @@ class _Run(Generic[T]):
             return taken
 
     async def _outcome(self, taken: Outcome[T]) -> Outcome[T]:
+        key = self._key_of(taken.item)
+        if key is None:
+            return await self._written(taken)
+        before = self._turns.get(key)
+        mine = self._turns[key] = asyncio.get_running_loop().create_future()
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+            return await self._written(taken)
+        finally:
+            mine.set_result(None)
+            if self._turns[key] is mine:
+                del self._turns[key]
+
+    def _key_of(self, item: T) -> Hashable:
+        if self._key is None:
+            return None
+        # Whatever is wrong with the item, its write will say.
+        with contextlib.suppress(Exception):
+            key = self._key(item)
+            hash(key)
+            return key
+        return None
+
+    async def _written(self, taken: Outcome[T]) -> Outcome[T]:
         if self._stopping or not self._usable():
             self.stop()
             return taken
@@ -284,18 +329,23 @@ class _Run(Generic[T]):
         self.writing += 1
         try:
             worklog = await self._write(taken.item)
+        except asyncio.CancelledError as error:
+            if not getattr(error, "maybe_sent", True):
+                self._unfinished[taken.index] = taken
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a write raises is the outcome of its item, never lost
             ambiguous = not self._usable() or (isinstance(error, RequestError) and error.is_ambiguous)
-            self._failed(error)
-            return attrs.evolve(taken, status="ambiguous" if ambiguous else "failed", error=error)
+            status: Status = "ambiguous" if ambiguous else "failed"
+            self._failed(error, status)
+            return attrs.evolve(taken, status=status, error=error)
         finally:
             self.writing -= 1
         self._failures_in_a_row = 0
         return attrs.evolve(taken, status="ok", worklog=worklog)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, status: Status) -> None:
         """Stop if this failure is a reason to, see `Outcomes`."""
-        if self._stop_on_error:
+        if status in self._stops_after:
             self.stop()
         if not isinstance(error, TracketError):
             return
@@ -309,6 +359,13 @@ class _Run(Generic[T]):
             return
         self.stopped = self.stopped or error
         self.stop()
+
+
+def _stops_after(on_error: OnError, *, go_on_after_ambiguous: bool) -> Collection[Status]:
+    if on_error == "collect":
+        return ()
+    stops_after: list[Status] = ["failed"] if go_on_after_ambiguous else ["failed", "ambiguous"]
+    return stops_after
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, workers: list[asyncio.Task[None]]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import aclosing
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -13,7 +15,7 @@ from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
 from tracket_async.config import CallOptions
-from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
+from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError, TracketError
 from tracket_async.models import (
     Category,
     NewWorklog,
@@ -56,6 +58,9 @@ class CallContext:
 
 
 CategoryList = list[Category]
+
+_RECENT: Final = 100_000
+"""So many ids of created worklogs are remembered, to tell alike ones apart."""
 """For annotations in classes whose own method is called ``list``."""
 
 _DETAILS: Final = (
@@ -239,19 +244,50 @@ class Worklogs:
         *,
         concurrency: int = 16,
         on_error: OnError = "stop",
+        reconcile: bool = False,
     ) -> Outcomes[NewWorklog]:
         """Create many worklogs; iterate over one `Outcome` for each, in the order of the items. See `Outcomes`.
 
         Args:
             items: consumed as needed: a generator of a million is no problem.
             concurrency: creates in progress at once; the session's ``Limits.max_concurrency`` bounds it, too.
-            on_error: ``"stop"`` begins no other after the first that is not ok, ``"collect"`` tries all.
+            on_error: ``"stop"`` begins no other after the first that is not ok, ``"collect"`` tries all, as long as one
+                can succeed.
+            reconcile: look at once for a create whose response was lost (see `reconcile`, which takes 2 seconds). If it
+                is found, it is ok. If not, it stays ambiguous, and does not stop the run. Items that are alike are
+                created one after the other then.
 
         Raises:
             ClientStateError: the client is not open.
             UsageError: ``concurrency`` is below 1.
         """
-        return self._outcomes(items, self.create, concurrency, on_error)
+        if not reconcile:
+            return self._outcomes(items, self.create, concurrency, on_error)
+        from tracket_async.reconcile import AmbiguousRow  # noqa: PLC0415
+
+        by_day = self._context.api_version.keeps_days
+        # What was created before these was created before the create in question, too.
+        recent: deque[str] = deque(maxlen=_RECENT)
+
+        async def create(new: NewWorklog) -> Worklog:
+            try:
+                worklog = await self.create(new)
+            except AmbiguousWriteError as error:
+                try:
+                    worklog = await self.reconcile(error, exclude=recent)
+                except TracketError as failure:
+                    raise error from (None if failure is error else failure)
+            recent.append(worklog.id)
+            return worklog
+
+        return self._outcomes(
+            items,
+            create,
+            concurrency,
+            on_error,
+            key=lambda new: AmbiguousRow(0, new, None).key(by_day=by_day),
+            go_on_after_ambiguous=True,
+        )
 
     def update_many(
         self,
@@ -260,12 +296,15 @@ class Worklogs:
         concurrency: int = 16,
         on_error: OnError = "stop",
     ) -> Outcomes[tuple[str, WorklogChanges]]:
-        """Change many worklogs, given as pairs of id and changes. As `create_many`."""
+        """Change many worklogs, given as pairs of id and changes. As `create_many`.
+
+        Changes of the same worklog are made one after the other, in the order of the items.
+        """
 
         async def update(item: tuple[str, WorklogChanges]) -> Worklog:
             return await self.update(*item)
 
-        return self._outcomes(items, update, concurrency, on_error)
+        return self._outcomes(items, update, concurrency, on_error, key=itemgetter(0))
 
     def delete_many(
         self, items: Iterable[str] | AsyncIterable[str], *, concurrency: int = 16, on_error: OnError = "stop"
@@ -334,13 +373,16 @@ class Worklogs:
         write: Callable[[T], Awaitable[Worklog | None]],
         concurrency: int,
         on_error: OnError,
+        **settings: Any,
     ) -> Outcomes[T]:
         from tracket_async.bulk import Outcomes  # noqa: PLC0415
 
         session = self._context.session
         if not session.is_open:
             raise ClientStateError("Open the client with `async with` first")
-        return Outcomes(items, write, concurrency=concurrency, on_error=on_error, usable=lambda: session.is_open)
+        return Outcomes(
+            items, write, concurrency=concurrency, on_error=on_error, usable=lambda: session.is_open, **settings
+        )
 
 
 class Categories:

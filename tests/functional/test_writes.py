@@ -100,6 +100,49 @@ async def test_updates_and_deletes_are_repeated_until_they_work(running, api, ro
         assert emulator.count == 0
 
 
+@pytest.mark.parametrize("on_error", ["stop", "collect"])
+async def test_creates_are_reconciled_at_once_and_one_that_is_lost_ends_nothing(running, api, route, patient, on_error):
+    async with running(settings=patient) as (emulator, client):
+        emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=3)
+        emulator.faults.add(faults.Status(503), method="POST", route=route, nth=5)
+        items = [new(30, description=text) for text in ("a", "b", "c", "d", "e", "f")]
+        many = client.worklogs.create_many(items, concurrency=1, on_error=on_error, reconcile=True)
+        got = [o async for o in many]
+        assert [o.status for o in got] == ["ok", "ok", "ok", "ok", "ambiguous", "ok"]
+        assert [w["description"] for w in emulator.worklogs()] == ["a", "b", "c", "d", "f"]
+        assert got[2].worklog.description == "c"
+        assert got[4].error.candidates == ()
+
+
+async def test_of_creates_that_are_alike_each_has_its_own_worklog(running, api, route, patient):
+    async with running(settings=patient) as (emulator, client):
+        emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, every=3)
+        items = [new(30, description=f"d{number % 4}") for number in range(40)]
+        got = [o async for o in client.worklogs.create_many(items, concurrency=8, reconcile=True)]
+        assert {o.status for o in got} == {"ok"}
+        assert len({o.worklog.id for o in got}) == emulator.count == 40
+        assert [o.worklog.description for o in got] == [item.description for item in items]
+
+
+async def test_a_lookup_that_fails_leaves_the_create_ambiguous(running, api, route, patient):
+    async with running(settings=patient) as (emulator, client):
+        emulator.faults.add(faults.Reset(), method="POST", route=route, nth=1)
+        emulator.faults.add(faults.Status(403), method="GET", route=route)
+        got = [o async for o in client.worklogs.create_many([new(1), new(2)], concurrency=1, reconcile=True)]
+        assert [o.status for o in got] == ["ambiguous", "ok"]
+        assert isinstance(got[0].error, AmbiguousWriteError)
+        assert got[0].error.__cause__.status == 403
+
+
+async def test_changes_of_one_worklog_keep_their_order(running, api):
+    async with running() as (emulator, client):
+        ids = [(await client.worklogs.create(new(1))).id for _ in range(3)]
+        emulator.faults.add(faults.Delay(0.05), method="PUT", every=2)
+        changes = [(one, WorklogChanges(minutes=number)) for number in range(8) for one in ids]
+        assert {o.status async for o in client.worklogs.update_many(changes)} == {"ok"}
+        assert [w["worklogMinutes"] for w in emulator.worklogs()] == [7, 7, 7]
+
+
 async def test_an_ambiguous_create_that_happened_is_found(running, api, route, patient):
     async with running(settings=patient) as (emulator, client):
         twin = await client.worklogs.create(new(30, description="met", date=MONDAY))
