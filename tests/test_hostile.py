@@ -246,6 +246,9 @@ async def test_days_that_are_no_instants_lose_nothing(hostile, connect, offset, 
     hostile.offset, hostile.by_instant = offset, by_instant
     async with connect() as client:
         assert sorted(await ids(client.worklogs.export())) == sorted(hostile.rows)
+        for bounds in ({"since": dt.date(2024, 3, 20)}, {"until": dt.date(2024, 6, 8)}):
+            got = [worklog.day for worklog in [w async for w in client.worklogs.list(**bounds)]]
+            assert len(got) == (505 if "since" in bounds else 500)
         for ordered in (False, True):
             walk = client.worklogs.export(since=dt.date(2024, 3, 20), until=dt.date(2024, 6, 8), ordered=ordered)
             got = [(worklog.day, worklog.id) async for worklog in walk]

@@ -318,6 +318,11 @@ class WorklogFilter:
                 )
 
     @property
+    def bounds_dates(self) -> bool:
+        """Return whether the dates of worklogs are bounded."""
+        return self.since is not None or self.until is not None
+
+    @property
     def bounds_changes(self) -> bool:
         """Return whether created or updated dates are bounded: in microseconds, of which servers keep milliseconds."""
         bounds = (self.created_since, self.created_until, self.updated_since, self.updated_until)
@@ -362,6 +367,16 @@ def whole_days(filter: WorklogFilter) -> tuple[WorklogFilter, bool]:  # noqa: A0
     return days, dropped
 
 
+def a_day_wider(filter: WorklogFilter) -> WorklogFilter:  # noqa: A002
+    """Return the filter with a day more at both ends of its dates."""
+    since, until, day = filter.since, filter.until, dt.timedelta(days=1)
+    return attrs.evolve(
+        filter,
+        since=None if since is None or since - _EARLIEST < day else since - day,
+        until=None if until is None or _LATEST - until < day else until + day,
+    )
+
+
 def in_utc(filter: WorklogFilter) -> WorklogFilter:  # noqa: A002
     """Return the filter with its dates in UTC."""
     since, until = filter.since, filter.until
@@ -370,8 +385,7 @@ def in_utc(filter: WorklogFilter) -> WorklogFilter:  # noqa: A002
 
 def client_side_check(filter: WorklogFilter) -> Callable[[Worklog], bool] | None:  # noqa: A002
     """Return the check of the bounds that a list makes itself, whatever the server filters; None without bounds."""
-    bounded = filter.bounds_changes or filter.since is not None or filter.until is not None
-    return filter.matches if bounded else None
+    return filter.matches if filter.bounds_changes or filter.bounds_dates else None
 
 
 def check_scan_order(filter: WorklogFilter) -> None:  # noqa: A002

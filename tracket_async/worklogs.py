@@ -19,9 +19,11 @@ from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestE
 from tracket_async.models import (
     Category,
     NewWorklog,
+    Page,
     Worklog,
     WorklogChanges,
     WorklogFilter,
+    a_day_wider,
     check_scan_order,
     client_side_check,
     combine_filter,
@@ -87,6 +89,8 @@ class Worklogs:
 
     def __init__(self, context: CallContext) -> None:
         self._context = context
+        self._days_have_offsets: bool | None = None
+        """Whether the server writes days with an offset from UTC; None: no worklog has been seen."""
 
     def list(
         self,
@@ -118,13 +122,42 @@ class Worklogs:
         context, api_version = self._context, self._context.api_version
         wanted = api_version.resolve(combine_filter(filter, since, until))
         api_version.list(wanted, size=size)  # a mistake is told here, and not at the first page
+
+        def fetch(cursor: str | None) -> Awaitable[Page]:
+            if wanted.bounds_dates and api_version.keeps_days:
+                return self._page_of_days(wanted, cursor, size)
+            return context.send(api_version.list(wanted, cursor=cursor, size=size), api_version.page)
+
         return Paginator(
-            lambda cursor: context.send(api_version.list(wanted, cursor=cursor, size=size), api_version.page),
+            fetch,
             read_ahead=read_ahead,
             keep=client_side_check(wanted),
             until=None if api_version.filters_ranges else wanted.until,
             recount=Recount(context.send, api_version, wanted) if api_version.has_total else None,
         )
+
+    async def _page_of_days(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> Page:
+        """Return a page, asked for with a day more at both ends where the server's filter may compare instants.
+
+        A server may write a day as midnight of an offset and filter by instants. The first or the last day is then out
+        of its bounds. What comes too much, the client leaves out.
+        """
+        context, api_version = self._context, self._context.api_version
+
+        def page_of(response: Response) -> Page:
+            page = api_version.page(response)
+            if self._days_have_offsets is None and page.items:
+                self._days_have_offsets = api_version.has_offsets(response)
+            return page
+
+        known = self._days_have_offsets
+        asked = a_day_wider(wanted) if known else wanted
+        page = await context.send(api_version.list(asked, cursor=cursor, size=size), page_of)
+        if self._days_have_offsets is None:
+            await context.send(api_version.list(a_day_wider(wanted), size=api_version.smallest_page), page_of)
+        if self._days_have_offsets and not known:
+            return await self._page_of_days(wanted, cursor, size)
+        return page
 
     async def get(self, id: str) -> Worklog:  # noqa: A002 - it is what the API calls it
         """Return the worklog with this id.

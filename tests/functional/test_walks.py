@@ -37,6 +37,10 @@ def worklog(day, **values):
     } | values
 
 
+def on(day):
+    return worklog(0, worklogId=day, worklogDate=f"{day}T00:00:00.000Z")
+
+
 async def ids(worklogs):
     return [w.id async for w in worklogs]
 
@@ -269,3 +273,26 @@ async def test_a_next_page_that_only_its_link_tells_of_is_read(running, api, und
         emulator.faults.add(faults.LinkedCursor(under, string=string), times=None)
         assert len(await ids(client.worklogs.list())) == 600
         assert sorted(await ids(client.worklogs.export())) == seeded(emulator)
+
+
+@pytest.mark.parametrize("api", ["2.0"])
+async def test_a_day_whose_instants_are_outside_of_the_bounds_is_listed_all_the_same(running, api, route):
+    async with running(seed=[on(f"2024-05-{n}") for n in (10, 12, 20)]) as (emulator, client):
+        emulator.faults.add(faults.DateOffset("+02:00", by_instant=True), times=None)
+        twelfth = dt.date(2024, 5, 12)
+        # The server gives nothing for this day: a look at the days around it shows why.
+        assert [w.day async for w in client.worklogs.list(since=twelfth, until=twelfth)] == [twelfth]
+        emulator.request_log.clear()
+        assert [w.day async for w in client.worklogs.list(since=twelfth)] == [twelfth, dt.date(2024, 5, 20)]
+        assert emulator.request_log.count(route=route) == 1
+
+
+@pytest.mark.parametrize("api", ["2.0"])
+async def test_days_without_an_offset_are_asked_for_as_they_are(running, api, route):
+    async with running(seed=[on("2024-05-10")]) as (emulator, client):
+        tenth, eleventh = dt.date(2024, 5, 10), dt.date(2024, 5, 11)
+        for day, expected, requests in ((tenth + dt.timedelta(days=9), 0, 2), (tenth, 1, 1), (eleventh, 0, 1)):
+            emulator.request_log.clear()
+            assert len([w async for w in client.worklogs.list(since=day, until=day)]) == expected
+            assert emulator.request_log.count(route=route) == requests
+        assert emulator.request_log.entries[-1].query["fields.date.gte"] == "2024-05-11"
