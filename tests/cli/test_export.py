@@ -200,6 +200,21 @@ def test_a_server_without_order_is_exported_without_order_if_that_is_allowed(tra
     assert len(result.err.splitlines()) == 2  # that it takes one chain, and the summary
 
 
+def test_a_stream_that_the_server_ends_early_is_no_success(tracket, hostile, monkeypatch, tmp_path, no_extra):
+    hostile.add(*hostile.make_rows(250))
+    hostile.total = lambda true, _number: true and true + 500
+    for name, value in hostile.env().items():
+        monkeypatch.setenv(name, value)
+    streamed = tracket("export")
+    assert (streamed.code, len(streamed.lines)) == (1, 250)
+    assert "counts 750 worklogs and has sent only 250" in streamed.err
+    path = tmp_path / "out.csv"
+    path.write_text("before", encoding="utf-8")
+    with no_extra():
+        assert tracket("export", "-o", path).code == 1
+    assert path.read_text(encoding="utf-8") == "before"
+
+
 def test_what_the_version_cannot_filter_is_told_as_such(tracket, serve):
     served = serve("1.0", seed=[])
     result = tracket("export", "--updated-since=2024-05-01")

@@ -182,6 +182,7 @@ async def copy(
         ordered: whether in ascending order of date, or as they arrive.
 
     Raises:
+        IncompleteExportError: the server counts more worklogs than it has sent.
         UnsupportedError: the API has no such filter; or ``ordered``, and the server does not list in that order.
     """
     client.worklogs.list(filter=filter)  # raises for a filter that this version of the API does not have
@@ -191,7 +192,7 @@ async def copy(
     reporter = ProgressReporter(display.report, statistics=client.statistics, clock=time.monotonic)
     reporter.report("fetching", 0, total=total)
     settings = ScanSettings(item_format=row_format(client.api_version), concurrency=concurrency, ordered=ordered)
-    run = await scan(client.send, client.api_version, filter, settings)
+    run = await scan(client.send, client.api_version, filter, settings, compare_total=True)
     try:
         async with (
             BufferedWriter([destination for destination, _ in sinks]) as writer,
