@@ -85,10 +85,10 @@ def in_turns(kinds, seed):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Commands that do not wait, and give a server that hangs two seconds."""
+    """Commands that do not wait, and give a server that hangs half a second."""
     settings = {
         "retry": RetryPolicy(attempts=8, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0),
-        "timeouts": Timeouts(read=2.0),
+        "timeouts": Timeouts(read=0.5),
     }
     monkeypatch.setattr(TracketClient, "from_env", functools.partial(TracketClient.from_env, **settings))
     monkeypatch.setattr(import_file, "ImportSettings", functools.partial(import_file.ImportSettings, wait=0.1))
