@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from tracket_async.emulator.faults import Hang
+from tracket_async.emulator.faults import Delay, Hang
 
 TRACKET = (sys.executable, "-m", "tracket_async.cli")
 LIMIT = 60
@@ -68,7 +68,7 @@ def test_an_interrupted_export_says_so_and_how_to_go_on(tmp_path, number, code, 
     [("2.0", signal.SIGINT), ("2.0", signal.SIGTERM), ("2.0", signal.SIGKILL), ("1.0", signal.SIGINT)],
 )
 def test_an_export_that_was_ended_goes_on_and_makes_the_same_files(serve, tmp_path, api, number):
-    served = serve(api, sample=700, latency=0.12)  # longer than between two reports
+    served = serve(api, sample=700)
     folders = [tmp_path / "whole", tmp_path / "ended"]
     for folder in folders:
         folder.mkdir()
@@ -76,7 +76,9 @@ def test_an_export_that_was_ended_goes_on_and_makes_the_same_files(serve, tmp_pa
     with started("export", *made[0]) as process:
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, err
-    served.emulator.faults.add(Hang(), route="/worklogs" if api == "1.0" else "/timeEntries", nth=6)
+    route = "/worklogs" if api == "1.0" else "/timeEntries"
+    served.emulator.faults.add(Delay(0.12), route=route, nth=range(1, 6))  # longer than between two reports
+    served.emulator.faults.add(Hang(), route=route, nth=6)
     command = ("export", *made[1], "--concurrency=1", "--progress=json")
     with started(*command) as process:
         while not json.loads(process.stderr.readline())["done"]:
