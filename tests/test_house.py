@@ -136,6 +136,54 @@ def test_every_file_has_a_docstring_and_is_one_subject():
         assert len(text.splitlines()) <= 700, f"{file}: is it two subjects?"
 
 
+# -- docstrings ----------------------------------------------------------------------------------------------------
+
+VERBS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        Accept Acquire Add Advance Allow Answer Append Apply Ask Assert Assign Attach Await Backfill Begin Bound
+        Bring Build Call Cancel Cap Carry Change Check Choose Classify Clear Close Collect Commit Compare
+        Compile Complete Compute Connect Convert Copy Count Create Cut Decide Declare Decode Decompress Delay
+        Delete Deny Describe Detect Discard Disconnect Divide Do Draw Drop Emit Enclose Encode End Ensure Enter
+        Escape Estimate Exchange Execute Exit Expire Explain Export Extend Feed Fetch Fill Find Finish Fit Flush
+        Follow Forget Format Generate Get Give Group Guard Halve Hand Handle Hold Ignore Import Inflate Insert
+        Inspect Install Invalidate Iterate Join Keep Leave Let Limit List Load Lock Log Look Make Map Mark Mask
+        Match Measure Mend Merge Move Mute Name Narrow Note Notify Open Order Parse Pass Pause Pay Place Prepare
+        Print Probe Process Publish Put Quote Raise Read Receive Record Redirect Refresh Refuse Register Reject
+        Release Remove Rename Render Reopen Repeat Replace Report Request Require Reset Resolve Restart Restore
+        Resume Retry Return Rewrite Round Run Save Say Scan Schedule See Select Send Serve Set Settle Shift
+        Shorten Show Sign Simulate Skip Sleep Sort Split Start Steal Step Stop Store Stream Strip Subscribe Sum
+        Swap Take Tell Tighten Translate Trim Truncate Try Undo Unlock Unset Update Upsert Use Validate Verify
+        Wait Wake Walk Warm Warn Widen Wrap Write Yield
+        """,
+    )
+)
+"""The first words of docstrings of functions and methods: imperative verbs. Add to it what is missing."""
+
+QUESTIONS = frozenset({"How", "That", "What", "When", "Where", "Whether", "Which", "Who", "Why"})
+
+
+def docstrings():
+    """Every docstring of the package: where it is, the node, its first word."""
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node)
+                if text:
+                    name = getattr(node, "name", "the module")
+                    yield f"{file.relative_to(PACKAGE)}: {name}: {text.splitlines()[0]}", node, re.split(r"\W", text)[0]
+
+
+def test_every_docstring_of_a_function_begins_with_a_verb():
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    assert [where for where, node, word in docstrings() if isinstance(node, functions) and word not in VERBS] == []
+
+
+def test_no_docstring_of_a_class_or_module_begins_with_a_question():
+    assert [where for where, _, word in docstrings() if word in QUESTIONS] == []
+
+
 # -- what every error and public name owes its reader --------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import datetime as dt
 import os
@@ -87,3 +88,15 @@ def test_every_exit_code_is_documented():
     exits = pytest.importorskip("tracket_async.cli.exits")
     documented = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     assert [code for code in exits.ExitCode if f"| {code:d} |" not in documented] == []
+
+
+def test_every_file_and_class_that_the_docs_name_exists():
+    package = ROOT / "tracket_async"
+    sources = {file: ast.parse(file.read_text(encoding="utf-8")) for file in package.rglob("*.py")}
+    classes = {node.name for tree in sources.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for document in (ROOT / "docs").glob("*.md"):
+        text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for path in re.findall(r"`(\w[\w/]*(?:\.py|/))`", text):
+            assert (package / path).exists(), f"{document.name}: {path}"
+        for name in re.findall(r"`([A-Z][a-z]+[A-Z]\w+)(?:[.(][^`]*)?`", text):
+            assert name in classes, f"{document.name}: {name}"

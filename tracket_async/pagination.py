@@ -273,7 +273,7 @@ class Recount:
 
 @attrs.define(eq=False)
 class Position:
-    """Where an iteration stands.
+    """The position of an iteration.
 
     Attributes:
         cursor: of the first page that has not been handed over; None: the first page.

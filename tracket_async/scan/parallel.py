@@ -33,19 +33,19 @@ T = TypeVar("T")
 
 
 class Notifier:
-    """Wakes everybody who is waiting at this moment."""
+    """Wake everybody who is waiting at this moment."""
 
     def __init__(self) -> None:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def wait(self) -> None:
-        """Until the next `ring`."""
+        """Wait until the next `ring`."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         await future
 
     def ring(self) -> None:
-        """Wakes those who wait now."""
+        """Wake those who wait now."""
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
@@ -83,15 +83,15 @@ class ParallelScan(Generic[T]):
         self._running = False
 
     def read_wide(self) -> None:
-        """As `Scheduler.read_wide`."""
+        """Call `Scheduler.read_wide`."""
         self._scheduler.read_wide()
 
     def statistics(self) -> ScanStatistics:
-        """How the run stands."""
+        """Return how far the scan is."""
         return self._scheduler.statistics()
 
     async def batches(self) -> AsyncGenerator[Batch[T]]:
-        """Every batch. Closing it (`contextlib.aclosing`) cancels and awaits what is on its way.
+        """Yield every batch. Closing it (`contextlib.aclosing`) cancels and awaits what is on its way.
 
         After an error, or after closing it, calling it again goes on: nothing handed over comes again.
 

@@ -31,31 +31,31 @@ LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
 class PageLike(Protocol[T_co]):
-    """What a partition reads: a `Page`, or a page of rows that are no `Worklog` (yet)."""
+    """A page as a partition reads it: a `Page`, or a page of rows that are no `Worklog` (yet)."""
 
     @property
     def items(self) -> Sequence[T_co]:
-        """In the server's order."""
+        """Return the items in the server's order."""
         ...
 
     @property
     def next_cursor(self) -> str | None:
-        """None on the last page."""
+        """Return the cursor of the next page, None on the last."""
         ...
 
     @property
     def total(self) -> int | None:
-        """How many match the query in all; None when the server does not say."""
+        """Return how many match the query in all; None when the server does not say."""
         ...
 
     @property
     def server_date(self) -> dt.datetime | None:
-        """The answer's Date header."""
+        """Return the response's Date header."""
         ...
 
 
 class Fetch(Protocol[T_co]):
-    """Asks for one page of the worklogs within the bounds (inclusive, None: unbounded), ascending by date.
+    """Fetch one page of the worklogs within the bounds (inclusive, None: unbounded), ascending by date.
 
     Bounds that the server cannot enforce may be ignored: the partition enforces them. A ``cursor`` of None asks for the
     first page.
@@ -64,7 +64,7 @@ class Fetch(Protocol[T_co]):
     def __call__(
         self, since: dt.datetime | None, until: dt.datetime | None, cursor: str | None, /
     ) -> Awaitable[PageLike[T_co]]:
-        """The page."""
+        """Return the page."""
         ...
 
 
@@ -176,7 +176,7 @@ class ScanSettings(Generic[T]):
 
 @attrs.frozen(kw_only=True)
 class Batch(Generic[T]):
-    """What one page brought.
+    """The worklogs of one page.
 
     Attributes:
         partition: the id of the partition that it belongs to.
@@ -221,7 +221,7 @@ class DateRange:
 
 @attrs.frozen(kw_only=True)
 class ScanStatistics:
-    """How a concurrent walk stands.
+    """The state of a parallel scan.
 
     Attributes:
         active: partitions whose page is on its way.
@@ -295,12 +295,12 @@ def shifted(moment: dt.datetime | None, by: dt.timedelta) -> dt.datetime | None:
 
 @attrs.frozen
 class DensityEstimate:
-    """How dense items lately were: an average over dates, in which a date counts less the farther it lies behind."""
+    """An estimate of how dense the items are: an average over dates, in which recent dates count more."""
 
     per_second: float = 0.0
 
     def after(self, items: int, seconds: float, memory: float) -> DensityEstimate:
-        """The pace after another page, which has so many items in so many seconds.
+        """Return the estimate after another page, which has so many items in so many seconds.
 
         Args:
             items: what the page has.
