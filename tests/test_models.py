@@ -1,4 +1,4 @@
-"""What a caller may say, and what is refused before anything is sent."""
+"""The values that a caller may give, and those that are refused before anything is sent."""
 
 from __future__ import annotations
 

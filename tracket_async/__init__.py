@@ -151,7 +151,7 @@ _HOMES: Final = {
     "pagination": ("Paginator",),
     "worklogs": ("Categories", "Worklogs"),
 }
-"""Where each public name is at home; all others are errors."""
+"""The module of each public name; all others are errors."""
 
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -90,7 +90,7 @@ class Worklogs:
     def __init__(self, context: CallContext) -> None:
         self._context = context
         self._days_have_offsets: bool | None = None
-        """Whether the server writes days with an offset from UTC; None: no worklog has been seen."""
+        """True: the server writes days with an offset from UTC; None: no worklog has been seen."""
 
     def list(
         self,
@@ -313,12 +313,15 @@ class Worklogs:
             recent.append(worklog.id)
             return worklog
 
+        def key(new: NewWorklog) -> tuple[object, ...]:
+            return AmbiguousRow(0, new, None).key(by_day=by_day)
+
         return self._outcomes(
             items,
             create,
             concurrency,
             on_error,
-            key=lambda new: AmbiguousRow(0, new, None).key(by_day=by_day),
+            key=key,
             go_on_after_ambiguous=True,
         )
 

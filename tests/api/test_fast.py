@@ -155,7 +155,7 @@ def worklogs_of(rows):
 
 
 def outcome(read, body):
-    """What came out, told so exactly that 1 and 1.0, 0.0 and -0.0, an enum and its string differ."""
+    """Return what came out, so exactly that 1 and 1.0, 0.0 and -0.0, an enum and its string differ."""
     try:
         found = read(Response(status=200, headers={}, body=body))
     except ResponseError as error:

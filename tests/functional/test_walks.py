@@ -296,3 +296,13 @@ async def test_days_without_an_offset_are_asked_for_as_they_are(running, api, ro
             assert len([w async for w in client.worklogs.list(since=day, until=day)]) == expected
             assert emulator.request_log.count(route=route) == requests
         assert emulator.request_log.entries[-1].query["fields.date.gte"] == "2024-05-11"
+
+
+async def test_a_list_keeps_its_bounds_where_the_server_ignores_them(running, api):
+    async with running(sample=600) as (emulator, client):
+        days = {w["worklogId"]: w["worklogDate"][:10] for w in emulator.worklogs()}
+        first, last = sorted(days.values())[200], sorted(days.values())[400]
+        ignored = faults.IgnoredFilters("fields.date." if api == "2.0" else "startDate")
+        emulator.faults.add(ignored, method="GET", times=None)
+        got = client.worklogs.list(since=dt.date.fromisoformat(first), until=dt.date.fromisoformat(last))
+        assert sorted(await ids(got)) == sorted(id_ for id_, day in days.items() if first <= day <= last)
