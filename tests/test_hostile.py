@@ -249,6 +249,9 @@ async def test_days_that_are_no_instants_lose_nothing(hostile, connect, offset, 
         for bounds in ({"since": dt.date(2024, 3, 20)}, {"until": dt.date(2024, 6, 8)}):
             got = [worklog.day for worklog in [w async for w in client.worklogs.list(**bounds)]]
             assert len(got) == (505 if "since" in bounds else 500)
+        listed = client.worklogs.list(since=dt.date(2024, 3, 20), until=dt.date(2024, 6, 8))
+        assert await ids(listed) == await ids(listed) == [f"wl-{number:04}" for number in range(95, 500)]
+        assert (await listed).items[0].id == "wl-0095"
         for ordered in (False, True):
             walk = client.worklogs.export(since=dt.date(2024, 3, 20), until=dt.date(2024, 6, 8), ordered=ordered)
             got = [(worklog.day, worklog.id) async for worklog in walk]

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from tracket_async.errors import CursorLoopError, ServerError, TracketError
+from tracket_async.errors import ClientStateError, CursorLoopError, ServerError, TracketError
 from tracket_async.models import Page, Worklog
 from tracket_async.pagination import MAX_EMPTY_PAGES, PROOF_STEPS, CursorLoopGuard, OrderCheck, Paginator
 
@@ -216,6 +216,57 @@ async def test_an_error_on_the_first_page_resumes_where_the_walk_began():
         with pytest.raises(TracketError) as caught:
             await anext(Paginator(Server(5, fail={start: ServerError("down")})).pages(start))
         assert caught.value.cursor == start
+
+
+@pytest.mark.parametrize("read_ahead", [0, 2])
+async def test_after_a_failure_the_next_step_is_an_error_that_knows_the_cursor(read_ahead):
+    """A generator that has raised is at its end: the next step would say that nothing is left."""
+    server = Server(5, fail={"3": ServerError("down")})
+    walk = Paginator(server, read_ahead=read_ahead)
+    for worklogs in (walk.items(), walk.pages()):
+        with pytest.raises(ServerError):
+            await collect([], worklogs)
+        for _ in range(2):
+            with pytest.raises(ClientStateError, match="ended with ServerError") as caught:
+                await anext(worklogs)
+            assert (caught.value.cursor, type(caught.value.__cause__)) == ("3", ServerError)
+        with pytest.raises(ClientStateError):
+            await worklogs.asend(None)
+
+
+@pytest.mark.parametrize("read_ahead", [0, 2])
+async def test_after_a_step_that_timed_out_the_next_is_an_error_that_knows_the_cursor(read_ahead):
+    server = Server(5)
+    server.held["3"] = asyncio.Event()
+    walk = Paginator(server, read_ahead=read_ahead)
+    worklogs = walk.items()
+    got = [await anext(worklogs) for _ in range(6)]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(worklogs), 0.01)
+    with pytest.raises(ClientStateError, match="was cancelled") as caught:
+        await anext(worklogs)
+    server.held["3"].set()
+    got += [w async for w in walk.items(caught.value.cursor)]
+    assert [w.id for w in got] == [f"w{n}" for n in range(10)]
+
+
+async def test_after_its_end_or_a_close_there_is_nothing_left():
+    for close in (True, False):
+        worklogs = Paginator(Server(2)).items()
+        assert (await worklogs.asend(None)).id == "w0"
+        if close:
+            await worklogs.aclose()
+        else:
+            await collect([], worklogs)
+        with pytest.raises(StopAsyncIteration):
+            await anext(worklogs)
+
+
+async def test_an_exception_can_be_thrown_into_an_iteration():
+    worklogs = Paginator(Server(2)).items()
+    await anext(worklogs)
+    with pytest.raises(ZeroDivisionError):
+        await worklogs.athrow(ZeroDivisionError())
 
 
 async def test_a_fetch_that_is_cancelled_from_elsewhere_does_not_leave_the_walk_waiting():

@@ -200,7 +200,7 @@ class Send(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.define
 class Recount:
     """Count the worklogs of a filter once more, when a list seems to have ended early.
 

@@ -34,7 +34,7 @@ import attrs
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http.limits import Clock
 from tracket_async._tasks import gather
-from tracket_async.errors import AmbiguousWriteError, RequestError, UsageError
+from tracket_async.errors import AmbiguousWriteError, IncompleteExportError, RequestError, UsageError
 from tracket_async.models import NewWorklog, Page, Worklog, WorklogFilter
 
 CLOCK_MARGIN: Final = dt.timedelta(seconds=2)
@@ -43,6 +43,8 @@ LARGEST_SKEW: Final = dt.timedelta(days=1)
 """By no more than this does this machine's clock differ from the server's, where the server itself has to filter."""
 WAIT: Final = 2.0
 """Seconds between two looks."""
+LOOKUP_FAILURES: Final = (RequestError, IncompleteExportError)
+"""What reading back fails with: it decides nothing then."""
 
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 _DAY: Final = dt.timedelta(days=1)
@@ -279,7 +281,7 @@ class ServerLookup:
         """Return what each look has found for the rows. The first look is taken at once.
 
         Raises:
-            RequestError: reading failed; nothing can be decided.
+            RequestError, IncompleteExportError: reading failed; nothing can be decided.
         """
         found: list[Snapshot] = []
         for number in range(self.looks):
@@ -342,7 +344,7 @@ class Reconciler:
         self._claimed = claimed
         self._sending: collections.Counter[_Similar] = collections.Counter()
         self._waiting: dict[int, _Similar] = {}
-        self._results: dict[int, Verdict | RequestError] = {}
+        self._results: dict[int, Verdict | RequestError | IncompleteExportError] = {}
         self._turn = asyncio.Lock()
         self._moved = asyncio.Event()
 
@@ -363,7 +365,7 @@ class Reconciler:
         """Look for a create that has just become ambiguous, and return what is known about it then.
 
         Raises:
-            RequestError: reading failed; nothing is decided.
+            RequestError, IncompleteExportError: reading failed; nothing is decided.
         """
         similar = self._waiting[row.line] = _similar(row.new)
         self.unresolved[row.line] = row
@@ -374,7 +376,7 @@ class Reconciler:
                 if row.line not in self._results:
                     await self._look()
                 result = self._results[row.line]
-            if isinstance(result, RequestError):
+            if isinstance(result, LOOKUP_FAILURES):
                 raise result
             return result
         finally:
@@ -386,7 +388,7 @@ class Reconciler:
         """Look for rows while none of them is being sent, and return what is known about each, by their lines.
 
         Raises:
-            RequestError: reading failed; nothing is decided.
+            RequestError, IncompleteExportError: reading failed; nothing is decided.
         """
         snapshots = await self._lookup.snapshots(rows)
         ids = {worklog_id for snapshot in snapshots for worklog_id in snapshot.ids}
@@ -395,10 +397,10 @@ class Reconciler:
     async def _look(self) -> None:
         ready = {line: similar for line, similar in self._waiting.items() if not self._sending[similar]}
         rows = [row for row in self.unresolved.values() if _similar(row.new) in ready.values()]
-        results: dict[int, Verdict | RequestError]
+        results: dict[int, Verdict | RequestError | IncompleteExportError]
         try:
             results = {verdict.line: verdict for verdict in await self.verdicts(rows)}
-        except RequestError as error:
+        except LOOKUP_FAILURES as error:
             results = dict.fromkeys(ready, error)
         self._results |= {line: results[line] for line in ready if line in self._waiting}
 
@@ -425,7 +427,7 @@ async def reconcile(error: AmbiguousWriteError, lookup: ServerLookup, *, exclude
     Raises:
         AmbiguousWriteError: ``error`` itself, with the ``candidates`` that were found, those of unknown age last.
         UsageError: the error carries no payload.
-        RequestError: reading back failed; nothing is decided.
+        RequestError, IncompleteExportError: reading back failed; nothing is decided.
     """
     if not isinstance(error.payload, NewWorklog):
         raise UsageError("The error carries no payload, so there is nothing to look for")

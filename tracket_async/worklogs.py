@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import aclosing
@@ -15,7 +16,7 @@ from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
 from tracket_async.config import CallOptions
-from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError, TracketError
+from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
 from tracket_async.models import (
     Category,
     NewWorklog,
@@ -33,6 +34,7 @@ from tracket_async.pagination import Paginator, Position, Recount, ResumableIter
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import Acknowledged, ApiVersion
     from tracket_async.bulk import OnError, Outcomes
+    from tracket_async.reconcile import ServerLookup
     from tracket_async.scan.partition import ScanSettings
 
 T = TypeVar("T")
@@ -122,18 +124,22 @@ class Worklogs:
         context, api_version = self._context, self._context.api_version
         wanted = api_version.resolve(combine_filter(filter, since, until))
         api_version.list(wanted, size=size)  # a mistake is told here, and not at the first page
+        recount = Recount(context.send, api_version, wanted)
 
-        def fetch(cursor: str | None) -> Awaitable[Page]:
-            if wanted.bounds_dates and api_version.keeps_days:
-                return self._page_of_days(wanted, cursor, size)
-            return context.send(api_version.list(wanted, cursor=cursor, size=size), api_version.page)
+        async def fetch(cursor: str | None) -> Page:
+            if not (wanted.bounds_dates and api_version.keeps_days):
+                return await context.send(api_version.list(wanted, cursor=cursor, size=size), api_version.page)
+            page = await self._page_of_days(wanted, cursor, size)
+            if self._days_have_offsets:
+                recount.wanted = a_day_wider(wanted)
+            return page
 
         return Paginator(
             fetch,
             read_ahead=read_ahead,
             keep=client_side_check(wanted),
             until=None if api_version.filters_ranges else wanted.until,
-            recount=Recount(context.send, api_version, wanted) if api_version.has_total else None,
+            recount=recount if api_version.has_total else None,
         )
 
     async def _page_of_days(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> Page:
@@ -260,16 +266,19 @@ class Worklogs:
                 unknown age.
             UsageError: the error carries no payload, or ``reads`` or ``wait`` is out of range.
         """
-        from tracket_async.reconcile import ServerLookup, reconcile  # noqa: PLC0415
+        from tracket_async.reconcile import reconcile  # noqa: PLC0415
 
-        lookup = ServerLookup(
+        return await reconcile(error, self._lookup(looks=reads, wait=wait), exclude=exclude)
+
+    def _lookup(self, **settings: Any) -> ServerLookup:
+        from tracket_async.reconcile import ServerLookup  # noqa: PLC0415
+
+        return ServerLookup(
             pages=lambda wanted: self.list(filter=wanted).pages(),
             api_version=self._context.api_version,
-            looks=reads,
-            wait=wait,
             clock=self._context.clock,
+            **settings,
         )
-        return await reconcile(error, lookup, exclude=exclude)
 
     def create_many(
         self,
@@ -287,8 +296,7 @@ class Worklogs:
             on_error: ``"stop"`` begins no other after the first that is not ok, ``"collect"`` tries all, as long as one
                 can succeed.
             reconcile: look at once for a create whose response was lost (see `reconcile`, which takes 2 seconds). If it
-                is found, it is ok. If not, it stays ambiguous, and does not stop the run. Items that are alike are
-                created one after the other then.
+                is found, it is ok. If not, it stays ambiguous, and does not stop the run.
 
         Raises:
             ClientStateError: the client is not open.
@@ -296,34 +304,36 @@ class Worklogs:
         """
         if not reconcile:
             return self._outcomes(items, self.create, concurrency, on_error)
-        from tracket_async.reconcile import AmbiguousRow  # noqa: PLC0415
+        from tracket_async.reconcile import LOOKUP_FAILURES, AmbiguousRow, Reconciler  # noqa: PLC0415
 
-        by_day = self._context.api_version.keeps_days
-        # What was created before these was created before the create in question, too.
         recent: deque[str] = deque(maxlen=_RECENT)
 
+        async def created_here(ids: set[str]) -> set[str]:
+            return ids.intersection(recent)
+
+        reconciler, numbers = Reconciler(self._lookup(), created_here), itertools.count()
+
         async def create(new: NewWorklog) -> Worklog:
-            try:
-                worklog = await self.create(new)
-            except AmbiguousWriteError as error:
+            async with reconciler.sending(new):
                 try:
-                    worklog = await self.reconcile(error, exclude=recent)
-                except TracketError as failure:
-                    raise error from (None if failure is error else failure)
-            recent.append(worklog.id)
-            return worklog
+                    worklog = await self.create(new)
+                except AmbiguousWriteError as error:
+                    ambiguous = error
+                else:
+                    recent.append(worklog.id)
+                    return worklog
+            row = AmbiguousRow(next(numbers), new, ambiguous.sent_at)
+            try:
+                verdict = await reconciler.reconcile(row)
+            except LOOKUP_FAILURES as failure:
+                raise ambiguous from failure
+            if verdict.created is None:
+                raise ambiguous.add(candidates=(*verdict.candidates, *verdict.of_unknown_age))
+            del reconciler.unresolved[row.line]
+            recent.append(verdict.created.id)
+            return verdict.created
 
-        def key(new: NewWorklog) -> tuple[object, ...]:
-            return AmbiguousRow(0, new, None).key(by_day=by_day)
-
-        return self._outcomes(
-            items,
-            create,
-            concurrency,
-            on_error,
-            key=key,
-            go_on_after_ambiguous=True,
-        )
+        return self._outcomes(items, create, concurrency, on_error, go_on_after_ambiguous=True)
 
     def update_many(
         self,

@@ -14,6 +14,7 @@ import pytest
 
 from tracket_async import (
     BadRequestError,
+    ClientStateError,
     CursorLoopError,
     Limits,
     ServerError,
@@ -199,6 +200,16 @@ async def test_what_cannot_be_repaired_carries_the_cursor_to_resume_from(running
         emulator.faults.clear()
         await collect(got, client.worklogs.list().items(caught.value.cursor))
         assert got == [w["worklogId"] for w in emulator.worklogs()]
+
+
+async def test_an_export_that_has_failed_does_not_pass_for_finished(running, api, route):
+    async with running(sample=1000) as (emulator, client):
+        emulator.faults.add(faults.Status(500), route=route, cursor=True)
+        worklogs = client.worklogs.export(concurrency=1)
+        with pytest.raises(ServerError):
+            await collect([], worklogs)
+        with pytest.raises(ClientStateError, match="ended with ServerError"):
+            await anext(worklogs)
 
 
 async def collect(got, worklogs):

@@ -23,11 +23,25 @@ import attrs
 from tracket_async._http.limits import Clock
 from tracket_async.bulk import GRACE, PATIENCE, OnError, Outcomes
 from tracket_async.client import TracketClient
-from tracket_async.errors import AmbiguousWriteError, NotFoundError, RequestError, StorageError, TracketError
+from tracket_async.errors import (
+    AmbiguousWriteError,
+    NotFoundError,
+    RequestError,
+    StorageError,
+    TracketError,
+)
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
 from tracket_async.importer.reader import MAX_LISTED, Change, InputFile, InputRow
 from tracket_async.models import NewWorklog, Worklog
-from tracket_async.reconcile import WAIT, AmbiguousRow, Reconciler, ServerLookup, Verdict, server_clock_offset
+from tracket_async.reconcile import (
+    LOOKUP_FAILURES,
+    WAIT,
+    AmbiguousRow,
+    Reconciler,
+    ServerLookup,
+    Verdict,
+    server_clock_offset,
+)
 
 ErrorKind = Literal["failed", "ambiguous"]
 
@@ -386,7 +400,7 @@ class ImportRun:
         sent = self._states.unresolved[row.line]
         try:
             verdict = await self._reconciler.reconcile(AmbiguousRow(row.line, row.item, sent.at, sent.clock_offset))
-        except RequestError as error:
+        except LOOKUP_FAILURES as error:
             self._ambiguities[row.line] = _Ambiguity(f"Looking for it failed: {error}")
             raise ambiguous from error
         self._record(verdict, row.item)
@@ -406,7 +420,7 @@ class ImportRun:
             return
         try:
             verdicts = await self._reconciler.verdicts([*rows.values()])
-        except RequestError as error:
+        except LOOKUP_FAILURES as error:
             self._ambiguities.update({line: _Ambiguity(f"Looking for it failed: {error}") for line in rows})
             return
         for verdict in verdicts:

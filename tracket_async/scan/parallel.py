@@ -15,7 +15,7 @@ from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http.messages import Response
 from tracket_async._tasks import gather
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
-from tracket_async.models import Page, Worklog, WorklogFilter, check_scan_order
+from tracket_async.models import Page, Worklog, WorklogFilter, a_day_wider, check_scan_order
 from tracket_async.pagination import Recount, Send, warn_of_small_total
 from tracket_async.scan.partition import (
     DAY,
@@ -232,6 +232,8 @@ async def scan(
             looked = True
             if api_version.has_offsets(response):
                 found.read_wide()
+                if recount is not None:
+                    recount.wanted = a_day_wider(wanted)
         return page
 
     if not api_version.filters_ranges:
@@ -242,11 +244,12 @@ async def scan(
             first, last = await gather(edge(wanted), edge(attrs.evolve(wanted, descending=True)))
         dates = DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY, enforced=True)
     matches = settings.item_format.matches
+    recount = Recount(send, api_version, wanted) if compare_total and api_version.has_total else None
     found = ParallelScan(
         fetch,
         dates,
         settings,
         keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes else None,
-        recount=Recount(send, api_version, wanted) if compare_total and api_version.has_total else None,
+        recount=recount,
     )
     return found
