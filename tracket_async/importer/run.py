@@ -308,7 +308,8 @@ class ImportRun:
             rows.rows(self._is_to_be_sent),
             self._create,
             concurrency=settings.concurrency,
-            on_error="collect",  # only failed rows stop it, see `_create`
+            on_error=settings.on_error,
+            go_on_after_ambiguous=True,
             patience=settings.patience,
         )
 
@@ -375,8 +376,6 @@ class ImportRun:
                 self._failures.add(RowError(line=row.line, kind="failed", reason=str(error)))
                 self._journal.record_failed(row.line, str(error))
                 self._resolved(row.line, row.item)
-                if self._settings.on_error == "stop":
-                    self._outcomes.stop()
                 raise
             else:
                 self._journal.record_created(row.line, worklog.id)
