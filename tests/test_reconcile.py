@@ -500,3 +500,20 @@ async def test_one_who_gives_up_a_look_leaves_it_to_the_next(reconciler, lookup)
     assert first.cancelled()
     async with asyncio.timeout(1), reconciler.sending(PAYLOAD):
         pass
+
+
+async def test_a_cancellation_says_whether_the_create_was_sent(reconciler, lookup):
+    looking = asyncio.create_task(reconciler.reconcile(row(1)))
+    await lookup.began.acquire()
+
+    async def send():
+        async with reconciler.sending(PAYLOAD):
+            pytest.fail("it must wait")
+
+    waiting = asyncio.create_task(send())
+    await turns()
+    for task, maybe_sent in ((waiting, False), (looking, True)):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert caught.value.maybe_sent is maybe_sent

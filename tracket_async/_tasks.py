@@ -1,9 +1,10 @@
-"""Structured concurrency: several awaitables at once, all of them finished when the call ends."""
+"""Structured concurrency: several awaitables at once, all finished when the call ends; and what a cancellation says."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,3 +22,16 @@ async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+@contextmanager
+def mark_cancellation(*, maybe_sent: bool) -> Generator[None]:
+    """Let a cancellation in here say, as ``maybe_sent``, whether the write that it ends may have been sent.
+
+    The calls that read back after a write say of themselves that nothing was sent, and do not know of the write.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        error.__dict__["maybe_sent"] = maybe_sent
+        raise

@@ -33,7 +33,7 @@ import attrs
 
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http.limits import Clock
-from tracket_async._tasks import gather
+from tracket_async._tasks import gather, mark_cancellation
 from tracket_async.errors import AmbiguousWriteError, IncompleteExportError, RequestError, UsageError
 from tracket_async.models import NewWorklog, Page, Worklog, WorklogFilter
 
@@ -352,8 +352,9 @@ class Reconciler:
     async def sending(self, new: NewWorklog) -> AsyncGenerator[None]:
         """Enclose a create, which begins when no similar one is being looked for."""
         similar = _similar(new)
-        while similar in self._waiting.values():
-            await self._moved.wait()
+        with mark_cancellation(maybe_sent=False):
+            while similar in self._waiting.values():
+                await self._moved.wait()
         self._sending[similar] += 1
         try:
             yield
@@ -370,12 +371,13 @@ class Reconciler:
         similar = self._waiting[row.line] = _similar(row.new)
         self.unresolved[row.line] = row
         try:
-            while self._sending[similar]:
-                await self._moved.wait()
-            async with self._turn:
-                if row.line not in self._results:
-                    await self._look()
-                result = self._results[row.line]
+            with mark_cancellation(maybe_sent=True):
+                while self._sending[similar]:
+                    await self._moved.wait()
+                async with self._turn:
+                    if row.line not in self._results:
+                        await self._look()
+                    result = self._results[row.line]
             if isinstance(result, LOOKUP_FAILURES):
                 raise result
             return result

@@ -15,6 +15,7 @@ import attrs
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
+from tracket_async._tasks import mark_cancellation
 from tracket_async.config import CallOptions
 from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
 from tracket_async.models import (
@@ -204,7 +205,10 @@ class Worklogs:
             if not was_open:
                 raise
             raise _ambiguous(new, error.message, sent_at=sent_at, method=request.method, path=request.path) from error
-        return found if isinstance(found, Worklog) else await self._read_back(found, request, new, sent_at)
+        if isinstance(found, Worklog):
+            return found
+        with mark_cancellation(maybe_sent=True):
+            return await self._read_back(found, request, new, sent_at)
 
     async def _read_back(
         self, created: Acknowledged, request: Request, new: NewWorklog, sent_at: dt.datetime
@@ -235,7 +239,10 @@ class Worklogs:
         """
         context = self._context
         found = await context.send(context.api_version.update(id, changes), context.api_version.updated)
-        return found if isinstance(found, Worklog) else await self.get(id)
+        if isinstance(found, Worklog):
+            return found
+        with mark_cancellation(maybe_sent=True):
+            return await self.get(id)
 
     async def delete(self, id: str) -> None:  # noqa: A002
         """Delete a worklog. It is a success, too, that an earlier attempt of the same call has deleted it already.

@@ -179,6 +179,24 @@ async def test_a_create_that_cannot_be_read_back_says_its_id(running, api, route
         assert emulator.count == 1
 
 
+async def test_a_write_that_is_cancelled_while_it_is_read_back_may_have_been_sent(running, api, route):
+    async with running() as (emulator, client):
+        worklog = await client.worklogs.create(new(30))
+        for fault, method in ((faults.BriefCreated("id"), "POST"), (faults.NoContent(), "PUT")):
+            emulator.faults.add(fault, method=method)
+        reading = asyncio.Event()
+        emulator.faults.add(faults.Call(lambda _: reading.set()), method="GET", times=None)
+        for write in (client.worklogs.create(new(31)), client.worklogs.update(worklog.id, WorklogChanges(minutes=1))):
+            reading.clear()
+            task = asyncio.create_task(write)
+            await reading.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            assert caught.value.maybe_sent is True
+        assert emulator.count == 2
+
+
 async def test_an_update_that_is_confirmed_without_the_worklog_is_read_back(running, api):
     async with running() as (emulator, client):
         worklog = await client.worklogs.create(new(30))
