@@ -17,6 +17,7 @@ from tracket_async import NewWorklog
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -84,10 +85,23 @@ def test_every_command_that_is_shown_exists():
         assert set(shown) <= known, document.name
 
 
+async def test_the_sql_of_the_docs_sums_up_an_export(tracket_client, tracket_emulator, tmp_path, monkeypatch):
+    duckdb = pytest.importorskip("duckdb")
+    run = pytest.importorskip("tracket_async.export.run")
+    for day, minutes in (("2026-02-28", 30), ("2026-03-01", 60), ("2026-03-31", 90)):
+        tracket_emulator.create(
+            {"itemId": "1", "userId": "2", "worklogDate": f"{day}T00:00:00.000Z", "worklogMinutes": minutes}
+        )
+    monkeypatch.chdir(tmp_path)
+    targets = {tmp_path / "worklogs.parquet": "parquet"}
+    await run.export_to_files(tracket_client, targets, run.request_of(tracket_client))
+    (sql,) = re.findall(r"^```sql\n(.*?)^```", COMMANDS, re.MULTILINE | re.DOTALL)
+    assert duckdb.sql(sql).fetchall() == [("2026-02", "2", 0.5), ("2026-03", "2", 2.5)]
+
+
 def test_every_exit_code_is_documented():
     exits = pytest.importorskip("tracket_async.cli.exits")
-    documented = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
-    assert [code for code in exits.ExitCode if f"| {code:d} |" not in documented] == []
+    assert [code for code in exits.ExitCode if f"| {code:d} |" not in COMMANDS] == []
 
 
 def test_every_file_and_class_that_the_docs_name_exists():
