@@ -9,9 +9,16 @@ from contextlib import aclosing
 
 import pytest
 
-from tracket_async.errors import ClientStateError, CursorLoopError, ServerError, TracketError
-from tracket_async.models import Page, Worklog
-from tracket_async.pagination import MAX_EMPTY_PAGES, PROOF_STEPS, CursorLoopGuard, OrderCheck, Paginator
+from tracket_async._api import v2
+from tracket_async.errors import (
+    ClientStateError,
+    CursorLoopError,
+    IncompleteExportError,
+    ServerError,
+    TracketError,
+)
+from tracket_async.models import Page, Worklog, WorklogFilter
+from tracket_async.pagination import MAX_EMPTY_PAGES, PROOF_STEPS, CursorLoopGuard, OrderCheck, Paginator, Recount
 
 DAY = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
 
@@ -431,3 +438,75 @@ def test_the_order_is_proved_by_so_many_steps_and_not_one_less():
     assert order.proven
     order.see([DAY])
     assert not order.proven
+
+
+class Counting:
+    """Answers with totals: of everything, of what was created since, and of the time in which there is nothing."""
+
+    def __init__(self, total, *, created=0, nowhere=0):
+        self.total, self.created, self.nowhere = total, created, nowhere
+        self.asked = []
+
+    async def __call__(self, request, _parse):
+        query = dict(request.query)
+        self.asked.append(query)
+        if any(value.startswith("9999") for value in query.values()):
+            return Page(items=[], total=self.nowhere)
+        return Page(items=[], total=self.total if len(self.asked) == 1 else self.created)
+
+
+def recount(total, wanted=None, **settings):
+    return Recount(Counting(total, **settings), v2.api_version(), wanted or WorklogFilter())
+
+
+async def test_a_total_that_is_gone_decides_nothing():
+    await recount(None).check(5, 10, DAY)
+
+
+@pytest.mark.parametrize(
+    ("seen", "total", "now", "created", "missing"),
+    [
+        (600, 600, 600, 0, False),
+        (599, 600, 600, 0, True),
+        (599, 600, 599, 0, False),  # one was deleted meanwhile
+        (599, 600, 600, 1, False),  # one was created meanwhile, and another deleted
+        (598, 600, 600, 1, True),
+        (100, 600, 600, 600, True),  # the filter of created dates is ignored
+        (100, 600, 600, None, True),
+    ],
+)
+async def test_one_more_look_decides_whether_worklogs_are_missing(seen, total, now, created, missing):
+    counting = recount(now, created=created)
+    if not missing:
+        await counting.check(seen, total, DAY)
+        return
+    with pytest.raises(IncompleteExportError) as caught:
+        await counting.check(seen, total, DAY)
+    assert caught.value.seen == seen
+
+
+@pytest.mark.parametrize("bound", ["since", "until", "created_since", "created_until", "updated_until"])
+@pytest.mark.parametrize("nowhere", [0, 600])
+async def test_totals_that_ignore_a_filter_decide_nothing(bound, nowhere, caplog):
+    counting = recount(600, WorklogFilter(**{bound: DAY}), nowhere=nowhere)
+    if nowhere:
+        await counting.check(100, 600, DAY)
+        assert "do not follow the filter" in caplog.text
+    else:
+        with pytest.raises(IncompleteExportError):
+            await counting.check(100, 600, DAY)
+
+
+@pytest.mark.parametrize("wanted", [WorklogFilter(created_until=DAY - dt.timedelta(days=9)), WorklogFilter()])
+async def test_what_was_created_meanwhile_is_not_asked_for_where_it_cannot_be(wanted):
+    counting = recount(600, wanted)
+    with pytest.raises(IncompleteExportError):
+        await counting.check(100, 600, None if wanted == WorklogFilter() else DAY)
+    assert not any("fields.createdDate.gte" in query for query in counting.send.asked if "9999" not in str(query))
+
+
+async def test_what_was_created_meanwhile_is_asked_for_within_the_filter():
+    counting = recount(600, WorklogFilter(created_since=DAY + dt.timedelta(hours=1)))
+    with pytest.raises(IncompleteExportError):
+        await counting.check(100, 600, DAY)
+    assert counting.send.asked[-1]["fields.createdDate.gte"] == "2024-05-06T01:00:00.000Z"

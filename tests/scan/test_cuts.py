@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.scan.partition import DAY, EARLIEST, LATEST, MICROSECOND, DateRange, within
+from tracket_async.scan.partition import DAY, EARLIEST, LATEST, MICROSECOND, DateRange, shifted, within
 from tracket_async.scan.scheduler import EPOCH, cut_within, cuts, seconds_ahead
 
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
@@ -89,3 +89,10 @@ def test_bounds_belong_to_the_range():
     assert [within(dates, NOON + n * DAY / 2) for n in (-1, 0, 1, 2, 3)] == [False, True, True, True, False]
     assert within(DateRange(), EARLIEST)
     assert within(DateRange(), LATEST)
+
+
+def test_a_shift_ends_at_the_ends_of_the_calendar():
+    assert shifted(None, DAY) is None
+    assert shifted(NOON, -DAY) == NOON - DAY
+    assert shifted(EARLIEST, -DAY) == EARLIEST
+    assert shifted(LATEST, DAY) == LATEST

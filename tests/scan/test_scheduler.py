@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import random
 from bisect import bisect_left, bisect_right
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tracket_async.errors import CursorLoopError, UnsupportedError
 from tracket_async.models import Page
 from tracket_async.pagination import PROOF_STEPS
 from tracket_async.scan.partition import DateRange, DensityEstimate, PartitionState
-from tracket_async.scan.scheduler import CARVE_PAGES, HELD_PAGES, OUT_OF_ORDER
+from tracket_async.scan.scheduler import CARVE_PAGES, FILTER_IGNORED, HELD_PAGES, OUT_OF_ORDER
 
 # Tests are no package, and are imported by their path.
 _spec = importlib.util.spec_from_file_location("window_servers", Path(__file__).with_name("servers.py"))
@@ -279,6 +280,68 @@ def test_a_page_that_arrives_for_a_window_that_was_dropped_is_of_no_use():
     # A refusal for a partition that was dropped says nothing either.
     assert scheduler.refused(two)
     assert scheduler.next() is None
+
+
+class Ignoring(Server):
+    """A server that lists everything, whatever dates it is asked for."""
+
+    def __call__(self, since, until, cursor):
+        return super().__call__(None, None, cursor)
+
+
+@pytest.mark.parametrize("v2", [True, False])
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_filters_that_are_ignored_lose_nothing_and_are_said_once(seed, ordered, v2, caplog):
+    chance = random.Random(seed)
+    rows = rows_of(sorted(chance.randrange(0, chance.choice([10, 90])) for _ in range(chance.randrange(20, 120))))
+    server = Ignoring(rows, size=chance.randint(2, 9), v2=v2)
+    since, until = START + chance.randrange(-9, 60) * DAY, START + 95 * DAY
+    dates = DateRange(since=since, until=until, enforced=v2)
+    batches, scheduler = simulate(server, dates, workers=chance.randint(1, 6), seed=seed, ordered=ordered)
+    got, expected = items_of(batches), [row for row in rows if since <= row[0] <= until]
+    assert (got if ordered else sorted(got)) == (expected if ordered else sorted(expected))
+    assert scheduler.statistics().worklogs == len(expected)
+    assert caplog.messages in ([], [FILTER_IGNORED])
+    assert scheduler.statistics().single_partition == bool(caplog.messages)
+    assert scheduler.partitions.distinct <= len(rows)
+
+
+def test_filters_that_are_ignored_by_a_server_without_order_are_a_matter_of_order(caplog):
+    rows = rows_of([*range(30), *range(20)])
+    dates = DateRange(since=START + 5 * DAY, until=START + 40 * DAY)
+    batches, _ = simulate(Ignoring(rows, size=4, v2=False, order=None), dates, workers=3, seed=1)
+    assert sorted(items_of(batches)) == sorted(row for row in rows if row[0] >= START + 5 * DAY)
+    assert caplog.messages == [FILTER_IGNORED, OUT_OF_ORDER]
+
+
+class ByInstant(Server):
+    """A server of 2.0 that filters by instants: every day begins two hours before it does as it is written."""
+
+    def __call__(self, since, until, cursor):
+        shift = DAY / 12
+        return super().__call__(
+            None if since is None else since + shift, None if until is None else until + shift, cursor
+        )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_days_that_are_no_instants_lose_nothing_also_when_it_is_resumed(seed):
+    rows = rows_of(sorted(number % 60 for number in range(300)))
+    server = ByInstant(rows, size=7)
+    dates = DateRange(since=START + 10 * DAY, until=START + 50 * DAY - MICROSECOND, enforced=True)
+    settled = []
+
+    def notice(scheduler, _flying):
+        if not settled:
+            settled.append(scheduler.read_wide())
+
+    batches, _ = simulate(server, dates, seed=seed, until=9, meanwhile=notice)
+    states = {state.id: state for batch in batches for state in batch.states}
+    more, scheduler = simulate(server, dates, seed=seed, states=states.values())
+    scheduler.read_wide()  # which changes nothing
+    assert scheduler.finished
+    assert {*items_of(batches), *items_of(more)} == {row for row in rows if dates.since <= row[0] <= dates.until}
 
 
 def test_the_single_chain_begins_again_too_and_leaves_out_what_it_has_handed_over():

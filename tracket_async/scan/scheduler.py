@@ -234,8 +234,9 @@ class Partitions(Generic[T]):
         self._changed.clear()
         batch = Batch(partition=partition.id, items=items, states=states, server_date=page.server_date)
         if self._ordered:
-            partition.held.append(batch)
-            self.held += 1
+            if not partition.dropped:
+                partition.held.append(batch)
+                self.held += 1
             self._release()
         else:
             self.out.append(batch)
