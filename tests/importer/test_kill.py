@@ -18,11 +18,11 @@ from tracket_async.emulator import Emulator
 from tracket_async.emulator.faults import CommitThenCut, ResponseFault, Status
 from tracket_async.importer.journal import journal_path
 
-SCRIPT = Path(__file__).with_name("mortal.py")
+SCRIPT = Path(__file__).with_name("import_children.py")
 KILLED = -9
 ROWS = 27
 
-# The n-th time that an import passes a point; `mortal.py` says what the points are.
+# The n-th time that an import passes a point; `import_children.py` says what the points are.
 POINTS = {
     "write": (1, 2, 30),
     "torn": (1, 2, 30),
@@ -58,8 +58,8 @@ class Killing(ResponseFault):
         return exchange.disconnected(None)
 
 
-class Mortals:
-    """Starts imports that die."""
+class ImportChildren:
+    """Import in child processes that die."""
 
     def __init__(self, process, emulator, api, folder):
         self.process, self.emulator, self.api, self.folder = process, emulator, api, folder
@@ -119,8 +119,8 @@ class Mortals:
 
 
 @pytest.fixture
-def mortals(tmp_path):
-    """``async with mortals(api) as them``."""
+def children(tmp_path):
+    """``async with children(api) as them``."""
 
     @asynccontextmanager
     async def run(api):
@@ -130,7 +130,7 @@ def mortals(tmp_path):
             )
             try:
                 assert await process.stdout.readline() == b"ready\n"
-                yield Mortals(process, emulator, api, tmp_path)
+                yield ImportChildren(process, emulator, api, tmp_path)
             finally:
                 process.stdin.close()
                 await process.wait()
@@ -186,8 +186,8 @@ async def killed_at_random(them, written, kills, seed):
 
 
 @pytest.mark.timeout(300)
-async def test_an_import_killed_at_named_points_creates_every_row_once(mortals, written):
-    async with mortals("2.0") as them:
+async def test_an_import_killed_at_named_points_creates_every_row_once(children, written):
+    async with children("2.0") as them:
         for point, nths in POINTS.items():
             for nth in nths:
                 await clear(them.emulator)
@@ -205,8 +205,8 @@ async def test_an_import_killed_at_named_points_creates_every_row_once(mortals, 
 @pytest.mark.parametrize("api", ["1.0", "2.0"])
 @pytest.mark.parametrize("commit", [False, True])
 @pytest.mark.parametrize("nth", [1, ROWS])
-async def test_an_import_killed_during_a_request_finds_its_row_again(mortals, written, api, commit, nth):
-    async with mortals(api) as them:
+async def test_an_import_killed_during_a_request_finds_its_row_again(children, written, api, commit, nth):
+    async with children(api) as them:
         path, rows = written("served")
         them.emulator.faults.add(Killing(them.kill, commit=commit), method="POST", route=them.route, nth=nth)
         assert await them.load(path) == KILLED
@@ -217,15 +217,15 @@ async def test_an_import_killed_during_a_request_finds_its_row_again(mortals, wr
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("api", ["1.0", "2.0"])
-async def test_an_import_killed_at_random_creates_every_row_once(mortals, written, api):
-    async with mortals(api) as them:
+async def test_an_import_killed_at_random_creates_every_row_once(children, written, api):
+    async with children(api) as them:
         await killed_at_random(them, written, kills=8, seed=api)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("api", ["1.0", "2.0"])
-async def test_an_import_killed_hundreds_of_times_creates_every_row_once(mortals, written, api):
-    async with mortals(api) as them:
+async def test_an_import_killed_hundreds_of_times_creates_every_row_once(children, written, api):
+    async with children(api) as them:
         await killed_at_random(them, written, kills=200, seed=f"soak {api}")
         print(f"API {api}: {them.kills} kills in {them.runs} runs")  # noqa: T201 - the figure
