@@ -391,7 +391,8 @@ def test_no_worklog_is_given_twice_and_without_others_every_created_row_is_found
 class FakeLookup:
     """A lookup whose looks wait until they are let go; each finds the worklogs that are there then."""
 
-    def __init__(self):
+    def __init__(self, api_version):
+        self.api_version = api_version
         self.worklogs, self.asked, self.error = [], [], None
         self.began, self.go = asyncio.Semaphore(0), asyncio.Semaphore(0)
 
@@ -406,7 +407,7 @@ class FakeLookup:
 
 @pytest.fixture
 def lookup():
-    return FakeLookup()
+    return FakeLookup(v2.api_version())
 
 
 @pytest.fixture
@@ -517,3 +518,24 @@ async def test_a_cancellation_says_whether_the_create_was_sent(reconciler, looku
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
         assert caught.value.maybe_sent is maybe_sent
+
+
+@pytest.mark.parametrize(
+    ("api", "first", "second"),
+    [
+        (v1, "2026-03-02T08:00+13:00", "2026-03-01T19:00+00:00"),  # the same moment
+        (v2, "2026-03-02T08:00+13:00", "2026-03-02T00:00+00:00"),  # the same day as written
+    ],
+)
+async def test_similar_creates_are_of_the_day_that_the_server_keeps(api, first, second):
+    lookup = FakeLookup(api.api_version())
+    reconciler = Reconciler(lookup, lambda _ids: asyncio.sleep(0, set()))
+    looking = asyncio.create_task(reconciler.reconcile(row(1, date=dt.datetime.fromisoformat(first))))
+    await lookup.began.acquire()
+    sending = reconciler.sending(attrs.evolve(PAYLOAD, date=dt.datetime.fromisoformat(second)))
+    waiting = asyncio.create_task(sending.__aenter__())
+    await turns()
+    assert not waiting.done()
+    lookup.go.release()
+    await asyncio.gather(looking, waiting)
+    await sending.__aexit__(None, None, None)

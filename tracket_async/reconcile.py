@@ -51,6 +51,8 @@ _DAY: Final = dt.timedelta(days=1)
 _COMPARED: Final = frozenset({"item_id", "user_id", "date", "minutes", "description"})
 _OTHERS: Final = tuple(each.name for each in attrs.fields(NewWorklog) if each.name not in _COMPARED)
 
+_Similar = tuple[str, str, object]
+
 Pages = Callable[[WorklogFilter], AsyncGenerator[Page]]
 
 
@@ -351,7 +353,7 @@ class Reconciler:
     @asynccontextmanager
     async def sending(self, new: NewWorklog) -> AsyncGenerator[None]:
         """Enclose a create, which begins when no similar one is being looked for."""
-        similar = _similar(new)
+        similar = self._similar(new)
         with mark_cancellation(maybe_sent=False):
             while similar in self._waiting.values():
                 await self._moved.wait()
@@ -368,7 +370,7 @@ class Reconciler:
         Raises:
             RequestError, IncompleteExportError: reading failed; nothing is decided.
         """
-        similar = self._waiting[row.line] = _similar(row.new)
+        similar = self._waiting[row.line] = self._similar(row.new)
         self.unresolved[row.line] = row
         try:
             with mark_cancellation(maybe_sent=True):
@@ -398,7 +400,7 @@ class Reconciler:
 
     async def _look(self) -> None:
         ready = {line: similar for line, similar in self._waiting.items() if not self._sending[similar]}
-        rows = [row for row in self.unresolved.values() if _similar(row.new) in ready.values()]
+        rows = [row for row in self.unresolved.values() if self._similar(row.new) in ready.values()]
         results: dict[int, Verdict | RequestError | IncompleteExportError]
         try:
             results = {verdict.line: verdict for verdict in await self.verdicts(rows)}
@@ -406,16 +408,14 @@ class Reconciler:
             results = dict.fromkeys(ready, error)
         self._results |= {line: results[line] for line in ready if line in self._waiting}
 
+    def _similar(self, new: NewWorklog) -> _Similar:
+        by_day = self._lookup.api_version.keeps_days
+        day = new.date.date() if by_day else new.date.timestamp() // _DAY.total_seconds()
+        return new.user_id, new.item_id, day
+
     def _wake(self) -> None:
         self._moved.set()
         self._moved.clear()
-
-
-_Similar = tuple[str, str, dt.date]
-
-
-def _similar(new: NewWorklog) -> _Similar:
-    return new.user_id, new.item_id, new.date.date()
 
 
 async def reconcile(error: AmbiguousWriteError, lookup: ServerLookup, *, exclude: Collection[str] = ()) -> Worklog:
