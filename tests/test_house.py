@@ -84,7 +84,7 @@ def test_the_version_is_that_of_the_distribution():
 
 def test_importing_the_client_imports_none_of_what_few_need():
     heavy = (
-        *("aiolimiter", "cattrs", "cyclopts", "duckdb", "opentelemetry", "pyarrow", "rich", "tenacity", "uvloop"),
+        *("cattrs", "cyclopts", "duckdb", "opentelemetry", "pyarrow", "rich", "tenacity", "uvloop"),
         *(
             "tracket_async._api.v1",
             "tracket_async.cli",

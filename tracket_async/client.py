@@ -240,12 +240,17 @@ class TracketClient:
         if not self._is_view:
             await self._context.session.aclose()
 
-    def with_options(self, *, timeout: float | None = None, attempts: int | None = None) -> Self:
+    def with_options(
+        self, *, timeout: float | None = None, attempts: int | None = None, wait_for_rate: bool | None = None
+    ) -> Self:
         """Return a view of this client whose calls have other limits. It shares the session; do not open or close it.
 
         Args:
             timeout: seconds for each call, with its queueing and its retries. None: as this client's.
             attempts: attempts of each call, the first included. None: as this client's.
+            wait_for_rate: True: a 429 is no failure while the server accepts other calls, and the wait for its rate
+                counts against neither ``timeout`` nor ``attempts``, as in lists, exports and bulk writes. None: as this
+                client's.
 
         Raises:
             ConfigurationError: one of them is not above 0.
@@ -254,6 +259,7 @@ class TracketClient:
         options = CallOptions(
             timeout=current.timeout if timeout is None else timeout,
             attempts=current.attempts if attempts is None else attempts,
+            wait_for_rate=current.wait_for_rate if wait_for_rate is None else wait_for_rate,
         )
         view = copy.copy(self)
         view._use(attrs.evolve(self._context, options=options), is_view=True)  # noqa: SLF001 - of the same class

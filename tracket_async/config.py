@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
@@ -27,6 +28,11 @@ def _seconds_or_zero(instance: object, attribute: attrs.Attribute[Any], value: o
 def _optional_seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None:
         _seconds(instance, attribute, value)
+
+
+def _rate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not callable(value):
+        _optional_seconds(instance, attribute, value)
 
 
 def _count(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -89,14 +95,15 @@ class RetryPolicy:
     """Decide how often a call is retried, and how long it waits before each retry.
 
     The wait before attempt n + 1 is ``uniform(0, min(wait_max, wait_initial * 2**(n - 1)))`` ("full jitter"). When the
-    server sends Retry-After, it is at least that, plus ``uniform(0, wait_jitter)``, and holds for the whole session.
+    server sends Retry-After, it is at least that, plus a jitter of at most a tenth, and holds for the whole session;
+    ``Retry-After: 0`` is not waited for.
 
     Attributes:
         attempts: the most attempts of one call; 1 turns retries off.
         wait_initial: seconds, see above.
         wait_initial_rate_limited: seconds; used in place of ``wait_initial`` after a 429.
         wait_max: seconds, see above.
-        wait_jitter: seconds, see above; 0 for none.
+        wait_jitter: seconds; the most jitter after a Retry-After. 0 for none.
         max_retry_after: seconds; if the server asks for a longer wait, the call fails at once instead.
         budget: the retry tokens of the session. A retry takes 5 of them (10 after a timeout) and gives them back when
             it succeeds; a call that succeeds at once adds 1. Without tokens nothing is retried, so that an outage is
@@ -111,6 +118,10 @@ class RetryPolicy:
     max_retry_after: float = attrs.field(default=300.0, validator=_seconds_or_zero)
     budget: int | None = attrs.field(default=500, validator=_optional_count)
 
+    def jitter(self, wait: float) -> float:
+        """Return the most seconds to add to a wait that the server asked for."""
+        return min(self.wait_jitter, 0.1 * wait)
+
 
 @attrs.frozen(kw_only=True)
 class Limits:
@@ -118,9 +129,11 @@ class Limits:
 
     Attributes:
         max_concurrency: the most attempts in progress at once in the session.
-        adaptive: True lowers the concurrency (to 1 at least) while the server answers 429 or 503, and raises it again
-            as it recovers. False keeps it as it is.
-        requests_per_second: attempts per second, evenly spaced; None for no limit. Needs the extra ``pace``.
+        adaptive: True lowers the concurrency (to 1 at least) while the server answers 503 and raises it again as it
+            recovers, and learns the server's rate from its 429s. False keeps both as they are set.
+        requests_per_second: the highest rate of attempts, evenly spaced; or an async callable that is awaited before
+            each attempt, as a rate that several processes share. None: no limit but the one that the session learns
+            from the server's 429s.
         max_response_bytes: the longest body that is accepted, compressed or decompressed, in bytes.
         keepalive_expiry: seconds for which an idle connection is kept for the next request.
         dns_cache_ttl: seconds for which a resolved address is used again.
@@ -128,7 +141,7 @@ class Limits:
 
     max_concurrency: int = attrs.field(default=16, validator=_count)
     adaptive: bool = attrs.field(default=True, validator=_flag)
-    requests_per_second: float | None = attrs.field(default=None, validator=_optional_seconds)
+    requests_per_second: float | Callable[[], Awaitable[object]] | None = attrs.field(default=None, validator=_rate)
     max_response_bytes: int = attrs.field(default=32 * MIB, validator=_count)
     keepalive_expiry: float = attrs.field(default=15.0, validator=_seconds)
     dns_cache_ttl: float = attrs.field(default=60.0, validator=_seconds)
@@ -141,7 +154,11 @@ class CallOptions:
     Attributes:
         timeout: seconds for the whole call, in place of ``Timeouts.total``. None: the session's.
         attempts: in place of ``RetryPolicy.attempts``. None: the session's.
+        wait_for_rate: True: a 429 is no failure, and neither it nor the wait for the server's rate counts against
+            ``attempts``, the retry budget or the time, as long as the server accepts other calls of the session. Lists,
+            exports and bulk writes set it.
     """
 
     timeout: float | None = attrs.field(default=None, validator=_optional_seconds)
     attempts: int | None = attrs.field(default=None, validator=_optional_count)
+    wait_for_rate: bool = attrs.field(default=False, validator=_flag)

@@ -61,6 +61,10 @@ class CallContext:
         """Send a request with these options; see `TracketSession.send`."""
         return self.session.send(request, parse, options=self.options)
 
+    def waiting_for_rate(self) -> CallContext:
+        """Return this context for one of many calls, which wait for the server's rate in place of failing on a 429."""
+        return attrs.evolve(self, options=attrs.evolve(self.options, wait_for_rate=True))
+
 
 CategoryList = list[Category]
 
@@ -122,7 +126,7 @@ class Worklogs:
             UnsupportedError: this version of the API has no such filter or order.
             TypeError, ValueError: a bound is no date, naive, or after its upper bound.
         """
-        context, api_version = self._context, self._context.api_version
+        context, api_version = self._context.waiting_for_rate(), self._context.api_version
         wanted = api_version.resolve(combine_filter(filter, since, until))
         api_version.list(wanted, size=size)  # a mistake is told here, and not at the first page
         recount = Recount(context.send, api_version, wanted)
@@ -149,7 +153,7 @@ class Worklogs:
         A server may write a day as midnight of an offset and filter by instants. The first or the last day is then out
         of its bounds. What comes too much, the client leaves out.
         """
-        context, api_version = self._context, self._context.api_version
+        context, api_version = self._context.waiting_for_rate(), self._context.api_version
 
         def page_of(response: Response) -> Page:
             page = api_version.page(response)
@@ -309,8 +313,9 @@ class Worklogs:
             ClientStateError: the client is not open.
             UsageError: ``concurrency`` is below 1.
         """
+        worklogs = self._patient()
         if not reconcile:
-            return self._outcomes(items, self.create, concurrency, on_error)
+            return self._outcomes(items, worklogs.create, concurrency, on_error)
         from tracket_async.reconcile import LOOKUP_FAILURES, AmbiguousRow, Reconciler  # noqa: PLC0415
 
         recent: deque[str] = deque(maxlen=_RECENT)
@@ -323,7 +328,7 @@ class Worklogs:
         async def create(new: NewWorklog) -> Worklog:
             async with reconciler.sending(new):
                 try:
-                    worklog = await self.create(new)
+                    worklog = await worklogs.create(new)
                 except AmbiguousWriteError as error:
                     ambiguous = error
                 else:
@@ -353,9 +358,10 @@ class Worklogs:
 
         Changes of the same worklog are made one after the other, in the order of the items.
         """
+        worklogs = self._patient()
 
         async def update(item: tuple[str, WorklogChanges]) -> Worklog:
-            return await self.update(*item)
+            return await worklogs.update(*item)
 
         return self._outcomes(items, update, concurrency, on_error, key=itemgetter(0))
 
@@ -363,7 +369,7 @@ class Worklogs:
         self, items: Iterable[str] | AsyncIterable[str], *, concurrency: int = 16, on_error: OnError = "stop"
     ) -> Outcomes[str]:
         """Delete many worklogs, given by id. As `create_many`."""
-        return self._outcomes(items, self.delete, concurrency, on_error)
+        return self._outcomes(items, self._patient().delete, concurrency, on_error)
 
     def export(
         self,
@@ -410,7 +416,7 @@ class Worklogs:
     ) -> AsyncGenerator[Worklog]:
         from tracket_async.scan import scan  # noqa: PLC0415
 
-        context = self._context
+        context = self._context.waiting_for_rate()
         with noting_failure(position):
             found = await scan(
                 context.send, context.api_version, wanted, settings, compare_total=True, now=context.clock.now
@@ -419,6 +425,9 @@ class Worklogs:
                 async for batch in batches:
                     for worklog in batch.items:
                         yield worklog
+
+    def _patient(self) -> Worklogs:
+        return Worklogs(self._context.waiting_for_rate())
 
     def _outcomes(
         self,

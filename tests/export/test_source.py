@@ -77,6 +77,9 @@ def source(source_of):
     class Client:
         api_version = v2.api_version()
 
+        def with_options(self, **_options):
+            return self
+
     return source_of(Client())
 
 

@@ -216,6 +216,20 @@ def run_session(monkeypatch, virtually):
     return run
 
 
+class Bucket:
+    """A server that accepts ``rate`` requests a second and ``burst`` at once: a token bucket."""
+
+    def __init__(self, rate, burst):
+        self.rate, self.burst, self.tokens, self.at = rate, burst, float(burst), 0.0
+
+    def accepts(self, now):
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
+        self.at = now
+        accepted = self.tokens >= 1 - 1e-9
+        self.tokens -= accepted
+        return accepted
+
+
 def script(*answers):
     """The nth request gets the nth answer, all others the last."""
     left = list(answers)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 
 import attrs
 import pytest
 
+from tests.http.conftest import Bucket
 from tracket_async._http.limits import (
     RETRY_COST,
     RETRY_COST_AFTER_TIMEOUT,
     SUCCESS_REWARD,
+    Clock,
     ConcurrencyLimiter,
     RateLimiter,
     RetryBudget,
     ServerPause,
 )
-from tracket_async.errors import ClientStateError, MissingExtraError, RateLimitedError, ServerError
+from tracket_async.errors import ClientStateError, RateLimitedError, ServerError
 
 
 async def turns(count=3):
@@ -304,10 +305,14 @@ def test_the_limit_finds_what_a_server_can_bear():
     assert max(settled) <= 11
 
 
+def loop_clock():
+    return Clock(time=asyncio.get_running_loop().time)
+
+
 @pytest.mark.parametrize(("rate", "moments"), [(10, [0.0, 0.1, 0.2, 0.3]), (0.5, [0.0, 2.0, 4.0, 6.0])])
 def test_attempts_are_evenly_spaced(virtually, rate, moments):
     async def four():
-        turn = RateLimiter(rate).acquire
+        turn = RateLimiter(rate, clock=loop_clock()).acquire
         clock = asyncio.get_running_loop().time
         times = []
 
@@ -323,7 +328,7 @@ def test_attempts_are_evenly_spaced(virtually, rate, moments):
 
 def test_time_that_was_not_used_is_not_made_up_for(virtually):
     async def scenario():
-        turn = RateLimiter(10).acquire
+        turn = RateLimiter(10, clock=loop_clock()).acquire
         clock = asyncio.get_running_loop().time
         await turn()
         await asyncio.sleep(5)
@@ -335,11 +340,128 @@ def test_time_that_was_not_used_is_not_made_up_for(virtually):
     assert virtually(scenario()) == pytest.approx(0.1, abs=0.01)
 
 
-def test_without_the_extra_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "aiolimiter", None)
-    with pytest.raises(MissingExtraError, match=r"pip install .*\[pace\]") as caught:
-        RateLimiter(1)
-    assert caught.value.__context__ is None
+def course_of(limiter, bucket, *, count, pause, latency=0.05, workers=16):
+    """Let so many requests be accepted. Return the seconds that it took, and how many were refused."""
+    now, queue, refused, accepted, waiting = 0.0, [], 0, 0, workers
+    while accepted < count:
+        while waiting and (now >= limiter.start_at(now) - 1e-9 or not limiter.is_limiting):
+            limiter.note_start(now)
+            queue.append(now)
+            waiting -= 1
+        if queue and (not waiting or queue[0] + latency <= limiter.start_at(now)):
+            began = queue.pop(0)
+            now = max(now, began + latency)
+            waiting += 1
+            if bucket.accepts(began + latency / 2):
+                accepted += 1
+                limiter.on_success(began=began, now=now)
+            else:
+                refused += 1
+                limiter.on_refusal(began=began, now=now, pause=pause)
+        else:
+            now = limiter.start_at(now)
+    return now, refused
+
+
+@pytest.mark.parametrize("pause", [0.0, 1.0])
+@pytest.mark.parametrize("burst", [1, 10])
+@pytest.mark.parametrize("rate", [10, 50])
+def test_the_rate_of_a_server_is_found(rate, burst, pause):
+    limiter = RateLimiter(clock=Clock())
+    count = max(500, 30 * rate)
+    seconds, refused = course_of(limiter, Bucket(rate, burst), count=count, pause=pause)
+    ideal = (count - burst) / rate
+    assert ideal <= seconds
+    assert seconds <= (1.2 if rate == 10 or not pause else 1.5) * ideal
+    assert refused <= 0.06 * count
+    assert 0.6 * rate < limiter.rate(seconds) < 1.3 * rate
+
+
+def test_rare_refusals_cost_little():
+    limiter, now = RateLimiter(clock=Clock()), 0.0
+    for n in range(1, 4001):
+        now = max(now + 0.002, limiter.start_at(now))
+        if n % 333:
+            limiter.on_success(began=now - 0.001, now=now)
+        else:
+            limiter.on_refusal(began=now - 0.001, now=now)
+        limiter.note_start(now)
+    assert now < 1.3 * 8
+
+
+def test_nothing_is_limited_before_the_first_refusal():
+    limiter = RateLimiter(clock=Clock())
+    limiter.on_success(began=0.0, now=0.1)
+    assert (limiter.is_limiting, limiter.rate(0.1), limiter.start_at(0.1)) == (False, None, 0.1)
+    limiter.on_refusal(began=0.1, now=0.2, pause=1.0)
+    assert limiter.is_limiting
+    assert limiter.start_at(0.2) == pytest.approx(1.2)
+
+
+def test_what_was_sent_before_a_refusal_was_known_is_one_refusal():
+    limiter = RateLimiter(clock=Clock())
+    limiter.on_refusal(began=0.0, now=1.0)
+    rate = limiter.rate(1.0)
+    limiter.on_refusal(began=0.9, now=1.1)
+    assert limiter.rate(1.1) == rate
+    limiter.on_refusal(began=1.05, now=1.2)
+    assert limiter.rate(1.2) < rate
+
+
+def test_a_rate_that_is_set_is_never_exceeded_and_a_learned_one_may_be_lower():
+    limiter = RateLimiter(5, clock=Clock())
+    assert limiter.rate(0.0) == 5
+    limiter.on_refusal(began=0.0, now=0.1)
+    for n in range(1, 100):
+        limiter.on_success(began=n, now=n + 0.1)
+        assert limiter.rate(n + 0.1) == 5
+    limiter.on_refusal(began=200.0, now=200.1)
+    limiter.on_refusal(began=200.2, now=200.3)
+    assert limiter.rate(200.3) < 5
+
+
+def test_refusals_alone_never_stop_everything():
+    limiter, now = RateLimiter(clock=Clock()), 0.0
+    for _ in range(200):
+        limiter.on_refusal(began=now, now=now)
+        now = limiter.start_at(now)
+    assert limiter.rate(now) >= 0.8 / 60
+
+
+def test_a_limiter_that_does_not_learn_ignores_refusals():
+    limiter = RateLimiter(learn=False, clock=Clock())
+    limiter.on_refusal(began=0.0, now=0.1, pause=9)
+    assert (limiter.is_limiting, limiter.rate(0.1)) == (False, None)
+
+
+def test_a_callable_is_awaited_before_each_attempt(virtually):
+    permits = []
+
+    async def permit():
+        permits.append(len(permits))
+
+    async def scenario():
+        limiter = RateLimiter(permit, clock=loop_clock())
+        assert limiter.is_limiting
+        await asyncio.gather(*[limiter.acquire() for _ in range(3)])
+        return limiter.rate(0.0)
+
+    assert virtually(scenario()) is None
+    assert permits == [0, 1, 2]
+
+
+def test_a_pause_holds_those_that_wait_for_the_rate_already(virtually):
+    async def scenario():
+        clock = loop_clock()
+        limiter = RateLimiter(1, clock=clock)
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
+        await asyncio.sleep(0.5)
+        limiter.hold(clock.time() + 10)
+        await waiting
+        return clock.time()
+
+    assert virtually(scenario()) == pytest.approx(10.5, abs=0.01)
 
 
 def test_without_a_pause_nothing_remains():

@@ -3,7 +3,8 @@
 - A call that waits for a pause gives its slot back, so that a pause does not look like work. A call that waits for the
   rate keeps it, so that attempts leave the queue as evenly as they are sent.
 - Every attempt is paced with its slot and not before: what has queued there would otherwise leave it in one burst.
-- A 429 or 503 with Retry-After pauses the whole session.
+- A 429 slows the whole session down to the rate that the server accepts; a 429 or 503 with Retry-After pauses it.
+- A 429 is answered here, too, where the call may wait for the rate: it waits for its turn and is sent again.
 - A 401 is answered here, with one refresh and one replay that takes a slot of its own: it is no failure yet, and costs
   no retry budget. A second 401 raises.
 - The deadline is a moment that bounds every wait, and no timer: a call that waits for nothing sets none.
@@ -24,14 +25,14 @@ from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, Se
 from tracket_async._http.responses import error_for, request_id
 from tracket_async._http.transport import Transport
 from tracket_async.config import RetryPolicy
-from tracket_async.errors import AttemptTimeoutError, ConnectError, DeadlineExceededError, RequestError
+from tracket_async.errors import LIMITED, AttemptTimeoutError, ConnectError, DeadlineExceededError, RequestError
 from tracket_async.events import AttemptEnded, AttemptStarted, EventDispatcher, SessionPaused
 
 T = TypeVar("T")
 
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
-OVERLOADED: Final = frozenset({429, 503})
+OVERLOADED: Final = 503
 
 
 @attrs.define(eq=False)
@@ -42,7 +43,7 @@ class Call:
         request: what is to be sent.
         number: which call of the session it is, from 1.
         began: when it entered, a moment of the session's clock in seconds.
-        deadline: the moment at which it must be over, None for no such moment.
+        timeout: seconds that it may take in all, None for no limit.
         max_attempts: how many attempts it may take.
         idempotent: whether sending it twice has the effect of sending it once.
         attempts: how many attempts there were, a replay after a 401 included.
@@ -51,12 +52,13 @@ class Call:
         retry_cost: the tokens that its latest retry took from the retry budget.
         status: of the latest answer, None without one.
         authorization: the header that was sent last.
+        wait_for_rate: see ``CallOptions.wait_for_rate``.
     """
 
     request: Request
     number: int
     began: float
-    deadline: float | None
+    timeout: float | None
     max_attempts: int
     idempotent: bool
     attempts: int = 0
@@ -65,6 +67,11 @@ class Call:
     retry_cost: int = 0
     status: int | None = None
     authorization: Secret = NO_AUTHORIZATION
+    wait_for_rate: bool = False
+    deadline: float | None = attrs.field(init=False)  # the moment at which it must be over
+
+    def __attrs_post_init__(self) -> None:
+        self.deadline = None if self.timeout is None else self.began + self.timeout
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -99,6 +106,11 @@ class Call:
                 raise
         raise self.deadline_error(doing, maybe_sent=False)
 
+    def extend(self, seconds: float) -> None:
+        """Move its deadline: it has waited for the server's rate, which is not its fault."""
+        if self.deadline is not None:
+            self.deadline += seconds
+
     def in_time(self, error: RequestError, now: float) -> RequestError:
         """Return the error of an attempt, or that of the deadline if that is what ended the attempt.
 
@@ -111,9 +123,8 @@ class Call:
 
     def deadline_error(self, doing: str, *, maybe_sent: bool) -> DeadlineExceededError:
         """Create the error for a deadline that has come while ``doing`` this."""
-        seconds = (self.deadline or 0.0) - self.began
         return DeadlineExceededError(
-            f"The call was not done within {seconds:g} s: its time ran out while {doing}", maybe_sent=maybe_sent
+            f"The call was not done within {self.timeout:g} s: its time ran out while {doing}", maybe_sent=maybe_sent
         )
 
     def explain(self, error: RequestError) -> None:
@@ -133,7 +144,7 @@ class Attempt:
         authorizer: knows the Authorization header.
         limiter: gives out slots.
         pause: of the session, when the server has asked for one.
-        rate_limiter: what each attempt awaits with its slot, None for nothing.
+        rate_limiter: what each attempt awaits with its slot while a rate is set or learned.
         policy: which pauses are too long, and the jitter after a pause, so that not all calls go on at once.
         dispatcher: of the session's events; None: nobody listens.
         clock: time, waiting and chance.
@@ -149,7 +160,7 @@ class Attempt:
         *,
         limiter: ConcurrencyLimiter,
         pause: ServerPause,
-        rate_limiter: RateLimiter | None,
+        rate_limiter: RateLimiter,
         policy: RetryPolicy,
         dispatcher: EventDispatcher | None,
         clock: Clock,
@@ -176,12 +187,7 @@ class Attempt:
         """
         try:
             response, error = await self._send(call)
-            if (
-                response.status == UNAUTHORIZED
-                and not call.replayed
-                and self._authorizer.invalidate(call.authorization)
-            ):
-                call.replayed = True
+            while error is not None and self._is_sent_again(call, error):
                 response, error = await self._send(call)
             if error is not None:
                 raise error
@@ -194,9 +200,14 @@ class Attempt:
     async def _send(self, call: Call) -> tuple[Response, RequestError | None]:
         clock, dispatcher = self._clock, self._dispatcher
         queued = began = clock.time()
-        if self._rate_limiter is not None or self._pause.remaining(queued) or not self._limiter.try_acquire():
-            await call.within(self._wait_for_slot(call), clock=clock, doing="waiting for its turn")
-            began = clock.time()
+        if self._rate_limiter.is_limiting or self._pause.remaining(queued) or not self._limiter.try_acquire():
+            if call.wait_for_rate:
+                await self._wait_for_slot(call)
+                began = clock.time()
+                call.extend(began - queued)
+            else:
+                await call.within(self._wait_for_slot(call), clock=clock, doing="waiting for its turn")
+                began = clock.time()
         waited = began - queued
         try:
             authorization = self._authorizer.get(began)
@@ -248,7 +259,7 @@ class Attempt:
             if not self._pause.remaining(self._clock.time()):
                 break
             self._limiter.release()
-        if self._rate_limiter is not None:
+        if self._rate_limiter.is_limiting:
             try:
                 await self._rate_limiter.acquire()
             except BaseException:
@@ -258,17 +269,19 @@ class Attempt:
     async def _wait_for_pause(self, call: Call) -> None:
         clock = self._clock
         while pause := self._pause.remaining(now := clock.time()):
-            if call.deadline is not None and now + pause > call.deadline:
+            if call.deadline is not None and now + pause > call.deadline and not call.wait_for_rate:
                 raise self._pause.error(now)
-            await clock.sleep(pause + self._policy.wait_jitter * clock.random())
+            await clock.sleep(pause + self._policy.jitter(pause) * clock.random())
 
     def _classify(self, call: Call, response: Response, began: float) -> tuple[Response, RequestError | None]:
         """Return the answer and the error that it is, noted with the slot still held: the next attempt obeys it."""
         status = call.status = response.status
-        if status in OVERLOADED:
-            self._limiter.on_overload(began=began, now=self._clock.time())
-        elif status < 500:  # noqa: PLR2004
+        now = self._clock.time()
+        if status < 500 and status != LIMITED:  # noqa: PLR2004
             self._limiter.on_success()
+            self._rate_limiter.on_success(began=began, now=now)
+        elif status == OVERLOADED:
+            self._limiter.on_overload(began=began, now=now)
         if 200 <= status < 300:  # noqa: PLR2004
             return response, None
         request = call.request
@@ -277,19 +290,34 @@ class Attempt:
         error = error_for(
             status, response.headers, response.body, method=request.method, path=request.path, now=self._clock.now()
         )
-        if error is not None and error.retry_after is not None and status in OVERLOADED:
-            self._begin_pause(error.retry_after, status)
+        if status in (LIMITED, OVERLOADED) and error is not None:
+            self._slow_down(error, status, began=began, now=now)
         return response, error
 
-    def _begin_pause(self, seconds: float, status: int) -> None:
-        # A longer one is for each call to fail on by itself: a nonsensical header must not close the session for a
+    def _slow_down(self, error: RequestError, status: int, *, began: float, now: float) -> None:
+        # A longer pause is for each call to fail on by itself: a nonsensical header must not close the session for a
         # year.
-        if (
-            seconds <= self._policy.max_retry_after
-            and self._pause.begin(seconds, status=status, now=self._clock.time())
-            and self._dispatcher is not None
-        ):
-            self._dispatcher.dispatch(SessionPaused(seconds=seconds, status=status))
+        pause = error.retry_after or 0.0
+        if pause > self._policy.max_retry_after:
+            pause = 0.0
+        if status == LIMITED:
+            self._rate_limiter.on_refusal(began=began, now=now, pause=pause)
+        if pause:
+            self._rate_limiter.hold(now + pause)
+        if pause and self._pause.begin(pause, status=status, now=now) and self._dispatcher is not None:
+            self._dispatcher.dispatch(SessionPaused(seconds=pause, status=status))
+
+    def _is_sent_again(self, call: Call, error: RequestError) -> bool:
+        """Return whether the call may be sent again at once, or when the rate allows it: it is no failure yet."""
+        if error.status == UNAUTHORIZED and not call.replayed:
+            call.replayed = self._authorizer.invalidate(call.authorization)
+            return call.replayed
+        if error.status != LIMITED or not call.wait_for_rate or not self._rate_limiter.is_limiting:
+            return False
+        if error.retry_after is not None and error.retry_after > self._policy.max_retry_after:
+            return False
+        idle = self._clock.time() - max(call.began, self._rate_limiter.last_success)
+        return call.timeout is None or idle < call.timeout
 
     def _parsed(self, response: Response, parse: Callable[[Response], T]) -> T:
         try:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import importlib
+import math
 import random
 import time
 from collections import OrderedDict
@@ -28,11 +28,9 @@ import attrs
 from tracket_async.errors import (
     LIMITED,
     ClientStateError,
-    MissingExtraError,
     RateLimitedError,
     ServerError,
     StatusError,
-    install_hint,
 )
 
 
@@ -185,30 +183,184 @@ def _closed() -> ClientStateError:
 
 
 class RateLimiter:
-    """Space attempts evenly. Of the event loop on which it is first awaited.
+    """Space attempts evenly: by a rate that is set, by a callable of the user's, and by what the server's 429s teach.
 
-    One each ``1 / requests_per_second`` seconds, and not a second's worth at once and then nothing: a server counts in
-    windows of its own, and a burst on each side of a window's border would be twice what was asked for.
+    Nothing is limited until a rate is set or the first 429 comes. From then on the rate is found in two phases:
+
+    - *probe*: begin slowly and grow by half about ten times a second, until the server refuses again: its rate lies
+      between the last one that it accepted and the one that it refused.
+    - *follow*: after each refusal go down a little, return to just below the refused rate within some seconds, wait
+      there, and only then try a higher one; the longer nothing was refused, the rarer the next try. The curve is
+      CUBIC's (RFC 9438, 4.2), as in the adaptive mode of the AWS SDKs. Between two refusals a server's token bucket
+      went from empty to empty, so what it accepted meanwhile, divided by that time, bounds its rate on both sides.
+
+    A rate that is set is never exceeded. The decisions are synchronous; `acquire` waits for them, in the order of
+    arrival. Moments are of the session's clock, in seconds. Of one event loop; not thread-safe.
+
+    Args:
+        requests_per_second: the highest rate; an async callable that is awaited before each attempt (several processes
+            may share one rate by it); None for neither.
+        learn: False takes no notice of 429s.
+        clock: time and waiting.
 
     Attributes:
-        acquire: waits until the next attempt may go out.
-
-    Raises:
-        MissingExtraError: aiolimiter is not installed.
+        is_limiting: whether an attempt must `acquire` before it starts.
+        last_success: when the server last accepted an attempt.
     """
 
-    def __init__(self, requests_per_second: float) -> None:
-        try:
-            aiolimiter = importlib.import_module("aiolimiter")
-        except ImportError:
-            aiolimiter = None
-        if aiolimiter is None:
-            raise MissingExtraError(
-                "Limits.requests_per_second needs aiolimiter, which is not installed",
-                hint=install_hint("pace"),
-            )
-        limiter = aiolimiter.AsyncLimiter(max_rate=1, time_period=1 / requests_per_second)
-        self.acquire: Callable[[], Awaitable[None]] = limiter.acquire
+    def __init__(
+        self,
+        requests_per_second: float | Callable[[], Awaitable[object]] | None = None,
+        *,
+        learn: bool = True,
+        clock: Clock,
+    ) -> None:
+        self._learn = learn
+        self.is_limiting = requests_per_second is not None
+        self._permit = requests_per_second if callable(requests_per_second) else None
+        self._ceiling = None if callable(requests_per_second) else requests_per_second
+        self._clock = clock
+        self._turn: asyncio.Lock | None = None
+        self._next_start = float("-inf")  # no attempt starts before
+        self._last_start = float("-inf")
+        self._probed: float | None = None  # the rate while probing
+        self._accepted_rate: float | None = None  # the latest rate that was accepted while probing
+        self._grown_at = float("-inf")
+        self._target: float | None = None  # the rate to return to; None: not following
+        self._depth = _DEPTH  # the share of the target at which to begin again after a refusal
+        self._plateau = _PLATEAU  # seconds from a refusal until the target is reached again
+        self._resumed_at = float("-inf")
+        self._refused_at = float("-inf")
+        self._streak = 0  # accepted since the latest refusal
+        self._evidence = 0  # accepted since `_evidence_from`
+        self._evidence_from = float("-inf")
+        self._evidence_paused = 0.0
+        self.last_success = float("-inf")
+
+    def rate(self, now: float) -> float | None:
+        """Return the rate at this moment, in requests a second; None while there is no limit that is known here."""
+        learned = self._learned(now)
+        if learned is None or self._ceiling is None:
+            return self._ceiling if learned is None else learned
+        return min(learned, self._ceiling)
+
+    def start_at(self, now: float) -> float:
+        """Return the moment at which the next attempt may start; ``now`` if at once."""
+        rate = self.rate(now)
+        due = self._next_start if rate is None else max(self._next_start, self._last_start + 1 / rate)
+        return max(now, due)
+
+    async def acquire(self) -> None:
+        """Wait until an attempt may start, after everybody who came before, and start it."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        clock = self._clock
+        async with self._turn:
+            while (wait := self.start_at(now := clock.time()) - now) > 0:
+                await clock.sleep(wait)
+            if self._permit is not None:
+                await self._permit()
+                now = clock.time()
+            self.note_start(now)
+
+    def note_start(self, now: float) -> None:
+        """Take note that an attempt starts."""
+        self._last_start = now
+
+    def hold(self, until: float) -> None:
+        """Start no attempt before this moment."""
+        self._next_start = max(self._next_start, until)
+
+    def on_success(self, *, began: float, now: float) -> None:
+        """Take note that the server accepted ``now`` an attempt that ``began`` then."""
+        self.last_success = now
+        self._streak += 1
+        if not self._evidence and not self.is_limiting:
+            self._evidence_from = began
+        self._evidence += 1
+        if self._probed is not None and began >= self._grown_at and now - self._grown_at >= _PROBE_STEP:
+            self._accepted_rate = self._probed
+            self._probed *= _PROBE_GROWTH
+            self._grown_at = now
+
+    def on_refusal(self, *, began: float, now: float, pause: float = 0.0) -> None:
+        """Take note that the server answered ``now`` with 429 to an attempt that ``began`` then, and asks for a pause.
+
+        What was sent before the latest refusal was known teaches nothing: it was sent at the old rate.
+        """
+        if not self._learn or began <= self._refused_at:
+            return
+        self.is_limiting = True
+        if self._target is not None:
+            self._follow_on(now, pause)
+        elif self._probed is not None:
+            self._follow(now, self._accepted_rate or self._probed / 2)
+        elif self._evidence >= _CLEAN:
+            self._follow(now, self._evidence / max(now - self._evidence_from, 1e-6))
+        else:
+            self._begin_probe(now)
+        self._evidence_paused += pause
+        self._streak = 0
+        self._refused_at = now
+        self._resumed_at = self._grown_at = now + pause
+        self.hold(now + pause)
+        self._last_start = max(self._last_start, now)
+
+    def _learned(self, now: float) -> float | None:
+        if self._target is None:
+            return self._probed
+        x = max(0.0, now - self._resumed_at) / self._plateau
+        if x < 1:
+            return self._target * (1 - (1 - self._depth) * (1 - x) ** 3)
+        return self._target * (1 + _CURIOSITY * (x - 1) ** 2)
+
+    def _begin_probe(self, now: float) -> None:
+        self._probed = _PROBE_START
+        self._evidence, self._evidence_from, self._evidence_paused = 0, now, 0.0
+
+    def _follow(self, now: float, target: float) -> None:
+        self._probed, self._target = None, max(target, self._bounds(now)[0])
+        self._plateau = _PLATEAU / 4  # a guess is worth testing soon
+        self._evidence, self._evidence_from, self._evidence_paused = 0, now, 0.0
+
+    def _follow_on(self, now: float, pause: float) -> None:
+        rate = self._learned(now) or _PROBE_START
+        lowest, highest = self._bounds(now)
+        is_clean = self._streak >= _CLEAN
+        is_early = self._streak < _EARLY or (not is_clean and now - self._resumed_at < _EARLY_SECONDS)
+        likely = math.sqrt(lowest * highest) if lowest else highest
+        # One refusal in k attempts says that the rate is too high by 1 / k.
+        target = min(rate * _EARLY_CUT, likely) if is_early else rate * (1 - min(_LATE_CUT, 1 / self._streak))
+        self._depth = 1 - min(1 - _DEPTH, 3 / max(self._streak, 1))
+        # A refusal that costs a pause is worth avoiding.
+        plateau = _PLATEAU / 4 if is_early else _PLATEAU * (1 + pause)
+        self._plateau = min(_LONGEST_PLATEAU, max(self._plateau, plateau) * _PATIENCE) if is_clean else plateau
+        self._target = max(target, lowest, _LOWEST)
+        if not is_early:
+            self._evidence, self._evidence_from, self._evidence_paused = 0, now, 0.0
+
+    def _bounds(self, now: float) -> tuple[float, float]:
+        """Return between which rates the server's lies, by what it accepted since the refusal that began the count."""
+        seconds = max(now - self._evidence_from, 1e-6)
+        lowest = (self._evidence - 1) / seconds if self._evidence >= _FEW else 0.0
+        return lowest, (self._evidence + 1) / max(seconds - self._evidence_paused, 1e-6)
+
+
+_PROBE_START: Final = 6.0  # requests a second
+_PROBE_GROWTH: Final = 1.5
+_PROBE_STEP: Final = 0.1  # seconds
+_DEPTH: Final = 0.85
+_PLATEAU: Final = 8.0  # seconds
+_LONGEST_PLATEAU: Final = 40.0
+_PATIENCE: Final = 1.5
+_CURIOSITY: Final = 0.25
+_EARLY: Final = 6  # accepted attempts since the latest refusal
+_EARLY_SECONDS: Final = 1.0
+_EARLY_CUT: Final = 0.7
+_LATE_CUT: Final = 0.02
+_CLEAN: Final = 30
+_FEW: Final = 4
+_LOWEST: Final = 1 / 60  # requests a second
 
 
 class ServerPause:

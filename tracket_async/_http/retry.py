@@ -41,7 +41,10 @@ class FullJitter(wait_base):
         wait = min(policy.wait_max, initial * 2.0**doublings) * self._random()
         if error.retry_after is None:
             return wait
-        return max(wait, error.retry_after) + policy.wait_jitter * self._random()
+        if not error.retry_after:
+            return 0.0
+        wait = max(wait, error.retry_after)
+        return wait + policy.jitter(wait) * self._random()
 
 
 @attrs.frozen(eq=False)

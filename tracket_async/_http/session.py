@@ -57,6 +57,7 @@ class SessionStatistics:
         concurrency: how many attempts are in progress, may be, and wait.
         retry_tokens: what is left of ``RetryPolicy.budget``; None without one.
         paused_for: seconds until the end of the pause that the server asked for; 0 without one.
+        rate: the requests per second that the session keeps to, set or learned from 429s; None: there is no limit.
         requests: how many calls there were.
         attempts: how many attempts these took, replays after a 401 included.
         retries: how many of them were retries after a failure.
@@ -66,6 +67,7 @@ class SessionStatistics:
     concurrency: ConcurrencyStatistics
     retry_tokens: int | None
     paused_for: float
+    rate: float | None
     requests: int
     attempts: int
     retries: int
@@ -93,7 +95,6 @@ class TracketSession:
 
     Raises:
         ConfigurationError: a setting is wrong.
-        MissingExtraError: ``Limits.requests_per_second`` is given without the extra ``pace``.
     """
 
     _transport: Transport
@@ -130,7 +131,7 @@ class TracketSession:
         self._trust_env = trust_env
         self._clock = clock
         self._limiter = ConcurrencyLimiter(limits.max_concurrency, adaptive=limits.adaptive)
-        self._rate_limiter = None if limits.requests_per_second is None else RateLimiter(limits.requests_per_second)
+        self._rate_limiter = RateLimiter(limits.requests_per_second, learn=limits.adaptive, clock=clock)
         self._pause = ServerPause()
         self._budget = RetryBudget(retry.budget)
         self._requests = self._retries = self._token_refreshes = 0
@@ -258,6 +259,7 @@ class TracketSession:
             concurrency=self._limiter.statistics(),
             retry_tokens=self._budget.tokens,
             paused_for=self._pause.remaining(self._clock.time()),
+            rate=self._rate_limiter.rate(self._clock.time()),
             requests=self._requests,
             attempts=0 if self._loop is None else self._attempt.made,
             retries=self._retries,
@@ -275,9 +277,9 @@ class TracketSession:
     def _call(self, request: Request, *, number: int, options: CallOptions | None, idempotent: bool) -> Call:
         began = self._clock.time()
         timeout = (options and options.timeout) or self._timeouts.total
-        deadline = None if timeout is None else began + timeout
         attempts = (options and options.attempts) or self._policy.attempts
-        return Call(request, number, began, deadline, attempts, idempotent)
+        patient = options is not None and options.wait_for_rate
+        return Call(request, number, began, timeout, attempts, idempotent, wait_for_rate=patient)
 
     async def _retry(self, call: Call, parse: Callable[[Response], T], first: RequestError) -> T:
         def on_retry(error: RequestError, delay: float) -> None:

@@ -65,7 +65,7 @@ class Source:
     """
 
     def __init__(self, client: TracketClient, *, patience: OutagePolicy, clock: Clock) -> None:
-        self.client = client
+        self.client = client.with_options(wait_for_rate=True)
         self.counts = client.api_version.has_total
         self.waiting: str | None = None
         self._patience = patience
