@@ -18,7 +18,7 @@ import datetime as dt
 import logging
 import operator
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
@@ -333,7 +333,7 @@ class ResumableIteration(AsyncGenerator[T]):
 
 
 @contextlib.contextmanager
-def noting_failure(position: Position) -> Iterator[None]:
+def noting_failure(position: Position) -> Generator[None]:
     """Take note of what ends a generator, unless it is closed."""
     try:
         yield

@@ -406,7 +406,7 @@ class Partition(Generic[T]):
 
         Raises:
             OutOfOrderError: the page does not ascend, or begins before the page before ended. Nothing was taken.
-            FilterIgnoredError: the page goes far beyond the query's bounds. Nothing was taken.
+            FilterIgnoredError: the first page of the query goes far beyond its bounds. Nothing was taken.
         """
         items: Sequence[T] = page.items
         if len(set(ids)) < len(ids):
@@ -421,7 +421,7 @@ class Partition(Generic[T]):
         # Sorting what is sorted already is the quickest way to see that it is.
         if not self.unordered and (moments[0] < before or moments != sorted(moments)):
             raise OutOfOrderError
-        if filtered and self._strays(moments, dates):
+        if filtered and self.last is None and self._strays(moments, dates):
             raise FilterIgnoredError
         if not (proven or self.unordered):
             self.steps += len(set(moments)) - (before == moments[0])
