@@ -249,8 +249,10 @@ def make_new_worklog(record: Record, api_version: ApiVersion) -> NewWorklog:
 
     Where the API version keeps only days, the day is the one that the file writes, whatever the offset behind it.
     """
-    given = {name: value for name, value in record.values.items() if name in SETTABLE and value is not None}
-    if (date := _date(record, api_version)) is not None:
+    given = {name: value for name, value in record.values.items() if value is not None}
+    given.pop("id", None)
+    date = _date(given.get("date"), given.pop("day", None), api_version)
+    if date is not None:
         given["date"] = date
     missing = [name for name in REQUIRED_FIELDS if name not in given]
     if missing:
@@ -272,8 +274,9 @@ def make_change(record: Record, api_version: ApiVersion) -> Change:
         and not (name == "custom_fields" and not value)
         and (value is not None or api_version.has(name))
     }
-    if (date := _date(record, api_version)) is not None:
-        if record.values.get("date") is None and not api_version.keeps_days:
+    date = _date(given.get("date"), record.values.get("day"), api_version)
+    if date is not None:
+        if given.get("date") is None and not api_version.keeps_days:
             raise UsageError(
                 f"API {api_version.version} keeps the time of day, which day does not say;"
                 " give date, or remove the column day"
@@ -286,14 +289,12 @@ def make_change(record: Record, api_version: ApiVersion) -> Change:
     return worklog_id, changes
 
 
-def _date(record: Record, api_version: ApiVersion) -> dt.date | None:
-    """Return the date of a record's ``date`` and ``day``; None when it has neither.
+def _date(date: dt.date | None, day: dt.date | None, api_version: ApiVersion) -> dt.date | None:
+    """Return the date of a record from its ``date`` and its ``day``; None when it has neither.
 
     Raises:
         UsageError: the two contradict each other, or the date is not in a year from 1 to 9999 in UTC.
     """
-    date: dt.date | None = record.values.get("date")
-    day: dt.date | None = record.values.get("day")
     if date is None:
         return day
     if day is not None and not _may_be_on(date, day, midnight_is_a_day=api_version.keeps_days):
@@ -320,7 +321,7 @@ def _may_be_on(date: dt.date, day: dt.date, *, midnight_is_a_day: bool) -> bool:
 
 def _drops_time(record: Record, api_version: ApiVersion) -> bool:
     date = record.values.get("date")
-    return api_version.keeps_days and isinstance(date, dt.datetime) and date.time() != dt.time.min
+    return isinstance(date, dt.datetime) and date.time() != dt.time.min and api_version.keeps_days
 
 
 def make_worklog_id(record: Record, api_version: ApiVersion) -> str:
