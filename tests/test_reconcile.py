@@ -228,7 +228,7 @@ def row(line, new=PAYLOAD, at=NOON, clock=0.0, **changes):
     return AmbiguousRow(line, attrs.evolve(new, **changes), at, clock)
 
 
-def worklog(id, created=NOON, **changes):  # noqa: A002
+def worklog(id, created=NOON, **changes):
     values = {"item_id": "i", "user_id": "u", "minutes": 90.0, "description": "met", **changes}
     return Worklog(id=id, date=PAYLOAD.date, created_date=created, **values)
 

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 def _v1(**settings: Any) -> ApiVersion:
-    from tracket_async._api import v1  # noqa: PLC0415
+    from tracket_async._api import v1
 
     return v1.api_version(**settings)
 
 
 def _v2(**settings: Any) -> ApiVersion:
-    from tracket_async._api import v2  # noqa: PLC0415
+    from tracket_async._api import v2
 
     return v2.api_version(**settings)
 
@@ -144,9 +144,9 @@ class TracketClient:
         auth: Auth | None,
         api: Api = "2.0",
         base_url: str | None = None,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
-        limits: Limits = Limits(),  # noqa: B008
+        timeouts: Timeouts = Timeouts(),
+        retry: RetryPolicy = RetryPolicy(),
+        limits: Limits = Limits(),
         observers: Iterable[Observer] = (),
         page_size: int | None = None,
         cursor_parameter: str | None = None,
@@ -154,7 +154,7 @@ class TracketClient:
         user_agent: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         trust_env: bool = False,
-        clock: Clock = Clock(),  # noqa: B008
+        clock: Clock = Clock(),
     ) -> None:
         api_version = _api_version(api, cursor_parameter=cursor_parameter, start_date=start_date, page_size=page_size)
         session = TracketSession(

@@ -137,7 +137,7 @@ def install_hint(extra: str) -> str:
     Args:
         extra: its name in ``pyproject.toml``.
     """
-    import importlib.metadata  # noqa: PLC0415 - slow, and only an error needs it
+    import importlib.metadata  # slow, and only an error needs it
 
     try:
         found = importlib.metadata.distribution("tracket-async").read_text("direct_url.json")

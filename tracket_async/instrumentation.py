@@ -131,7 +131,7 @@ class OpenTelemetryObserver:
                 "The OpenTelemetry observer needs opentelemetry, which is not installed",
                 hint=install_hint("otel"),
             )
-        from opentelemetry import metrics, trace  # noqa: PLC0415 - an optional dependency
+        from opentelemetry import metrics, trace  # an optional dependency
 
         self._trace = trace
         self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider, schema_url=SCHEMA)

@@ -337,14 +337,14 @@ class WorklogFilter:
         )
 
 
-def combine_filter(filter: WorklogFilter | None, since: dt.date | None, until: dt.date | None) -> WorklogFilter:  # noqa: A002 - as the client calls it
+def combine_filter(filter: WorklogFilter | None, since: dt.date | None, until: dt.date | None) -> WorklogFilter:
     """Return the filter with its dates, whichever way they were given.
 
     Raises:
         UsageError: a bound is given in both ways.
         TypeError, ValueError: a bound is no date, naive, or after its upper bound.
     """
-    filter = WorklogFilter() if filter is None else filter  # noqa: A001
+    filter = WorklogFilter() if filter is None else filter
     for name, value in (("since", since), ("until", until)):
         if value is not None and getattr(filter, name) is not None:
             raise UsageError(f"{name} is given twice: by itself and in the filter")
@@ -355,7 +355,7 @@ def combine_filter(filter: WorklogFilter | None, since: dt.date | None, until: d
     )
 
 
-def whole_days(filter: WorklogFilter) -> tuple[WorklogFilter, bool]:  # noqa: A002
+def whole_days(filter: WorklogFilter) -> tuple[WorklogFilter, bool]:
     """Return the filter with the days of its dates, as written, for their bounds; and whether times were dropped.
 
     Raises:
@@ -367,7 +367,7 @@ def whole_days(filter: WorklogFilter) -> tuple[WorklogFilter, bool]:  # noqa: A0
     return days, dropped
 
 
-def a_day_wider(filter: WorklogFilter) -> WorklogFilter:  # noqa: A002
+def a_day_wider(filter: WorklogFilter) -> WorklogFilter:
     """Return the filter with a day more at both ends of its dates."""
     since, until, day = filter.since, filter.until, dt.timedelta(days=1)
     return attrs.evolve(
@@ -377,18 +377,18 @@ def a_day_wider(filter: WorklogFilter) -> WorklogFilter:  # noqa: A002
     )
 
 
-def in_utc(filter: WorklogFilter) -> WorklogFilter:  # noqa: A002
+def in_utc(filter: WorklogFilter) -> WorklogFilter:
     """Return the filter with its dates in UTC."""
     since, until = filter.since, filter.until
     return attrs.evolve(filter, since=since and since.astimezone(dt.UTC), until=until and until.astimezone(dt.UTC))
 
 
-def client_side_check(filter: WorklogFilter) -> Callable[[Worklog], bool] | None:  # noqa: A002
+def client_side_check(filter: WorklogFilter) -> Callable[[Worklog], bool] | None:
     """Return the check of the bounds that a list makes itself, whatever the server filters; None without bounds."""
     return filter.matches if filter.bounds_changes or filter.bounds_dates else None
 
 
-def check_scan_order(filter: WorklogFilter) -> None:  # noqa: A002
+def check_scan_order(filter: WorklogFilter) -> None:
     """Check that the filter can be scanned in partitions of dates.
 
     Raises:

@@ -44,7 +44,7 @@ def _arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 async def _emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
-    from tracket_async.emulator import Emulator  # noqa: PLC0415 - imported when a test uses it
+    from tracket_async.emulator import Emulator  # imported when a test uses it
 
     settings = _arguments(request)
     settings.pop("api", None)
@@ -53,7 +53,7 @@ async def _emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
 
 
 async def _client(request: pytest.FixtureRequest, tracket_emulator: Emulator) -> AsyncGenerator[TracketClient]:
-    from tracket_async.client import TracketClient  # noqa: PLC0415 - imported when a test uses it
+    from tracket_async.client import TracketClient  # imported when a test uses it
 
     api = _arguments(request).get("api", "2.0")
     async with TracketClient.from_env(tracket_emulator.env(api)) as client:
@@ -68,7 +68,7 @@ def _async_fixture(function: Callable[..., Any], name: str, docstring: str) -> A
 
         explain.__doc__ = docstring
         return pytest.fixture(name=name)(explain)
-    import pytest_asyncio  # noqa: PLC0415 - an optional companion, which pytest has loaded already
+    import pytest_asyncio  # an optional companion, which pytest has loaded already
 
     function.__doc__ = docstring
     return pytest_asyncio.fixture(name=name)(function)

@@ -104,7 +104,7 @@ class Worklogs:
         *,
         since: dt.date | None = None,
         until: dt.date | None = None,
-        filter: WorklogFilter | None = None,  # noqa: A002 - it is what the API calls it
+        filter: WorklogFilter | None = None,
         size: int | None = None,
         read_ahead: int = 1,
     ) -> Paginator:
@@ -170,7 +170,7 @@ class Worklogs:
             return await self._page_of_days(wanted, cursor, size)
         return page
 
-    async def get(self, id: str) -> Worklog:  # noqa: A002 - it is what the API calls it
+    async def get(self, id: str) -> Worklog:
         """Return the worklog with this id.
 
         Raises:
@@ -233,7 +233,7 @@ class Worklogs:
                 **details,
             ) from error
 
-    async def update(self, id: str, changes: WorklogChanges) -> Worklog:  # noqa: A002
+    async def update(self, id: str, changes: WorklogChanges) -> Worklog:
         """Change what ``changes`` names, and return the worklog (on API 1.0 without its approval status).
 
         Raises:
@@ -248,7 +248,7 @@ class Worklogs:
         with mark_cancellation(maybe_sent=True):
             return await self.get(id)
 
-    async def delete(self, id: str) -> None:  # noqa: A002
+    async def delete(self, id: str) -> None:
         """Delete a worklog. It is a success, too, that an earlier attempt of the same call has deleted it already.
 
         Raises:
@@ -277,12 +277,12 @@ class Worklogs:
                 unknown age.
             UsageError: the error carries no payload, or ``reads`` or ``wait`` is out of range.
         """
-        from tracket_async.reconcile import reconcile  # noqa: PLC0415
+        from tracket_async.reconcile import reconcile
 
         return await reconcile(error, self._lookup(looks=reads, wait=wait), exclude=exclude)
 
     def _lookup(self, **settings: Any) -> ServerLookup:
-        from tracket_async.reconcile import ServerLookup  # noqa: PLC0415
+        from tracket_async.reconcile import ServerLookup
 
         return ServerLookup(
             pages=lambda wanted: self.list(filter=wanted).pages(),
@@ -316,7 +316,7 @@ class Worklogs:
         worklogs = self._patient()
         if not reconcile:
             return self._outcomes(items, worklogs.create, concurrency, on_error)
-        from tracket_async.reconcile import LOOKUP_FAILURES, AmbiguousRow, Reconciler  # noqa: PLC0415
+        from tracket_async.reconcile import LOOKUP_FAILURES, AmbiguousRow, Reconciler
 
         recent: deque[str] = deque(maxlen=_RECENT)
 
@@ -376,7 +376,7 @@ class Worklogs:
         *,
         since: dt.date | None = None,
         until: dt.date | None = None,
-        filter: WorklogFilter | None = None,  # noqa: A002
+        filter: WorklogFilter | None = None,
         concurrency: int = 16,
         ordered: bool = False,
     ) -> AsyncGenerator[Worklog]:
@@ -401,7 +401,7 @@ class Worklogs:
             IncompleteExportError: while iterating, after the last worklog: the server counts more than it has sent.
             TypeError, ValueError: a bound is no date, naive, or after its upper bound.
         """
-        from tracket_async.scan import ScanSettings, worklog_format  # noqa: PLC0415
+        from tracket_async.scan import ScanSettings, worklog_format
 
         wanted = self._context.api_version.resolve(combine_filter(filter, since, until))
         check_scan_order(wanted)
@@ -414,7 +414,7 @@ class Worklogs:
     async def _export(
         self, wanted: WorklogFilter, settings: ScanSettings[Worklog], position: Position
     ) -> AsyncGenerator[Worklog]:
-        from tracket_async.scan import scan  # noqa: PLC0415
+        from tracket_async.scan import scan
 
         context = self._context.waiting_for_rate()
         with noting_failure(position):
@@ -437,7 +437,7 @@ class Worklogs:
         on_error: OnError,
         **settings: Any,
     ) -> Outcomes[T]:
-        from tracket_async.bulk import Outcomes  # noqa: PLC0415
+        from tracket_async.bulk import Outcomes
 
         session = self._context.session
         if not session.is_open:

@@ -36,8 +36,8 @@ def compare(meter: Meter, *, api: str, decoders: list[str], pages: int, turns: i
 
 
 def _tracket_async(api: str) -> Decode:
-    from tracket_async._http.messages import Response  # noqa: PLC0415
-    from tracket_async.client import API_VERSIONS  # noqa: PLC0415 -- measured only if it is asked for, like those below
+    from tracket_async._http.messages import Response
+    from tracket_async.client import API_VERSIONS  # measured only if it is asked for, like those below
 
     api_version = API_VERSIONS[api]()
     headers = {"Content-Type": "application/json", "Date": "Sun, 01 Nov 2026 09:00:00 GMT"}
@@ -50,13 +50,13 @@ def _orjson(_api: str) -> Decode:
 
 
 def _pydantic(api: str) -> Decode:
-    from benchmarks.work.pydantic_models import PAGES  # noqa: PLC0415
+    from benchmarks.work.pydantic_models import PAGES
 
     return PAGES[api].model_validate_json
 
 
 def _cattrs(api: str) -> Decode:
-    from benchmarks.work.cattrs_models import PAGES, converter  # noqa: PLC0415
+    from benchmarks.work.cattrs_models import PAGES, converter
 
     return lambda body: converter.loads(body, PAGES[api])
 

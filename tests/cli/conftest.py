@@ -98,7 +98,7 @@ class Served:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
     async def _serve(self):
-        from tracket_async.emulator import Emulator  # noqa: PLC0415
+        from tracket_async.emulator import Emulator
 
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()

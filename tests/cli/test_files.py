@@ -76,7 +76,7 @@ def test_every_worklog_that_a_file_names_is_deleted(tracket, served, file, name,
 
 
 @pytest.mark.parametrize("format", ["csv", "ndjson"])
-def test_every_worklog_that_a_file_names_is_changed(tracket, served, file, format):  # noqa: A002
+def test_every_worklog_that_a_file_names_is_changed(tracket, served, file, format):
     lines = {
         "csv": ["id,minutes,description", "wl-001,99,", "wl-002,,new"],
         "ndjson": ['{"id": "wl-001", "minutes": 99}', '{"id": "wl-002", "description": "new"}'],

@@ -38,7 +38,7 @@ STATE = PartitionState(id=0, since=None, until=None, asked_since=None, asked_unt
 @pytest.fixture
 def commits(monkeypatch):
     """The number of worklogs of each commit to any store."""
-    from tracket_async.export.store import Store  # noqa: PLC0415
+    from tracket_async.export.store import Store
 
     seen, real = [], Store.append
 
@@ -140,9 +140,9 @@ class Shelf:
 @pytest.fixture
 def buffer(make_worklog):
     """A `CommitBuffer`, its store, and a function that brings it one worklog of a window."""
-    from types import SimpleNamespace  # noqa: PLC0415
+    from types import SimpleNamespace
 
-    from tracket_async._api.fast import row_of  # noqa: PLC0415
+    from tracket_async._api.fast import row_of
 
     shelf = Shelf()
 

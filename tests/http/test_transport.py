@@ -36,7 +36,7 @@ POST = Request("POST", "/api/2.0/things", "/api/2.0/things", body=b'{"a":1}')
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-def make(url, *, timeouts=Timeouts(), limits=Limits(), ssl=None, trust_env=False):  # noqa: B008
+def make(url, *, timeouts=Timeouts(), limits=Limits(), ssl=None, trust_env=False):
     return Transport(
         BaseURL.parse(url), timeouts=timeouts, limits=limits, user_agent="ua/1", ssl=ssl, trust_env=trust_env
     )

@@ -172,11 +172,11 @@ HEADER = b"id,date,minutes,description\r\n"
 DAY = dt.date(2024, 5, 20)
 
 
-def records(content, format, **choices):  # noqa: A002 - as the layout
+def records(content, format, **choices):
     return list(read_records(io.BytesIO(content), ReadOptions(format=format, **choices)))
 
 
-def reasons(content, format, **choices):  # noqa: A002
+def reasons(content, format, **choices):
     return [(one.line, one.reason) for one in records(content, format, **choices) if isinstance(one, BadLine)]
 
 
@@ -274,7 +274,7 @@ def test_a_bad_header_is_the_only_bad_line(header, reason):
 
 
 def test_an_empty_file_has_no_records():
-    for format in ("ndjson", "csv", "ids"):  # noqa: A001
+    for format in ("ndjson", "csv", "ids"):
         assert records(b"", format) == []
     assert records(HEADER, "csv") == []
 
@@ -289,7 +289,7 @@ def test_a_line_of_ids_is_an_id():
 
 
 @pytest.mark.parametrize(("content", "format"), [(b'{"id": "a"}', "ndjson"), (b"id\r\na\r\n", "csv"), (b"a\n", "ids")])
-def test_a_byte_order_mark_is_not_part_of_the_first_line(content, format):  # noqa: A002
+def test_a_byte_order_mark_is_not_part_of_the_first_line(content, format):
     (record,) = records(b"\xef\xbb\xbf" + content, format)
     assert record.values == {"id": "a"}
 
@@ -323,7 +323,7 @@ WORKLOGS = st.builds(
 
 @pytest.mark.parametrize("format", ["ndjson", "csv", "raw csv"])
 @given(worklogs=st.lists(WORKLOGS, min_size=1, max_size=5), only_2_0=st.booleans())
-def test_every_exported_worklog_is_imported_equal(format, worklogs, only_2_0):  # noqa: A002
+def test_every_exported_worklog_is_imported_equal(format, worklogs, only_2_0):
     """A text that a spreadsheet would take for a formula has an apostrophe on the way, and only on the way."""
     api_version, midnight = (V2, dt.time(tzinfo=dt.UTC)) if only_2_0 else (V1, None)
     if not only_2_0:
@@ -541,7 +541,7 @@ def input_file(tmp_path):
     """Makes a reading of a file with this content."""
     opened = []
 
-    def make(content, format="ndjson", make=make_new_worklog, api="2.0", **settings):  # noqa: A002
+    def make(content, format="ndjson", make=make_new_worklog, api="2.0", **settings):
         path = tmp_path / "file"
         path.write_bytes(content)
         source = InputSource(str(path))

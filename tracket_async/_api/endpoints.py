@@ -152,7 +152,7 @@ class ApiVersion:
         """Return whether this version's worklogs have the attribute of `Worklog`."""
         return attribute in self.schema.names
 
-    def resolve(self, filter: WorklogFilter) -> WorklogFilter:  # noqa: A002 - as in the client
+    def resolve(self, filter: WorklogFilter) -> WorklogFilter:
         """Return the filter with the bounds of dates that this version keeps: days as written, or moments in UTC.
 
         A notice is logged where days are kept and a bound has a time of day, which is dropped.
@@ -171,13 +171,13 @@ class ApiVersion:
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    def list(self, filter: WorklogFilter, *, cursor: str | None = None, size: int | None = None) -> Request:  # noqa: A002 - as in the client
+    def list(self, filter: WorklogFilter, *, cursor: str | None = None, size: int | None = None) -> Request:
         """Make the request for one page: the first without a ``cursor``. ``size`` None means `page_size`."""
         size = self.page_size if size is None else size
         query = (*self._size(size), *self._cursor(cursor), *self.filter_query(filter))
         return Request(method="GET", path=self.path, route=self.path, query=query)
 
-    def get(self, id: str) -> Request:  # noqa: A002 - it is what the API calls it
+    def get(self, id: str) -> Request:
         """Make the request for one worklog."""
         return self._one("GET", id)
 
@@ -187,11 +187,11 @@ class ApiVersion:
             method="POST", path=self.path, route=self.path, body=encode_json(self.converter.unstructure(new))
         )
 
-    def update(self, id: str, changes: WorklogChanges) -> Request:  # noqa: A002 - it is what the API calls it
+    def update(self, id: str, changes: WorklogChanges) -> Request:
         """Make the request that changes what ``changes`` names; with nothing named, an empty object is sent."""
         return self._one("PUT", id, encode_json(self.converter.unstructure(changes)))
 
-    def delete(self, id: str) -> Request:  # noqa: A002 - it is what the API calls it
+    def delete(self, id: str) -> Request:
         """Make the request that deletes a worklog."""
         return self._one("DELETE", id)
 
@@ -286,7 +286,7 @@ class ApiVersion:
     @cached_property
     def _converters(self) -> ConverterReader:
         # Imported when it is needed, since it may never be: cattrs is a third of what importing this package costs.
-        from tracket_async._api.converters import converter_reader  # noqa: PLC0415
+        from tracket_async._api.converters import converter_reader
 
         return converter_reader(self.schema)
 
@@ -296,11 +296,11 @@ class ApiVersion:
 
         It structures a dict as `Worklog` and unstructures `Worklog`, `NewWorklog` and `WorklogChanges` to dicts.
         """
-        from tracket_async._api.converters import make_converter  # noqa: PLC0415 - as above
+        from tracket_async._api.converters import make_converter
 
         return make_converter(self.schema)
 
-    def _one(self, method: str, id: str, body: bytes | None = None) -> Request:  # noqa: A002 - as in get
+    def _one(self, method: str, id: str, body: bytes | None = None) -> Request:
         return Request(method=method, path=f"{self.path}/{path_segment(id)}", route=f"{self.path}/{{id}}", body=body)
 
     def _cursor(self, cursor: str | None) -> Query:
@@ -359,7 +359,7 @@ _is_plain: Final = re.compile("[A-Za-z0-9_-]{1,200}").fullmatch
 """Matches an id that needs no closer look, and no quoting."""
 
 
-def path_segment(id: str) -> str:  # noqa: A002 - it is what the API calls it
+def path_segment(id: str) -> str:
     """Return an id, checked and percent-encoded as one segment of a path (RFC 3986, 3.3).
 
     Raises:

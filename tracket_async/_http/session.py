@@ -108,14 +108,14 @@ class TracketSession:
         base_url: str,
         *,
         auth: Auth | None,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
-        limits: Limits = Limits(),  # noqa: B008
+        timeouts: Timeouts = Timeouts(),
+        retry: RetryPolicy = RetryPolicy(),
+        limits: Limits = Limits(),
         observers: Iterable[Observer] = (),
         user_agent: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         trust_env: bool = False,
-        clock: Clock = Clock(),  # noqa: B008
+        clock: Clock = Clock(),
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -161,7 +161,7 @@ class TracketSession:
         Raises:
             ClientStateError: it is, or was, open.
         """
-        from tracket_async._http.retry import Retrier  # noqa: PLC0415 - tenacity is imported when it is needed
+        from tracket_async._http.retry import Retrier  # tenacity is imported when it is needed
 
         if self._loop is not None or self._closed:
             raise ClientStateError("A session is opened once; make a new one")
@@ -336,6 +336,6 @@ class TracketSession:
 
 def default_user_agent() -> str:
     """Return ``tracket-async/`` and the version that is installed."""
-    from importlib.metadata import version  # noqa: PLC0415 - slow to import, and not for whoever only imports
+    from importlib.metadata import version  # slow to import, and not for whoever only imports
 
     return f"tracket-async/{version('tracket-async')}"

@@ -51,7 +51,7 @@ def emulator(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, met
         arguments: The options of the emulator.
     """
     # Not at the top of the file: only this command needs a web server.
-    from tracket_async.emulator.__main__ import main  # noqa: PLC0415
+    from tracket_async.emulator.__main__ import main
 
     return main(arguments)
 

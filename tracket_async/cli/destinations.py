@@ -134,7 +134,7 @@ def to_standard_output(outputs: Sequence[str]) -> bool:
     return True
 
 
-def streamed(format: Format | None) -> Streamed:  # noqa: A002 - the word that people use
+def streamed(format: Format | None) -> Streamed:
     """Return the format for standard output.
 
     Raises:
@@ -146,7 +146,7 @@ def streamed(format: Format | None) -> Streamed:  # noqa: A002 - the word that p
     return found
 
 
-def files(outputs: Iterable[str], format: Format | None) -> dict[Path, Format]:  # noqa: A002
+def files(outputs: Iterable[str], format: Format | None) -> dict[Path, Format]:
     """Return each file with its format, in the order of the options.
 
     Raises:

@@ -69,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     # Not at the top of the file: they need the extra, and `main` answers when it is missing.
-    from cyclopts.exceptions import CycloptsError  # noqa: PLC0415
+    from cyclopts.exceptions import CycloptsError
 
-    from tracket_async.cli.app import COMMANDS, app  # noqa: PLC0415
-    from tracket_async.cli.options import secret_flag  # noqa: PLC0415
+    from tracket_async.cli.app import COMMANDS, app
+    from tracket_async.cli.options import secret_flag
 
     if setting := secret_flag(arguments):
         raise UsageError(

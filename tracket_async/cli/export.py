@@ -165,7 +165,7 @@ class _Job:
 async def export(
     *,
     selection: Selection = EVERYTHING,
-    format: ChosenFormat = None,  # noqa: A002 - the word that people use
+    format: ChosenFormat = None,
     output: Outputs = None,
     columns: Columns = None,
     raw: Raw = False,

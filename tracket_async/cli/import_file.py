@@ -62,7 +62,7 @@ def import_worklogs(
     file: Annotated[str, Parameter(allow_leading_hyphen=True, metavar="FILE")],
     /,
     *,
-    format: Annotated[Literal["ndjson", "csv"] | None, Parameter(show_default=False)] = None,  # noqa: A002 - the word that people use
+    format: Annotated[Literal["ndjson", "csv"] | None, Parameter(show_default=False)] = None,
     raw: Flag = False,
     dry_run: Flag = False,
     on_error: OnError = "collect",

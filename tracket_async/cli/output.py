@@ -284,9 +284,9 @@ def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset
     row becomes lines of name and value.
     """
     # Not at the top of the file: without a terminal they are not needed.
-    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.cells import cell_len, set_cell_size
+    from rich.console import Console
+    from rich.text import Text
 
     console = Console(file=sys.stdout)
     table = [[text(value) for value in row] for row in rows]

@@ -143,7 +143,7 @@ class Rendering:
 
 
 def rendering(
-    format: Streamed,  # noqa: A002 - the word that people use
+    format: Streamed,
     file_options: FileOptions,
     api_version: ApiVersion,
 ) -> Rendering:
@@ -162,7 +162,7 @@ Sink = tuple[Destination, Rendering]
 
 async def copy(
     client: TracketClient,
-    filter: WorklogFilter,  # noqa: A002 - as the library names it
+    filter: WorklogFilter,
     sinks: Sequence[Sink],
     tally: Tally,
     display: ProgressDisplay,
@@ -211,7 +211,7 @@ async def copy(
     display.finish(tally.worklogs)
 
 
-async def _total(client: TracketClient, filter: WorklogFilter) -> int | None:  # noqa: A002 - as the library names it
+async def _total(client: TracketClient, filter: WorklogFilter) -> int | None:
     """Return how many worklogs of the filter the server counts, None on API 1.0, which does not say."""
     if not client.api_version.has_total:
         return None

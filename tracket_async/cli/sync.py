@@ -95,7 +95,7 @@ async def sync(
     reconcile: Annotated[str | None, Parameter(metavar="SINCE..UNTIL", show_default=False)] = None,
     selection: Selection = EVERYTHING,
     output: Outputs = None,
-    format: ChosenFormat = None,  # noqa: A002 - the word that people use
+    format: ChosenFormat = None,
     columns: Columns = None,
     raw: Raw = False,
     tz: TimeZone = None,

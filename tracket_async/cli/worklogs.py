@@ -65,7 +65,7 @@ async def list_worklogs(
         connection: which server.
     """
     named = named_columns(columns)
-    filter = selection.filter(sort_by=sort_by, descending=descending)  # noqa: A001 - as the library names it
+    filter = selection.filter(sort_by=sort_by, descending=descending)
     async with connection.client() as client:
         limited = _Limited(client, filter, limit)
         async with contextlib.aclosing(limited.worklogs()) as walk:
@@ -89,7 +89,7 @@ async def _tables(walk: AsyncIterator[Worklog], columns: Sequence[str]) -> None:
         output.table(columns, ())
 
 
-async def get(id: Id, /, *, json: Json = False, connection: Connection = DEFAULT) -> None:  # noqa: A002 - as the API
+async def get(id: Id, /, *, json: Json = False, connection: Connection = DEFAULT) -> None:
     """Show one worklog.
 
     Args:
@@ -131,7 +131,7 @@ async def _batches(worklogs: AsyncIterator[Worklog], size: int = BATCH) -> Async
 class _Limited:
     """The first worklogs of a list, and whether there are more."""
 
-    def __init__(self, client: TracketClient, filter: WorklogFilter, limit: int) -> None:  # noqa: A002
+    def __init__(self, client: TracketClient, filter: WorklogFilter, limit: int) -> None:
         self._walk = client.worklogs.list(filter=filter, read_ahead=0 if 0 < limit <= PAGE else 1)
         self._limit = limit
         self.more = False
@@ -214,7 +214,7 @@ async def create(
 
 
 def update(
-    id: Id | None = None,  # noqa: A002 - as the API names it
+    id: Id | None = None,
     /,
     *,
     item: OptionalId = None,
@@ -288,7 +288,7 @@ def update(
     return _update(id, changes, json=json, connection=connection)
 
 
-async def _update(id: str, changes: WorklogChanges, *, json: bool, connection: Connection) -> ExitCode:  # noqa: A002
+async def _update(id: str, changes: WorklogChanges, *, json: bool, connection: Connection) -> ExitCode:
     async with connection.client() as client:
         output.worklog(await client.worklogs.update(id, changes), as_json=json)
     return ExitCode.DONE
@@ -327,7 +327,7 @@ def delete(
 async def _delete(ids: Iterable[str], *, yes: bool, connection: Connection) -> ExitCode:
     code = ExitCode.DONE
     async with connection.client() as client:
-        for id in ids:  # noqa: A001 - as the API names it
+        for id in ids:
             if yes or await output.confirm(_question(await client.worklogs.get(id))):
                 await client.worklogs.delete(id)
                 output.note(f"Deleted worklog {output.text(id)}.")

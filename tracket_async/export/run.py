@@ -34,7 +34,7 @@ def request_of(
     *,
     since: dt.date | None = None,
     until: dt.date | None = None,
-    filter: WorklogFilter | None = None,  # noqa: A002 - as in the client
+    filter: WorklogFilter | None = None,
 ) -> ExportRequest:
     """Return the request that a store is opened with to export from this client's server.
 

@@ -44,7 +44,7 @@ OnWorklogs = Callable[[int], None]
 def write_file(
     store: Store,
     target: str | Path,
-    format: Format,  # noqa: A002 - the word that people use
+    format: Format,
     *,
     columns: Iterable[str] | None = None,
     raw: bool = False,
@@ -78,7 +78,7 @@ def write_file(
     return _WRITERS[format](output)
 
 
-def check_target(target: Path, format: str) -> None:  # noqa: A002
+def check_target(target: Path, format: str) -> None:
     """Check, before there is anything to write, that the format exists and that a file can be there.
 
     Raises:

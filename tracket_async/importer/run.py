@@ -280,7 +280,7 @@ class ImportRun:
         total: int,
         settings: ImportSettings = ImportSettings(),
         on_row: OnRow = lambda _new: None,
-        clock: Clock = Clock(),  # noqa: B008 - frozen
+        clock: Clock = Clock(),
     ) -> None:
         self._client = client
         self._rows = rows
