@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import functools
 import itertools
+import json
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -25,7 +27,10 @@ from tracket_async import (
     WorklogChanges,
     WorklogFilter,
 )
+from tracket_async._http.limits import Clock
+from tracket_async.cli import main
 
+QUICK = Clock(sleep=lambda seconds: asyncio.sleep(seconds / 200))
 AT_ONCE = RetryPolicy(wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
 MARCH = dt.date(2024, 3, 1)
 BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
@@ -38,7 +43,7 @@ def connect(hostile):
 
     @asynccontextmanager
     async def open_client(api="2.0", **settings):
-        async with TracketClient.from_env(hostile.env(api), **{"retry": AT_ONCE} | settings) as client:
+        async with TracketClient.from_env(hostile.env(api), **{"retry": AT_ONCE, "clock": QUICK} | settings) as client:
             yield client
 
     return open_client
@@ -59,7 +64,7 @@ def new(number=1, **changes):
     )
 
 
-# -- without a deviation ------------------------------------------------------------------------------------------
+# -- without a deviation ---------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -91,7 +96,7 @@ async def test_without_a_switch_it_exchanges_credentials_for_a_token(hostile):
     assert [each.method for each in hostile.requests] == ["POST", "GET"]
 
 
-# -- connections ------------------------------------------------------------------------------------------------
+# -- connections -----------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -101,7 +106,7 @@ async def test_connections_that_the_server_closes_in_between_cost_nothing(hostil
         assert await ids(client.worklogs.list()) == sorted(hostile.rows)
 
 
-# -- answers --------------------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -113,7 +118,7 @@ async def test_a_407_is_final(hostile, connect, api):
     assert len(hostile.requests) == 1
 
 
-# -- pages ----------------------------------------------------------------------------------------------------
+# -- pages -----------------------------------------------------------------------------------------------------------
 
 
 async def test_no_total_is_no_fault(hostile, connect):
@@ -278,7 +283,15 @@ async def test_rows_that_appear_during_a_walk_cost_none_of_the_others(hostile, c
             assert before <= set(seen)
 
 
-# -- rows -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("links", ["_links.object", "_links.string", "links.object", "links.string"])
+async def test_a_null_cursor_beside_a_next_link_does_not_end_the_walk(hostile, connect, links):
+    hostile.links = links
+    async with connect() as client:
+        assert await ids(client.worklogs.list()) == sorted(hostile.rows)
+        assert sorted(await ids(client.worklogs.export())) == sorted(hostile.rows)
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_worklog_created_at_midnight_is_within_the_day_before(hostile, connect):
@@ -309,7 +322,7 @@ async def test_a_plain_users_token_sees_its_own_worklogs(hostile, connect, api):
         assert await ids(client.worklogs.list()) == ["wl-0000", "wl-0001"]
 
 
-# -- writes ---------------------------------------------------------------------------------------------------
+# -- writes ----------------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -352,7 +365,26 @@ async def test_an_older_worklog_of_unknown_age_is_a_candidate_and_no_answer(host
         assert [each.id for each in unsure.value.candidates] == ["old"]
 
 
-# -- everything at random ---------------------------------------------------------------------------------------
+@BOTH
+@pytest.mark.parametrize("answer", ["id", "location", "empty"])
+async def test_a_201_without_the_worklog_is_a_success(hostile, connect, api, answer):
+    hostile.created_as = answer
+    async with connect(api) as client:
+        created = await client.worklogs.create(new())
+        assert hostile.rows[created.id].description == "new 1"
+    assert hostile.count("POST") == 1
+
+
+@BOTH
+async def test_one_503_does_not_end_a_bulk_create(hostile, connect, api):
+    hostile.refuse_posts = 1
+    async with connect(api) as client:
+        outcomes = [each async for each in client.worklogs.create_many(map(new, range(50)), reconcile=True)]
+    assert [each.status for each in outcomes].count("ok") == 49
+    assert hostile.count("POST") == 50
+
+
+# -- everything at random --------------------------------------------------------------------------------------------
 
 
 def draw(chance, api, server):
@@ -362,6 +394,8 @@ def draw(chance, api, server):
     switches = {
         "rows": server.make_rows(number, a_day=chance.choice([1, 5, 20])),
         "page_size": chance.choice([9, 25, 100]),
+        "refused_cursors": set(chance.sample(range(1, 80, 9), chance.randint(1, 4))) if maybe(0.5) else set(),
+        "refused_status": chance.choice([400, 410]),
         "fail": (lambda _: chance.choice([500, 502, 503, 504, 429]) if maybe(0.05) else None),
     }
     if maybe(0.3):
@@ -372,13 +406,19 @@ def draw(chance, api, server):
         switches["order"] = chance.choice(["ascending", "ascending", "descending", "unsorted"])
     else:
         switches |= {"total": chance.choice([lambda true, _: true, lambda _true, _: None])}
+        if maybe(0.3):
+            switches |= {"offset": chance.choice(["Z", "-08:00", "+02:00", "+14:00"]), "by_instant": maybe(0.5)}
+        if maybe(0.3):
+            switches["links"] = chance.choice(["_links.object", "_links.string", "links.object", "links.string"])
+        if maybe(0.3):
+            switches["ignore_dates"] = True
     return switches
 
 
 async def exported(server, api, chance):
     """Every worklog that the library's list and export give, as id and day."""
     retry = RetryPolicy(attempts=8, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
-    async with TracketClient.from_env(server.env(api), retry=retry) as client:
+    async with TracketClient.from_env(server.env(api), retry=retry, clock=QUICK) as client:
         walk = client.worklogs.export(concurrency=chance.choice([1, 4, 16]), ordered=server.order == "ascending")
         return sorted([(worklog.id, worklog.day) async for worklog in walk])
 
@@ -418,7 +458,7 @@ def create_at_random(hostile_server, api, seed):
     wanted = [new(number, description=f" {seed}/{number} ") for number in range(60)]
 
     async def create(server):
-        async with TracketClient.from_env(server.env(api), retry=AT_ONCE) as client:
+        async with TracketClient.from_env(server.env(api), retry=AT_ONCE, clock=QUICK) as client:
             return [each async for each in client.worklogs.create_many(wanted, on_error="collect", concurrency=8)]
 
     with hostile_server(**switches) as server:
@@ -442,3 +482,87 @@ def test_creates_under_random_deviations_are_what_their_outcomes_say(hostile, ap
 def test_many_creates_under_random_deviations_are_what_their_outcomes_say(hostile, api):
     for seed in range(100, 600):
         create_at_random(type(hostile), api, seed)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run ``tracket`` in this process against a server; gives the exit code, the output and the messages."""
+    patient = RetryPolicy(attempts=8, wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
+    monkeypatch.setattr(
+        TracketClient, "from_env", functools.partial(TracketClient.from_env, retry=patient, clock=QUICK)
+    )
+    import_file = pytest.importorskip("tracket_async.cli.import_file", exc_type=ImportError)  # it needs the extra cli
+    monkeypatch.setattr(import_file, "ImportSettings", functools.partial(import_file.ImportSettings, wait=0.01))
+
+    def run(server, api, *arguments):
+        for name, value in server.env(api).items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def export_by_command(command, hostile_server, api, seed, folder):
+    """Export under random deviations, and once more, to a store and a file; what is in them is the truth."""
+    chance = random.Random(seed)
+    file, store = folder / f"{seed}.ndjson", folder / f"{seed}.duckdb"
+    with hostile_server(**draw(chance, api, hostile_server)) as server:
+        truth = sorted((row.id, row.date.date().isoformat(), row.minutes) for row in server.rows.values())
+        code, _, err = command(server, api, "export", "--output", file, "--store", store, "--progress", "off")
+    assert code == 0, f"seed {seed}: {err}"
+    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    assert sorted((row["id"], row["day"], row["minutes"]) for row in rows) == truth, f"seed {seed}"
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(3))
+def test_an_exported_file_under_random_deviations_is_the_truth(command, hostile, api, seed, tmp_path):
+    pytest.importorskip("duckdb")
+    export_by_command(command, type(hostile), api, seed, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@BOTH
+def test_many_exported_files_under_random_deviations_are_the_truth(command, hostile, api, tmp_path):
+    for seed in range(100, 300):
+        export_by_command(command, type(hostile), api, seed, tmp_path)
+
+
+def import_by_command(command, hostile_server, api, seed, folder):
+    """Import under random deviations until all is there; every row of the file is on the server once."""
+    chance = random.Random(seed)
+    lines = [{"item_id": "1", "user_id": "2", "date": "2024-03-01", "minutes": 30 + number} for number in range(40)]
+    file = folder / f"{seed}.ndjson"
+    file.write_text("".join(f"{json.dumps(line | {'description': f' {n} '})}\n" for n, line in enumerate(lines)))
+    switches = {
+        "fail": lambda _: chance.choice([429, 500, 503]) if chance.random() < 0.05 else None,
+        "change_text": chance.choice([str, str.strip]),
+        "created_as": chance.choice(["full", "id", "location", "empty"]),
+        "lose_posts": chance.choice([0, 3]),
+    }
+    with hostile_server(**switches) as server:
+        for turn in range(5):
+            again = ["--resend-ambiguous"] if turn else []
+            code, _, err = command(server, api, "import", file, "--progress", "off", *again)
+            if code == 0:
+                break
+        assert code == 0, f"seed {seed}: {err}"
+        rows = Counter(int(row.description) for row in server.rows.values())
+    assert rows == Counter(range(40)), f"seed {seed}"
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(3))
+def test_an_import_under_random_deviations_ends_with_every_row_once(command, hostile, api, seed, tmp_path):
+    import_by_command(command, type(hostile), api, seed, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@BOTH
+def test_many_imports_under_random_deviations_end_with_every_row_once(command, hostile, api, tmp_path):
+    for seed in range(100, 200):
+        import_by_command(command, type(hostile), api, seed, tmp_path)
