@@ -234,15 +234,25 @@ async def test_any_request_can_be_sent():
 
 
 class Closing:
-    """A session that is closed while a call is in progress."""
+    """A session that is closed while a call is in progress, or waits for its turn."""
+
+    def __init__(self, *, sent):
+        self.sent = sent
 
     async def send(self, *_args, **_options):
-        raise ClientStateError("The client was closed while this call was in progress")
+        raise ClientStateError("The client was closed while this call was in progress", maybe_sent=self.sent)
+
+
+async def test_a_create_that_waited_as_the_client_was_closed_was_not_sent(monkeypatch):
+    async with make() as client:
+        monkeypatch.setattr(client._context.session, "send", Closing(sent=False).send)
+        with pytest.raises(ClientStateError):
+            await client.worklogs.create(NEW)
 
 
 async def test_a_create_during_which_the_client_is_closed_is_ambiguous(monkeypatch):
     async with make() as client:
-        monkeypatch.setattr(client._context.session, "send", Closing().send)
+        monkeypatch.setattr(client._context.session, "send", Closing(sent=True).send)
         with pytest.raises(AmbiguousWriteError, match="closed while this call") as caught:
             await client.worklogs.create(NEW)
         assert (caught.value.payload, caught.value.method) == (NEW, "POST")

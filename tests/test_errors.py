@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import inspect
 import json
@@ -132,3 +133,20 @@ def test_an_extra_is_named_even_where_this_package_is_not_installed(monkeypatch)
 
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
     assert errors.install_hint("cli").endswith("'tracket-async[cli]'")
+
+
+@pytest.mark.parametrize(
+    ("error", "sent"),
+    [
+        (errors.ConnectError("x"), False),
+        (errors.ConnectError("x", maybe_done=True), True),
+        (errors.RateLimitedError("x", status=429), False),
+        (errors.ServerError("x", status=503), True),
+        (errors.ClientStateError("x"), False),
+        (errors.ClientStateError("x", maybe_sent=True), True),
+        (asyncio.CancelledError(), True),
+        (ValueError("x"), True),
+    ],
+)
+def test_every_exception_of_a_call_says_whether_it_may_have_happened(error, sent):
+    assert errors.maybe_sent(error) is sent

@@ -16,7 +16,7 @@ import pytest
 
 import tracket_async
 from tracket_async import errors
-from tracket_async.errors import RequestError, TracketError
+from tracket_async.errors import ClientStateError, RequestError, TracketError
 
 PACKAGE = Path(tracket_async.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -195,7 +195,7 @@ def test_every_error_is_documented_blames_somebody_and_survives_pickling():
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), copy.args, copy.cursor, copy.fault) == (cls, error.args, "c", error.fault)
         assert copy.fault in {"client", "server", "network"}, cls
-        assert isinstance(error, RequestError) == hasattr(cls, "maybe_sent"), cls
+        assert isinstance(error, RequestError | ClientStateError) == hasattr(cls, "maybe_sent"), cls
 
 
 def test_every_public_name_is_documented():

@@ -27,6 +27,7 @@
     |   |-- ResponseError                  server: the answer cannot be used
     |   |   |-- UnreadableResponseError    not JSON (an HTML page, say)
     |   |   |-- MalformedResponseError     JSON of another shape; names the path and the worklog
+    |   |   |-- MismatchedResponseError    the answer to another request
     |   |   |-- ResponseTooLargeError      longer than the cap
     |   |   `-- RedirectError              the server sent us elsewhere; never followed
     |   |-- CursorLoopError                server: the cursors of a walk go round in a circle
@@ -159,7 +160,13 @@ def pip_install(*words: str) -> str:
 
 
 class ClientStateError(TracketError, RuntimeError):
-    """The client was used outside ``async with``, or after it was closed."""
+    """The client was used outside ``async with``, or after it was closed.
+
+    Attributes:
+        maybe_sent: True when the call was in progress as the client was closed, and its request may have been sent.
+    """
+
+    maybe_sent: bool = False
 
 
 class RequestError(TracketError):
@@ -365,6 +372,12 @@ class MalformedResponseError(ResponseError):
     worklog_id: str | None = None
 
 
+class MismatchedResponseError(ResponseError):
+    """The answer is that to another request: a worklog of another id, twice, the second time over a new connection."""
+
+    hint = "A proxy mixes answers up, or the server does; check TRACKET_BASE_URL"
+
+
 class ResponseTooLargeError(ResponseError):
     """The body is longer than ``Limits.max_response_bytes``, decompressed."""
 
@@ -428,3 +441,16 @@ class IncompleteExportError(ExportError):
     fault: Fault = "server"
     seen: int | None = None
     total: int | None = None
+
+
+def maybe_sent(error: BaseException) -> bool:
+    """Return whether what was asked may have happened although the call ended with this exception.
+
+    Of a `RequestError` it is `RequestError.is_ambiguous`. A `ClientStateError` and an ``asyncio.CancelledError`` that
+    have left `TracketSession.send` know whether a request was in flight, or an earlier attempt may have taken effect: a
+    call that is cancelled while it waits for its turn, a pause, a token or its next attempt was not sent. Of any other
+    exception nothing is known: True.
+    """
+    if isinstance(error, RequestError):
+        return error.is_ambiguous
+    return bool(getattr(error, "maybe_sent", True))

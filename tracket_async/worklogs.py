@@ -17,7 +17,7 @@ from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
 from tracket_async._tasks import mark_cancellation
 from tracket_async.config import CallOptions
-from tracket_async.errors import AmbiguousWriteError, ClientStateError, RequestError
+from tracket_async.errors import AmbiguousWriteError, ClientStateError, MismatchedResponseError, RequestError
 from tracket_async.models import (
     Category,
     NewWorklog,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tracket_async.scan.partition import ScanSettings
 
 T = TypeVar("T")
+W = TypeVar("W", bound="Worklog | Acknowledged")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -175,10 +176,11 @@ class Worklogs:
 
         Raises:
             NotFoundError: there is none.
+            MismatchedResponseError: the server answered with a worklog of another id, twice.
             UsageError: no id looks like that; nothing was sent.
         """
         context = self._context
-        return await context.send(context.api_version.get(id), context.api_version.worklog)
+        return await context.send(context.api_version.get(id), _of_id(id, context.api_version.worklog))
 
     async def create(self, new: NewWorklog) -> Worklog:
         """Create a worklog and return it as the server has it.
@@ -193,7 +195,6 @@ class Worklogs:
         context, api_version = self._context, self._context.api_version
         request = api_version.create(new)
         session, sent_at = context.session, context.clock.now()
-        was_open = session.is_open
 
         def created(response: Response) -> Worklog | Acknowledged:
             return api_version.created(response, base_url=session.base_url)
@@ -206,7 +207,7 @@ class Worklogs:
             details = {name: getattr(error, name) for name in _DETAILS}
             raise _ambiguous(new, error.message, sent_at=sent_at, **details) from error
         except ClientStateError as error:
-            if not was_open:
+            if not error.maybe_sent:
                 raise
             raise _ambiguous(new, error.message, sent_at=sent_at, method=request.method, path=request.path) from error
         if isinstance(found, Worklog):
@@ -242,7 +243,7 @@ class Worklogs:
             UsageError: no id looks like that; nothing was sent.
         """
         context = self._context
-        found = await context.send(context.api_version.update(id, changes), context.api_version.updated)
+        found = await context.send(context.api_version.update(id, changes), _of_id(id, context.api_version.updated))
         if isinstance(found, Worklog):
             return found
         with mark_cancellation(maybe_sent=True):
@@ -461,6 +462,18 @@ class Categories:
         """
         context = self._context
         return await context.send(context.api_version.categories(), context.api_version.category_list)
+
+
+def _of_id(id: str, read: Callable[[Response], W]) -> Callable[[Response], W]:
+    """Return a reader that refuses a worklog of another id: the answer to another request."""
+
+    def checked(response: Response) -> W:
+        found = read(response)
+        if found.id is not None and found.id != id:
+            raise MismatchedResponseError(f"The server answers with another worklog than {id!r}")
+        return found
+
+    return checked
 
 
 def _ambiguous(new: NewWorklog, message: str, **details: Any) -> AmbiguousWriteError:

@@ -156,7 +156,7 @@ class FakeTransport:
         self.sent = []
         self.in_progress = self.most = 0
         self.closed = False
-        self.tokens = 0
+        self.dropped = 0
 
     async def send(self, request, authorization, *, seconds=None):
         sent = Sent(request, authorization, seconds)
@@ -170,11 +170,17 @@ class FakeTransport:
                 raise AttemptTimeoutError("late")
             await asyncio.sleep(latency)
             answer = self.behave(sent)
+        except asyncio.CancelledError as error:
+            error.maybe_sent = True
+            raise
         finally:
             self.in_progress -= 1
         if isinstance(answer, BaseException):
             raise answer
         return answer if isinstance(answer, Response) else reply(answer)
+
+    def drop_idle(self):
+        self.dropped += 1
 
     async def close(self):
         self.closed = True

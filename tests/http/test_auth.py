@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import datetime as dt
 import gc
@@ -385,6 +386,34 @@ async def test_closing_ends_a_fetch_and_those_who_wait_are_told_and_not_cancelle
         with pytest.raises(ClientStateError, match="closed while"):
             await task
     assert tokens.current() is None
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_cancellation_wins_over_a_close_at_the_same_time(tokens, turns):
+    (task,) = await start(tokens, 1)
+    closing = asyncio.create_task(tokens.cache.close())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    cancelled = task.cancel()
+    await closing
+    with pytest.raises(asyncio.CancelledError if cancelled else ClientStateError):
+        await task
+
+
+async def test_a_cancellation_of_long_ago_is_none_of_now(tokens):
+    async def stubborn():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await tokens.cache.refresh()
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    task.cancel()
+    while tokens.cache._fetching is None:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    await tokens.cache.close()
+    with pytest.raises(ClientStateError):
+        await task
 
 
 async def test_who_is_cancelled_while_it_closes_is_cancelled(tokens):

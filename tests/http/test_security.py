@@ -13,9 +13,18 @@ import pytest
 
 from tracket_async._http.auth import BearerToken, ClientCredentials
 from tracket_async._http.messages import Request
+from tracket_async._http.responses import unreadable
 from tracket_async._http.session import TracketSession, default_user_agent
+from tracket_async._http.transport import without_foreign_frames
 from tracket_async.config import RetryPolicy, Timeouts
-from tracket_async.errors import RedirectError, RequestError, TracketError, UnreadableResponseError
+from tracket_async.errors import (
+    BadRequestError,
+    ClientStateError,
+    RedirectError,
+    RequestError,
+    TracketError,
+    UnreadableResponseError,
+)
 
 TOKEN, SECRET = "canary-token-7f3a", "canary-secret-91bc"
 POST = Request("POST", "/api/2.0/things", "/api/2.0/things", (("after", "x"),), b'{"a": 1}')
@@ -182,3 +191,175 @@ async def test_it_works_with_aioresponses(mocked, get):
         with pytest.raises(RequestError) as caught:
             await session.send(get, lambda response: response)
     assert (caught.value.status, caught.value.attempts) == (503, 4)
+
+
+# -- what crash reports show: the locals of every frame of every exception of the chain -------------------------------
+
+
+async def in_its_body(exchange):
+    """Echo everything, and stop in the middle."""
+    content = exchange.head + exchange.body.decode()
+    head = f"HTTP/1.1 200 X\r\nX-Echo: {exchange.headers.get('authorization', '')}\r\nContent-Length: 10000\r\n\r\n"
+    exchange.writer.write((head + content).encode())
+    await asyncio.Event().wait()
+
+
+async def in_an_errors_body(exchange):
+    content = exchange.head + exchange.body.decode()
+    exchange.writer.write(f"HTTP/1.1 500 X\r\nContent-Length: 10000\r\n\r\n{content}".encode())
+    await asyncio.Event().wait()
+
+
+STAGES = {"before the answer": hang, "in the body": in_its_body, "in an error's body": in_an_errors_body}
+CREDENTIALS = {"token": BearerToken(TOKEN), "credentials": ClientCredentials("id", SECRET, "5")}
+
+
+async def ended(session, how, ready):
+    """The exception with which a call ends that is interrupted once it is ready."""
+    try:
+        async with asyncio.timeout(None) as timeout:
+            call = asyncio.ensure_future(session.send(POST, html)) if how == "a cancellation" else None
+
+            async def interrupt():
+                await ready.wait()
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                if how == "a timeout":
+                    timeout.reschedule(asyncio.get_running_loop().time())
+                elif how == "a close":
+                    await session.aclose()
+                else:
+                    call.cancel()
+
+            interrupting = asyncio.create_task(interrupt())
+            await (session.send(POST, html) if call is None else call)
+    except (TimeoutError, asyncio.CancelledError, ClientStateError) as error:
+        await interrupting
+        return error
+
+
+@pytest.mark.parametrize("auth", CREDENTIALS)
+@pytest.mark.parametrize("how", ["a timeout", "a cancellation", "a close"])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("at", ["api", "token call"])
+async def test_no_frame_of_an_interrupted_call_holds_a_secret(no_leaks, server, auth, how, stage, at):
+    ready = asyncio.Event()
+
+    async def route(exchange):
+        if at == "api" and exchange.target.endswith("/oauth2/token"):
+            return await issue(exchange)
+        ready.set()
+        return await STAGES[stage](exchange)
+
+    server.answers = [route]
+    async with TracketSession(server.url, auth=CREDENTIALS[auth], retry=RetryPolicy(attempts=1)) as session:
+        error = await ended(session, how, ready)
+        assert type(error) is {"a timeout": TimeoutError, "a close": ClientStateError}.get(how, asyncio.CancelledError)
+        told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        for secret in (TOKEN, SECRET):
+            assert secret not in told
+        assert "aiohttp" not in "".join(line for line in told.splitlines() if line.startswith('  File "'))
+    del error
+
+
+async def test_a_cancellation_keeps_the_callers_own_context(server):
+    server.answers = [hang]
+
+    async def calling():
+        try:
+            int("of the caller")
+        except ValueError:
+            await session.send(POST, html)
+
+    async with TracketSession(server.url, auth=None) as session:
+        call = asyncio.create_task(calling())
+        while not server.received:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await call
+    assert "of the caller" in str(caught.value.__context__)
+    assert caught.value.__context__.__traceback__ is not None
+
+
+def test_what_aiohttp_was_handling_is_no_context():
+    space = {"__name__": "aiohttp.something", "asyncio": asyncio}
+    exec(  # a frame of aiohttp's
+        "def work():\n"
+        "    headers = 'Bearer'\n"
+        "    try:\n"
+        "        raise OSError\n"
+        "    except OSError:\n"
+        "        try:\n"
+        "            raise KeyError\n"
+        "        except KeyError:\n"
+        "            raise asyncio.CancelledError\n",
+        space,
+    )
+    try:
+        int("of the caller")
+    except ValueError:
+        with pytest.raises(asyncio.CancelledError) as caught:
+            space["work"]()
+    error = without_foreign_frames(caught.value)
+    assert error.__traceback__ is None
+    assert type(error.__context__) is ValueError
+
+
+async def test_a_mistake_keeps_the_frames_of_ours(server, monkeypatch):
+    async with TracketSession(server.url, auth=BearerToken(TOKEN)) as session:
+
+        def fail(*_args, **_settings):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("aiohttp.connector.TCPConnector.connect", fail)
+        with pytest.raises(ZeroDivisionError) as caught:
+            await session.send(POST, html)
+        told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert TOKEN not in "".join(told.format())
+        assert told.stack[-1].name == "send"
+
+
+@pytest.mark.parametrize("before", range(180, 206, 3))
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_half_a_secret_is_not_shown_either(server, http, status, before):
+    """The excerpt ends in the middle of the token."""
+    server.answers = [http(status, b"x " * (before // 2) + TOKEN.encode())]
+
+    def unread(response):
+        raise unreadable(response)
+
+    async with TracketSession(server.url, auth=BearerToken(TOKEN), retry=RetryPolicy(attempts=1)) as session:
+        with pytest.raises(RequestError) as caught:
+            await session.send(POST, unread)
+    assert "x x" in caught.value.excerpt
+    assert not any(TOKEN[:size] in str(caught.value) for size in range(4, len(TOKEN)))
+
+
+@pytest.mark.parametrize("header", ["X-Request-Id", "Location"])
+@pytest.mark.parametrize("at", ["api", "token call"])
+async def test_half_a_secret_in_a_header_is_not_shown_either(server, http, header, at):
+    secret = TOKEN if at == "api" else SECRET
+
+    async def route(exchange):
+        if at == "api" and exchange.target.endswith("/oauth2/token"):
+            return await issue(exchange)
+        value = "https://" + "a" * 112 + secret if header == "Location" else "a" * 118 + secret
+        exchange.writer.write(http(307, b"", **{header: value}))
+        return True
+
+    server.answers = [route]
+    auth = CREDENTIALS["token" if at == "api" else "credentials"]
+    async with TracketSession(server.url, auth=auth) as session:
+        with pytest.raises(RequestError) as caught:
+            await session.send(POST, html)
+    assert "aaa" in str(caught.value)
+    assert not any(secret[:size] in str(caught.value) for size in range(4, len(secret)))
+
+
+async def test_half_a_secret_in_a_fields_name_is_not_shown_either(server, http):
+    server.answers = [http(400, b'{"field": "' + b"a" * 118 + TOKEN.encode() + b'"}')]
+    async with TracketSession(server.url, auth=BearerToken(TOKEN)) as session:
+        with pytest.raises(BadRequestError, match="aaa") as caught:
+            await session.send(POST, html)
+    assert caught.value.field == "a" * 118 + "***"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.http.conftest import CANARY, CREDENTIALS, DELETE, GET, POST, PUT, URL, body, failing, reply, script, token
 from tracket_async._http.session import TracketSession
-from tracket_async.config import Limits, RetryPolicy
+from tracket_async.config import Limits, RetryPolicy, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
     ClientStateError,
@@ -21,6 +21,7 @@ from tracket_async.errors import (
     NotFoundError,
     ServerError,
     UnreadableResponseError,
+    maybe_sent,
 )
 from tracket_async.events import (
     AttemptEnded,
@@ -215,6 +216,87 @@ def test_the_last_attempt_was_not_sent_but_an_earlier_one_may_have_been(run_sess
         assert error.maybe_sent
 
     run_session(scenario, script(ConnectionLostError("x"), ConnectError("x")))
+
+
+# --- what a call that is cancelled or closed has done -------------------------------------------------------------
+
+
+async def cancelled_at(session, moment, request=POST):
+    """The CancelledError of a call that is cancelled at that moment."""
+    call = asyncio.create_task(session.send(request, body))
+    await asyncio.sleep(moment)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await call
+    return caught.value
+
+
+WAITING = {
+    "for its turn": ({"limits": Limits(max_concurrency=1)}, script(200), False),
+    "for the rate": ({"limits": Limits(requests_per_second=0.01)}, script(200), False),
+    "for a pause": ({}, script(reply(429, Retry_After="100")), False),
+    "after a 429": ({}, script(429), False),
+    "after a failed connection": ({}, script(ConnectError("x")), False),
+    "for the answer": ({}, script(200), True),
+}
+
+
+@pytest.mark.parametrize("what", WAITING)
+def test_a_cancelled_call_says_whether_anything_was_in_flight(run_session, what):
+    settings, behave, sent = WAITING[what]
+
+    async def scenario(session, transport):
+        first = asyncio.create_task(session.send(GET, body)) if what in {"for its turn", "for the rate"} else None
+        error = await cancelled_at(session, 50)
+        assert maybe_sent(error) is sent
+        if first is not None:
+            await first
+
+    retry = RetryPolicy(wait_initial=100, wait_initial_rate_limited=100, wait_max=100)
+    latency = 60 if what in {"for its turn", "for the answer"} else 0.1
+    timeouts = Timeouts(attempt=None, total=None)
+    # The first draw of this seed is above a half: the wait for the next attempt lasts for more than 50 seconds.
+    run_session(scenario, behave, latency=latency, retry=retry, timeouts=timeouts, seed=2, **settings)
+
+
+def test_a_call_that_is_cancelled_while_it_waits_for_a_token_was_not_sent(run_session):
+    async def scenario(session, transport):
+        assert not maybe_sent(await cancelled_at(session, 0.05))
+        assert transport.calls == []
+
+    run_session(scenario, lambda sent: token(1), auth=CREDENTIALS)
+
+
+def test_what_an_earlier_attempt_may_have_done_is_not_forgotten_by_a_cancellation(run_session):
+    async def scenario(session, transport):
+        assert maybe_sent(await cancelled_at(session, 50, PUT))
+
+    retry = RetryPolicy(wait_initial=100, wait_max=100)
+    run_session(scenario, script(ConnectionLostError("x")), retry=retry, timeouts=Timeouts(total=None), seed=2)
+
+
+def test_a_timeout_of_the_caller_says_it_in_its_cause(run_session):
+    async def scenario(session, transport):
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.05):
+                await session.send(POST, body)
+        assert maybe_sent(caught.value.__cause__)
+        assert maybe_sent(caught.value)
+
+    run_session(scenario)
+
+
+def test_of_a_closed_client_a_call_that_waited_was_not_sent(run_session):
+    async def scenario(session, transport):
+        calls = [asyncio.create_task(session.send(POST, body)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        await session.aclose()
+        with pytest.raises(ClientStateError) as caught:
+            await calls[1]
+        assert not maybe_sent(caught.value)
+        await calls[0]
+
+    run_session(scenario, limits=Limits(max_concurrency=1))
 
 
 # --- deletes ------------------------------------------------------------------------------------------------------

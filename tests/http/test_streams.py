@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracket_async._http.streams import CompressedBody, PlainBody, ReadTimedOut, ReadTimeout, body_for
+from tracket_async._http.streams import CompressedBody, ConnectionUse, PlainBody, ReadTimedOut, ReadTimeout, body_for
 from tracket_async.errors import ResponseError, ResponseTooLargeError, TruncatedResponseError, UnreadableResponseError
 
 TEXT = b'{"worklogs": [' + b", ".join(b'{"worklogId": "%d"}' % number for number in range(50)) + b"]}"
@@ -211,7 +211,7 @@ class Attempt:
         with read_timeout.watch(connected=connected) as self.watch:
             if not connected:
                 await self.connect.wait()
-                read_timeout.connected()
+                read_timeout.connected(ConnectionUse())
             await self.answer.wait()
         return "done"
 
@@ -322,14 +322,16 @@ async def test_an_error_of_its_own_stays_what_it_is(clock, read_timeout):
     assert not task.cancelling()
 
 
-async def test_a_closed_session_leaves_no_timer(clock, read_timeout):
+@pytest.mark.parametrize("connected", [True, False])
+async def test_closing_ends_every_attempt_and_leaves_no_timer(clock, read_timeout, connected):
     read_timeout.close()
-    attempt = await watched(read_timeout)
+    attempt = await watched(read_timeout, connected=connected)
     read_timeout.close()
+    await turns()
+    assert attempt.is_silent
+    assert repr(read_timeout).endswith("0 watched>")
     await clock.to(1e9)
-    assert not attempt.task.done()
-    attempt.answer.set()
-    await attempt.task
+    assert clock.set == 1
 
 
 async def test_only_a_task_is_watched(read_timeout):
@@ -347,7 +349,7 @@ async def test_only_a_task_is_watched(read_timeout):
 
 
 async def test_a_connection_without_a_watched_task_is_ignored(read_timeout):
-    read_timeout.connected()
+    read_timeout.connected(ConnectionUse())
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -346,9 +346,9 @@ async def test_a_cancellation_in_the_body_of_an_error_leaves_no_connection(serve
         await exchange.reader.read()
         left.set()
 
-    def told(self, answer):
+    def told(self, answer, watch):
         entered.set()
-        return beginning(self, answer)
+        return beginning(self, answer, watch)
 
     monkeypatch.setattr(Transport, "_beginning", told)
     server.answers = [stop]
@@ -622,4 +622,42 @@ async def test_netrc_is_not_asked(server, get, http, environment, monkeypatch, t
     transport = make(server.url, trust_env=True)
     await transport.send(get, NO_AUTHORIZATION)
     assert "authorization" not in server.received[0].headers
+    await transport.close()
+
+
+async def test_a_cancelled_request_says_whether_it_had_a_connection(server, transport, get, monkeypatch):
+    server.answers = [lambda exchange: asyncio.Event().wait()]
+    for is_connected in (True, False):
+        if not is_connected:
+            monkeypatch.setattr(transport._connector, "connect", lambda *_, **__: asyncio.Event().wait())
+        sending = asyncio.create_task(transport.send(get, TOKEN))
+        await asyncio.sleep(0)
+        while is_connected and not server.received:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await sending
+        assert caught.value.maybe_sent is is_connected
+
+
+async def test_what_was_in_progress_as_it_closed_may_have_been_sent(server, transport, get, monkeypatch):
+    server.answers = [lambda exchange: asyncio.Event().wait()]
+    sending = asyncio.create_task(transport.send(get, TOKEN))
+    while not server.received:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    await transport.close()
+    with pytest.raises(ClientStateError) as caught:
+        await sending
+    assert caught.value.maybe_sent
+    with pytest.raises(ClientStateError) as caught:
+        await transport.send(get, TOKEN)
+    assert not caught.value.maybe_sent
+
+
+async def test_an_attempt_without_a_connection_in_time_was_not_sent(get, monkeypatch):
+    transport = make("https://tracket.invalid", timeouts=Timeouts(connect=None, attempt=0.05))
+    monkeypatch.setattr(transport._connector, "connect", lambda *_, **__: asyncio.Event().wait())
+    with pytest.raises(AttemptTimeoutError) as caught:
+        await transport.send(get, TOKEN)
+    assert not caught.value.maybe_sent
     await transport.close()

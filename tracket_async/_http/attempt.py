@@ -7,6 +7,8 @@
 - A 429 is answered here, too, where the call may wait for the rate: it waits for its turn and is sent again.
 - A 401 is answered here, with one refresh and one replay that takes a slot of its own: it is no failure yet, and costs
   no retry budget. A second 401 raises.
+- An answer to another request, which a server or proxy has sent unasked, is answered by one replay over a connection
+  that was not idle (RFC 9112, 9.2).
 - The deadline is a moment that bounds every wait, and no timer: a call that waits for nothing sets none.
 - No event is made when nobody listens.
 """
@@ -22,10 +24,17 @@ import attrs
 from tracket_async._http.auth import Authorizer
 from tracket_async._http.limits import Clock, ConcurrencyLimiter, RateLimiter, ServerPause
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, Secret
-from tracket_async._http.responses import error_for, request_id
+from tracket_async._http.responses import error_for, excerpt, request_id
 from tracket_async._http.transport import Transport
 from tracket_async.config import RetryPolicy
-from tracket_async.errors import LIMITED, AttemptTimeoutError, ConnectError, DeadlineExceededError, RequestError
+from tracket_async.errors import (
+    LIMITED,
+    AttemptTimeoutError,
+    ConnectError,
+    DeadlineExceededError,
+    MismatchedResponseError,
+    RequestError,
+)
 from tracket_async.events import AttemptEnded, AttemptStarted, EventDispatcher, SessionPaused
 
 T = TypeVar("T")
@@ -49,6 +58,7 @@ class Call:
         attempts: how many attempts there were, a replay after a 401 included.
         maybe_done: whether an attempt that failed may have taken effect nevertheless.
         replayed: whether it was sent again after a 401.
+        mismatched: whether it was sent again after the answer to another request.
         retry_cost: the tokens that its latest retry took from the retry budget.
         status: of the latest answer, None without one.
         authorization: the header that was sent last.
@@ -64,6 +74,7 @@ class Call:
     attempts: int = 0
     maybe_done: bool = False
     replayed: bool = False
+    mismatched: bool = False
     retry_cost: int = 0
     status: int | None = None
     authorization: Secret = NO_AUTHORIZATION
@@ -185,16 +196,25 @@ class Attempt:
         Raises:
             RequestError: it failed. No secret is in it.
         """
+        parsed: Response | None = None
         try:
-            response, error = await self._send(call)
-            while error is not None and self._is_sent_again(call, error):
+            while True:
                 response, error = await self._send(call)
-            if error is not None:
-                raise error
-            return self._parsed(response, parse)
+                if error is not None:
+                    if self._is_sent_again(call, error):
+                        continue
+                    raise error
+                try:
+                    parsed = response
+                    return parse(response)
+                except MismatchedResponseError:
+                    if call.mismatched or not call.idempotent:
+                        raise
+                    call.mismatched, parsed = True, None
+                    self._transport.drop_idle()
         except RequestError as failure:
             call.maybe_done = call.maybe_done or failure.is_ambiguous
-            self._scrub(failure, call.authorization)
+            self._clean(failure, call, parsed)
             raise
 
     async def _send(self, call: Call) -> tuple[Response, RequestError | None]:
@@ -287,8 +307,9 @@ class Attempt:
         request = call.request
         if status == NOT_FOUND and request.method == "DELETE" and call.maybe_done:
             return Response(204, response.headers, b""), None
+        shown = response.scrubbed(self._scrubber(call))
         error = error_for(
-            status, response.headers, response.body, method=request.method, path=request.path, now=self._clock.now()
+            status, shown.headers, shown.body, method=request.method, path=request.path, now=self._clock.now()
         )
         if status in (LIMITED, OVERLOADED) and error is not None:
             self._slow_down(error, status, began=began, now=now)
@@ -319,20 +340,21 @@ class Attempt:
         idle = self._clock.time() - max(call.began, self._rate_limiter.last_success)
         return call.timeout is None or idle < call.timeout
 
-    def _parsed(self, response: Response, parse: Callable[[Response], T]) -> T:
-        try:
-            return parse(response)
-        except RequestError as error:
-            if error.status is None:
-                error.add(status=response.status)
-            error.add(request_id=request_id(response.headers))
-            raise
+    def _scrubber(self, call: Call) -> Callable[[str], str]:
+        """Return what masks every secret that the call may have sent."""
+        return lambda text: self._authorizer.scrub(call.authorization.scrub(text))
 
-    def _scrub(self, error: RequestError, authorization: Secret) -> None:
-        """Remove what a server may have echoed from every text of the error."""
+    def _clean(self, error: RequestError, call: Call, parsed: Response | None) -> None:
+        """Remove what a server may have echoed from every text of the error, and name the answer that was parsed."""
+        scrub = self._scrubber(call)
+        if parsed is not None:
+            shown = parsed.scrubbed(scrub)
+            error.add(status=error.status or parsed.status, request_id=request_id(shown.headers))
+            if error.excerpt:
+                error.add(excerpt=excerpt(shown.body))
 
         def clean(value: object) -> object:
-            return self._authorizer.scrub(authorization.scrub(value)) if isinstance(value, str) else value
+            return scrub(value) if isinstance(value, str) else value
 
         error.args = tuple(clean(value) for value in error.args)
         error.__dict__.update({name: clean(value) for name, value in error.__dict__.items()})

@@ -225,15 +225,20 @@ class TokenCache(Authorizer):
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._refresh(), name="tracket_async token refresh")
             self._fetching.add_done_callback(self._done)
-        fetching = self._fetching
+        fetching, task = self._fetching, asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
         failure: RequestError | ClientStateError
         try:
             return await asyncio.shield(fetching)
         except RequestError as error:
             failure = copy.copy(error)
         except asyncio.CancelledError:
-            # `close` cancels the fetch. Nobody has cancelled its callers, so they must not end as if somebody had.
-            if not fetching.cancelled() or not self._is_closed():
+            # `close` cancels the fetch. A caller that nobody has cancelled must not end as if somebody had.
+            if (
+                not fetching.cancelled()
+                or not self._is_closed()
+                or (task is not None and task.cancelling() > cancelled)
+            ):
                 raise
             failure = _closed()
         raise failure

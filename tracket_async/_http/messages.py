@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
 import attrs
@@ -58,6 +58,10 @@ class Request:
         return self.method != "POST"
 
 
+_SCRUBBED_BYTES: Final = 16 * 1024
+"""Bytes of a body that an error may be made of: much more than it shows of it."""
+
+
 @attrs.frozen
 class Response:
     """One complete answer.
@@ -71,6 +75,15 @@ class Response:
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
+
+    def scrubbed(self, scrub: Callable[[str], str]) -> Self:
+        """Return the answer with every secret masked in it, for an error that shows parts of it.
+
+        Scrub first, then cut: half a secret is not recognised any more.
+        """
+        headers = reversed([(name, scrub(value)) for name, value in self.headers.items()])
+        beginning = self.body[:_SCRUBBED_BYTES].decode("utf-8", "replace")
+        return attrs.evolve(self, headers=dict(headers), body=scrub(beginning).encode("utf-8", "replace"))
 
 
 _MASK: Final = "***"

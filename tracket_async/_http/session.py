@@ -214,13 +214,16 @@ class TracketSession:
         Args:
             request: what to send.
             parse: called with a 2xx answer. It may raise `UnreadableResponseError`, which is retried like a failure of
-                the network, or any other `RequestError`, which is final.
+                the network; `MismatchedResponseError`, after which an idempotent request is sent once more over another
+                connection; or any other `RequestError`, which is final.
             options: settings of this call that replace the session's.
 
         Raises:
             RequestError: the call failed. Its ``is_ambiguous`` says whether a request that is not idempotent may have
                 taken effect nevertheless.
             ClientStateError: the session is not open, is closed meanwhile, or was opened on another event loop.
+            CancelledError: the call was cancelled. `tracket_async.errors.maybe_sent` says of it, as of the others,
+                whether anything may have been in flight.
         """
         self._check_open()
         self._requests += 1
@@ -239,6 +242,8 @@ class TracketSession:
             return await self._retry(call, parse, first)
         except BaseException as error:
             problem = type(error).__name__
+            if isinstance(error, asyncio.CancelledError | ClientStateError):
+                error.__dict__["maybe_sent"] = call.maybe_done or getattr(error, "maybe_sent", False)
             raise
         finally:
             if dispatcher is not None:
@@ -328,7 +333,7 @@ class TracketSession:
             response = await self._transport.send(call.request, NO_AUTHORIZATION, seconds=seconds)
         except (AttemptTimeoutError, ConnectError) as error:
             raise call.in_time(error, clock.time()) from None
-        failure = token_error(response, now=clock.now())
+        failure = token_error(response.scrubbed(self._authorizer.scrub), now=clock.now())
         if failure is not None:
             raise failure
         return read_token(response)

@@ -158,6 +158,23 @@ def too_large(cap: int) -> ResponseTooLargeError:
 _NEVER: Final = float("inf")
 
 
+class ConnectionUse:
+    """The use of one connection of the pool. Moments are of the event loop's clock.
+
+    Attributes:
+        reused: whether the request in progress is not its first.
+        last: when it was last taken, or last received something; None before its first request.
+        expires_after: seconds without use after which the server may close it; infinity when it did not say.
+    """
+
+    __slots__ = ("expires_after", "last", "reused")
+
+    def __init__(self) -> None:
+        self.reused = False
+        self.last: float | None = None
+        self.expires_after = _NEVER
+
+
 class ReadTimedOut(TimeoutError):  # noqa: N818 - no error of ours: `map_exception` maps it as it does aiohttp's
     """Nothing was received for too long."""
 
@@ -186,10 +203,11 @@ class ReadTimeout:
             raise RuntimeError("an attempt is made by a task")
         return ReadWatch(self, task, self._loop.time() if connected else _NEVER)
 
-    def connected(self) -> None:
+    def connected(self, use: ConnectionUse) -> None:
         """Take note that the running task has its connection."""
         watch = self._watches.get(asyncio.current_task())  # type: ignore[arg-type]  # None is nobody
         if watch is not None:
+            watch.use = use
             watch.received()
 
     def now(self) -> float:
@@ -207,7 +225,9 @@ class ReadTimeout:
         del self._watches[task]
 
     def close(self) -> None:
-        """Cancel the timer."""
+        """Cancel the timer, and every attempt that is watched: aiohttp does not wake one that reads a body."""
+        for watch in self._watches.values():
+            watch.expire()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -230,12 +250,14 @@ class ReadWatch:
 
     Attributes:
         since: when it last received something, or began to wait; infinity before that.
+        use: of its connection; None before it has one.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_read_timeout", "_task", "since")
+    __slots__ = ("_cancelling", "_expired", "_read_timeout", "_task", "since", "use")
 
     def __init__(self, read_timeout: ReadTimeout, task: asyncio.Task[Any], since: float) -> None:
         self.since = since
+        self.use: ConnectionUse | None = None
         self._read_timeout = read_timeout
         self._task = task
         self._cancelling = task.cancelling()
@@ -249,6 +271,8 @@ class ReadWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._read_timeout.exit(self._task)
+        if self.use is not None:
+            self.use.last = self.since
         # Somebody else may have cancelled it, too: then it is theirs.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise ReadTimedOut from error
@@ -256,6 +280,10 @@ class ReadWatch:
     def received(self) -> None:
         """Take note that something was received, or could be sent."""
         self.since = self._read_timeout.now()
+
+    def timed_out(self) -> bool:
+        """Return whether the read timeout, and nobody else, has cancelled the attempt."""
+        return self._expired and self._task.cancelling() <= self._cancelling + 1
 
     def expire(self) -> None:
         """Cancel the attempt, once."""

@@ -18,19 +18,31 @@ import base64
 import functools
 import io
 import ipaddress
+import math
+import re
 import ssl as ssl_module
 import urllib.request
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote_plus, urlsplit
 
 import aiohttp
 import attrs
 from aiohttp import http_exceptions
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from tracket_async._http.messages import Request, Response, Secret
-from tracket_async._http.streams import ACCEPT_ENCODING, PlainBody, ReadTimedOut, ReadTimeout, body_for
+from tracket_async._http.streams import (
+    ACCEPT_ENCODING,
+    ConnectionUse,
+    PlainBody,
+    ReadTimedOut,
+    ReadTimeout,
+    ReadWatch,
+    body_for,
+)
 from tracket_async.config import Limits, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
@@ -41,6 +53,7 @@ from tracket_async.errors import (
     ConnectionLostError,
     RedirectError,
     RequestError,
+    TracketError,
     TruncatedResponseError,
     UnreadableResponseError,
 )
@@ -193,6 +206,39 @@ def _detail(error: BaseException) -> str:
     return f" ({text})" if isinstance(text, str) and text else ""
 
 
+def without_foreign_frames(error: BaseException) -> BaseException:
+    """Return an exception without the frames of aiohttp: their locals hold the headers, and crash reports show locals.
+
+    Of a cancellation, and of an exception of ours, which says what happened, no frame below is needed.
+    """
+    while error.__context__ is not None and _is_foreign(error.__context__.__traceback__):
+        error.__context__ = error.__context__.__context__
+    if isinstance(error, asyncio.CancelledError | TracketError):
+        return error.with_traceback(None)
+    link = error.__traceback__
+    while link is not None:
+        if _is_foreign(link.tb_next):
+            link.tb_next = None
+        link = link.tb_next
+    return error
+
+
+def _is_foreign(link: TracebackType | None) -> bool:
+    return link is not None and str(link.tb_frame.f_globals.get("__name__", "")).startswith("aiohttp")
+
+
+NO_CONTENT: Final = 204
+_POST_REUSE_SECONDS: Final = 2.0
+"""A request that is not idempotent goes only over a connection that was used so short a time ago, or a new one."""
+_MUTE_SECONDS: Final = 2.0
+"""A request that is cancelled after so long a silence says that its connection may be mute."""
+_EXPIRY_MARGIN: Final = 1.0
+"""Seconds before the end of ``Keep-Alive: timeout`` from which a connection is not used: a request takes its time."""
+_HEAD_BYTES: Final = 64 * 1024
+_HEADERS: Final = re.compile(
+    rb"(?:\r\n)*(?:HTTP/1\.[01] 1\d\d[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)*"  # interim answers, RFC 9110, 15.2
+    rb"HTTP/1\.[01] (?P<status>[2-9]\d\d)[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n"
+)
 _ERROR_BODY_BYTES: Final = 16 * 1024
 _LONG_BODY_BYTES: Final = 256 * 1024
 _JSON: Final = "application/json"
@@ -210,10 +256,49 @@ class Proxy:
     headers: Mapping[str, str] | None = attrs.field(repr=False)
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Start the read timeout when a connection is there, new or kept."""
+class _Protocol(ResponseHandler):
+    """A connection that knows when it was used, and where a 204 ends."""
 
-    read_timeout: ReadTimeout
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.use = ConnectionUse()
+        self.head: bytes | None = None
+        """The beginning of the answer, until its header section has ended; None: not looked at."""
+
+    def data_received(self, data: bytes) -> None:
+        """Pass the data on to aiohttp's parser, but nothing that follows the headers of a 204 (RFC 9110, 15.3.5)."""
+        if self.head is not None:
+            self.head += data
+            head = _HEADERS.match(self.head)
+            if head is not None:
+                surplus = len(self.head) - head.end()
+                self.head = None
+                if surplus and head["status"] == b"204":
+                    self.force_close()
+                    data = data[:-surplus]
+            elif len(self.head) > _HEAD_BYTES:
+                self.head = None
+        super().data_received(data)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool that gives out no connection which cannot be trusted, and starts the read timeout when one is there.
+
+    aiohttp looks whether a connection should close when it is given back, and not when it is taken (its issue 13656):
+    what a server sends in between would be taken for the answer to the next request (RFC 9112, 9.2).
+    """
+
+    def __init__(self, read_timeout: ReadTimeout, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._read_timeout = read_timeout
+        self._trusted_since = float("-inf")
+        # There is no public way to make connections of another class; a test fails when this name goes.
+        make_protocol: type[ResponseHandler] = _Protocol
+        self._factory = functools.partial(make_protocol, loop=asyncio.get_running_loop())
+
+    def drop_idle(self) -> None:
+        """Give out no connection that is idle now: those beside one that went mute or broke may have done the same."""
+        self._trusted_since = self._read_timeout.now()
 
     async def connect(
         self,
@@ -221,9 +306,22 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Any],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the name is aiohttp's
     ) -> aiohttp.connector.Connection:
-        connection = await super().connect(req, traces, timeout)
-        self.read_timeout.connected()
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol: Any = connection.protocol
+            use: ConnectionUse = protocol.use
+            if use.last is None or not (protocol.should_close or self._is_stale(use, req.method)):
+                break
+            connection.close()
+        use.reused = use.last is not None
+        protocol.head = None if req.method == "GET" else b""
+        self._read_timeout.connected(use)
         return connection
+
+    def _is_stale(self, use: ConnectionUse, method: str) -> bool:
+        last = use.last or 0.0
+        longest = use.expires_after if method != "POST" else min(use.expires_after, _POST_REUSE_SECONDS)
+        return last <= self._trusted_since or self._read_timeout.now() - last >= longest
 
 
 class _Pieces(io.BytesIO):
@@ -260,16 +358,16 @@ class Transport:
         # A slot for each concurrent attempt, and one for the token call, which has no slot.
         connections = limits.max_concurrency + 1
         self._read_timeout = ReadTimeout(timeouts.read, asyncio.get_running_loop())
-        connector = _Connector(
+        self._connector = _Connector(
+            self._read_timeout,
             limit=connections,
             limit_per_host=connections,
             keepalive_timeout=limits.keepalive_expiry,
             ttl_dns_cache=max(1, round(limits.dns_cache_ttl)),
             ssl=ssl if ssl is not None else True,
         )
-        connector.read_timeout = self._read_timeout
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=self._timeout,
@@ -298,41 +396,35 @@ class Transport:
             ClientStateError: the transport is closed.
         """
         if self._is_closed():
-            raise closed()
+            raise closed(maybe_sent=False)
+        watch = self._read_timeout.watch(connected=False)
+        failure: BaseException
         try:
-            with self._read_timeout.watch(connected=False) as watch:
-                answer = await self._session.request(
-                    request.method,
-                    self._base_url.url(request.path, request.query),
-                    data=_data(request.body, watch.received),
-                    headers=_headers(request, authorization),
-                    allow_redirects=False,
-                    timeout=self._timeout_for(seconds),
-                    proxy=None if self._proxy is None else self._proxy.url,
-                    proxy_headers=None if self._proxy is None else self._proxy.headers,
+            with watch:
+                # The answer is no local variable here, nor are headers: a crash report may show what a frame holds.
+                return await self._read(
+                    await self._session.request(
+                        request.method,
+                        self._base_url.url(request.path, request.query),
+                        data=_data(request.body, watch.received),
+                        headers=_headers(request, authorization),
+                        allow_redirects=False,
+                        timeout=self._timeout_for(seconds),
+                        proxy=None if self._proxy is None else self._proxy.url,
+                        proxy_headers=None if self._proxy is None else self._proxy.headers,
+                    ),
+                    watch,
                 )
-                watch.received()
-                status, headers = answer.status, answer.headers
-                if 200 <= status < 300:  # noqa: PLR2004
-                    try:
-                        encoding, length = headers.get("Content-Encoding", ""), headers.get("Content-Length", "")
-                        body, content = body_for(encoding, length, cap=self._cap), answer.content
-                        while chunk := await content.readany():
-                            watch.received()
-                            body.feed(chunk)
-                        return Response(status, headers, body.finish())
-                    except BaseException:
-                        answer.close()
-                        raise
-            return Response(status, headers, await self._beginning(answer))
-        except FOREIGN as error:
-            failure: RequestError | ClientStateError = map_exception(error, origin=self._base_url.origin)
-        except RuntimeError:
-            # aiohttp has no better exception for a session that was closed while a request waited.
-            if not self._is_closed():
-                raise
-            failure = closed()
-        raise closed() if self._is_closed() else failure
+        except BaseException as error:  # noqa: BLE001 - raised below, without what must not be seen
+            failure = self._failure(error, watch)
+        try:
+            raise failure
+        finally:
+            del failure  # which would hold this frame, and this frame it
+
+    def drop_idle(self) -> None:
+        """Send the requests to come over no connection that is idle now."""
+        self._connector.drop_idle()
 
     async def close(self) -> None:
         """Close every connection. Requests in progress fail."""
@@ -342,31 +434,76 @@ class Transport:
     def _is_closed(self) -> bool:
         return self._session.closed
 
-    async def _beginning(self, answer: aiohttp.ClientResponse) -> bytes:
-        """Read the beginning of an error's body, as far as it is useful and can be read: its status is what counts."""
-        if answer.status < 400:  # noqa: PLR2004
-            answer.close()
-            return b""
-        collected = b""
+    async def _read(self, answer: aiohttp.ClientResponse, watch: ReadWatch) -> Response:
+        """Read the answer. Of an error only the beginning: its status is what counts."""
+        watch.received()
+        status, headers = answer.status, answer.headers
+        if (keep_alive := headers.get("Keep-Alive")) is not None and watch.use is not None:
+            watch.use.expires_after = _expiry(keep_alive)
         try:
-            body = body_for(answer.headers.get("Content-Encoding", ""), "", cap=_ERROR_BODY_BYTES)
-            with self._read_timeout.watch(connected=True) as watch:
-                while chunk := await answer.content.readany():
+            if 200 <= status < 300:  # noqa: PLR2004
+                encoding, length = headers.get("Content-Encoding", ""), headers.get("Content-Length", "")
+                if status == NO_CONTENT:
+                    if watch.use is not None and (length.strip("0") or "Transfer-Encoding" in headers):
+                        watch.use.expires_after = 0.0  # its body, which nobody reads, may still be on its way
+                    return Response(status, headers, b"")
+                body, content = body_for(encoding, length, cap=self._cap), answer.content
+                while chunk := await content.readany():
                     watch.received()
-                    if isinstance(body, PlainBody):
-                        collected += chunk
-                        if len(collected) >= _ERROR_BODY_BYTES:
-                            answer.close()
-                            return collected[:_ERROR_BODY_BYTES]
-                    else:
-                        body.feed(chunk)
-            return collected or body.finish()
-        except (*FOREIGN, RequestError):
-            answer.close()
-            return collected
+                    body.feed(chunk)
+                return Response(status, headers, body.finish())
+            if status >= 400:  # noqa: PLR2004
+                return Response(status, headers, await self._beginning(answer, watch))
         except BaseException:
             answer.close()
             raise
+        answer.close()
+        return Response(status, headers, b"")
+
+    async def _beginning(self, answer: aiohttp.ClientResponse, watch: ReadWatch) -> bytes:
+        """Read the beginning of an error's body, as far as it is useful and can be read."""
+        collected = b""
+        try:
+            body = body_for(answer.headers.get("Content-Encoding", ""), "", cap=_ERROR_BODY_BYTES)
+            while chunk := await answer.content.readany():
+                watch.received()
+                if isinstance(body, PlainBody):
+                    collected += chunk
+                    if len(collected) >= _ERROR_BODY_BYTES:
+                        answer.close()
+                        return collected[:_ERROR_BODY_BYTES]
+                else:
+                    body.feed(chunk)
+            return collected or body.finish()
+        except (*FOREIGN, RequestError):
+            pass
+        except asyncio.CancelledError:
+            if self._is_closed() or not watch.timed_out():
+                raise
+        answer.close()
+        return collected
+
+    def _failure(self, error: BaseException, watch: ReadWatch) -> BaseException:
+        """Return what to raise for an exception, and draw from it what it says about the connections."""
+        use = watch.use
+        if isinstance(error, FOREIGN) or (isinstance(error, RuntimeError) and self._is_closed()):
+            # aiohttp has no better exception than RuntimeError for a session that was closed while a request waited.
+            if self._is_closed():
+                return closed(maybe_sent=use is not None)
+            failure = map_exception(error, origin=self._base_url.origin)
+            if use is None:
+                failure.add(maybe_sent=False)
+            if isinstance(failure, ConnectError):
+                self._connector.clear_dns_cache()
+            elif use is not None and use.reused:
+                self._connector.drop_idle()
+            return failure
+        if isinstance(error, asyncio.CancelledError):
+            # It may be the time-out of an application: nothing speaks for the other connections if this one is mute.
+            if use is not None and use.reused and self._read_timeout.now() - watch.since > _MUTE_SECONDS:
+                self._connector.drop_idle()
+            error.__dict__["maybe_sent"] = use is not None
+        return without_foreign_frames(error)
 
     def _timeout_for(self, seconds: float | None) -> aiohttp.ClientTimeout:
         attempt = self._timeouts.attempt
@@ -407,9 +544,16 @@ def proxy_from_env(base_url: BaseURL) -> Proxy | None:
     return Proxy(url.with_user(None), headers)
 
 
-def closed() -> ClientStateError:
+def closed(*, maybe_sent: bool) -> ClientStateError:
     """Create the error for what was in progress when the session was closed."""
-    return ClientStateError("The client was closed while this call was in progress")
+    return ClientStateError("The client was closed while this call was in progress", maybe_sent=maybe_sent)
+
+
+@functools.lru_cache(maxsize=16)
+def _expiry(keep_alive: str) -> float:
+    """Return the seconds for which a connection may be idle, by the server's Keep-Alive header."""
+    found = re.search(r"\btimeout\s*=\s*\"?(\d{1,9})", keep_alive, re.IGNORECASE)
+    return math.inf if found is None else max(0.0, int(found[1]) - _EXPIRY_MARGIN)
 
 
 def _data(body: bytes | None, on_read: Callable[[], None]) -> bytes | _Pieces | None:
