@@ -69,7 +69,7 @@ def answer(content):
 
 
 def ways(content):
-    """The worklog through every door: one by itself, a page of models, a page of rows, the converter."""
+    """The worklog in every way: one by itself, a page of models, a page of rows, the converter."""
     page = answer({"worklogs": [content]})
     yield API.worklog(answer(content))
     yield API.page(page).items[0]

@@ -197,7 +197,7 @@ def test_a_server_without_order_is_exported_without_order_if_that_is_allowed(tra
     result = tracket("export", "--unordered")
     assert result.code == 0
     assert len({json.loads(line)["id"] for line in result.lines}) == len(result.lines) == 300
-    assert len(result.err.splitlines()) == 2  # that it takes one chain, and the summary
+    assert len(result.err.splitlines()) == 2  # that one partition reads everything, and the summary
 
 
 def test_a_stream_that_the_server_ends_early_is_no_success(tracket, hostile, monkeypatch, tmp_path, no_extra):
@@ -267,7 +267,7 @@ def test_a_server_without_order_is_exported_to_a_file_in_order_all_the_same(trac
         one["id"] for one in found
     ]
     assert len(found) == 300
-    assert len(result.err.splitlines()) == 2  # that it takes one chain, and the summary
+    assert len(result.err.splitlines()) == 2  # that one partition reads everything, and the summary
 
 
 @pytest.mark.parametrize("name", ["out.ndjson", "out.csv"])

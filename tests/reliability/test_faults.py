@@ -253,7 +253,7 @@ async def test_a_walk_that_meets_it(afflicted, case):
 @those_of("export")
 async def test_an_export_that_meets_it(afflicted, case):
     async with afflicted(cursor=True) as (emulator, client):
-        # The emulator's cycle of cursors is that of one chain.
+        # The emulator's cycle of cursors is that of one partition.
         concurrency = 1 if isinstance(case.fault, faults.CyclingCursor) else 3
         result = await result_of(collected(client.worklogs.export(concurrency=concurrency)))
         if judge(result, case.export):

@@ -167,7 +167,7 @@ async def test_faults_of_every_class_lose_nothing(running, tmp_path, route):
 @pytest.mark.timeout(3600)
 async def test_ten_thousand_faults_of_every_class_lose_nothing(running, tmp_path, route):
     counts = await survive(running, tmp_path, 10_000, route)
-    # A cycle of cursors is that of one chain, and tested in one.
+    # A cycle of cursors is that of one partition, and tested in one.
     assert {kind for kind, number in counts.items() if not number} == {"cycling-cursor"}
 
 

@@ -255,7 +255,7 @@ class Store:
         return [json.loads(state) for (state,) in self.database.rows(sql.GET_PARTITIONS)]
 
     def append(self, batches: Sequence[Any], states: Mapping[int, Mapping[str, Any]], **meta: Any) -> None:
-        """Keep Arrow batches, the new states of windows by id, and meta, in one transaction. Only while walking."""
+        """Keep Arrow batches, the new states of partitions by id, and meta, in one transaction. Only while fetching."""
         with self.database.transaction():
             if batches:
                 number = (self.meta("batch") or 0) + 1
