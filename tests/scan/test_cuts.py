@@ -77,7 +77,7 @@ def test_without_ends_there_is_no_cut_to_begin_with():
     assert cuts(DateRange(since=NOON), 8) == []
 
 
-def test_a_span_that_ends_before_it_begins_is_refused():
+def test_a_range_that_ends_before_it_begins_is_refused():
     with pytest.raises(ValueError, match="is after until"):
         DateRange(since=NOON, until=NOON - MICROSECOND)
     with pytest.raises(ValueError, match="grain"):

@@ -13,7 +13,7 @@ from tracket_async.errors import BadRequestError, ClientStateError, GoneError, S
 from tracket_async.scan.parallel import ParallelScan
 from tracket_async.scan.partition import DateRange, PartitionState, ScanSettings
 
-_spec = importlib.util.spec_from_file_location("window_servers", Path(__file__).with_name("servers.py"))
+_spec = importlib.util.spec_from_file_location("scan_servers", Path(__file__).with_name("servers.py"))
 servers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(servers)
 DAY, MICROSECOND, START, Server, rows_of = (

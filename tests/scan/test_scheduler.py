@@ -19,7 +19,7 @@ from tracket_async.scan.partition import DateRange, DensityEstimate, PartitionSt
 from tracket_async.scan.scheduler import CARVE_PAGES, FILTER_IGNORED, HELD_PAGES, OUT_OF_ORDER
 
 # Tests are no package, and are imported by their path.
-_spec = importlib.util.spec_from_file_location("window_servers", Path(__file__).with_name("servers.py"))
+_spec = importlib.util.spec_from_file_location("scan_servers", Path(__file__).with_name("servers.py"))
 servers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(servers)
 DAY, MICROSECOND, START, Server, items_of, rows_of, simulate = (
@@ -128,7 +128,7 @@ def test_what_was_kept_of_a_run_that_was_killed_is_enough_to_go_on(days, size, w
     states = [PartitionState.from_json(json.loads(text)) for text in kept.values()]
     more, scheduler = simulate(server, dates, workers=workers, seed=again, states=states)
     assert sorted(items_of(batches) + items_of(more)) == sorted(rows)
-    assert all(state.done for state in scheduler.partitions.states())
+    assert scheduler.finished
 
 
 @given(
@@ -159,7 +159,7 @@ def test_a_server_that_lists_in_no_order_is_noticed_and_nothing_is_lost_or_comes
     assert caplog.messages == [OUT_OF_ORDER]
 
 
-def test_the_single_chain_is_resumed_as_a_single_chain():
+def test_a_single_partition_is_resumed_as_a_single_partition():
     rows = rows_of(range(40))
     server = Server(rows, size=3, v2=False, order="descending")
     dates = range_of(rows, bounded=False, v2=False)
@@ -183,7 +183,7 @@ def test_an_order_that_the_server_does_not_have_cannot_be_promised():
 
 @given(days=DAYS, size=PAGE_SIZES, workers=WORKERS, seed=SEEDS, v2=st.booleans(), every=st.integers(2, 5))
 @EXAMPLES
-def test_a_refused_cursor_begins_its_window_again_without_a_worklog_twice(days, size, workers, seed, v2, every):
+def test_a_refused_cursor_begins_its_partition_again_without_a_worklog_twice(days, size, workers, seed, v2, every):
     rows = rows_of(int(day) if v2 else day for day in days)
     count = 0
 
@@ -258,14 +258,14 @@ def test_rows_that_a_page_repeats_at_its_end_do_not_put_it_out_of_order():
     assert (scheduler.statistics().duplicates, scheduler.statistics().single_partition) == (2, False)
 
 
-def test_what_lies_before_a_window_is_not_the_windows_own():
+def test_what_lies_before_a_partition_is_not_its_own():
     """API 1.0 can be asked for a day only, and then begins before the moment that is meant."""
     rows = rows_of([0.25, 0.5, 0.75])
     batches, _ = simulate(lambda *_: Page(items=rows), DateRange(since=START + DAY / 2))
     assert items_of(batches) == rows[1:]
 
 
-def test_a_page_that_arrives_for_a_window_that_was_dropped_is_of_no_use():
+def test_a_page_that_arrives_for_a_partition_that_was_dropped_is_of_no_use():
     rows = rows_of(range(20))
     scheduler = simulate(lambda *_: None, DateRange(since=START, until=START + 20 * DAY), workers=2, until=0)[1]
     one, two, three = scheduler.next(), scheduler.next(), scheduler.next()
@@ -344,7 +344,7 @@ def test_days_that_are_no_instants_lose_nothing_also_when_it_is_resumed(seed):
     assert {*items_of(batches), *items_of(more)} == {row for row in rows if dates.since <= row[0] <= dates.until}
 
 
-def test_the_single_chain_begins_again_too_and_leaves_out_what_it_has_handed_over():
+def test_a_single_partition_begins_again_too_and_leaves_out_what_it_has_handed_over():
     rows = rows_of([5, 3, 4])
     scheduler, request = first_request(rows, until=0)
     scheduler.arrived(request, Page(items=[rows[0], rows[1]], next_cursor="1"))
@@ -357,7 +357,7 @@ def test_the_single_chain_begins_again_too_and_leaves_out_what_it_has_handed_ove
     assert scheduler.statistics().duplicates == 2
 
 
-def test_the_single_chain_knows_what_is_left_where_the_server_says_how_many_there_are():
+def test_a_single_partition_knows_what_is_left_where_the_server_says_how_many_there_are():
     rows = rows_of([5, 3, 4])
     scheduler, request = first_request(rows, until=0)
     scheduler.arrived(request, Page(items=[rows[0], rows[1]], next_cursor="1", total=3))
@@ -366,7 +366,7 @@ def test_the_single_chain_knows_what_is_left_where_the_server_says_how_many_ther
     assert scheduler.statistics().reached is None
 
 
-def test_cursors_that_go_in_a_circle_are_an_error_also_in_the_single_chain():
+def test_cursors_that_go_in_a_circle_are_an_error_also_in_a_single_partition():
     rows = rows_of([5, 3, 4])
     scheduler, request = first_request(rows, until=0)
     scheduler.arrived(request, Page(items=rows[:2], next_cursor="1"))
@@ -441,7 +441,7 @@ def test_nights_and_a_crowded_month_do_not_deceive_workers_that_are_given_no_tot
     assert pages <= len(days) / 50 * 1.06
 
 
-def test_a_pace_is_averaged_over_dates_and_not_over_pages():
+def test_a_density_is_averaged_over_dates_and_not_over_pages():
     day = 86_400.0
     assert DensityEstimate().after(48, day, 7 * day).per_second == 48 / day
     assert DensityEstimate().after(48, 0.0, day).per_second == 48 / day
@@ -454,7 +454,7 @@ def test_a_pace_is_averaged_over_dates_and_not_over_pages():
 
 
 @pytest.mark.parametrize(("v2", "left", "halved"), [(True, 10, True), (True, 9, False), (False, 6, True)])
-def test_the_last_chain_is_halved_for_whoever_has_nothing_else_to_do(v2, left, halved):
+def test_the_last_partition_is_halved_for_whoever_has_nothing_else_to_do(v2, left, halved):
     """From a page on, and where its length is only an estimate, from half a page on."""
     rows = rows_of([0] * 30 + [*range(10 + left)])
     dates = DateRange(since=START, until=START + (10 + left) * DAY - MICROSECOND)
@@ -544,7 +544,7 @@ def test_worklogs_behind_the_last_date_that_is_expected_do_not_make_it_look_furt
     assert scheduler.statistics().pages <= 120
 
 
-def test_an_idle_worker_takes_the_later_half_of_the_busiest_chain():
+def test_an_idle_worker_takes_the_later_half_of_the_busiest_partition():
     rows = rows_of(range(100))
     server = Server(rows, size=10)
     scheduler = simulate(server, DateRange(since=START, until=START + 100 * DAY - MICROSECOND), workers=1, until=1)[1]

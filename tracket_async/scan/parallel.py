@@ -33,19 +33,19 @@ T = TypeVar("T")
 
 
 class Notifier:
-    """Wake everybody who is waiting at this moment."""
+    """Wake the tasks that are waiting at this moment."""
 
     def __init__(self) -> None:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def wait(self) -> None:
-        """Wait until the next `ring`."""
+        """Wait until the next `notify`."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         await future
 
-    def ring(self) -> None:
-        """Wake those who wait now."""
+    def notify(self) -> None:
+        """Wake those that wait now."""
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
@@ -101,7 +101,7 @@ class ParallelScan(Generic[T]):
             ClientStateError: it is already being iterated.
         """
         if self._running:
-            raise ClientStateError("This walk is already being iterated")
+            raise ClientStateError("This scan is already being iterated")
         self._running = True
         self._error = None
         out = self._scheduler.partitions.out
@@ -110,7 +110,7 @@ class ParallelScan(Generic[T]):
             while True:
                 while out:
                     yield out.popleft()
-                    self._work_to_do.ring()
+                    self._work_to_do.notify()
                 if self._error is not None:
                     raise self._error
                 if self._scheduler.finished:
@@ -144,12 +144,12 @@ class ParallelScan(Generic[T]):
                     await self._work_to_do.wait()
                     continue
                 await self._step(request)
-                self._news.ring()
-                self._work_to_do.ring()
+                self._news.notify()
+                self._work_to_do.notify()
         except BaseException as error:
             # Whoever iterates waits for news alone, so that even a cancellation has to reach it there.
             self._error = self._error or error
-            self._news.ring()
+            self._news.notify()
             if not isinstance(error, Exception):
                 raise
 

@@ -1,8 +1,9 @@
 """Partitions of a parallel scan: their states as values, and which items of a page belong to one.
 
 A worklog belongs to a partition by its date. The pages of a partition ascend by date: a page that does not raises
-`OutOfOrderError`, and what was taken before stands. A worklog that comes again with the same date (after a partition
-began again, or because a row moved between pages) is left out: all ids at the date reached are remembered.
+`OutOfOrderError`, and what was taken before stands. A worklog that comes again (after a partition began again, or
+because a row moved between pages) is left out by its id: the ids at the date reached are remembered, and all ids while
+the order is not proved.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class ItemFormat(Generic[T]):
     """Functions that read a page and its items, for scans whose items need not be `Worklog` objects.
 
     Attributes:
-        page: reads an answer; returns a page with ``items``, ``next_cursor``, ``total`` and ``server_date``.
+        page: reads a response; returns a page with ``items``, ``next_cursor``, ``total`` and ``server_date``.
         date_of, id_of: return the date (aware datetime) and the id of an item.
         matches: returns whether an item is within all bounds of a filter.
     """
@@ -180,11 +181,11 @@ class Batch(Generic[T]):
 
     Attributes:
         partition: the id of the partition that it belongs to.
-        items: each worklog of the run is in exactly one batch, and within a partition they come in the server's order;
+        items: each worklog of the scan is in exactly one batch, and within a partition they come in the server's order;
             may be empty.
         states: the states that changed since the batch before, in no particular order; to be kept together with
-            ``items``, in the order of the batches. Empty with ``ordered=True``: such a run cannot be resumed.
-        server_date: the answer's Date header.
+            ``items``, in the order of the batches. Empty with ``ordered=True``: such a scan cannot be resumed.
+        server_date: the response's Date header.
     """
 
     partition: int
@@ -195,7 +196,7 @@ class Batch(Generic[T]):
 
 @attrs.frozen(kw_only=True)
 class DateRange:
-    """The dates to be walked. Bounds are inclusive, None means unbounded.
+    """The dates of a scan. Bounds are inclusive, None means unbounded.
 
     Attributes:
         since, until: the bounds that are kept to.
@@ -226,13 +227,14 @@ class ScanStatistics:
     Attributes:
         active: partitions whose page is on its way.
         partitions_open, partitions_done: partitions that have, and that have not, something left to cover.
-        pages: pages that have arrived in this run.
-        worklogs: worklogs handed over in this run.
+        pages: pages that have arrived.
+        worklogs: worklogs handed over.
         duplicates: worklogs that came again and were left out.
         refused_cursors: partitions that began again because the server refused their cursor.
         remaining: an estimate of the worklogs still to come; None while nothing is known.
         reached: every worklog before this date has been handed over; None while there is no such date.
-        single_partition: the run fell back to one partition because the server does not list in ascending order.
+        single_partition: one partition reads everything, because the server does not list in ascending order, or
+            ignores the dates that it is asked for.
     """
 
     active: int

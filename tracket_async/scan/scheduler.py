@@ -11,11 +11,17 @@ batches wait until all partitions before theirs are done. At most `HELD_PAGES` a
 
 A batch carries every state that changed since the batch before.
 
+Every partition may cost a request that brings less than a page. So no more are made than two requests a worker allow,
+and one for each `SPARE_SHARE` pages.
+
 If the server does not list in ascending order, every partition is dropped, and a single one reads everything, without
 the worklogs that were handed over already (64-bit hashes of their ids). Before a list has been seen to ascend, a
 partition that has passed its end is not done but *doubtful*: it waits, and goes on if no other finds a proof. No check
 can find a list that is out of order only where nobody looks: behind a page that ascends and passes the end of its
 partition.
+
+If the server ignores the dates of the queries, one partition reads all that is left. If its days are not the instants
+by which it filters, all partitions ask for a day more at both ends, and rows are judged by the scan's dates alone.
 """
 
 from __future__ import annotations
@@ -43,7 +49,6 @@ from tracket_async.scan.partition import (
     PageLike,
     PageResult,
     Partition,
-    PartitionState,
     ScanSettings,
     ScanStatistics,
 )
@@ -167,10 +172,6 @@ class Partitions(Generic[T]):
         taken = len(self._taken) if self._known is None else len(self._known)
         return len(self._outside) + taken - self._discarded
 
-    def states(self) -> tuple[PartitionState, ...]:
-        """Return the state of every partition, by id. Batches in `out` count as handed over."""
-        return tuple(sorted([*self._done, *(partition.state() for partition in self.open)], key=lambda state: state.id))
-
     def add(
         self,
         since: dt.datetime | None,
@@ -271,9 +272,9 @@ CARVE_PAGES: Final = 12
 """With ``ordered``: about so many pages make one partition."""
 HELD_PAGES: Final = 24
 """With ``ordered``: so many pages a worker may be fetched ahead of those before them."""
-PACE_MEMORY: Final = 86_400.0
+DENSITY_MEMORY: Final = 86_400.0
 """Seconds of dates over which a partition's density is averaged. People sleep at night."""
-RUN_PACE_MEMORY: Final = 7 * 86_400.0
+SCAN_DENSITY_MEMORY: Final = 7 * 86_400.0
 """The same for all partitions together."""
 
 WORTH_BUSY: Final = 2.0
@@ -284,9 +285,9 @@ WORTH_ROUGHLY: Final = 0.5
 """The same without totals: a request in vain costs less time than a partition of unexpected length."""
 
 SPARE_REQUESTS: Final = 2
-"""A scan makes no more than so many requests a worker beyond the pages that hold the worklogs,"""
+"""So many requests a worker may be made beyond the pages that hold the worklogs."""
 SPARE_SHARE: Final = 16
-"""and one more for each so many pages."""
+"""And one more for each so many pages."""
 
 FILTER_IGNORED: Final = (
     "The server ignores the dates that it is asked for, so worklogs cannot be fetched in parallel: "
@@ -306,7 +307,7 @@ class PageRequest(Generic[T]):
 
 
 class Scheduler(Generic[T]):
-    """All partitions of one run. Give each `PageRequest` back once: to `arrived`, `refused` or `returned`.
+    """Schedule the pages of one scan. Give each `PageRequest` back once: to `arrived`, `refused` or `returned`.
 
     Attributes:
         partitions: the partitions, and the batches to be handed over.
@@ -610,8 +611,8 @@ class Scheduler(Generic[T]):
         else:
             begin = since or self._format.date_of(page.items[0])
             seconds = (partition.reached - begin).total_seconds()
-            partition.density = partition.density.after(len(page.items), seconds, PACE_MEMORY)
-            self._density = self._density.after(len(page.items), seconds, RUN_PACE_MEMORY)
+            partition.density = partition.density.after(len(page.items), seconds, DENSITY_MEMORY)
+            self._density = self._density.after(len(page.items), seconds, SCAN_DENSITY_MEMORY)
             partition.remaining = partition.density.per_second * seconds_ahead(
                 self._dates, partition.reached, partition.until
             )
