@@ -569,6 +569,26 @@ async def test_an_interrupted_import_waits_for_answers_on_their_way(emulator, fi
     assert emulator.count == 50
 
 
+async def test_rows_that_wait_out_a_429_when_they_are_interrupted_are_not_ambiguous(emulator, file, rows, route, posts):
+    """All of them were refused, or still wait for their turn."""
+    emulator.faults.add(faults.Status(429, retry_after="60"), method="POST", route=route)
+    made = file(rows(40))
+    async with made.opened(emulator, settings={"concurrency": 16, "grace": 0}) as work:
+        task = asyncio.create_task(work.run())
+        while len(made.entries) < 16 or not posts(emulator) or emulator.request_log.in_progress:  # noqa: ASYNC110 - of the server
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert summary(work.report()) == {"not_sent": 40}
+    assert [("not_sent" in entry, "sent_at" in entry) for entry in made.entries] == [(False, True)] * 16 + [
+        (True, False)
+    ] * 16
+    emulator.faults.clear()
+    assert summary(await made.load(emulator)) == {"done": 40}
+    assert emulator.count == 40
+
+
 async def interrupted(work, calls=4, *, maybe_sent=False):
     """Interrupt the import when so many creates are in progress, which end as cancelled calls do."""
     began = asyncio.Semaphore(0)

@@ -29,6 +29,7 @@ from tracket_async.errors import (
     RequestError,
     StorageError,
     TracketError,
+    maybe_sent,
 )
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
 from tracket_async.importer.reader import MAX_LISTED, Change, InputFile, InputRow
@@ -363,7 +364,7 @@ class ImportRun:
                 recorded = True
                 worklog = await self._client.worklogs.create(row.item)
             except asyncio.CancelledError as cancelled:
-                if not getattr(cancelled, "maybe_sent", recorded):
+                if not (recorded and maybe_sent(cancelled)):
                     self._record_not_sent(row.line)
                 raise
             except StorageError:
