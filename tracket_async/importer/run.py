@@ -150,13 +150,7 @@ class ChangeRun(Generic[T]):
         self._done = self._already = self._failed = self._ambiguous = 0
         self._errors = FirstErrors()
         self._outcomes = Outcomes(
-            rows.rows(),
-            self._write,
-            concurrency=concurrency,
-            on_error=on_error,
-            patience=patience,
-            # Changes of one worklog keep the order of the file.
-            key=lambda row: row.item[0] if isinstance(row.item, tuple) else row.item,
+            rows.rows(), self._write, concurrency=concurrency, on_error=on_error, patience=patience
         )
 
     async def run(self) -> None:
