@@ -18,6 +18,7 @@ from tracket_async.errors import (
     AmbiguousWriteError,
     AuthenticationError,
     BadRequestError,
+    ClientStateError,
     ConnectError,
     ConnectionLostError,
     RateLimitedError,
@@ -352,6 +353,15 @@ def test_what_cannot_be_used_any_more_is_stopped_and_what_was_in_progress_is_amb
         assert statuses(got) == ["ok"] * 4 + ["ambiguous"] * 4 + ["not_sent"] * 4
 
     virtually(main())
+
+
+def test_of_a_closed_client_what_only_waited_for_its_turn_is_not_sent(virtually):
+    async def main():
+        closed = {4: ClientStateError("closed"), 5: ClientStateError("closed", maybe_sent=True)}
+        outcomes = Outcomes(range(8), Writer(closed), concurrency=2, on_error="collect", usable=lambda: True)
+        return statuses([outcome async for outcome in outcomes])
+
+    assert virtually(main()) == ["ok"] * 4 + ["not_sent", "ambiguous", "not_sent", "not_sent"]
 
 
 def test_what_is_no_input_is_refused_at_once():

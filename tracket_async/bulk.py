@@ -29,7 +29,15 @@ from typing import Final, Generic, Literal, Self, TypeVar
 import attrs
 
 from tracket_async.config import check_concurrency
-from tracket_async.errors import AuthenticationError, ExportError, RequestError, TracketError, UsageError
+from tracket_async.errors import (
+    AuthenticationError,
+    ClientStateError,
+    ExportError,
+    RequestError,
+    TracketError,
+    UsageError,
+    maybe_sent,
+)
 from tracket_async.models import Worklog
 
 T = TypeVar("T")
@@ -334,7 +342,10 @@ class _Run(Generic[T]):
                 self._unfinished[taken.index] = taken
             raise
         except Exception as error:  # noqa: BLE001 - whatever a write raises is the outcome of its item, never lost
-            ambiguous = not self._usable() or (isinstance(error, RequestError) and error.is_ambiguous)
+            if isinstance(error, ClientStateError) and not error.maybe_sent:
+                self.stop()
+                return taken
+            ambiguous = not self._usable() or (isinstance(error, RequestError | ClientStateError) and maybe_sent(error))
             status: Status = "ambiguous" if ambiguous else "failed"
             self._failed(error, status)
             return attrs.evolve(taken, status=status, error=error)

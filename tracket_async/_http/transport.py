@@ -289,7 +289,7 @@ class _Connector(aiohttp.TCPConnector):
     """
 
     def __init__(self, read_timeout: ReadTimeout, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**settings)  # pyright: ignore[reportUnknownMemberType] - of aiohttp
         self._read_timeout = read_timeout
         self._trusted_since = float("-inf")
         # There is no public way to make connections of another class; a test fails when this name goes.
