@@ -320,15 +320,13 @@ async def test_the_first_round_is_enough_when_nothing_was_deleted(on_2, stored, 
                 await export(job)
                 emulator.request_log.clear()
                 found = await check(job, wall.moment)
-                assert (found.total, found.count, found.mark) == (300, 300, wall.moment)
-                assert len(emulator.request_log.entries) == 4
+                assert (found.verdict, found.total, found.gone) == ("verified", 300, 0)
+                assert len(emulator.request_log.entries) == 5
     assert heard[-1].phase == "checking"
     assert (heard[-1].done, heard[-1].total) == (300, 300)
 
 
-async def test_what_was_deleted_is_found_by_the_numbers_and_removed_without_a_tombstone(
-    on_2, stored, texts_in, texts_on
-):
+async def test_what_was_deleted_is_found_by_the_numbers_and_becomes_a_tombstone(on_2, stored, texts_in, texts_on):
     async with on_2(sample=3000) as (emulator, client):
         with stored(client) as store:
             async with open_job(client, store, None) as job:
@@ -337,8 +335,8 @@ async def test_what_was_deleted_is_found_by_the_numbers_and_removed_without_a_to
                 for at in (0, 1500, 2999):
                     emulator.delete(ids[at])
                 found = await check(job, BEFORE)
-                assert (found.total, found.count, found.changes.removed) == (2997, 2997, 3)
-                assert store.tombstones() == 0
+                assert (found.verdict, found.total, found.gone) == ("verified", 2997, 3)
+                assert store.tombstones() == 3
                 assert texts_in(store) == await texts_on(client)
 
 
@@ -368,7 +366,8 @@ async def test_a_server_that_never_stops_changing_ends_after_some_rounds(on_2, s
                 emulator.faults.add(faults.Call(create), route="/timeEntries")
                 emulator.request_log.clear()
                 found = await check(job, dt.datetime.now(dt.UTC))
-                assert found.count < found.total
+                assert (found.verdict, found.doubt) == ("incomplete", None)
+                assert store.count() < found.total
                 assert found.changes.added > 0
     assert phases.ROUNDS == 5
 
@@ -380,11 +379,11 @@ async def test_a_server_that_does_not_count_leaves_it_open(on_2, stored, monkeyp
                 await export(job)
 
                 async def count(wanted):
-                    return None, BEFORE
+                    return None
 
                 monkeypatch.setattr(job.source, "count", count)
                 found = await check(job, BEFORE)
-                assert (found.total, found.count, found.mark) == (None, 50, BEFORE)
+                assert (found.verdict, found.total) == ("not verifiable", None)
 
 
 UTC = dt.UTC

@@ -9,6 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from tracket_async._api import v2
+from tracket_async._api.endpoints import RowPage
 from tracket_async._http.limits import Clock
 from tracket_async.emulator import faults
 from tracket_async.errors import (
@@ -16,6 +17,7 @@ from tracket_async.errors import (
     BadRequestError,
     ExportError,
     GoneError,
+    PermissionDeniedError,
     RateLimitedError,
     ServerError,
     UnreadableResponseError,
@@ -24,6 +26,7 @@ from tracket_async.export.source import OutagePolicy, Source
 from tracket_async.models import WorklogFilter
 
 EVERYTHING = WorklogFilter()
+HERE = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 
 
 class FakeTime:
@@ -48,12 +51,12 @@ def clock():
 
 @pytest.fixture
 def source_of(clock):
-    def make(client, **patience):
+    def make(client, *, now=HERE, **patience):
         chosen = Clock(
             time=clock,
             sleep=clock.sleep,
             random=random.Random(1).random,
-            now=lambda: dt.datetime(2030, 1, 1, tzinfo=dt.UTC),
+            now=lambda: now,
         )
         return Source(client, patience=OutagePolicy(**patience), clock=chosen)
 
@@ -155,23 +158,73 @@ async def test_a_walk_outlives_an_outage(running, source_of, clock, route):
     assert len(clock.sleeps) == 3  # three calls of three attempts each
 
 
-async def test_a_count_tells_the_total_where_there_is_one_and_the_servers_time(running, source_of, api):
-    async with running(sample=120, wall=lambda: 1_700_000_000.0) as (_, client):
-        total, now = await source_of(client).count(EVERYTHING)
-    assert total == (120 if api == "2.0" else None)
-    assert now == dt.datetime.fromtimestamp(1_700_000_000, dt.UTC)
+async def test_a_count_is_the_total_where_there_is_one(running, source_of, api):
+    async with running(sample=120) as (_, client):
+        assert await source_of(client).count(EVERYTHING) == (120 if api == "2.0" else None)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "count"),
+    [
+        ({"created_until": dt.date(2024, 5, 20)}, 2),
+        ({"created_until": dt.datetime(2024, 5, 21, tzinfo=dt.UTC)}, 4),
+        ({"created_since": dt.datetime(2024, 5, 20, 23, 59, 59, 999_400, tzinfo=dt.UTC)}, 3),
+        ({"created_until": dt.date(2024, 5, 20), "updated_until": dt.date(2024, 5, 20)}, 1),
+    ],
+)
+async def test_a_count_does_not_contain_what_the_filter_leaves_out_of_a_millisecond(
+    on_2, source_of, some_worklog, bounds, count
+):
+    midnight = "2024-05-21T00:00:00.000Z"
+    seed = [
+        some_worklog(1, createdDate="2024-05-20T12:00:00.000Z", updatedDate="2024-05-20T12:00:00.000Z"),
+        some_worklog(2, createdDate="2024-05-20T23:59:59.999Z", updatedDate=midnight),
+        some_worklog(3, createdDate=midnight, updatedDate=midnight),
+        some_worklog(4, createdDate=midnight),
+        some_worklog(5, createdDate="2024-05-22T00:00:00.000Z"),
+    ]
+    async with on_2(seed=seed) as (_, client):
+        assert await source_of(client).count(WorklogFilter(**bounds)) == count
+
+
+async def test_the_servers_time_is_that_of_its_date_header(running, source_of):
+    async with running(sample=1, wall=lambda: 1_700_000_000.0) as (_, client):
+        assert await source_of(client).now(EVERYTHING) == dt.datetime.fromtimestamp(1_700_000_000, dt.UTC)
+
+
+def page_without_date(**rows):
+    async def page(wanted, cursor, size):
+        return RowPage(items=rows.get(wanted.sort_by, []))
+
+    return page
 
 
 async def test_without_a_date_header_this_machines_time_is_taken(source, monkeypatch):
-    async def no_date(wanted, cursor, size):
-        class Page:
-            total = 5
-            server_date = None
+    monkeypatch.setattr(source, "_page", page_without_date())
+    assert await source.now(EVERYTHING) == HERE
+    assert await source.mark() == HERE
 
-        return Page
 
-    monkeypatch.setattr(source, "_page", no_date)
-    assert await source.count(EVERYTHING) == (5, dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
+@pytest.mark.parametrize(
+    ("skew", "created", "updated", "mark", "said"),
+    [
+        (0, "2024-05-01T00:00:00.000Z", None, "2024-05-01T00:00:00+00:00", False),
+        (0, "2024-05-01T00:00:00.000Z", "2024-05-03T00:00:00.000Z", "2024-05-03T00:00:00+00:00", False),
+        (0, "2024-05-01T00:00:00.000Z", "2024-06-01T00:04:00.000Z", "2024-06-01T00:00:00+00:00", False),
+        (0, "2024-05-01T00:00:00.000Z", "2024-06-01T00:06:00.000Z", "2024-06-01T00:00:00+00:00", True),
+        (86400, "2024-05-31T23:00:00.000Z", None, "2024-05-31T23:00:00+00:00", True),
+        (86400, "2024-06-02T00:00:00.000Z", None, "2024-06-02T00:00:00+00:00", False),
+    ],
+)
+async def test_a_mark_is_never_ahead_of_the_dates_or_of_the_header(
+    on_2, source_of, some_worklog, caplog, skew, created, updated, mark, said
+):
+    now = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
+    seed = [some_worklog(1, createdDate="2024-01-01T00:00:00.000Z"), some_worklog(2, createdDate=created)]
+    async with on_2(seed=[seed[0], seed[1] | {"updatedDate": updated}], wall=now.timestamp) as (emulator, client):
+        emulator.faults.add(faults.ClockSkew(skew))
+        assert await source_of(client, now=now).mark() == dt.datetime.fromisoformat(mark)
+    assert ("clocks disagree" in caplog.text) is said
 
 
 async def test_pages_are_everything(running, source_of):
@@ -200,7 +253,7 @@ async def test_a_first_page_that_is_refused_is_an_error(running, source_of, rout
             [rows async for rows in source_of(client).pages(EVERYTHING)]
 
 
-async def test_a_single_worklog_is_a_row_or_none_when_it_is_gone_or_out_of_sight(running, source_of, api):
+async def test_a_single_worklog_is_a_row_or_none_when_it_is_gone(running, source_of, api):
     async with running(seed=None, sample=3) as (emulator, client):
         source = source_of(client)
         ids = [worklog["worklogId"] for worklog in emulator.worklogs()]
@@ -209,4 +262,5 @@ async def test_a_single_worklog_is_a_row_or_none_when_it_is_gone_or_out_of_sight
         emulator.delete(ids[0])
         assert await source.row(ids[0]) is None
         emulator.faults.add(faults.Status(403), method="GET")
-        assert await source.row(ids[1]) is None
+        with pytest.raises(PermissionDeniedError):
+            await source.row(ids[1])

@@ -227,7 +227,7 @@ def test_the_same_request_opens_it_again_however_it_is_put(tmp_path):
     ],
 )
 def test_another_request_is_refused_and_told_the_difference_and_how_to_start_over(store, changes):
-    store.set_meta(started="2024-01-01T00:00:00+00:00")
+    store.set_meta(mark="2024-01-01T00:00:00+00:00")
     store.close()
     with pytest.raises(StoreError) as caught:
         Store(store.path, request=attrs.evolve(store.request, **changes))
@@ -251,7 +251,7 @@ def test_a_store_for_which_nothing_was_ever_answered_takes_another_request(store
 
 
 def test_a_refused_store_is_free_again(store):
-    store.set_meta(started="2024-01-01T00:00:00+00:00")
+    store.set_meta(mark="2024-01-01T00:00:00+00:00")
     store.close()
     for _ in range(2):
         with pytest.raises(StoreError):

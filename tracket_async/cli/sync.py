@@ -33,7 +33,7 @@ from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export import sync as export_sync
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import FileOptions, export_to_files, request_of
+from tracket_async.export.run import FileOptions, request_of, write_files
 from tracket_async.export.store import open_store
 from tracket_async.export.sync import DateBounds
 from tracket_async.models import WorklogFilter
@@ -161,13 +161,11 @@ async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> R
         )
         result = await export_sync.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
         tombstones = await asyncio.to_thread(store.tombstones)
+        if job.files and result.verdict != "incomplete":
+            targets = dict[str | Path, Format](job.files.items())
+            await write_files(client, store, targets, how, file_options=job.file_options)
     finally:
         await asyncio.to_thread(store.close)
-    if job.files and result.verdict != "incomplete":
-        targets = dict[str | Path, Format](job.files.items())
-        await export_to_files(
-            client, targets, store.request, how, file_options=job.file_options, store=job.store, keep_store=True
-        )
     display.finish(result.worklogs)
     exported = 0
     if before is not None:

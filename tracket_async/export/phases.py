@@ -8,7 +8,8 @@
    clock, then compares the number of worklogs with the server's. Where they differ, worklogs were deleted meanwhile or
    moved between pages: the days whose numbers differ are found by halving, and compared.
 3. `compare`: what the server lists of some dates is brought into the store. What the store has there and the server did
-   not list is asked for by its id: it is gone, or has moved to another date.
+   not list is asked for by its id: it is gone, or has moved to another date. A 403 is no proof that a worklog is gone,
+   and when many are gone at once, perhaps this client only sees less than the one before: that has to be accepted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -27,8 +28,8 @@ from tracket_async._http.limits import Clock
 from tracket_async._tasks import gather
 from tracket_async.client import TracketClient
 from tracket_async.config import valid_concurrency
-from tracket_async.errors import StorageError, StoreError
-from tracket_async.export.progress import OnProgress, Phase, ProgressReporter
+from tracket_async.errors import PermissionDeniedError, StorageError, StoreError
+from tracket_async.export.progress import OnProgress, Phase, ProgressReporter, Verdict
 from tracket_async.export.source import OutagePolicy, Source, matches
 from tracket_async.export.store import NO_CHANGES, ChangeCounts, Day, Store, WorkThread
 from tracket_async.export.tables import arrow_batch, id_of, unique
@@ -41,18 +42,21 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """The settings of an export or a sync; none of them changes what is exported.
+    """The settings of an export or a sync.
 
     Attributes:
         concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
         patience: how long to wait for a server that does not answer.
         on_progress: is told how far it is; None: nobody.
+        accept_deletions: remove what the server no longer has, however much it is. Else worklogs stay when more than
+            `GONE_SHARE` of them and more than `GONE_FEW` are gone at once.
         clock: time, waiting and chance, for tests.
     """
 
     concurrency: int = attrs.field(default=16, validator=valid_concurrency)
     patience: OutagePolicy = attrs.field(factory=OutagePolicy)
     on_progress: OnProgress | None = None
+    accept_deletions: bool = False
     clock: Clock = attrs.field(factory=Clock)
 
 
@@ -177,6 +181,9 @@ async def fetch(job: ExportJob, resumed: int, total: int | None) -> bool:
         ExportError, RequestError: as the source does; `RequestError.cursor` is of no use here: the store knows more.
     """
     states = [PartitionState.from_json(state) for state in await job.do(job.store.partitions)]
+    if not job.source.counts:
+        # API 1.0 does not tell what has changed since then.
+        await job.do(job.store.set_meta, fetched_before=_dates_fetched(states))
     settings, buffer = job.settings, CommitBuffer(job)
     run = await job.source.scan(job.store.request.filter, concurrency=settings.concurrency, states=states)
     try:
@@ -206,6 +213,17 @@ async def fetch(job: ExportJob, resumed: int, total: int | None) -> bool:
     return run.statistics().single_partition
 
 
+def _dates_fetched(states: Iterable[PartitionState]) -> list[list[str | None]]:
+    """Return the dates that partitions have read, as ISO 8601 text: pairs of bounds (None: unbounded), in order."""
+    reached = [(state, state.until if state.done else state.reached) for state in states]
+    if any(state.whole for state in states):
+        return [[None, None]]
+    found = [(state.since, until) for state, until in reached if state.done or until is not None]
+    return [[None if bound is None else bound.isoformat() for bound in bounds] for bounds in found]
+
+
+GONE_FEW: Final = 20
+GONE_SHARE: Final = 0.05
 FEW: Final = 1_000
 """A range of at most so many worklogs is compared rather than halved once more: ten pages."""
 LOT: Final = 10_000
@@ -215,13 +233,32 @@ _ONE_DAY: Final = dt.timedelta(days=1)
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """Changes that a comparison made in the store, and the ids of worklogs that the server no longer has."""
+    """The result of comparing some dates.
+
+    Attributes:
+        changes: what it changed in the store.
+        gone: ids of worklogs that the server no longer has; they are still in the store.
+        doubt: why worklogs that the server does not show may not be gone, a sentence; None: no doubt.
+    """
 
     changes: ChangeCounts = NO_CHANGES
     gone: tuple[str, ...] = ()
+    doubt: str | None = None
 
     def __add__(self, other: Comparison) -> Comparison:
-        return Comparison(changes=self.changes + other.changes, gone=self.gone + other.gone)
+        return Comparison(
+            changes=self.changes + other.changes, gone=self.gone + other.gone, doubt=self.doubt or other.doubt
+        )
+
+
+def doubt_of(job: ExportJob, gone: int, among: int) -> str | None:
+    """Return why so many worklogs that are gone, among so many, may not be deleted; None: they are believed to be."""
+    if job.settings.accept_deletions or gone <= max(GONE_FEW, GONE_SHARE * among):
+        return None
+    return (
+        f"the server no longer shows {gone:,} of {among:,} worklogs, and they are kept: perhaps this client may see "
+        "less than that of before"
+    )
 
 
 def narrowed(wanted: WorklogFilter, since: dt.date | None, until: dt.date | None) -> WorklogFilter | None:
@@ -234,10 +271,15 @@ def narrowed(wanted: WorklogFilter, since: dt.date | None, until: dt.date | None
     return attrs.evolve(wanted, since=first, until=last)
 
 
-async def compare(job: ExportJob, wanted: WorklogFilter) -> Comparison:
+async def compare(job: ExportJob, wanted: WorklogFilter, *, among: int | None = None) -> Comparison:
     """Make the store equal to the server for what matches ``wanted``: the store's request, narrowed in its dates.
 
     Worklogs that are gone are returned, and not yet removed.
+
+    Args:
+        job: its store is deduplicated.
+        wanted: the dates to compare.
+        among: how many worklogs those that are gone are a part of; None: those of these dates.
     """
     changes, marked, rows = NO_CHANGES, 0, list[Row]()
     source, store, settings = job.source, job.store, job.settings
@@ -251,13 +293,21 @@ async def compare(job: ExportJob, wanted: WorklogFilter) -> Comparison:
                 job.reporter.report("comparing", marked, reached=run.statistics().reached, waiting=source.waiting)
     if rows:
         changes += await _upsert_and_mark(job, rows)
-    unmarked, gone = await job.do(store.unmarked, wanted.since, wanted.until), list[str]()
+    marked += len(rows)
+    unmarked, gone, doubt = await job.do(store.unmarked, wanted.since, wanted.until), list[str](), None
     for at in range(0, len(unmarked), settings.concurrency):
         ids = unmarked[at : at + settings.concurrency]
-        found = await gather(*(source.row(id_) for id_ in ids))
+        try:
+            found = await gather(*(source.row(id_) for id_ in ids))
+        except PermissionDeniedError as error:
+            doubt = f"the server refuses to show worklogs that the store has, and they are kept: {error.message}"
+            break
         gone += [id_ for id_, row in zip(ids, found, strict=True) if row is None]
         changes += await upsert(job, [row for row in found if row is not None])
-    return Comparison(changes=changes, gone=tuple(gone))
+        doubt = doubt_of(job, len(gone), marked + len(unmarked) if among is None else among)
+        if doubt is not None:
+            break
+    return Comparison(changes=changes, gone=tuple(gone), doubt=doubt)
 
 
 async def _upsert_and_mark(job: ExportJob, rows: Sequence[Row]) -> ChangeCounts:
@@ -281,7 +331,7 @@ async def differing(job: ExportJob, wanted: WorklogFilter, days: Sequence[Day]) 
         wanted: where to look: the store's request, narrowed or not.
         days: the store's days there, and how many worklogs each has.
     """
-    here, (there, _) = sum(count for _, count in days), await job.source.count(wanted)
+    here, there = sum(count for _, count in days), await job.source.count(wanted)
     if here == there:
         return []
     cut = _middle(days)
@@ -315,41 +365,77 @@ class Check:
     """The result of the rounds.
 
     Attributes:
+        verdict: see `Verdict`.
         total: what the server counted last; None: it does not say.
-        count: the number of worklogs in the store then.
         changes: what the rounds changed in the store.
-        mark: the server's time when the last round began.
+        gone: how many worklogs were removed because the server no longer has them.
+        doubt: why the verdict is ``"not verified"``, a sentence; else None.
+        mark: the moment from which the next check has to look for changes.
     """
 
-    total: int | None
-    count: int
-    changes: ChangeCounts
+    verdict: Verdict
+    total: int | None = None
+    changes: ChangeCounts = NO_CHANGES
+    gone: int = 0
+    doubt: str | None = None
     mark: dt.datetime
 
 
-async def check(job: ExportJob, since: dt.datetime) -> Check:
-    """Repeat rounds until the numbers agree, at most `ROUNDS` of them.
+def verdict_of(total: int | None, here: int, doubt: str | None) -> Verdict:
+    """Return how sure it is that the store has what the server has: the server's count, the store's, and a doubt."""
+    if doubt is not None:
+        return "not verified"
+    if total is None:
+        return "not verifiable"
+    return "verified" if total == here else "incomplete"
+
+
+async def apply(job: ExportJob, found: Check, comparison: Comparison) -> Check:
+    """Remove what is gone by a comparison, unless there is a doubt. Return the check with what the comparison did."""
+    changes = found.changes + comparison.changes
+    if comparison.doubt is not None:
+        return attrs.evolve(found, verdict="not verified", changes=changes, doubt=comparison.doubt)
+    gone = await job.do(job.store.delete_with_tombstones, comparison.gone, found=found.mark.isoformat())
+    return attrs.evolve(found, changes=changes, gone=found.gone + gone)
+
+
+async def check(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking") -> Check:
+    """Repeat rounds until the numbers agree, at most `ROUNDS` of them. What is gone becomes a tombstone.
 
     Args:
         job: its server counts, and its store is deduplicated.
-        since: the server's time when the fetching began.
+        since: the moment from which to look for changes.
+        phase: what fetching changes is reported as.
     """
     source, store = job.source, job.store
-    wanted, changes, mark = store.request.filter, NO_CHANGES, since
-    turn = 1
+    wanted, changes, gone, turn = store.request.filter, NO_CHANGES, 0, 1
     while True:
-        _, now = await source.count(wanted)
-        changes += await changes_since(job, mark - OVERLAP)
-        mark = now
-        total, _ = await source.count(wanted)
-        here = await job.do(store.count)
+        mark = await source.mark()
+        changes += await changes_since(job, since, phase=phase)
+        since = mark - OVERLAP
+        total, here = await source.count(wanted), await job.do(store.count)
         job.reporter.report("checking", here, total=total, always=True)
-        if total in {here, None} or turn == ROUNDS:
-            return Check(total=total, count=here, changes=changes, mark=mark)
-        for part in await differing(job, wanted, await job.do(store.days)):
-            found = await compare(job, part)
-            changes += found.changes + await job.do(store.upsert, None, leaving=found.gone)
-        turn += 1
+        verdict = verdict_of(total, here, None)
+        doubt = None if total is None else doubt_of(job, here - total, here)
+        if verdict == "incomplete" and doubt is None and turn < ROUNDS:
+            found = await _compare_differing(job, wanted, here)
+            changes, doubt = changes + found.changes, found.doubt or doubt_of(job, gone + len(found.gone), here)
+            if doubt is None:
+                gone += await job.do(store.delete_with_tombstones, found.gone, found=mark.isoformat())
+                turn += 1
+                continue
+        return Check(
+            verdict=verdict_of(total, here, doubt), total=total, changes=changes, gone=gone, doubt=doubt, mark=mark
+        )
+
+
+async def _compare_differing(job: ExportJob, wanted: WorklogFilter, among: int) -> Comparison:
+    found = Comparison()
+    for part in await differing(job, wanted, await job.do(job.store.days)):
+        found += await compare(job, part, among=among)
+        if found.doubt is not None:
+            break
+    return found
 
 
 async def changes_since(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking") -> ChangeCounts:

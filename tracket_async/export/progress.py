@@ -13,7 +13,15 @@ from tracket_async._http.session import SessionStatistics
 from tracket_async.export.store import NO_CHANGES, ChangeCounts
 
 Phase = Literal["fetching", "checking", "syncing", "comparing", "writing"]
-Verdict = Literal["verified", "not verifiable", "incomplete"]
+Verdict = Literal["verified", "not verifiable", "incomplete", "not verified"]
+"""How sure a run is that its store has what the server has.
+
+* ``"verified"``: as many worklogs as the server counted in this run, after the last change was fetched.
+* ``"not verifiable"``: API 1.0 gives no counts.
+* ``"incomplete"``: the counts still differed after several rounds of fetching what differs; running the same again goes
+  on with that.
+* ``"not verified"``: the server no longer shows worklogs that were kept all the same; ``doubt`` says why.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,18 +68,21 @@ class ExportResult:
 
     Attributes:
         worklogs: how many are in the store.
-        verdict: ``"verified"``: as many as the server counted, after the last change was fetched. ``"not verifiable"``:
-            API 1.0 gives no counts. ``"incomplete"``: the counts still differed after several rounds of fetching what
-            differs; running the same export again goes on with that.
+        verdict: see `Verdict`.
+        doubt: why the verdict is ``"not verified"``, a sentence; else None.
+        as_of: the server's time of what is in the store, where this run has not asked the server: a store of API 1.0
+            that was complete. Else None.
         total_at_start, total: what the server counted at the beginning of the first run and at the end of this one;
             None on API 1.0.
         resumed: how many worklogs earlier runs had fetched.
-        changes: what was added, changed and removed by the checks, because it changed while all was being fetched.
+        changes: what was added, changed and removed by the checks, because it has changed since it was fetched.
         single_partition: the server's order of dates left no choice but to fetch one page after the other.
     """
 
     worklogs: int
     verdict: Verdict
+    doubt: str | None = None
+    as_of: dt.datetime | None = None
     total_at_start: int | None = None
     total: int | None = None
     resumed: int = 0
@@ -88,8 +99,8 @@ class SyncResult:
         changes: what was added and changed, and what was removed because it no longer matches the store's request.
         gone: worklogs that the server no longer has; they have become tombstones.
         total: how many worklogs the server counts; None on API 1.0.
-        verdict: as in `ExportResult`. ``"incomplete"`` says that the counts differ: worklogs were deleted that a sync
-            alone does not notice; a reconciliation does.
+        verdict, doubt: as in `ExportResult`.
+        since: API 1.0: the date from which all worklogs were compared; older ones were not looked at. None on 2.0.
     """
 
     worklogs: int
@@ -97,6 +108,8 @@ class SyncResult:
     gone: int = 0
     total: int | None = None
     verdict: Verdict = "not verifiable"
+    doubt: str | None = None
+    since: dt.datetime | None = None
 
 
 EVERY: Final = 0.1

@@ -21,9 +21,20 @@ import attrs
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async.client import TracketClient
 from tracket_async.errors import IncompleteExportError, UsageError
-from tracket_async.export.phases import ExportJob, Settings, check, fetch, open_job
-from tracket_async.export.progress import ExportResult, Verdict
-from tracket_async.export.store import NO_CHANGES, ChangeCounts, ExportRequest, Store, open_store
+from tracket_async.export.phases import (
+    OVERLAP,
+    Check,
+    ExportJob,
+    Settings,
+    apply,
+    check,
+    compare,
+    fetch,
+    narrowed,
+    open_job,
+)
+from tracket_async.export.progress import ExportResult
+from tracket_async.export.store import ChangeCounts, ExportRequest, Store, open_store
 from tracket_async.export.text import columns_named, time_zone
 from tracket_async.export.writers import Format, check_target, write_file
 from tracket_async.models import WorklogFilter, combine_filter
@@ -74,51 +85,74 @@ async def export_to_store(client: TracketClient, store: Store, settings: Setting
 
 async def export(job: ExportJob) -> ExportResult:
     """Do the same as `export_to_store`, with a job that is open already."""
-    store, resumed, changes = job.store, 0, NO_CHANGES
-    if await job.do(lambda: store.state) == "fetching":
-        resumed = await job.do(store.count)
-        await _fetch(job, resumed)
-    if await job.do(lambda: store.state) == "checking":
-        changes = await _check(job)
-    return await job.do(_result, store, resumed, changes)
+    store = job.store
+    resumed, as_of = await fetch_rest(job), None
+    if job.source.counts:
+        # Also of a store that was done: a verdict is about this run.
+        found = await check(job, moment_of(await job.do(store.meta, "mark")) - OVERLAP)
+        await job.do(keep_check, store, found)
+    else:
+        was_done = await job.do(lambda: store.state) == "done"
+        found = await compare_fetched_before(job)
+        as_of = found.mark if was_done else None
+    return attrs.evolve(await job.do(_result, store, resumed, found), as_of=as_of)
 
 
-def _result(store: Store, resumed: int, changes: ChangeCounts) -> ExportResult:
+def _result(store: Store, resumed: int, found: Check) -> ExportResult:
     return ExportResult(
         worklogs=store.count(),
-        verdict=store.meta("verdict"),
+        verdict=found.verdict,
+        doubt=found.doubt,
         total_at_start=store.meta("total_at_start"),
-        total=store.meta("total"),
+        total=found.total,
         resumed=resumed,
-        changes=changes,
+        changes=found.changes + ChangeCounts(removed=found.gone),
         single_partition=store.meta("single_partition"),
     )
 
 
-async def _fetch(job: ExportJob, resumed: int) -> None:
+def moment_of(text: str) -> dt.datetime:
+    """Return the moment that a store keeps as this text."""
+    return dt.datetime.fromisoformat(text)
+
+
+def keep_check(store: Store, found: Check) -> None:
+    """Keep in the store that it was checked; it is done unless worklogs are missing or in doubt."""
+    state = "done" if found.verdict in {"verified", "not verifiable"} else "checking"
+    store.set_meta(state=state, mark=found.mark.isoformat())
+
+
+async def fetch_rest(job: ExportJob) -> int:
+    """Fetch what the store does not have yet. Return how many worklogs earlier runs had fetched; 0 of a whole store."""
     store = job.store
-    total, now = await job.source.count(store.request.filter)
-    if await job.do(store.meta, "started") is None:
-        # The last round has to find what changes from here on, also after several interruptions.
-        await job.do(store.set_meta, started=now.isoformat(), total_at_start=total)
+    if await job.do(lambda: store.state) != "fetching":
+        return 0
+    resumed, total = await job.do(store.count), await job.source.count(store.request.filter)
+    if await job.do(store.meta, "mark") is None:
+        # The first check has to find what changes from here on, also after several interruptions.
+        mark = await (job.source.mark() if job.source.counts else job.source.now(store.request.filter))
+        await job.do(store.set_meta, mark=mark.isoformat(), total_at_start=total)
     job.reporter.report("fetching", resumed, resumed=resumed, total=total, always=True)
     alone = await fetch(job, resumed, total)
     await job.do(store.deduplicate, single_partition=alone)
+    return resumed
 
 
-async def _check(job: ExportJob) -> ChangeCounts:
+async def compare_fetched_before(job: ExportJob) -> Check:
+    """Compare the dates that earlier runs fetched, on API 1.0, which does not tell what has changed since.
+
+    What this run fetched itself is not compared, and neither is anything when the store is done.
+    """
     store = job.store
-    started = dt.datetime.fromisoformat(await job.do(store.meta, "started"))
-    if not job.source.counts:
-        await job.do(store.set_meta, state="done", verdict="not verifiable", synced=started.isoformat())
-        return NO_CHANGES
-    found = await check(job, started)
-    verdict: Verdict = "not verifiable" if found.total is None else "verified"
-    if found.total not in {None, found.count}:
-        await job.do(store.set_meta, verdict="incomplete", total=found.total, started=found.mark.isoformat())
-        return found.changes
-    await job.do(store.set_meta, state="done", verdict=verdict, total=found.total, synced=found.mark.isoformat())
-    return found.changes
+    found = Check(verdict="not verifiable", mark=moment_of(await job.do(store.meta, "mark")))
+    for since, until in await job.do(store.meta, "fetched_before"):
+        part = narrowed(store.request.filter, since and moment_of(since), until and moment_of(until))
+        if part is not None and found.doubt is None:
+            found = await apply(job, found, await compare(job, part))
+    if found.doubt is None:
+        await job.do(store.set_meta, fetched_before=[])
+    await job.do(keep_check, store, found)
+    return found
 
 
 def _named(columns: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -176,17 +210,14 @@ async def export_to_files(
         keep_store: leave it there, for `sync_store`.
         incomplete: write the files although the numbers of worklogs differ from the server's in the end.
 
+    The files are written when the verdict is ``"not verified"``, too, and the store is kept then.
+
     Raises:
         UsageError: no target, a format or column that does not exist.
         IncompleteExportError: see ``incomplete``; the store is kept, and the same call compares again.
         TargetBusyError, StoreError, StorageError, ExportError, RequestError: as `Store` and `export_to_store`.
     """
-    files: dict[Path, Format] = {Path(target): name for target, name in targets.items()}
-    if not files:
-        raise UsageError("name at least one file to export to")
-    for target, name in files.items():
-        check_target(target, name)
-    options = file_options or FileOptions()
+    files = _checked(targets)
     first = next(iter(files))
     path = first.with_name(first.name + ".resume") if store is None else Path(store)
     opened = await open_store(path, request=request)
@@ -196,14 +227,52 @@ async def export_to_files(
             result = await export(job)
             if result.verdict == "incomplete" and not incomplete:
                 raise _incomplete(result)
-            if options.tz is not None and not client.api_version.keeps_days:
-                await job.do(opened.set_tz, options.tz)
-            for target, name in files.items():
-                await _write(job, target, name, options)
-            discard = not keep_store
+            await _write_all(job, files, file_options or FileOptions())
+            discard = not keep_store and result.verdict != "not verified"
     finally:
         await asyncio.to_thread(opened.discard if discard else opened.close)
     return result
+
+
+async def write_files(
+    client: TracketClient,
+    store: Store,
+    targets: Mapping[str | Path, Format],
+    settings: Settings | None = None,
+    *,
+    file_options: FileOptions | None = None,
+) -> None:
+    """Write what is in a store to files, without asking the server.
+
+    Args:
+        client: of the server that the store is of.
+        store: open, with all its worklogs; nobody else uses it meanwhile.
+        targets: as in `export_to_files`.
+        settings: as in `export_to_files`.
+        file_options: as in `export_to_files`.
+
+    Raises:
+        UsageError, TargetBusyError, StoreError, StorageError: as `export_to_files`.
+    """
+    files = _checked(targets)
+    async with open_job(client, store, settings) as job:
+        await _write_all(job, files, file_options or FileOptions())
+
+
+def _checked(targets: Mapping[str | Path, Format]) -> dict[Path, Format]:
+    files: dict[Path, Format] = {Path(target): name for target, name in targets.items()}
+    if not files:
+        raise UsageError("name at least one file to export to")
+    for target, name in files.items():
+        check_target(target, name)
+    return files
+
+
+async def _write_all(job: ExportJob, files: Mapping[Path, Format], options: FileOptions) -> None:
+    if options.tz is not None and not job.source.client.api_version.keeps_days:
+        await job.do(job.store.set_tz, options.tz)
+    for target, name in files.items():
+        await _write(job, target, name, options)
 
 
 def _incomplete(result: ExportResult) -> IncompleteExportError:

@@ -7,15 +7,19 @@ A call that fails after its retries is made again, with longer and longer waits,
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import aclosing
+from itertools import chain
 from typing import Any, Final, TypeVar, cast
 
 import attrs
 
 from tracket_async._api.endpoints import ApiVersion, RowPage
-from tracket_async._api.fast import Row, row_of
+from tracket_async._api.fast import Row, columns_of, row_of
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
+from tracket_async._timestamps import first_millisecond, last_millisecond, read_moment, write_moment
 from tracket_async.client import TracketClient
 from tracket_async.errors import (
     BadRequestError,
@@ -23,7 +27,6 @@ from tracket_async.errors import (
     GoneError,
     NetworkError,
     NotFoundError,
-    PermissionDeniedError,
     RateLimitedError,
     RequestError,
     ServerError,
@@ -36,6 +39,10 @@ from tracket_async.scan.parallel import ParallelScan, scan
 from tracket_async.scan.partition import ItemFormat, PartitionState, ScanSettings
 
 T = TypeVar("T")
+
+_logger: Final = logging.getLogger("tracket_async")
+_SAME_CLOCK: Final = dt.timedelta(minutes=5)
+"""Times that differ by no more may be of one clock."""
 
 _PASSING: Final = (NetworkError, ServerError, RateLimitedError, UnreadableResponseError)
 
@@ -80,14 +87,59 @@ class Source:
         settings = ScanSettings(item_format=row_format(api_version), concurrency=concurrency, states=tuple(states))
         return await scan(self._send, api_version, wanted, settings, now=self._clock.now)
 
-    async def count(self, wanted: WorklogFilter) -> tuple[int | None, dt.datetime]:
-        """Return how many match (None: it does not say), and the server's time before it counted.
-
-        Without a ``Date`` header, this machine's time is taken.
-        """
-        here = self._clock.now()
+    async def count(self, wanted: WorklogFilter) -> int | None:
+        """Return how many match; None when the server does not say."""
         page = await self._page(wanted, None, self.client.api_version.smallest_page)
-        return page.total, page.server_date or here
+        return page.total and page.total - await self._count_beyond(wanted)
+
+    async def _count_beyond(self, wanted: WorklogFilter) -> int:
+        """Count what the server counts and the filter does not: its bounds are sent in whole milliseconds."""
+        beyond = set[str]()
+        for lower, upper in (("created_since", "created_until"), ("updated_since", "updated_until")):
+            for name, as_sent in ((lower, first_millisecond), (upper, last_millisecond)):
+                bound: dt.datetime | None = getattr(wanted, name)
+                sent = bound and read_moment(as_sent(bound))
+                if sent != bound:
+                    bounds: dict[str, Any] = {lower: sent, upper: sent}
+                    async with aclosing(self.pages(attrs.evolve(wanted, **bounds))) as pages:
+                        async for rows in pages:
+                            beyond.update(id_of(row) for row in rows if not matches(wanted, row))
+        return len(beyond)
+
+    async def now(self, wanted: WorklogFilter) -> dt.datetime:
+        """Return the server's time; without a ``Date`` header, this machine's."""
+        here = self._clock.now()
+        return (await self._page(wanted, None, self.client.api_version.smallest_page)).server_date or here
+
+    async def mark(self) -> dt.datetime:
+        """Return the moment from which changes have to be fetched the next time. Only of a server that counts.
+
+        It is the server's time, or the newest created or updated date that the server has, whichever is earlier: the
+        ``Date`` header may come from another clock than the dates, and a mark ahead of them would lose changes.
+        """
+        here, header, newest = self._clock.now(), None, None
+        for sort_by in ("updated_date", "created_date"):
+            newest_first = WorklogFilter(sort_by=sort_by, descending=True)
+            page = await self._page(newest_first, None, self.client.api_version.smallest_page)
+            header = header or page.server_date
+            columns = columns_of(page.items, ("created_date", "updated_date"))
+            newest = max((date for date in (*chain(*columns), newest) if date is not None), default=None)
+        header = header or here
+        self._compare_clocks(here, header, newest or header)
+        return min(header, newest or header)
+
+    def _compare_clocks(self, here: dt.datetime, header: dt.datetime, newest: dt.datetime) -> None:
+        """Say it when the clock of the ``Date`` header cannot be that of the dates.
+
+        A header that is later than the newest date says nothing by itself: perhaps nothing has changed since. It does
+        when it is later than this machine's time as well.
+        """
+        if newest - header > _SAME_CLOCK or (header - newest > _SAME_CLOCK and header - here > _SAME_CLOCK):
+            _logger.warning(
+                "The server's clocks disagree: its Date header says %s, and its newest change is of %s (this machine's "
+                "time is %s). Changes are fetched from the earlier of the two on",
+                *(write_moment(moment) for moment in (header, newest, here)),
+            )
 
     async def pages(self, wanted: WorklogFilter) -> AsyncGenerator[list[Row]]:
         """Yield all that match, page after page. A worklog may come twice: when a cursor was refused."""
@@ -109,10 +161,14 @@ class Source:
             cursor = page.next_cursor
 
     async def row(self, id_: str) -> Row | None:
-        """Return the worklog as it is now; None: the server no longer has it, or no longer shows it."""
+        """Return the worklog as it is now; None: the server no longer has it.
+
+        Raises:
+            PermissionDeniedError: the server does not show it to this client, which is no proof that it is gone.
+        """
         try:
             return row_of(await self.call_until_answered(lambda: self.client.worklogs.get(id_)))
-        except (NotFoundError, PermissionDeniedError):
+        except NotFoundError:
             return None
 
     async def call_until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:

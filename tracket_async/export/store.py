@@ -172,7 +172,7 @@ class Store:
         self._create_view(self.tz)
         if asked is None or not (differences := request.differences(asked)):
             return request
-        if self.meta("started") is not None:
+        if self.meta("mark") is not None:
             raise _refused(f"{self.path} is of another request: its {differences}")
         # The server has never answered: what was asked with the wrong address, say, does not stand in the way.
         self.set_meta(request=asked.to_json())

@@ -1,9 +1,10 @@
 """A sync: bring a store that an export has filled up to date, for a fraction of what the export took.
 
-On API 2.0 it fetches what was created or updated since the last one, by the server's clock and with an overlap. API 1.0
-has no such filter: all worklogs of the last days (``lookback``) are compared. Neither notices that an older worklog was
-deleted: a reconciliation of the days in question does (`compare`), and leaves a tombstone of each. Run again, with
-nothing changed on the server, a sync changes nothing.
+On API 2.0 it fetches what was created or updated since the last one, then compares the number of worklogs with the
+server's, and where they differ the days, as an export does (`check`). API 1.0 has neither filters for changes nor
+counts: all worklogs of the last days (``lookback``) are compared, and older ones are not looked at. A reconciliation
+compares any dates worklog by worklog. What was deleted leaves a tombstone. Run again, with nothing changed on the
+server, a sync changes nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +15,20 @@ from typing import Final
 import attrs
 
 from tracket_async.client import TracketClient
-from tracket_async.export.phases import Comparison, ExportJob, Settings, changes_since, compare, narrowed, open_job
-from tracket_async.export.progress import SyncResult, Verdict
-from tracket_async.export.run import export
-from tracket_async.export.store import ChangeCounts, Store
+from tracket_async.export.phases import (
+    Check,
+    ExportJob,
+    Settings,
+    apply,
+    check,
+    compare,
+    narrowed,
+    open_job,
+    verdict_of,
+)
+from tracket_async.export.progress import SyncResult
+from tracket_async.export.run import compare_fetched_before, fetch_rest, keep_check, moment_of
+from tracket_async.export.store import Store
 
 OVERLAP: Final = dt.timedelta(minutes=5)
 LOOKBACK: Final = dt.timedelta(days=35)
@@ -49,7 +60,7 @@ async def sync_store(
         lookback: API 1.0: how far back from the server's time all worklogs are compared.
         overlap: API 2.0: how far before the beginning of the last sync it begins, for clocks that differ and writes
             that take time.
-        reconcile: compare these days worklog by worklog, to find what was deleted. None: none.
+        reconcile: compare these days worklog by worklog. None: none.
 
     Raises:
         ValueError: ``lookback`` or ``overlap`` is negative.
@@ -59,29 +70,39 @@ async def sync_store(
     if min(lookback, overlap) < dt.timedelta(0):
         raise ValueError("lookback and overlap must not be negative")
     async with open_job(client, store, settings) as job:
-        exported = await export(job)
-        _, now = await job.source.count(store.request.filter)
+        await fetch_rest(job)
+        since = None
         if job.source.counts:
-            mark = await job.do(lambda: store.meta("synced") or store.meta("started"))
-            found = Comparison(
-                changes=await changes_since(job, dt.datetime.fromisoformat(mark) - overlap, phase="syncing")
-            )
+            found = await check(job, moment_of(await job.do(store.meta, "mark")) - overlap, phase="syncing")
         else:
-            found = await _compared(job, DateBounds(since=now - lookback))
+            now = await job.source.now(store.request.filter)
+            since = now - lookback
+            found = attrs.evolve(await compare_fetched_before(job), mark=now)
+            found = await _compare_dates(job, found, DateBounds(since=since))
         if reconcile is not None:
-            found += await _compared(job, reconcile)
-        gone = await job.do(store.delete_with_tombstones, found.gone, found=now.isoformat()) if found.gone else 0
-        total, _ = await job.source.count(store.request.filter)
-        return await job.do(_sync_result, store, exported.changes + found.changes, gone, total, now)
+            found = await _compare_dates(job, found, reconcile)
+        await job.do(keep_check, store, found)
+        return await job.do(_result, store, found, since)
 
 
-async def _compared(job: ExportJob, dates: DateBounds) -> Comparison:
-    part = narrowed(job.store.request.filter, dates.since, dates.until)
-    return Comparison() if part is None else await compare(job, job.source.client.api_version.resolve(part))
+async def _compare_dates(job: ExportJob, found: Check, dates: DateBounds) -> Check:
+    """Return the check with what comparing these dates has added to it; without, when there is a doubt already."""
+    wanted = job.store.request.filter
+    part = narrowed(wanted, dates.since, dates.until)
+    if part is None or found.doubt is not None:
+        return found
+    found = await apply(job, found, await compare(job, part))
+    total = await job.source.count(wanted)
+    return attrs.evolve(found, total=total, verdict=verdict_of(total, await job.do(job.store.count), found.doubt))
 
 
-def _sync_result(store: Store, changes: ChangeCounts, gone: int, total: int | None, now: dt.datetime) -> SyncResult:
-    count = store.count()
-    verdict: Verdict = "not verifiable" if total is None else "verified" if total == count else "incomplete"
-    store.set_meta(synced=now.isoformat(), verdict=verdict, total=total)
-    return SyncResult(worklogs=count, changes=changes, gone=gone, total=total, verdict=verdict)
+def _result(store: Store, found: Check, since: dt.datetime | None) -> SyncResult:
+    return SyncResult(
+        worklogs=store.count(),
+        changes=found.changes,
+        gone=found.gone,
+        total=found.total,
+        verdict=found.verdict,
+        doubt=found.doubt,
+        since=since,
+    )
