@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from tracket_async.cli import sync
-from tracket_async.emulator.faults import Status
+from tracket_async.emulator.faults import Call, Status
 from tracket_async.export.sync import DateBounds
 
 
@@ -53,25 +53,59 @@ def test_what_was_deleted_is_found_by_a_reconciliation_and_counted(tracket, serv
     assert (report["worklogs"], report["gone"], report["tombstones"], report["exported"]) == (29, 1, 1, 0)
     result = tracket("sync", store, "--lookback=0")
     assert result.lines[0] == "Nothing has changed."
-    assert " has 29 worklogs, and tombstones of 1; " in result.lines[1]
+    assert " has 29 worklogs, and tombstones of 1; " in result.lines[-1]
 
 
-def test_a_deletion_that_a_sync_does_not_notice_is_no_success_and_the_error_says_what_finds_it(
-    tracket, serve, seed, tmp_path
-):
-    served, store, out = serve(seed=[seed(number) for number in range(30)]), tmp_path / "a b.duckdb", tmp_path / "o.csv"
+def test_a_deletion_is_noticed_by_the_numbers_and_the_files_are_written(tracket, serve, seed, tmp_path):
+    served, store, out = serve(seed=[seed(number) for number in range(30)]), tmp_path / "s.duckdb", tmp_path / "o.csv"
     assert tracket("sync", store).code == 0
     served.ask(served.emulator.delete, "wl-004")
     result = tracket("sync", store, "-o", out)
-    assert result.code == 1
-    assert "incomplete: the server counts 29" in result.lines[-1]
-    line = result.err.splitlines()[0]
-    assert "has 30 worklogs and the server counts 29" in line
-    assert not out.exists()
-    program, *arguments = shlex.split(line.partition("Run: ")[2])
-    assert program == "tracket"
-    assert tracket(*arguments, "-o", out).code == 0
+    assert result.code == 0
+    assert result.lines[0] == "0 added, 0 changed, 0 removed, 1 gone from the server."
+    assert "verified: as many as the server counts" in result.lines[1]
     assert len(out.read_text(encoding="utf-8").splitlines()) == 30
+
+
+@pytest.mark.parametrize("command", ["sync", "export"])
+def test_many_deletions_are_kept_until_they_are_accepted(tracket, serve, seed, tmp_path, command):
+    served, store, out = serve(seed=[seed(number) for number in range(30)]), tmp_path / "a b.duckdb", tmp_path / "o.csv"
+    words = ("sync", store) if command == "sync" else ("export", "--store", store)
+    words = tuple(map(str, (*words, "-o", out)))
+    assert tracket(*words).code == 0
+    for number in range(21):
+        served.ask(served.emulator.delete, f"wl-{number:03}")
+    kept = tracket(*words)
+    assert kept.code == 1
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 31
+    [line] = [line for line in kept.err.splitlines() if "If they were deleted, run: " in line]
+    assert "Not verified: the server no longer shows 21 of 30 worklogs, and they are kept" in line
+    _, *arguments = shlex.split(line.partition("run: ")[2])[-len(words) - 2 :]
+    assert arguments == [*words, "--accept-deletions"]
+    assert tracket(*arguments).code == 0
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 10
+
+
+def test_worklogs_that_are_written_all_the_time_are_no_success(tracket, serve, seed, tmp_path):
+    served, store, out = serve(seed=[seed(number) for number in range(30)]), tmp_path / "s.duckdb", tmp_path / "o.csv"
+    assert tracket("sync", store).code == 0
+    numbers = iter(range(100_000))
+    late = Call(lambda _: served.emulator.create(seed(0, worklogId=f"new-{next(numbers)}")))
+    served.emulator.faults.add(late, route="/timeEntries")
+    result = tracket("sync", store, "-o", out)
+    assert result.code == 1
+    assert "incomplete: the server counts" in result.lines[-1]
+    assert "Worklogs are being written or deleted at this moment. Run the same again" in result.err
+    assert not out.exists()
+
+
+def test_a_sync_of_1_says_what_it_looked_at(tracket, serve, seed, tmp_path):
+    serve("1.0", seed=[seed(number) for number in range(30)])
+    store = tmp_path / "s.duckdb"
+    assert tracket("sync", store).code == 0
+    result = tracket("sync", store, "--lookback=3")
+    since = said(tracket("sync", store, "--lookback=3", "--json"))["since"][:10]
+    assert result.lines[1] == (f"Only worklogs from {since} on were compared: API 1.0 does not tell what has changed.")
 
 
 def test_a_sync_writes_files_of_the_store(tracket, served, tmp_path):
@@ -96,14 +130,17 @@ def test_a_store_keeps_the_time_zone_of_its_days(tracket, serve, seed, tmp_path)
         assert out.read_text(encoding="utf-8").split() == ["day", day]
 
 
-def test_a_store_that_an_export_keeps_can_be_synced(tracket, served, tmp_path):
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+def test_a_store_that_an_export_keeps_can_be_synced(tracket, serve, seed, tmp_path, api):
+    serve(api, seed=[seed(number) for number in range(30)])
     store = tmp_path / "s.duckdb"
     export = ("export", "--store", store, "-o", tmp_path / "o.csv")
     assert tracket(*export).code == 0
     assert tracket("sync", store, *ALL_DAYS).lines[0] == "Nothing has changed."
     again = tracket(*export)
     assert again.code == 0
-    assert again.err.splitlines()[0] == f"{store} was complete already, so the files show what was exported then."
+    said_so = f"{store} was complete already, so the files show the worklogs as of " in again.err
+    assert said_so is (api == "1.0")
 
 
 def test_a_sync_that_fails_says_how_to_go_on_and_goes_on(tracket, serve, tmp_path):

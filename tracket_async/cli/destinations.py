@@ -40,6 +40,16 @@ Raw = Annotated[
     ),
 ]
 
+AcceptDeletions = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Remove from the store what the server no longer has, however much it is. Without it, worklogs are kept"
+        " when more than 5 percent and more than 20 of them are gone.",
+    ),
+]
+
 TimeZone = Annotated[
     str | None,
     Parameter(

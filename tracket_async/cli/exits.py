@@ -131,6 +131,11 @@ def begin(arguments: Sequence[str]) -> Invocation:
     return invocation
 
 
+def same_command(*more: str) -> str:
+    """Return the command that runs as text for a shell, with more arguments."""
+    return command_line(*_current.get().arguments, *more)
+
+
 @contextlib.contextmanager
 def keeping(store: Path) -> Generator[None]:
     """Note that the store stays if an exception leaves the block, unless the same command would fail again."""

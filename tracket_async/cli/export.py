@@ -19,7 +19,16 @@ import attrs
 from cyclopts import Parameter
 
 from tracket_async.cli import destinations, exits, output, stream
-from tracket_async.cli.destinations import ChosenFormat, Columns, Format, Outputs, Raw, Streamed, TimeZone
+from tracket_async.cli.destinations import (
+    AcceptDeletions,
+    ChosenFormat,
+    Columns,
+    Format,
+    Outputs,
+    Raw,
+    Streamed,
+    TimeZone,
+)
 from tracket_async.cli.options import (
     CONCURRENCY,
     DEFAULT,
@@ -33,10 +42,10 @@ from tracket_async.cli.progress import Mode, ProgressDisplay, show_progress
 from tracket_async.cli.stream import Tally
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
-from tracket_async.errors import MissingExtraError, UsageError
+from tracket_async.errors import IncompleteExportError, MissingExtraError, UsageError
 from tracket_async.export import database
 from tracket_async.export.phases import Settings
-from tracket_async.export.progress import ExportResult
+from tracket_async.export.progress import ExportResult, SyncResult
 from tracket_async.export.run import FileOptions, export_to_files, request_of
 from tracket_async.export.store import ExportRequest, Store
 from tracket_async.models import WorklogFilter
@@ -64,9 +73,22 @@ def store_unavailable_reason() -> MissingExtraError | None:
     return None
 
 
-def settings(display: ProgressDisplay, *, concurrency: int) -> Settings:
+def settings(display: ProgressDisplay, *, concurrency: int, accept_deletions: bool) -> Settings:
     """Return the settings of an export or a sync from the command line."""
-    return Settings(concurrency=concurrency, on_progress=display.report)
+    return Settings(concurrency=concurrency, on_progress=display.report, accept_deletions=accept_deletions)
+
+
+def require_verified(result: ExportResult | SyncResult) -> None:
+    """Check that nothing was kept that the server no longer shows.
+
+    Raises:
+        IncompleteExportError: something was; the hint says how to remove it.
+    """
+    if result.doubt is not None:
+        raise IncompleteExportError(
+            f"Not verified: {result.doubt}",
+            hint=f"If they were deleted, run: {exits.same_command('--accept-deletions')}",
+        )
 
 
 def place_of(files: Mapping[Path, Format], store: Path | None) -> Path:
@@ -102,6 +124,7 @@ async def export_files(
     file_options: FileOptions,
     concurrency: int,
     read: Callable[[Store], T],
+    accept_deletions: bool = False,
 ) -> Outcome[T]:
     """Export to the files.
 
@@ -114,20 +137,24 @@ async def export_files(
         file_options: columns and form of the files.
         concurrency: requests at a time, at most.
         read: reads from the store when all files are there.
+        accept_deletions: whether to remove what the server no longer has, however much it is.
 
     Raises:
         UsageError, ExportError, RequestError: as `export_to_files`.
     """
-    place, how = place_of(files, store), settings(display, concurrency=concurrency)
+    place = place_of(files, store)
+    how = settings(display, concurrency=concurrency, accept_deletions=accept_deletions)
     with exits.keeping(place):
         targets = dict[str | Path, Format](files.items())
         result = await export_to_files(
             client, targets, request, how, file_options=file_options, store=place, keep_store=True
         )
-        if display.phases.isdisjoint({"fetching", "checking"}):
-            output.note(f"{place} was complete already, so the files show what was exported then.")
+        if result.as_of is not None:
+            output.note(
+                f"{place} was complete already, so the files show the worklogs as of {output.text(result.as_of)}."
+            )
         display.finish(result.worklogs)
-        found = await asyncio.to_thread(_read, place, request, read, discard=store is None)
+        found = await asyncio.to_thread(_read, place, request, read, discard=store is None and result.doubt is None)
     return Outcome(result, found)
 
 
@@ -158,6 +185,7 @@ class _Job:
     filter: WorklogFilter
     file_options: FileOptions
     concurrency: int
+    accept_deletions: bool
     ordered: bool
     progress: Mode
 
@@ -171,6 +199,7 @@ async def export(
     raw: Raw = False,
     tz: TimeZone = None,
     store: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
+    accept_deletions: AcceptDeletions = False,
     unordered: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
@@ -191,6 +220,7 @@ async def export(
         raw: see `Raw`.
         tz: see `TimeZone`.
         store: Keep the store in this file, for tracket sync. Default: remove the store when all files are complete.
+        accept_deletions: see `AcceptDeletions`.
         unordered: Write worklogs to standard output as they arrive, in no order: for a server of API 1.0 that lists
             them in no order.
         concurrency: see `Concurrency`.
@@ -201,6 +231,7 @@ async def export(
         filter=selection.filter(),
         file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw, tz=tz),
         concurrency=concurrency,
+        accept_deletions=accept_deletions,
         ordered=not unordered,
         progress=progress,
     )
@@ -243,8 +274,10 @@ async def _to_files(connection: Connection, files: Mapping[Path, Format], store:
                     file_options=job.file_options,
                     concurrency=job.concurrency,
                     read=hours,
+                    accept_deletions=job.accept_deletions,
                 )
             _say(job, done.result.worklogs, done.read, started, files=files, result=done.result)
+            require_verified(done.result)
             return
         tally = await _stream_to_files(client, _streamed(files, store, without), job)
     _say(job, tally.worklogs, tally.hours, started, files=files)

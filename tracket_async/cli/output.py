@@ -33,6 +33,8 @@ def verdict(result: ExportResult | SyncResult) -> str:
         return "verified: as many as the server counts"
     if result.verdict == "incomplete":
         return f"incomplete: the server counts {result.total:,}"
+    if result.verdict == "not verified":
+        return f"not verified: {result.doubt}"
     return "not verifiable: API 1.0 gives no counts"
 
 

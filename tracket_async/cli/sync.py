@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final
 import attrs
 from cyclopts import Parameter
 
-from tracket_async._timestamps import parse_date
+from tracket_async._timestamps import parse_date, write_moment
 from tracket_async.cli import destinations, exits, output
-from tracket_async.cli.destinations import ChosenFormat, Columns, Format, Outputs, Raw, TimeZone
-from tracket_async.cli.export import check_place, settings
+from tracket_async.cli.destinations import AcceptDeletions, ChosenFormat, Columns, Format, Outputs, Raw, TimeZone
+from tracket_async.cli.export import check_place, require_verified, settings
 from tracket_async.cli.options import (
     CONCURRENCY,
     DEFAULT,
@@ -67,6 +67,7 @@ class _Job:
     filter: WorklogFilter | None
     lookback: dt.timedelta
     reconcile: DateBounds | None
+    accept_deletions: bool
     files: Mapping[Path, Format]
     file_options: FileOptions
     concurrency: int
@@ -93,6 +94,7 @@ async def sync(
     *,
     lookback: Annotated[int, Parameter(metavar="DAYS", validator=between(0, LONGEST))] = LOOKBACK,
     reconcile: Annotated[str | None, Parameter(metavar="SINCE..UNTIL", show_default=False)] = None,
+    accept_deletions: AcceptDeletions = False,
     selection: Selection = EVERYTHING,
     output: Outputs = None,
     format: ChosenFormat = None,
@@ -115,6 +117,7 @@ async def sync(
         lookback: Compare the worklogs of so many days back (API 1.0).
         reconcile: Compare the worklogs of these dates one by one, and find those that were deleted. Either date may be
             missing; all compares everything.
+        accept_deletions: see `AcceptDeletions`.
         selection: which worklogs; of a store that exists, only those that it was created with.
         output: Write the worklogs of the store to this file, too; may be repeated.
         format: Write this format, as in tracket export.
@@ -138,6 +141,7 @@ async def sync(
         filter=None if selection == EVERYTHING and store.exists() else selection.filter(),
         lookback=dt.timedelta(days=lookback),
         reconcile=compared,
+        accept_deletions=accept_deletions,
         files=files,
         file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw, tz=tz),
         concurrency=concurrency,
@@ -152,7 +156,7 @@ async def sync(
 
 
 async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> Report:
-    how = settings(display, concurrency=job.concurrency)
+    how = settings(display, concurrency=job.concurrency, accept_deletions=job.accept_deletions)
     asked = None if job.filter is None else request_of(client, filter=job.filter)
     store = await open_store(job.store, request=asked)
     try:
@@ -177,7 +181,7 @@ def _say(job: _Job, report: Report, *, as_json: bool) -> None:
     """Print the report on standard output.
 
     Raises:
-        IncompleteExportError: the server counts another number of worklogs than the store has.
+        IncompleteExportError: the server counts another number of worklogs than the store has, or no longer shows some.
     """
     if as_json:
         output.json([_as_json(job, report)])
@@ -188,11 +192,11 @@ def _say(job: _Job, report: Report, *, as_json: bool) -> None:
             output.line(f"Written: {', '.join(map(str, job.files))}")
     if report.result.verdict == "incomplete":
         result = report.result
-        again = exits.command_line("sync", str(job.store), "--reconcile", ALL)
         raise IncompleteExportError(
             f"{job.store} has {result.worklogs:,} worklogs and the server counts {result.total:,}",
-            hint=f"Worklogs were deleted, or are being written. Run: {again}",
+            hint="Worklogs are being written or deleted at this moment. Run the same again",
         )
+    require_verified(report.result)
 
 
 def _as_json(job: _Job, report: Report) -> dict[str, Any]:
@@ -208,6 +212,8 @@ def _as_json(job: _Job, report: Report) -> dict[str, Any]:
         "tombstones": report.tombstones,
         "total": result.total,
         "verdict": result.verdict,
+        "doubt": result.doubt,
+        "since": None if result.since is None else write_moment(result.since),
     }
 
 
@@ -220,5 +226,7 @@ def lines(store: Path, report: Report) -> Iterator[str]:
         yield f"{output.revised(result.changes)}, {result.gone:,} gone from the server."
     elif not report.exported:
         yield "Nothing has changed."
+    if result.since is not None:
+        yield f"Only worklogs from {result.since:%Y-%m-%d} on were compared: API 1.0 does not tell what has changed."
     buried = f", and tombstones of {report.tombstones:,}" if report.tombstones else ""
     yield f"{store} has {result.worklogs:,} worklogs{buried}; {output.verdict(result)}."

@@ -287,6 +287,7 @@ async def _write(job: ExportJob, target: Path, name: Format, file_options: FileO
     """Write a file in the store's thread; a cancellation stops it."""
     stopped, loop, written = threading.Event(), asyncio.get_running_loop(), 0
     total = await job.do(job.store.count)
+    job.reporter.report("writing", 0, total=total, always=True)
 
     def on_worklogs(count: int) -> None:
         nonlocal written

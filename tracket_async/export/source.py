@@ -89,6 +89,8 @@ class Source:
 
     async def count(self, wanted: WorklogFilter) -> int | None:
         """Return how many match; None when the server does not say."""
+        if not self.counts:
+            return None
         page = await self._page(wanted, None, self.client.api_version.smallest_page)
         return page.total and page.total - await self._count_beyond(wanted)
 
