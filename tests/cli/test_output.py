@@ -266,7 +266,7 @@ def test_what_came_in_this_run_makes_the_rate_and_what_changed_meanwhile_is_told
         ("verified", "verified: as many as the server counts"),
         ("not verifiable", "not verifiable: API 1.0 gives no counts"),
         ("incomplete", "incomplete: the server counts 1,300"),
-        ("not verified", "not verified: why"),
+        ("not verified", "not verified"),
     ],
 )
 def test_each_verdict_has_its_words(name, words):

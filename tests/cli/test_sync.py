@@ -78,7 +78,7 @@ def test_many_deletions_are_kept_until_they_are_accepted(tracket, serve, seed, t
     kept = tracket(*words)
     assert kept.code == 1
     assert len(out.read_text(encoding="utf-8").splitlines()) == 31
-    [line] = [line for line in kept.err.splitlines() if "If they were deleted, run: " in line]
+    [line] = [line for line in kept.err.splitlines() if "If the worklogs were deleted, run: " in line]
     assert "Not verified: the server no longer shows 21 of 30 worklogs, and they are kept" in line
     _, *arguments = shlex.split(line.partition("run: ")[2])[-len(words) - 2 :]
     assert arguments == [*words, "--accept-deletions"]
@@ -99,13 +99,32 @@ def test_worklogs_that_are_written_all_the_time_are_no_success(tracket, serve, s
     assert not out.exists()
 
 
+def test_a_refusal_is_no_proof_of_a_deletion(tracket, hostile, monkeypatch, tmp_path):
+    hostile.add(*hostile.make_rows(10))
+    store, out = tmp_path / "s.duckdb", tmp_path / "o.csv"
+    for token in (hostile.token, hostile.plain_token):
+        for name, value in hostile.env(token=token).items():
+            monkeypatch.setenv(name, value)
+        result = tracket("sync", store, "-o", out, "--json", "--accept-deletions")
+        assert result.code == (0 if token == hostile.token else 1)
+        hostile.plain_user = "of nobody"
+    assert "Use credentials that may see every worklog." in result.err
+    report = said(result)
+    assert (report["worklogs"], report["gone"], report["verdict"]) == (10, 0, "not verified")
+    assert "refuses to show" in report["doubt"]
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 11
+
+
 def test_a_sync_of_1_says_what_it_looked_at(tracket, serve, seed, tmp_path):
     serve("1.0", seed=[seed(number) for number in range(30)])
     store = tmp_path / "s.duckdb"
     assert tracket("sync", store).code == 0
     result = tracket("sync", store, "--lookback=3")
     since = said(tracket("sync", store, "--lookback=3", "--json"))["since"][:10]
-    assert result.lines[1] == (f"Only worklogs from {since} on were compared: API 1.0 does not tell what has changed.")
+    assert result.lines[1] == f"Only worklogs from {since} on were compared: API 1.0 does not tell what has changed."
+    some = tracket("sync", store, "--lookback=3", "--reconcile=2024-05-01..2024-05-02")
+    assert f"from {since} on and of the dates of --reconcile were compared" in some.lines[1]
+    assert len(tracket("sync", store, "--lookback=3", "--reconcile=all").lines) == 2
 
 
 def test_a_sync_writes_files_of_the_store(tracket, served, tmp_path):

@@ -133,7 +133,7 @@ def begin(arguments: Sequence[str]) -> Invocation:
 
 def same_command(*more: str) -> str:
     """Return the command that runs as text for a shell, with more arguments."""
-    return command_line(*_current.get().arguments, *more)
+    return command_line(*_current.get(Invocation(())).arguments, *more)
 
 
 @contextlib.contextmanager

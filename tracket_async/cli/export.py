@@ -87,7 +87,8 @@ def require_verified(result: ExportResult | SyncResult) -> None:
     if result.doubt is not None:
         raise IncompleteExportError(
             f"Not verified: {result.doubt}",
-            hint=f"If they were deleted, run: {exits.same_command('--accept-deletions')}",
+            hint="Use credentials that may see every worklog."
+            f" If the worklogs were deleted, run: {exits.same_command('--accept-deletions')}",
         )
 
 

@@ -110,7 +110,8 @@ async def sync(
 
     A store is what tracket export --store keeps: a DuckDB file with the view worklogs. If there is none yet, it is
     created with the worklogs of the selection. On API 2.0, a sync fetches what was created or updated since the last
-    sync. On API 1.0, it fetches all worklogs of the last days and compares them. --reconcile finds deleted worklogs.
+    sync, and finds deleted worklogs by the server's counts. On API 1.0, it compares all worklogs of the last days;
+    --reconcile finds what was changed or deleted before.
 
     Args:
         store: The file of the store.
@@ -186,7 +187,7 @@ def _say(job: _Job, report: Report, *, as_json: bool) -> None:
     if as_json:
         output.json([_as_json(job, report)])
     else:
-        for line in lines(job.store, report):
+        for line in lines(job, report):
             output.line(line)
         if job.files and report.result.verdict != "incomplete":
             output.line(f"Written: {', '.join(map(str, job.files))}")
@@ -194,7 +195,7 @@ def _say(job: _Job, report: Report, *, as_json: bool) -> None:
         result = report.result
         raise IncompleteExportError(
             f"{job.store} has {result.worklogs:,} worklogs and the server counts {result.total:,}",
-            hint="Worklogs are being written or deleted at this moment. Run the same again",
+            hint=f"Worklogs are being written or deleted at this moment. Run the same again: {exits.same_command()}",
         )
     require_verified(report.result)
 
@@ -217,16 +218,18 @@ def _as_json(job: _Job, report: Report) -> dict[str, Any]:
     }
 
 
-def lines(store: Path, report: Report) -> Iterator[str]:
-    """Return the report as text."""
-    result = report.result
+def lines(job: _Job, report: Report) -> Iterator[str]:
+    """Yield the report as lines of text."""
+    result, store = report.result, job.store
     if report.exported:
         yield f"Exported {report.exported:,} worklogs into {store}."
     if result.changes.different or result.gone:
         yield f"{output.revised(result.changes)}, {result.gone:,} gone from the server."
     elif not report.exported:
         yield "Nothing has changed."
-    if result.since is not None:
-        yield f"Only worklogs from {result.since:%Y-%m-%d} on were compared: API 1.0 does not tell what has changed."
+    if result.since is not None and job.reconcile != DateBounds():
+        more = "" if job.reconcile is None else " and of the dates of --reconcile"
+        compared = f"Only worklogs from {result.since:%Y-%m-%d} on{more} were compared"
+        yield f"{compared}: API 1.0 does not tell what has changed."
     buried = f", and tombstones of {report.tombstones:,}" if report.tombstones else ""
     yield f"{store} has {result.worklogs:,} worklogs{buried}; {output.verdict(result)}."
