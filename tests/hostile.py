@@ -12,7 +12,7 @@ an attribute; it can be given to the constructor and changed at any time.
 | switch                    | deviation |
 |---|---|
 | *connections*             | |
-| unasked = payload         | each answer is followed by a second one, with this JSON, that nobody asked for |
+| unasked = payload         | each answer is followed at once by a second one, with this JSON, that nobody asked for |
 | stray(payload)            | such an answer comes now, on every open connection |
 | mute()                    | connections that are open now never answer again, and what comes over them is lost |
 | keep_alive = seconds      | ``Keep-Alive: timeout=...``, and idle connections are closed after it |
@@ -249,9 +249,8 @@ class Hostile:
                 answer = self._answer(request)
                 if answer.cut:
                     break
-                writer.write(self._bytes(answer))
-                if self.unasked is not None:
-                    writer.write(self._bytes(self._json(self.unasked)))
+                second = b"" if self.unasked is None else self._bytes(self._json(self.unasked))
+                writer.write(self._bytes(answer) + second)
                 await writer.drain()
                 if request.headers.get("connection") == "close":
                     break
