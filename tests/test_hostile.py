@@ -321,6 +321,9 @@ async def test_days_that_are_no_instants_lose_nothing(hostile, connect, offset, 
         listed = client.worklogs.list(since=dt.date(2024, 3, 20), until=dt.date(2024, 6, 8))
         assert await ids(listed) == await ids(listed) == [f"wl-{number:04}" for number in range(95, 500)]
         assert (await listed).items[0].id == "wl-0095"
+        alone = client.worklogs.export(since=dt.date(2024, 6, 28), until=dt.date(2024, 7, 20))
+        assert sorted(await ids(alone)) == [f"wl-{number:04}" for number in range(595, 600)]
+        assert await ids(client.worklogs.export(since=dt.date(2025, 6, 28))) == []
         for ordered in (False, True):
             walk = client.worklogs.export(since=dt.date(2024, 3, 20), until=dt.date(2024, 6, 8), ordered=ordered)
             got = [(worklog.day, worklog.id) async for worklog in walk]

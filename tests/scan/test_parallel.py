@@ -24,7 +24,7 @@ DAY, MICROSECOND, START, Server, rows_of = (
     servers.rows_of,
 )
 ROWS = rows_of(number % 50 for number in range(400))
-RANGE = DateRange(since=START, until=START + 50 * DAY - MICROSECOND)
+RANGE = DateRange(since=START, until=START + 50 * DAY - MICROSECOND, enforced=True)
 
 
 class Slow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
@@ -61,6 +61,8 @@ class ParallelScan(Generic[T]):
         settings: how to read them.
         keep: returns whether an item belongs to the scan, for what the server cannot filter; None: all do.
         recount: counts the worklogs once more at the end; None: nothing is compared. Not for a scan that is resumed.
+        look_wider: awaited when there was nothing at all; it calls `read_wide` if there may be something. None: there
+            is nothing then.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class ParallelScan(Generic[T]):
         *,
         keep: Callable[[T], bool] | None = None,
         recount: Recount | None = None,
+        look_wider: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._fetch = fetch
         self._recount = recount
+        self._look_wider = look_wider
         self._began: dt.datetime | None = None
         self._concurrency = settings.concurrency
         self._scheduler = Scheduler(dates, settings, keep=keep)
@@ -105,7 +109,7 @@ class ParallelScan(Generic[T]):
         self._running = True
         self._error = None
         out = self._scheduler.partitions.out
-        workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        workers = self._workers()
         try:
             while True:
                 while out:
@@ -114,7 +118,9 @@ class ParallelScan(Generic[T]):
                 if self._error is not None:
                     raise self._error
                 if self._scheduler.finished:
-                    break
+                    if not await self._found_more():
+                        break
+                    workers += self._workers()
                 await self._news.wait()
         finally:
             for worker in workers:
@@ -123,6 +129,16 @@ class ParallelScan(Generic[T]):
             self._running = False
         if self._recount is not None:
             await self._compare(self._recount)
+
+    def _workers(self) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+
+    async def _found_more(self) -> bool:
+        """Look once whether what came out empty is so; return whether there is something to read."""
+        if self._look_wider is not None and not self._scheduler.partitions.distinct:
+            look_wider, self._look_wider = self._look_wider, None
+            await look_wider()
+        return not self._scheduler.finished
 
     async def _compare(self, recount: Recount) -> None:
         """Compare what the server has sent with its total."""
@@ -219,10 +235,6 @@ async def scan(
     ) -> Coroutine[Any, Any, PageLike[T]]:
         return send(api_version.list(bounded(since, until), cursor=cursor), page_of)
 
-    async def edge(wanted: WorklogFilter) -> dt.datetime | None:
-        page: Page = await send(api_version.list(wanted, size=1), api_version.page)
-        return page.items[0].date if page.items else None
-
     looked = not api_version.keeps_days
 
     def page_of(response: Response) -> PageLike[T]:
@@ -236,13 +248,11 @@ async def scan(
                     recount.wanted = a_day_wider(wanted)
         return page
 
-    if not api_version.filters_ranges:
-        dates = DateRange(since=wanted.since, until=wanted.until, last=now(), grain=MINUTE)
-    else:
-        first = last = None
-        if wanted.since is None or wanted.until is None:
-            first, last = await gather(edge(wanted), edge(attrs.evolve(wanted, descending=True)))
-        dates = DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY, enforced=True)
+    async def look_wider() -> None:
+        if not looked:
+            await send(api_version.list(a_day_wider(wanted), size=1), page_of)
+
+    dates = await _date_range(send, api_version, wanted, now)
     matches = settings.item_format.matches
     recount = Recount(send, api_version, wanted) if compare_total and api_version.has_total else None
     found = ParallelScan(
@@ -251,5 +261,23 @@ async def scan(
         settings,
         keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes else None,
         recount=recount,
+        look_wider=look_wider if wanted.bounds_dates and not settings.states else None,
     )
     return found
+
+
+async def _date_range(
+    send: Send, api_version: ApiVersion, wanted: WorklogFilter, now: Callable[[], dt.datetime]
+) -> DateRange:
+    """Return the dates of the filter, and where within them the worklogs probably are."""
+
+    async def edge(wanted: WorklogFilter) -> dt.datetime | None:
+        page: Page = await send(api_version.list(wanted, size=1), api_version.page)
+        return page.items[0].date if page.items else None
+
+    if not api_version.filters_ranges:
+        return DateRange(since=wanted.since, until=wanted.until, last=now(), grain=MINUTE)
+    first = last = None
+    if wanted.since is None or wanted.until is None:
+        first, last = await gather(edge(wanted), edge(attrs.evolve(wanted, descending=True)))
+    return DateRange(since=wanted.since, until=wanted.until, first=first, last=last, grain=DAY, enforced=True)

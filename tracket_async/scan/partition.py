@@ -89,8 +89,8 @@ class PartitionState:
         reached: the largest date of what was handed over; None before the first. Where the order has not been proved
             (see ``steps``), smaller dates may be missing.
         last: the last date that the server listed for this query; None before the first.
-        steps: how often a date was seen to come after an earlier one. Together with those of the other partitions, the
-            proof that the server lists in ascending order.
+        steps: how often a date of the partition was seen to come after an earlier one since it began (again). No other
+            partition has seen these, so that all together are the proof that the server lists in ascending order.
         seen: worklogs handed over.
         done: nothing is left to cover.
         doubtful: it has passed its end, in a list that was not yet proved to ascend.
@@ -425,8 +425,6 @@ class Partition(Generic[T]):
             raise OutOfOrderError
         if filtered and self.last is None and self._strays(moments, dates):
             raise FilterIgnoredError
-        if not (proven or self.unordered):
-            self.steps += len(set(moments)) - (before == moments[0])
         self.last = moments[-1]
         outside: list[str] = []
         if self.unordered or not within(dates, moments[0]) or not within(dates, moments[-1]):
@@ -442,6 +440,8 @@ class Partition(Generic[T]):
         end = len(moments) if high is None else bisect_right(moments, high)
         end_of_own = shifted(self.until, DAY) if self.wide else self.until
         past = end_of_own is not None and moments[-1] > end_of_own
+        if not proven and first < end:
+            self.steps += len(set(moments[first:end])) - (self.reached is None or self.reached == moments[first])
         fresh, their_ids = self._fresh(items[first:end], ids[first:end], moments[first:end], proven=proven)
         return PageResult(fresh, their_ids, max(end - first, 0) - len(fresh) + repeated, outside, past)
 
@@ -484,6 +484,8 @@ class Partition(Generic[T]):
         self.ask(start)
         self.cursor = self.last = self.lender = None
         self.lent = 0.0
+        self.steps = 0
+        self.doubtful = False
         self.guard = CursorLoopGuard(None)
         return True
 

@@ -319,8 +319,8 @@ class Scheduler(Generic[T]):
         self._format = settings.item_format
         self._workers = settings.concurrency
         self._ordered = settings.ordered
-        self._steps = sum(state.steps for state in settings.states)
         self._wide = any(state.wide for state in settings.states)
+        self._steps = sum(state.steps for state in settings.states)
         self._page_size = 1
         self._density = DensityEstimate()
         self._pages = self._refused = 0
@@ -520,11 +520,15 @@ class Scheduler(Generic[T]):
         A server may write a day as midnight of an offset, and filter by instants. A worklog then belongs to a day, and
         is listed under the day before.
         """
-        if not (self._wide or self.partitions.single):
-            self._wide = True
-            self.partitions.leave_out_known()
-            self.partitions.drop([*self.partitions.open])
-            self._begin()
+        if self._wide or self.partitions.single:
+            return
+        self._wide = True
+        self._steps = 0
+        self.partitions.leave_out_known()
+        self.partitions.drop([*self.partitions.open])
+        # The partitions overlap now, so that the batches of many would not be in order.
+        self.partitions.single = self._ordered
+        self._begin()
 
     def refused(self, request: PageRequest[T]) -> bool:
         """Begin the partition again, after the server has refused its cursor.
@@ -536,8 +540,11 @@ class Scheduler(Generic[T]):
         partition.busy = False
         if partition.dropped:
             return True
-        if partition.cursor is None or not partition.begin_again(proven=self.proven):
+        steps, proven = partition.steps, self.proven
+        if partition.cursor is None or not partition.begin_again(proven=proven):
             return False
+        if not proven:  # what it reads again is no further proof
+            self._steps = max(self._steps - steps, 0)
         self._refused += 1
         self.partitions.note(partition)
         return True
@@ -586,6 +593,7 @@ class Scheduler(Generic[T]):
             self.partitions.leave_out_known()
         self.partitions.drop(going[place + 1 :])
         self.partitions.single = True
+        self._steps = going[place].steps  # it reads again what the others have seen
         going[place].until = self._dates.until
         self.partitions.note(going[place])
         _logger.warning(FILTER_IGNORED)
