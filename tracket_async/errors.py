@@ -45,9 +45,9 @@ Which failures are retried, as a retry could succeed and does no harm:
 
 | call | is retried after |
 |---|---|
-| GET, PUT, DELETE | a failure of the network, an unreadable answer, 408, 429, 500, 502, 503, 504 |
+| GET, PUT, DELETE | a failure of the network, an unreadable answer, 408, 429, 5xx but those of `FINAL_STATUSES` |
 | POST | what provably did not reach the server, 429 |
-| any | never after a certificate that is not trusted: it stays what it is |
+| any | never after a certificate that is not trusted, or a proxy's 4xx: they stay what they are |
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ from urllib.request import url2pathname
 
 Fault = Literal["client", "server", "network"]
 
-RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+FINAL_STATUSES: Final = frozenset({501, 505, 506, 507, 508, 510, 511})
+"""The 5xx that stay what they are. Any other, known or not, is like 500 (RFC 9110, 15)."""
+
 LIMITED: Final = 429
 REQUEST_TIMEOUT: Final = 408
 
@@ -209,16 +211,27 @@ class RequestError(TracketError):
         """
         return self.maybe_done or self.maybe_sent
 
+    @property
+    def is_passing(self) -> bool:
+        """Return whether the fault may be over after a while; False of one that stays until somebody mends it."""
+        if isinstance(self, UnreadableResponseError):
+            return True
+        if self.status is None:
+            passing = isinstance(self, NetworkError | ServerError | RateLimitedError)
+            return passing and not isinstance(self, CertificateError)
+        if 500 <= self.status < 600:  # noqa: PLR2004
+            return self.status not in FINAL_STATUSES
+        return self.status in {REQUEST_TIMEOUT, LIMITED}
+
     def is_retryable(self, *, idempotent: bool) -> bool:
         """Return whether a retry could succeed, and does no harm. See the table at the top.
 
         Args:
             idempotent: whether sending the request twice has the effect of sending it once.
         """
-        if self.stopped_by is not None or isinstance(self, DeadlineExceededError | CertificateError):
+        if self.stopped_by is not None or isinstance(self, DeadlineExceededError):
             return False
-        passing = isinstance(self, NetworkError | UnreadableResponseError) or self.status in RETRIED_STATUSES
-        return passing and (idempotent or not self.maybe_sent or self.status == LIMITED)
+        return self.is_passing and (idempotent or not self.maybe_sent or self.status == LIMITED)
 
     def __str__(self) -> str:
         facts: list[str] = []

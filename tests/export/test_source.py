@@ -15,6 +15,8 @@ from tracket_async.emulator import faults
 from tracket_async.errors import (
     AuthenticationError,
     BadRequestError,
+    CertificateError,
+    ConnectError,
     ExportError,
     GoneError,
     PermissionDeniedError,
@@ -90,6 +92,17 @@ async def test_before_the_first_answer_an_error_is_final(source, clock):
     with pytest.raises(ServerError):
         await source.call_until_answered(failing(ServerError("down")))
     assert clock.sleeps == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CertificateError("expired"), ConnectError("refused", status=407), ServerError("never", status=501)],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_permanent_fault_is_not_waited_for(source, error):
+    await source.call_until_answered(failing())
+    with pytest.raises(type(error)):
+        await source.call_until_answered(failing(error))
 
 
 async def test_after_it_the_call_is_made_until_it_is_answered_at_growing_intervals(source, clock):

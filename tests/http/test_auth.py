@@ -228,8 +228,19 @@ def test_another_status_is_what_it_is_elsewhere_without_its_body(status, kind):
     assert (error.retry_after, error.excerpt) == (7, "")
 
 
-def test_success_is_no_error():
-    assert token_error(answer({}), now=NOW) is None
+@pytest.mark.parametrize("content", [{}, [], b"<html>", {"error": None}, {"error": "x", "access_token": "t"}])
+def test_success_is_no_error(content):
+    assert token_error(answer(content), now=NOW) is None
+
+
+@pytest.mark.parametrize(("code", "said"), [("invalid_client", "refused (invalid_client)"), (CANARY, "are refused")])
+def test_a_refusal_with_status_200_is_an_authentication_error(code, said):
+    error = token_error(answer({"error": code}, **{"X-Request-Id": "r-1"}), now=NOW)
+    assert type(error) is AuthenticationError
+    assert (error.status, error.request_id) == (200, "r-1")
+    assert said in str(error)
+    assert CANARY not in str(error)
+    assert not error.is_retryable(idempotent=True)
 
 
 class Tokens:

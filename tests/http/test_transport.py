@@ -584,6 +584,8 @@ async def test_a_proxy_that_refuses_gives_no_connection(server, get, http, envir
     with pytest.raises(ConnectError, match=r"proxy .* refuses \(status 407\)") as caught:
         await transport.send(get, TOKEN)
     assert not caught.value.maybe_sent
+    assert (caught.value.status, caught.value.is_passing) == (407, False)
+    assert "HTTPS_PROXY" in str(caught.value)
     await transport.close()
 
 

@@ -25,7 +25,7 @@ import msgspec
 
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, Secret, header_text
-from tracket_async._http.responses import error_for
+from tracket_async._http.responses import error_for, request_id
 from tracket_async.errors import (
     AuthenticationError,
     ClientStateError,
@@ -88,9 +88,16 @@ def token_request(client_id: str, client_secret: Secret, account_id: str) -> Req
 
 
 def token_error(response: Response, *, now: dt.datetime) -> RequestError | None:
-    """Return the error that an answer is, None of a 2xx. Its body is not kept: a server may echo what it was sent."""
+    """Return the error that an answer is, None of one with a token.
+
+    Some servers refuse with a 200 and the body of RFC 6749, 5.2. The body is not kept: it may echo what was sent.
+    """
     error = error_for(response.status, response.headers, b"", method="POST", path=TOKEN_PATH, now=now)
-    if error is None or response.status not in _REFUSALS:
+    if error is None:
+        content = _content(response.body) or {}
+        if not content.get("error") or content.get("access_token"):
+            return None
+    elif response.status not in _REFUSALS:
         return error
     code = _code(response.body)
     return AuthenticationError(
@@ -98,7 +105,7 @@ def token_error(response: Response, *, now: dt.datetime) -> RequestError | None:
         status=response.status,
         method="POST",
         path=TOKEN_PATH,
-        request_id=error.request_id,
+        request_id=request_id(response.headers),
         hint="Check TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID",
     )
 

@@ -190,7 +190,10 @@ def map_exception(error: BaseException, *, origin: str) -> RequestError:
         origin: of the server, for the message.
     """
     ours, message = next((ours, message) for foreign, ours, message in _TABLE if isinstance(error, foreign))
-    return ours(message.format(origin=origin) + _detail(error))
+    failure = ours(message.format(origin=origin) + _detail(error))
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        failure.add(status=error.status, hint="Check HTTPS_PROXY, with the user and password that the proxy expects")
+    return failure
 
 
 def _detail(error: BaseException) -> str:

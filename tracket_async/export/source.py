@@ -25,12 +25,8 @@ from tracket_async.errors import (
     BadRequestError,
     ExportError,
     GoneError,
-    NetworkError,
     NotFoundError,
-    RateLimitedError,
     RequestError,
-    ServerError,
-    UnreadableResponseError,
 )
 from tracket_async.export.tables import date_of, id_of
 from tracket_async.models import Worklog, WorklogFilter
@@ -43,8 +39,6 @@ T = TypeVar("T")
 _logger: Final = logging.getLogger("tracket_async")
 _SAME_CLOCK: Final = dt.timedelta(minutes=5)
 """Times that differ by no more may be of one clock."""
-
-_PASSING: Final = (NetworkError, ServerError, RateLimitedError, UnreadableResponseError)
 
 
 @attrs.frozen(kw_only=True)
@@ -184,7 +178,9 @@ class Source:
         while True:
             try:
                 answer = await ask()
-            except _PASSING as error:
+            except RequestError as error:
+                if not error.is_passing:
+                    raise
                 await self._clock.sleep(self._pause(error, wait))
                 wait = min(2 * wait, self._patience.longest_wait)
             else:
