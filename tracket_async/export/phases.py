@@ -390,13 +390,17 @@ def verdict_of(total: int | None, here: int, doubt: str | None) -> Verdict:
     return "verified" if total == here else "incomplete"
 
 
-async def apply(job: ExportJob, found: Check, comparison: Comparison) -> Check:
-    """Remove what is gone by a comparison, unless there is a doubt. Return the check with what the comparison did."""
-    changes = found.changes + comparison.changes
+async def compare_dates(job: ExportJob, found: Check, since: dt.date | None, until: dt.date | None) -> Check:
+    """Compare these dates, as far as the request has them. Return the check with what that did; stop at a doubt."""
+    part = narrowed(job.store.request.filter, since, until)
+    if part is None or found.doubt is not None:
+        return found
+    comparison = await compare(job, part)
+    found = attrs.evolve(found, changes=found.changes + comparison.changes)
     if comparison.doubt is not None:
-        return attrs.evolve(found, verdict="not verified", changes=changes, doubt=comparison.doubt)
+        return attrs.evolve(found, verdict="not verified", doubt=comparison.doubt)
     gone = await job.do(job.store.delete_with_tombstones, comparison.gone, found=found.mark.isoformat())
-    return attrs.evolve(found, changes=changes, gone=found.gone + gone)
+    return attrs.evolve(found, gone=found.gone + gone)
 
 
 async def check(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking") -> Check:

@@ -26,11 +26,9 @@ from tracket_async.export.phases import (
     Check,
     ExportJob,
     Settings,
-    apply,
     check,
-    compare,
+    compare_dates,
     fetch,
-    narrowed,
     open_job,
 )
 from tracket_async.export.progress import ExportResult
@@ -145,12 +143,13 @@ async def compare_fetched_before(job: ExportJob) -> Check:
     """
     store = job.store
     found = Check(verdict="not verifiable", mark=moment_of(await job.do(store.meta, "mark")))
-    for since, until in await job.do(store.meta, "fetched_before"):
-        part = narrowed(store.request.filter, since and moment_of(since), until and moment_of(until))
-        if part is not None and found.doubt is None:
-            found = await apply(job, found, await compare(job, part))
-    if found.doubt is None:
-        await job.do(store.set_meta, fetched_before=[])
+    left: list[tuple[str | None, str | None]] = await job.do(store.meta, "fetched_before")
+    while left and found.doubt is None:
+        since, until = (None if bound is None else moment_of(bound) for bound in left[0])
+        found = await compare_dates(job, found, since, until)
+        if found.doubt is None:
+            left = left[1:]
+            await job.do(store.set_meta, fetched_before=left)
     await job.do(keep_check, store, found)
     return found
 

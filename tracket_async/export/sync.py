@@ -17,12 +17,9 @@ import attrs
 from tracket_async.client import TracketClient
 from tracket_async.export.phases import (
     Check,
-    ExportJob,
     Settings,
-    apply,
     check,
-    compare,
-    narrowed,
+    compare_dates,
     open_job,
     verdict_of,
 )
@@ -78,22 +75,14 @@ async def sync_store(
             now = await job.source.now(store.request.filter)
             since = now - lookback
             found = attrs.evolve(await compare_fetched_before(job), mark=now)
-            found = await _compare_dates(job, found, DateBounds(since=since))
+            found = await compare_dates(job, found, since, None)
         if reconcile is not None:
-            found = await _compare_dates(job, found, reconcile)
+            found = await compare_dates(job, found, reconcile.since, reconcile.until)
+            total = await job.source.count(store.request.filter)
+            verdict = verdict_of(total, await job.do(store.count), found.doubt)
+            found = attrs.evolve(found, total=total, verdict=verdict)
         await job.do(keep_check, store, found)
         return await job.do(_result, store, found, since)
-
-
-async def _compare_dates(job: ExportJob, found: Check, dates: DateBounds) -> Check:
-    """Return the check with what comparing these dates has added to it; without, when there is a doubt already."""
-    wanted = job.store.request.filter
-    part = narrowed(wanted, dates.since, dates.until)
-    if part is None or found.doubt is not None:
-        return found
-    found = await apply(job, found, await compare(job, part))
-    total = await job.source.count(wanted)
-    return attrs.evolve(found, total=total, verdict=verdict_of(total, await job.do(job.store.count), found.doubt))
 
 
 def _result(store: Store, found: Check, since: dt.datetime | None) -> SyncResult:
