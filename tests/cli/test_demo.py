@@ -64,12 +64,16 @@ def test_a_folder_that_is_there_is_used_again(tracket, tmp_path):
 
 def test_what_it_proposes_to_try_next_works(tracket, tmp_path, monkeypatch, serve):
     monkeypatch.chdir(tmp_path)
-    lines = [line.strip() for line in demo._next(demo.FOLDER, 20) if line.startswith("  ")]
+    (tmp_path / "tracket-demo").mkdir()
+    without = [line.strip() for line in demo._next(demo.FOLDER, 20) if line.startswith("  ")]
+    assert not any("duckdb" in line for line in without)
+    (tmp_path / "tracket-demo" / "worklogs.parquet").touch()
+    _question, *lines = [line.strip() for line in demo._next(demo.FOLDER, 20) if line.startswith("  ")]
+    assert lines[:-1] == without
     assert lines[0].startswith("tracket emulator --sample 20 --env-file ")
     served = serve(sample=20)
     for name in ("TRACKET_BASE_URL", "TRACKET_API", "TRACKET_TOKEN"):
         monkeypatch.delenv(name)
-    (tmp_path / "tracket-demo").mkdir()
     (tmp_path / "tracket-demo" / "emulator.env").write_text(
         "".join(f"{name}={value}\n" for name, value in served.env.items()), encoding="utf-8"
     )

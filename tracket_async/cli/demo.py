@@ -320,7 +320,8 @@ def _mark() -> str:
 
 def _next(folder: Path, worklogs: int) -> Iterable[str]:
     settings = str(folder / "emulator.env")
-    if (parquet := folder / "worklogs.parquet").exists():
+    parquet = folder / "worklogs.parquet"
+    if parquet.exists():
         question = f"duckdb.read_parquet({json.dumps(str(parquet))}).aggregate({json.dumps(HOURS)})"
         yield "To query the Parquet file for the hours of each person:"
         yield f"  {shlex.join((sys.executable, '-c', f'import duckdb; print({question})'))}"
@@ -328,13 +329,15 @@ def _next(folder: Path, worklogs: int) -> Iterable[str]:
     yield "To continue, start the emulator and leave it running:"
     yield f"  {command_line('emulator', '--sample', str(worklogs), '--env-file', settings)}"
     yield "Then, in another terminal:"
-    for command, *options in (
+    commands = [
         ("list", "--descending", "--limit", "10"),
         ("categories",),
         ("create", "--item", "1", "--user", "1", "--date", "2024-05-20", "--minutes", "90"),
         ("export", "--since", "2024-01-01", "--output", "since.csv"),
-        ("sync", str(folder / "company.duckdb")),
-    ):
+    ]
+    if parquet.exists():  # what writes it is what a store needs, too
+        commands.append(("sync", str(folder / "company.duckdb")))
+    for command, *options in commands:
         yield f"  {command_line(command, *options, '--env-file', settings)}"
     yield "To read the worklogs of your own Tracket, put its client id, client secret"
     yield "and account id into that file."
