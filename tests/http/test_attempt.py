@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 
@@ -16,9 +17,11 @@ from tracket_async.errors import (
     ConnectError,
     ConnectionLostError,
     DeadlineExceededError,
+    NotFoundError,
     RateLimitedError,
     ServerError,
 )
+from tracket_async.events import SessionPaused
 
 # --- waiting ------------------------------------------------------------------------------------------------------
 
@@ -86,6 +89,72 @@ def test_a_retry_after_on_another_status_pauses_nobody(run_session):
     assert run_session(scenario, lambda sent: reply(500, Retry_After="10")) == 0
 
 
+def exhausted(status=200, *, reset="20", prefix="RateLimit_", **more):
+    return reply(status, **{f"{prefix}Remaining": "0", f"{prefix}Reset": reset}, **more)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("prefix", ["RateLimit_", "X_RateLimit_"])
+@pytest.mark.parametrize("limits", [Limits(max_concurrency=1), Limits(requests_per_second=10)])
+def test_when_nothing_remains_the_session_waits_for_the_reset_and_no_call_fails(run_session, status, prefix, limits):
+    async def scenario(session, transport):
+        with contextlib.suppress(NotFoundError):
+            await session.send(GET, body)
+        assert session.statistics().paused_for == pytest.approx(20)
+        await asyncio.gather(*[session.send(GET, body, options=CallOptions(timeout=1)) for _ in range(3)])
+        assert all(20.1 <= sent.at <= 22.1 for sent in transport.sent[1:])
+
+    run_session(scenario, script(exhausted(status, prefix=prefix), 200), limits=limits)
+
+
+def test_who_queues_as_the_last_request_is_answered_waits_for_the_reset(run_session):
+    async def scenario(session, transport):
+        calls = [session.send(GET, body, options=CallOptions(timeout=5)) for _ in range(3)]
+        await asyncio.gather(*calls, session.send(GET, body, options=CallOptions(wait_for_rate=True)))
+        assert [sent.at >= 20.1 for sent in transport.sent] == [False, True, True, True]
+
+    for limits in (Limits(max_concurrency=1), Limits(requests_per_second=5)):
+        run_session(scenario, script(exhausted(), 200), limits=limits)
+
+
+@pytest.mark.parametrize(("reset", "longest", "paused"), [(86_400, 300, 60), (86_400, 5, 5), (9, 0, 0), (0.5, 5, 0.5)])
+def test_the_wait_for_a_reset_is_bounded(run_session, reset, longest, paused):
+    async def scenario(session, transport):
+        await session.send(GET, body)
+        return session.statistics().paused_for
+
+    retry = RetryPolicy(max_retry_after=longest)
+    assert run_session(scenario, lambda sent: exhausted(reset=str(reset)), retry=retry) == pytest.approx(paused)
+
+
+@pytest.mark.parametrize("reset", ["inf", "nan", "-5", "", "0", "9" * 400])
+def test_a_reset_that_makes_no_sense_is_no_reason_to_wait(run_session, reset):
+    async def scenario(session, transport):
+        for _ in range(3):
+            await session.send(GET, body)
+        return transport.sent[-1].at
+
+    assert run_session(scenario, lambda sent: exhausted(reset=reset)) == pytest.approx(0.2)
+
+
+def test_answers_that_name_the_same_reset_pause_the_session_once(run_session):
+    async def scenario(session, transport):
+        await asyncio.gather(*[session.send(GET, body) for _ in range(5)])
+
+    events = []
+    run_session(scenario, lambda sent: exhausted(), latency=lambda sent: len(events) / 100, observers=[events.append])
+    pauses = [event for event in events if isinstance(event, SessionPaused)]
+    assert [(event.seconds, event.status) for event in pauses] == [(20, 200)]
+
+
+def test_a_429_without_retry_after_waits_for_its_reset(run_session):
+    async def scenario(session, transport):
+        await session.send(GET, body)
+        assert 20.1 <= transport.sent[1].at <= 22.1
+
+    run_session(scenario, script(exhausted(429), 200))
+
+
 def test_a_create_that_is_not_retried_pauses_the_session_nevertheless(run_session):
     async def scenario(session, transport):
         error = await failing(session, POST)
@@ -128,7 +197,7 @@ def test_a_date_in_retry_after_is_relative_to_the_servers_clock(run_session):
     assert run_session(scenario, lambda sent: reply(503, **headers)) == 30
 
 
-@pytest.mark.parametrize("nonsense", ["inf", "nan", "-5", "1.5", "soon", "", "9999999999"])
+@pytest.mark.parametrize("nonsense", ["inf", "nan", "-5", "1,5", "soon", "", "9999999999"])
 def test_a_nonsensical_retry_after_is_ignored(run_session, nonsense):
     async def scenario(session, transport):
         await session.send(GET, body)

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async import errors
-from tracket_async._http.responses import LONGEST, error_for, excerpt, header, parse_http_date, parse_retry_after
+from tracket_async._http.responses import (
+    LONGEST,
+    error_for,
+    excerpt,
+    header,
+    parse_http_date,
+    parse_retry_after,
+    reset_in,
+)
 
 NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
 AT_NOON = dt.datetime(1994, 11, 6, 12, tzinfo=dt.UTC)
@@ -143,7 +151,12 @@ def test_headers_are_found_whatever_their_case():
         ("9999999999", None),
         ("-5", None),
         ("+5", None),
-        ("1.5", None),
+        ("1.5", 1.5),
+        ("1, 1", 1),
+        ("0.25,0.25 , 0.25", 0.25),
+        ("1, 2", None),
+        (",", None),
+        ("1.", None),
         ("1e3", None),
         ("inf", None),
         ("nan", None),
@@ -159,7 +172,7 @@ def test_headers_are_found_whatever_their_case():
         ("Sun, 36 Nov 1994 12:00:30 GMT", None),
     ],
 )
-def test_retry_after_is_whole_seconds_or_a_date_relative_to_the_answers_own(value, seconds):
+def test_retry_after_is_seconds_or_a_date_relative_to_the_answers_own(value, seconds):
     assert parse_retry_after(value, NOON) == seconds
 
 
@@ -171,6 +184,48 @@ def test_a_date_without_the_servers_date_is_relative_to_the_time_here():
     assert parse_retry_after(later, "Sun, 06 Nov 1994 12:00:59 GMT", now=AT_NOON) == 1
     error = error_for(429, {"Retry-After": later}, b"", method="GET", path="/", now=AT_NOON)
     assert error.retry_after == 60
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"Retry-After-Ms": "20", "Retry-After": "1"}, 0.02),
+        ({"retry-after-ms": "soon", "Retry-After": "1"}, 1),
+        ({"retry-after-ms": "9" * 40}, None),
+        ({"RateLimit-Reset": "7"}, 7),
+        ({"X-RateLimit-Reset": "7.5"}, 7.5),
+        ({"RateLimit-Reset": "7", "Retry-After": "3"}, 3),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "7"}, 7),
+        ({"RateLimit-Remaining": "4", "RateLimit-Reset": "7"}, None),
+        ({"X-RateLimit-Remaining": "0, 0", "X-RateLimit-Reset": "7, 7"}, 7),
+        ({"RateLimit-Reset": "0", "X-RateLimit-Reset": "5"}, 5),
+        ({"X-RateLimit-Reset": "1700000030", "Date": "Tue, 14 Nov 2023 22:13:20 GMT"}, 30),
+        ({"X-RateLimit-Reset": "1700000000", "Date": "Tue, 14 Nov 2023 22:13:20 GMT"}, None),
+        ({"X-RateLimit-Reset": "999999999999"}, None),
+        *(({"RateLimit-Reset": rubbish}, None) for rubbish in ("inf", "nan", "-5", "9" * 400, "", "soon", "\u0663")),
+    ],
+)
+def test_a_429_may_say_how_long_to_wait_in_other_headers(headers, seconds):
+    assert answer(429, headers).retry_after == seconds
+    only_after = {name: text for name, text in headers.items() if "after" in name.lower()}
+    assert answer(503, headers).retry_after == answer(429, only_after).retry_after
+
+
+def test_a_reset_without_the_servers_date_is_relative_to_the_time_here():
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1700000030"}
+    now = dt.datetime.fromtimestamp(1_700_000_000, dt.UTC)
+    assert reset_in(headers, now=now) == 30
+    assert reset_in(headers, now=None) is None
+    assert reset_in({"X-RateLimit-Reset": "5"}, now=now) is None
+
+
+@EXAMPLES
+@given(st.text(max_size=20) | st.floats().map(str), st.text(max_size=20) | st.floats().map(str))
+def test_a_reset_never_raises_and_never_asks_for_a_strange_wait(remaining, reset):
+    headers = {"RateLimit-Remaining": remaining, "RateLimit-Reset": reset, "Retry-After-Ms": reset}
+    for seconds in (reset_in(headers, now=AT_NOON), answer(429, headers).retry_after):
+        assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
 
 
 @EXAMPLES

@@ -4,6 +4,8 @@
   rate keeps it, so that attempts leave the queue as evenly as they are sent.
 - Every attempt is paced with its slot and not before: what has queued there would otherwise leave it in one burst.
 - A 429 slows the whole session down to the rate that the server accepts; a 429 or 503 with Retry-After pauses it.
+- An answer with ``RateLimit-Remaining: 0`` pauses the session until the Reset. No call fails because of it: deadlines
+  move by as much.
 - A 429 is answered here, too, where the call may wait for the rate: it waits for its turn and is sent again.
 - A 401 is answered here, with one refresh and one replay that takes a slot of its own: it is no failure yet, and costs
   no retry budget. A second 401 raises.
@@ -24,7 +26,7 @@ import attrs
 from tracket_async._http.auth import Authorizer
 from tracket_async._http.limits import Clock, ConcurrencyLimiter, RateLimiter, ServerPause
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, Secret
-from tracket_async._http.responses import error_for, excerpt, request_id
+from tracket_async._http.responses import error_for, excerpt, request_id, reset_in
 from tracket_async._http.transport import Transport
 from tracket_async.config import RetryPolicy
 from tracket_async.errors import (
@@ -42,6 +44,8 @@ T = TypeVar("T")
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
 OVERLOADED: Final = 503
+
+_LONGEST_ADVISORY_PAUSE: Final = 60.0  # seconds
 
 
 @attrs.define(eq=False)
@@ -80,6 +84,7 @@ class Call:
     authorization: Secret = NO_AUTHORIZATION
     wait_for_rate: bool = False
     deadline: float | None = attrs.field(init=False)  # the moment at which it must be over
+    _waiting: asyncio.Timeout | None = attrs.field(init=False, default=None)  # while it is `within` something
 
     def __attrs_post_init__(self) -> None:
         self.deadline = None if self.timeout is None else self.began + self.timeout
@@ -107,7 +112,9 @@ class Call:
         Raises:
             DeadlineExceededError: it has come, while ``doing`` this; nothing was sent meanwhile.
         """
-        timeout = asyncio.timeout(None if self.deadline is None else max(0.0, self.deadline - clock.time()))
+        if self.deadline is None:
+            return await waiting
+        timeout = self._waiting = asyncio.timeout(max(0.0, self.deadline - clock.time()))
         try:
             async with timeout:
                 return await waiting
@@ -115,12 +122,16 @@ class Call:
             # What is awaited may raise a TimeoutError of its own.
             if not timeout.expired():
                 raise
+        finally:
+            self._waiting = None
         raise self.deadline_error(doing, maybe_sent=False)
 
     def extend(self, seconds: float) -> None:
-        """Move its deadline: it has waited for the server's rate, which is not its fault."""
+        """Move its deadline: it waits, or has waited, for the server's rate, which is not its fault."""
         if self.deadline is not None:
             self.deadline += seconds
+            if self._waiting is not None and (when := self._waiting.when()) is not None:
+                self._waiting.reschedule(when + seconds)
 
     def in_time(self, error: RequestError, now: float) -> RequestError:
         """Return the error of an attempt, or that of the deadline if that is what ended the attempt.
@@ -275,23 +286,28 @@ class Attempt:
         while True:
             await self._wait_for_pause(call)
             await self._limiter.acquire()
-            # A pause may have begun while the call queued.
+            # A pause may have begun while the call queued, and while it waited for the rate.
             if not self._pause.remaining(self._clock.time()):
-                break
+                if self._rate_limiter.is_limiting:
+                    try:
+                        await self._rate_limiter.acquire()
+                    except BaseException:
+                        self._limiter.release()
+                        raise
+                if not self._pause.remaining(self._clock.time()):
+                    return
             self._limiter.release()
-        if self._rate_limiter.is_limiting:
-            try:
-                await self._rate_limiter.acquire()
-            except BaseException:
-                self._limiter.release()
-                raise
 
     async def _wait_for_pause(self, call: Call) -> None:
         clock = self._clock
         while pause := self._pause.remaining(now := clock.time()):
-            if call.deadline is not None and now + pause > call.deadline and not call.wait_for_rate:
-                raise self._pause.error(now)
-            await clock.sleep(pause + self._policy.jitter(pause) * clock.random())
+            seconds = pause + self._policy.jitter(pause) * clock.random()
+            if call.deadline is not None and not call.wait_for_rate:
+                if self._pause.is_advisory:
+                    call.extend(seconds)
+                elif now + pause > call.deadline:
+                    raise self._pause.error(now)
+            await clock.sleep(seconds)
 
     def _classify(self, call: Call, response: Response, began: float) -> tuple[Response, RequestError | None]:
         """Return the answer and the error that it is, noted with the slot still held: the next attempt obeys it."""
@@ -300,6 +316,8 @@ class Attempt:
         if status < 500 and status != LIMITED:  # noqa: PLR2004
             self._limiter.on_success()
             self._rate_limiter.on_success(began=began, now=now)
+            if "RateLimit-Remaining" in response.headers or "X-RateLimit-Remaining" in response.headers:
+                self._wait_for_reset(response, now)
         elif status == OVERLOADED:
             self._limiter.on_overload(began=began, now=now)
         if 200 <= status < 300:  # noqa: PLR2004
@@ -325,8 +343,19 @@ class Attempt:
             self._rate_limiter.on_refusal(began=began, now=now, pause=pause)
         if pause:
             self._rate_limiter.hold(now + pause)
-        if pause and self._pause.begin(pause, status=status, now=now) and self._dispatcher is not None:
-            self._dispatcher.dispatch(SessionPaused(seconds=pause, status=status))
+            self._begin_pause(pause, status, now)
+
+    def _wait_for_reset(self, response: Response, now: float) -> None:
+        pause = reset_in(response.headers, now=self._clock.now()) or 0.0
+        pause = min(pause, self._policy.max_retry_after, _LONGEST_ADVISORY_PAUSE)
+        remaining = self._pause.remaining(now)
+        # Several answers say the same in whole seconds: they do not move its end by the time between them.
+        if pause > remaining + (1.0 if remaining else 0.0):
+            self._begin_pause(pause, response.status, now)
+
+    def _begin_pause(self, seconds: float, status: int, now: float) -> None:
+        if self._pause.begin(seconds, status=status, now=now) and self._dispatcher is not None:
+            self._dispatcher.dispatch(SessionPaused(seconds=seconds, status=status))
 
     def _is_sent_again(self, call: Call, error: RequestError) -> bool:
         """Return whether the call may be sent again at once, or when the rate allows it: it is no failure yet."""

@@ -378,6 +378,11 @@ class ServerPause:
         self._status = status
         return True
 
+    @property
+    def is_advisory(self) -> bool:
+        """Return whether it was asked for beside an answer that is no failure: then no call fails because of it."""
+        return self._status < 500 and self._status != LIMITED  # noqa: PLR2004
+
     def remaining(self, now: float) -> float:
         """Return the seconds until its end, 0 when there is no pause."""
         return max(0.0, self._until - now)

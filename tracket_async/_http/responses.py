@@ -163,7 +163,10 @@ FIELD_NAMES: Final = ("field", "property", "propertyPath", "path", "pointer", "p
 NESTING_NAMES: Final = ("error", "errors", "details", "violations", "fieldErrors", "detail", "source")
 """The names of the objects that name a field."""
 
-_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", re.ASCII)
+_LONGEST_WAIT = 1e9
+"""Seconds. A longer wait is nonsense, and a Reset of so much is a moment since 1970."""
+_RATE_LIMIT_PREFIXES: Final = ("RateLimit-", "X-RateLimit-")
 _LONGEST_NAME = 128
 _DEEPEST = 4
 
@@ -185,7 +188,7 @@ def error_for(
         body: as much of it as there is, decompressed.
         method: of the request, for the error.
         path: of the request, without host and query, for the error.
-        now: the time here, aware; asked only when Retry-After is a date and the answer has no Date.
+        now: the time here, aware, for a moment in the headers of an answer that has no Date.
 
     Returns:
         None of a 2xx. An error with ``status``, ``method``, ``path``, ``retry_after`` (seconds), ``request_id`` and
@@ -200,7 +203,7 @@ def error_for(
         status=status,
         method=method,
         path=path,
-        retry_after=parse_retry_after(header(headers, "Retry-After"), header(headers, "Date"), now=now),
+        retry_after=_retry_after(headers, is_limited=kind is RateLimitedError, now=now),
         request_id=request_id(headers),
         excerpt=excerpt(body),
     )
@@ -224,19 +227,56 @@ def parse_retry_after(
         now: the time here, aware, for a date in an answer that has no (readable) Date header.
 
     Returns:
-        Seconds, at least 0; None when there is nothing to go by: whole seconds of up to nine digits and dates count,
-        anything else (``inf``, ``-5``, ``1.5``, nonsense) does not.
+        Seconds, at least 0; None when there is nothing to go by: seconds below 1e9, also with a fraction or as a list
+        of the same number, and dates count, anything else (``inf``, ``-5``, ``1, 2``, nonsense) does not.
     """
     if value is None:
         return None
-    text = value.strip()
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    until = parse_http_date(text)
+    seconds = _number(value)
+    if seconds is not None:
+        return seconds if seconds < _LONGEST_WAIT else None
+    until = parse_http_date(value.strip())
     since = (parse_http_date(date_header) if date_header else None) or now
     if until is None or since is None:
         return None
     return max(0.0, (until - since).total_seconds())
+
+
+def reset_in(headers: Mapping[str, str], *, now: dt.datetime | None, refused: bool = False) -> float | None:
+    """Return the seconds until the server accepts requests again, None when it accepts them now or does not say.
+
+    Args:
+        headers: ``RateLimit-Remaining`` and ``-Reset``, or the same with ``X-``. A Reset is a number of seconds, or a
+            moment in seconds since 1970, which is taken relative to the answer's Date.
+        now: the time here, aware, for an answer without a Date.
+        refused: whether the server answers 429, so that a Reset counts without a Remaining.
+    """
+    for prefix in _RATE_LIMIT_PREFIXES:
+        remaining = _number(header(headers, f"{prefix}Remaining"))
+        seconds = _number(header(headers, f"{prefix}Reset"))
+        if seconds is None or remaining or (remaining is None and not refused):
+            continue
+        if seconds >= _LONGEST_WAIT:
+            since = parse_http_date(header(headers, "Date") or "") or now
+            seconds = 0.0 if since is None else seconds - since.timestamp()
+        if 0 < seconds < _LONGEST_WAIT:
+            return seconds
+    return None
+
+
+def _retry_after(headers: Mapping[str, str], *, is_limited: bool, now: dt.datetime | None) -> float | None:
+    milliseconds = _number(header(headers, "Retry-After-Ms"))
+    if milliseconds is not None and milliseconds < 1000 * _LONGEST_WAIT:
+        return milliseconds / 1000
+    seconds = parse_retry_after(header(headers, "Retry-After"), header(headers, "Date"), now=now)
+    return reset_in(headers, now=now, refused=True) if seconds is None and is_limited else seconds
+
+
+def _number(text: str | None) -> float | None:
+    """Return a number of at least 0; a list of the same one (a proxy adds its own header) is that one."""
+    numbers = {part.strip() for part in (text or "").split(",")}
+    found = numbers.pop()
+    return float(found) if not numbers and _NUMBER.fullmatch(found) else None
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
