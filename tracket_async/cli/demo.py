@@ -329,7 +329,7 @@ def _next(folder: Path, worklogs: int) -> Iterable[str]:
     yield "To continue, start the emulator and leave it running:"
     yield f"  {command_line('emulator', '--sample', str(worklogs), '--env-file', settings)}"
     yield "Then, in another terminal:"
-    commands = [
+    commands: list[tuple[str, ...]] = [
         ("list", "--descending", "--limit", "10"),
         ("categories",),
         ("create", "--item", "1", "--user", "1", "--date", "2024-05-20", "--minutes", "90"),
