@@ -17,7 +17,13 @@ from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
 from tracket_async._tasks import mark_cancellation
 from tracket_async.config import CallOptions
-from tracket_async.errors import AmbiguousWriteError, ClientStateError, MismatchedResponseError, RequestError
+from tracket_async.errors import (
+    AmbiguousWriteError,
+    ClientStateError,
+    MalformedResponseError,
+    MismatchedResponseError,
+    RequestError,
+)
 from tracket_async.models import (
     Category,
     NewWorklog,
@@ -468,7 +474,12 @@ def _of_id(id: str, read: Callable[[Response], W]) -> Callable[[Response], W]:
     """Return a reader that refuses a worklog of another id: the answer to another request."""
 
     def checked(response: Response) -> W:
-        found = read(response)
+        try:
+            found = read(response)
+        except MalformedResponseError as error:
+            if error.worklog_id == id:
+                raise
+            raise MismatchedResponseError(f"The server's answer is not worklog {id!r}: {error.message}") from error
         if found.id is not None and found.id != id:
             raise MismatchedResponseError(f"The server answers with another worklog than {id!r}")
         return found

@@ -177,6 +177,22 @@ async def test_a_worklog_of_another_id_is_not_taken(hostile, api):
         assert (await client.worklogs.update("wl-0001", WorklogChanges(minutes=7))).minutes == 7
 
 
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+async def test_a_get_survives_unasked_answers_of_any_shape_and_time(server, http, api, hostile):
+    """The unasked answer to the first request comes when the second has been sent already."""
+    hostile.add(*hostile.make_rows(1))
+    async with TracketClient.from_env(hostile.env(api)) as client:
+        row = await client.send(client.api_version.get("wl-0000"), lambda response: response.body)
+    for unasked in (b"{}", b"[]", b'{"items": []}', b'{"worklogs": []}', b"null"):
+        server.answers = [http(200, row), http(200, unasked) + http(200, row), http(200, row)]
+        server.received = []
+        environment = hostile.env(api) | {"TRACKET_BASE_URL": server.url}
+        async with TracketClient.from_env(environment, retry=NO_WAIT) as client:
+            for _ in range(2):
+                assert (await client.worklogs.get("wl-0000")).id == "wl-0000"
+            assert client.statistics().attempts == 3
+
+
 # -- mute and broken connections -------------------------------------------------------------------------------------
 
 
