@@ -14,6 +14,8 @@ import msgspec
 
 _MILLISECOND = dt.timedelta(milliseconds=1)
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2,8},? [ -~]{1,40}", re.ASCII)
+_LEAP_SECOND = re.compile(r"([Tt ]\d\d:\d\d):60", re.ASCII)
+_MIDNIGHT = re.compile(r"[Tt ]24:00(?=$|Z|z|[+-]|:00(?:[.,]0+)?(?:$|Z|z|[+-]))", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII | re.IGNORECASE)
 
 
@@ -21,7 +23,8 @@ def read_moment(text: str) -> dt.datetime:
     """Return an RFC 3339 date-time, with any offset or none, or another ISO 8601 form, as a moment.
 
     Kept to the microsecond; further digits are rounded. Text without an offset is taken to be UTC, and a day to be its
-    00:00 UTC (inferred: the API's pages show only ``Z``).
+    00:00 UTC (inferred: the API's pages show only ``Z``). A leap second (RFC 3339, 5.7) is the second before it, and
+    24:00 is 00:00 of the next day (ISO 8601).
 
     Raises:
         ValueError: it is none, or its moment in UTC is outside of the years 1 to 9999.
@@ -33,7 +36,13 @@ def _read(text: str) -> dt.datetime:
     try:
         return msgspec.convert(text, dt.datetime)
     except msgspec.ValidationError:
-        return dt.datetime.fromisoformat(text)
+        pass
+    usual, midnights = _MIDNIGHT.subn("T00:00", _LEAP_SECOND.sub(r"\1:59", text))
+    moment = dt.datetime.fromisoformat(usual)
+    try:
+        return moment + midnights * dt.timedelta(days=1)
+    except OverflowError:
+        raise ValueError("outside of the years 1 to 9999") from None
 
 
 def in_utc(moment: dt.datetime) -> dt.datetime:

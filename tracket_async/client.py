@@ -239,6 +239,7 @@ class TracketClient:
         """Close every connection; calls in progress end with `ClientStateError`. Does nothing to a view, or twice."""
         if not self._is_view:
             await self._context.session.aclose()
+            self._context.api_version.oddities.tell()
 
     def with_options(
         self, *, timeout: float | None = None, attempts: int | None = None, wait_for_rate: bool | None = None

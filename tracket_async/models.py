@@ -14,8 +14,8 @@ import datetime as dt
 import enum
 import reprlib
 import sys
-from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -124,6 +124,28 @@ _LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 _LAST_MINUTE = dt.time(23, 59)
 
 
+class ReadOnlyDict(dict[str, Any]):
+    """A dict that cannot be changed in place; its repr is sorted by name."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise TypeError("This mapping is read only: make a dict of it to change it")
+
+    if not TYPE_CHECKING:
+        __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReadOnlyDict, (dict(self),)
+
+    def __repr__(self) -> str:
+        return repr(dict(sorted(self.items())))
+
+
+NO_EXTRA: Final = ReadOnlyDict()
+"""The `Worklog.extra` of a worklog without any."""
+
+
 class ApprovalStatus(enum.StrEnum):
     """The state of a worklog's approval. A status that is not among these is kept as a plain string."""
 
@@ -139,7 +161,7 @@ class Worklog:
 
     Attributes:
         id: the server's id of this worklog.
-        user_id: the monday.com user who worked.
+        user_id: the monday.com user who worked, None if the server does not say.
         date: the time of the work, an aware UTC datetime. API 2.0 knows only the day: it is that day at 00:00 UTC.
         minutes: minutes worked.
         item_id: the monday.com item, None if there is none (any more).
@@ -156,10 +178,12 @@ class Worklog:
         board_id: the monday.com board of the item.
         parent_item_id: the monday.com item above a subitem.
         custom_fields: the account's own fields: reference to option id; empty on API 1.0.
+        extra: what the server sent besides, by its name in JSON: members that this version does not know, and values of
+            optional fields that could not be read (the field is None then). Read only, usually empty, never written.
     """
 
     id: str
-    user_id: str
+    user_id: str | None = None
     date: dt.datetime
     minutes: float
     item_id: str | None = None
@@ -175,6 +199,7 @@ class Worklog:
     board_id: str | None = None
     parent_item_id: str | None = None
     custom_fields: dict[str, Any] = attrs.field(factory=dict[str, Any], hash=False)
+    extra: Mapping[str, Any] = attrs.field(default=NO_EXTRA, hash=False)
 
     @property
     def day(self) -> dt.date:

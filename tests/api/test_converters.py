@@ -163,7 +163,8 @@ def test_any_bytes_give_a_model_or_a_typed_error(version, body):
 @pytest.mark.parametrize(
     ("value", "expected", "found"),
     [
-        ("60", "a finite number", "a string"),
+        ("sixty", "a finite number", "a string"),
+        ("1e999", "a finite number", "a string"),
         (True, "a finite number", "a boolean"),
         (None, "a finite number", "null"),
         ([], "a finite number", "an array"),
@@ -199,12 +200,12 @@ def test_a_wrong_value_is_told_with_what_was_expected_and_what_was_found(version
         (b'  {"worklogs": [', "JSON that is broken"),
         (b'["x', "JSON that is broken"),
         (b'{"worklogs": []} {}', "JSON that is broken"),
-        (b'{"worklogs": NaN}', "JSON that is broken"),
         (b'{"worklogs":' + b"[" * 100_000, "nested too deeply"),
         (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b"Service unavailable", "something that is no JSON"),
-        (b"\xef\xbb\xbf{}", "something that is no JSON"),
-        ('{"worklogs": []}'.encode("utf-16"), "something that is no JSON"),
+        (b'{"worklogs": [\xff}', "JSON that is broken"),
+        ("<html>".encode("utf-16"), "something that is no JSON"),
+        (b"\x00{\x00", "something that is no JSON"),
     ],
 )
 @pytest.mark.parametrize("version", API_VERSIONS)
@@ -218,13 +219,54 @@ def test_a_body_that_is_no_json_is_unreadable(version, body, said):
 
 
 @pytest.mark.parametrize("version", API_VERSIONS)
-def test_text_that_is_not_utf_8_is_unreadable_where_it_is_read_and_nothing_where_it_is_not(version):
+def test_text_that_is_not_utf_8_is_read_as_latin_1(version):
     api_version = API_VERSIONS[version]()
     sample = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1, description="caf~")
     good = json.dumps(api_version.converter.unstructure(sample)).encode()
-    with pytest.raises(UnreadableResponseError):
-        api_version.worklog(answer(good.replace(b"~", b"\xe9")))
-    assert api_version.worklog(answer(good[:-1] + b',"unknown":"\xe9"}')) == sample
+    assert api_version.worklog(answer(good.replace(b"~", b"\xe9"))).description == "caf\xe9"
+    assert api_version.worklog(answer(good.replace(b"~", b"\xe9\xc3\xa9"))).description == "caf\xe9\xe9"
+    for text in (b'"\xe9"', b'"\\u00e9"'):
+        found = api_version.worklog(answer(good[:-1] + b',"unknown":' + text + b"}"))
+        assert found == attrs.evolve(sample, extra={"unknown": "\xe9"})
+    found = api_version.worklog(answer(good[:-1] + b',"\xe9":1}'))
+    assert found.extra == {"\xe9": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: b"\xef\xbb\xbf" + body,
+        lambda body: body.decode().encode("utf-16"),
+        lambda body: body.replace(b"~", b"\x07"),
+        lambda body: body.replace(b"~", b"\\ud83d"),
+        lambda body: body.replace(b'"caf~"', b"NaN"),
+        lambda body: body.replace(b'"caf~"', b"-Infinity"),
+        lambda body: body[:-1] + b',"unknown":"\\ud83d","large":[1e999,' + b"1" * 5_000 + b"]}",
+    ],
+)
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_a_body_that_is_no_json_is_repaired_where_it_is_plain_what_it_means(version, change, caplog):
+    api_version = API_VERSIONS[version]()
+    sample = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1, description="caf~")
+    one = change(json.dumps(api_version.converter.unstructure(sample)).encode())
+    found = api_version.worklog(answer(one))
+    expected = attrs.evolve(sample, description=found.description, extra=found.extra)
+    assert found == expected
+    assert found.description in {"caf~", "caf\x07", "caf\ufffd", None}
+    assert found.extra in ({}, {"unknown": "\ufffd", "large": [None, None]})
+    api_version.oddities.tell()
+    assert "is no JSON as it was sent" in caplog.text
+    assert "caf" not in caplog.text
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_a_number_that_is_too_large_in_an_optional_member_is_kept_as_its_text(version):
+    api_version = API_VERSIONS[version]()
+    sample = Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1, description="~")
+    good = json.dumps(api_version.converter.unstructure(sample)).encode()
+    found = api_version.worklog(answer(good.replace(b'"~"', b"1e999")[:-1] + b',"unknown":[1e999]}'))
+    assert found.description is None
+    assert found.extra == {"description": "1e999", "unknown": "[1e999]"}
 
 
 def test_an_unreadable_answer_shows_no_secret():
@@ -250,4 +292,4 @@ def test_a_number_that_is_too_large_is_malformed_where_it_is_read_and_nothing_wh
     with pytest.raises(MalformedResponseError, match="a number that a computer can hold, and is larger") as caught:
         api_version.page(answer(page % (bad, bad)))
     assert caught.value.json_path == {"1.0": f"$.worklogs[0].{name}", "2.0": f"$.items[0].{name}"}[version]
-    assert api_version.worklog(answer(good[:-1] + b',"unknown":1e999}')) == sample
+    assert api_version.worklog(answer(good[:-1] + b',"unknown":1e999}')).extra == {"unknown": "1e999"}

@@ -1,7 +1,8 @@
 """The fast decoder: held equal to the converters on any input, and the rows that it makes.
 
 `FastReader` may decline anything, and `ApiVersion` then asks `ConverterReader`. So the two can differ only where the
-fast decoder accepts: everything here compares what `ApiVersion` says with what `ConverterReader` alone says.
+fast decoder accepts: everything here compares what `ApiVersion` says with what it says if everything is declined. The
+names of unknown members are learned from one example to the next.
 """
 
 from __future__ import annotations
@@ -21,15 +22,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracket_async._api import v1, v2
-from tracket_async._api.converters import ConverterReader
 from tracket_async._api.fast import NO_FIELDS, Days, FastReader, columns_of, row_of
-from tracket_async._api.schema import STATUSES, next_cursor
+from tracket_async._api.oddities import MOST
+from tracket_async._api.schema import STATUSES
 from tracket_async._http.messages import Response
 from tracket_async.errors import ResponseError
 from tracket_async.models import ApprovalStatus, Worklog
 
 SCHEMAS = {"1.0": v1.SCHEMA, "2.0": v2.SCHEMA}
-READERS = {each.version: (each, ConverterReader(each.schema)) for each in (v1.api_version(), v2.api_version())}
+
+
+class Declining:
+    """A fast reader that declines everything."""
+
+    keeps_extra = False
+
+    def rows(self, body):
+        return None
+
+    worklogs = worklog = rows
+
+    def learn(self, worklogs):
+        pass
+
+
+READERS = {each.version: (each, attrs.evolve(each, fast=Declining())) for each in (v1.api_version(), v2.api_version())}
+"""For each version: as it is, and with the converters alone."""
 FINISHERS = {"1.0": v1.FINISHER, "2.0": v2.FINISHER}
 
 
@@ -101,7 +119,8 @@ def objects(draw, members, *, bad):
         for _ in range(draw(st.sampled_from([1] * 30 + [0, 2]))):
             token = draw(TOKENS if bad and draw(st.integers(0, 9)) == 0 else tokens)
             parts.append(f'"{name}":{token}')
-    unknown = draw(st.lists(st.sampled_from(["unknown", "customFields.category", "é"]), max_size=1))
+    names = ["unknown", "customFields.category", "é", 'a\\"b', "(no member: id)"]
+    unknown = draw(st.lists(st.sampled_from(names), max_size=2) if draw(st.booleans()) else st.just([]))
     parts.extend(f'"{name}":{draw(TOKENS)}' for name in unknown)
     return "{" + ",".join(draw(st.permutations(parts))) + "}"
 
@@ -176,7 +195,7 @@ def assert_equal_on(version, body):
 
     def expected(response):
         found = general.page(response)
-        return found.items, next_cursor(found.cursor, found.links), found.total
+        return found.items, found.next_cursor, found.total
 
     assert outcome(page, body) == outcome(rows, body) == outcome(expected, body)
     for form in FORMS[version]:
@@ -400,11 +419,66 @@ def test_a_form_that_another_one_had_to_stand_in_for_is_not_tried_any_more():
 def test_a_field_that_is_no_member_of_its_own_cannot_be_filled_by_an_answer(name):
     for value in (None, 0, 1, "x", {}):
         page = body({**ENTRY, f"(no member: {name})": value})
-        found = fast("2.0").rows(page)
-        no_member = name in {"category_id", "project_id", "approval_status"}
-        assert (found is None) == no_member
-        if found is not None:
-            usual = fast("2.0").rows(body(ENTRY))
-            assert [*map(msgspec.structs.astuple, found.items)] == [*map(msgspec.structs.astuple, usual.items)]
         answer = Response(status=200, headers={}, body=page)
-        assert v2.api_version().rows(answer).items[0].id == "w"
+        reader = v2.api_version()
+        for _ in range(2):
+            assert reader.fast.rows(page) is None
+            [row] = reader.rows(answer).items
+            assert row.id == "w"
+            assert row.extra == {f"(no member: {name})": value}
+
+
+@pytest.mark.parametrize("version", READERS)
+@pytest.mark.parametrize("name", ["x", "é", "e\u0301 x", "a.b", "customFields.category"])
+def test_unknown_names_are_learned_on_the_first_page_and_read_fast_on_the_next(version, name):
+    schema, reader = SCHEMAS[version], fast(version)
+    general = attrs.evolve(READERS[version][0], fast=reader)
+    worklogs = [{**SAMPLE[version], name: value} for value in (1, None, "x", [1], {"a": 1})]
+    page = json.dumps({schema.items: [*worklogs, SAMPLE[version]]}).encode()
+    answer = Response(status=200, headers={}, body=page)
+    assert reader.worklogs(page) is None
+    learned_from = general.page(answer).items
+    for found in (reader.worklogs(page).items, reader.rows(page).items, general.rows(answer).items):
+        assert [each.extra for each in found] == [each.extra for each in learned_from]
+        assert [len(each.extra) for each in found] == [1] * 5 + [0]
+    assert reader.worklogs(page).items == learned_from
+    assert reader.worklog(json.dumps(worklogs[0]).encode()) == learned_from[0]
+    assert columns_of(reader.rows(page).items, ("id", "extra"))[1][0] == {name: 1}
+
+
+def test_what_is_kept_of_an_approval_stands_beside_what_is_learned(caplog):
+    reader = v2.api_version()
+    odd = {**ENTRY, "x": 1, "approval": {"status": "open", "at": "noon"}}
+    answer = Response(status=200, headers={}, body=body(odd, {**odd, "y": 2}, ENTRY))
+    for _ in range(3):
+        extras = [worklog.extra for worklog in reader.page(answer).items]
+        assert extras == [{"x": 1, "approval": odd["approval"]}, {"x": 1, "y": 2, "approval": odd["approval"]}, {}]
+    assert reader.fast.worklogs(answer.body) is not None
+    reader.oddities.tell()
+    counted = {record.args[0]: record.args[3] for record in caplog.records}
+    assert counted == {"x": 6, "y": 3, "approval": 6}
+
+
+def test_names_without_end_are_not_learned_and_not_counted():
+    reader = v2.api_version()
+    worklogs = [{**ENTRY, f"x{number}": 1} for number in range(200)]
+    answer = Response(status=200, headers={}, body=body(*worklogs))
+    for _ in range(2):
+        assert [len(worklog.extra) for worklog in reader.page(answer).items] == [1] * 200
+    assert len(reader.fast._learned) == FastReader.MOST
+    assert len(reader.oddities._counts) == MOST
+
+
+def test_extra_is_read_only_and_can_be_copied():
+    worklog = v2.api_version().worklog(
+        Response(status=200, headers={}, body=json.dumps({**ENTRY, "b": 1, "a": 2}).encode())
+    )
+    for change in (lambda extra: extra.update(c=1), lambda extra: extra.pop("a"), lambda extra: extra.clear()):
+        with pytest.raises(TypeError, match="read only"):
+            change(worklog.extra)
+    with pytest.raises(TypeError, match="read only"):
+        worklog.extra["c"] = 1
+    assert repr(worklog.extra) == "{'a': 2, 'b': 1}"
+    assert pickle.loads(pickle.dumps(worklog)) == copy.deepcopy(worklog) == worklog
+    assert hash(worklog)
+    assert attrs.asdict(worklog)["extra"] == {"a": 2, "b": 1}

@@ -239,19 +239,45 @@ def test_an_approval_is_read_in_any_likely_form(approval, status, approver):
 
 
 @pytest.mark.parametrize(
-    ("approval", "path"),
+    ("approval", "status", "approver"),
     [
-        (5, "$.approval"),
-        (["open"], "$.approval"),
-        ({"status": 5}, "$.approval.status"),
-        ({"status": "open", "approver": True}, "$.approval.approver"),
-        ({"approver": [1]}, "$.approval.approver"),
+        (5, None, None),
+        (True, None, None),
+        (["open"], None, None),
+        ({"status": 5}, None, None),
+        ({"status": {"name": "open"}, "approver": "7"}, None, "7"),
+        ({"status": "open", "approver": True}, ApprovalStatus.OPEN, None),
+        ({"approver": [1]}, None, None),
+        ({"decision": "open"}, None, None),
+        ({"status": "open", "approver": "7", "approvedAt": "today"}, ApprovalStatus.OPEN, "7"),
+        ({"status": "open", "approver": {"id": "7", "name": "x"}}, ApprovalStatus.OPEN, "7"),
     ],
 )
-def test_an_approval_of_no_likely_form_is_malformed(approval, path):
-    with pytest.raises(MalformedResponseError) as caught:
-        read(approval=approval)
-    assert (caught.value.json_path, caught.value.worklog_id) == (path, "e")
+def test_an_approval_of_no_likely_form_is_kept_as_it_was_sent(approval, status, approver, caplog):
+    reader = v2.api_version()
+    page = answer({"items": [{**ENTRY, "approval": approval}]})
+    for _ in range(2):
+        [worklog] = reader.page(page).items
+        [row] = reader.rows(page).items
+        for found in (worklog, row):
+            assert (found.approval_status, found.approver_user_id) == (status, approver)
+            assert found.extra == {"approval": approval}
+    reader.oddities.tell()
+    [record] = caplog.records
+    assert "approval" in record.getMessage()
+    assert "4 times" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("approval", "status", "approver"),
+    [
+        ({"status": None, "state": "open", "approver": None, "user": "7"}, ApprovalStatus.OPEN, "7"),
+        ({"approvedBy": {"id": None, "userId": "7"}}, None, "7"),
+    ],
+)
+def test_where_one_likely_name_of_an_approval_is_null_the_next_is_tried(approval, status, approver):
+    worklog = read(approval=approval)
+    assert (worklog.approval_status, worklog.approver_user_id, worklog.extra) == (status, approver, {})
 
 
 @pytest.mark.parametrize(
@@ -277,19 +303,19 @@ def test_two_worklogs_without_custom_fields_do_not_share_them():
 
 
 @pytest.mark.parametrize(
-    ("custom", "path"),
+    ("custom", "kept"),
     [
-        (5, "$.customFields"),
-        ("x", "$.customFields"),
-        ([], "$.customFields"),
-        ({"category": True}, "$.customFields.category"),
-        ({"project": ["p"]}, "$.customFields.project"),
+        (5, 5),
+        ("x", "x"),
+        ([], []),
+        ({"category": True}, {"category": True}),
+        ({"project": ["p"], "category": {}}, {"project": ["p"], "category": {}}),
     ],
 )
-def test_custom_fields_of_another_form_are_malformed(custom, path):
-    with pytest.raises(MalformedResponseError) as caught:
-        read(customFields=custom)
-    assert caught.value.json_path == path
+def test_custom_fields_of_another_form_are_kept_as_they_were_sent(custom, kept):
+    worklog = read(customFields=custom)
+    assert (worklog.category_id, worklog.project_id, worklog.custom_fields) == (None, None, {})
+    assert worklog.extra == {"customFields": kept}
 
 
 def test_a_member_that_looks_like_a_path_is_no_custom_field():
@@ -334,6 +360,82 @@ def test_a_page_says_how_many_match_and_when():
 
 
 @pytest.mark.parametrize(
+    ("sent", "total"),
+    [(5, 5), ("5", 5), (" 5 ", 5), (5.0, 5), ("5.0", 5), (True, None), (1.5, None), ("many", None), (-1, None)],
+)
+def test_a_total_is_any_whole_number_and_none_where_it_is_none(sent, total):
+    for read_page in (API.page, API.rows):
+        assert read_page(answer({"items": [ENTRY], "total": sent})).total == total
+
+
+@pytest.mark.parametrize(("sent", "cursor"), [(5, "5"), (5.0, "5"), (2**53, "9007199254740992"), (0, None), ("0", "0")])
+def test_a_cursor_may_be_a_whole_number(sent, cursor):
+    for read_page in (API.page, API.rows):
+        assert read_page(answer({"items": [ENTRY], "nextCursor": sent})).next_cursor == cursor
+
+
+@pytest.mark.parametrize("errors", [None, [], {}, "", False])
+def test_errors_that_say_nothing_and_errors_beside_worklogs_are_no_error(errors):
+    assert API.page(answer({"items": [], "errors": errors})).items == []
+    assert len(API.page(answer({"items": [ENTRY], "errors": ["x"]})).items) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "attribute", "expected"),
+    [
+        ({"user": None}, "user_id", None),
+        ({"minutes": " 7.5 "}, "minutes", 7.5),
+        ({"billableMinutes": "7"}, "billable_minutes", 7.0),
+        ({"user": 5.0}, "user_id", "5"),
+        ({"description": 2024}, "description", "2024"),
+        ({"createdDate": "2024-01-31T23:59:60Z"}, "created_date", dt.datetime(2024, 1, 31, 23, 59, 59, tzinfo=dt.UTC)),
+        ({"createdDate": "2024-01-31T24:00"}, "created_date", dt.datetime(2024, 2, 1, tzinfo=dt.UTC)),
+    ],
+)
+def test_what_is_plainly_meant_is_read(changes, attribute, expected):
+    worklog = read(**changes)
+    assert getattr(worklog, attribute) == expected
+    assert worklog.extra == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("user", ["5"]),
+        ("item", True),
+        ("item", 1.5),
+        ("description", {"text": "x"}),
+        ("billableMinutes", "an hour"),
+        ("createdDate", ""),
+        ("updatedDate", "0000-00-00"),
+        ("updatedDate", 1_700_000_000_000),
+    ],
+)
+def test_an_optional_value_that_cannot_be_read_is_none_and_kept_as_it_was_sent(name, sent, caplog):
+    reader = v2.api_version()
+    page = answer({"items": [{**ENTRY, name: sent}, ENTRY]})
+    attribute = next(key for key, wire_name in v2.SCHEMA.names.items() if wire_name == name)
+    for first, second in (reader.page(page).items, reader.rows(page).items):
+        assert getattr(first, attribute) is None
+        assert first.extra == {name: sent}
+        assert second.extra == {}
+    reader.oddities.tell()
+    reader.oddities.tell()
+    [record] = caplog.records
+    assert f"'{name}' (at '$.items[].{name}') cannot be read" in record.getMessage()
+    assert "2 times" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["id", "date", "minutes"])
+@pytest.mark.parametrize("sent", [None, [], "\n"])
+def test_what_a_worklog_cannot_be_without_is_an_error_that_names_it(name, sent):
+    if (name, sent) != ("id", "\n"):
+        with pytest.raises(MalformedResponseError) as caught:
+            read(**{name: sent})
+        assert caught.value.json_path == f"$.{name}"
+
+
+@pytest.mark.parametrize(
     ("content", "cursor"),
     [
         ({}, None),
@@ -367,18 +469,18 @@ def test_from_a_next_link_only_the_cursor_is_taken_and_only_without_a_cursor(con
 @pytest.mark.parametrize(
     ("content", "path"),
     [
-        ({"items": [], "nextCursor": 5}, "$.nextCursor"),
+        ({"items": [], "nextCursor": 1.5}, "$.nextCursor"),
+        ({"items": [], "nextCursor": True}, "$.nextCursor"),
         ({"items": [], "nextCursor": {}}, "$.nextCursor"),
-        ({"items": [], "total": "5"}, "$.total"),
-        ({"items": [], "total": True}, "$.total"),
-        ({"items": [], "total": 1.5}, "$.total"),
+        ({"items": [], "errors": [{"message": "no"}]}, "$.errors"),
+        ({"items": [], "error": "no", "errors": []}, "$.error"),
         ({"items": {}}, "$.items"),
         ({"items": None}, "$.items"),
         ({}, "$.items"),
         ([], "$"),
         (None, "$"),
         ({"items": [ENTRY, 5]}, "$.items[1]"),
-        ({"items": [ENTRY, {**ENTRY, "minutes": "60"}]}, "$.items[1].minutes"),
+        ({"items": [ENTRY, {**ENTRY, "minutes": "sixty"}]}, "$.items[1].minutes"),
     ],
 )
 def test_a_page_of_another_shape_is_malformed_at_its_path(content, path):
@@ -412,7 +514,7 @@ def test_categories_are_read_in_any_likely_form(content, categories):
         ({"items": [5]}, "$.items[0]"),
         ({"items": [{"id": "c"}, {"name": "x"}]}, "$.items[1].id"),
         ({"items": [{"id": None}]}, "$.items[0].id"),
-        ({"items": [{"id": "c", "label": 5}]}, "$.items[0].label"),
+        ({"items": [{"id": "c", "label": [5]}]}, "$.items[0].label"),
     ],
 )
 def test_categories_of_another_shape_are_malformed_at_their_path(content, path):

@@ -39,6 +39,7 @@ def test_the_settable_columns_are_those_of_the_models():
         "approver_user_id",
         "board_id",
         "parent_item_id",
+        "extra",
     }
 
 

@@ -2,32 +2,40 @@
 
 Reading, a worklog is flattened to one level of the server's names and structured by a function that cattrs generates
 from `Worklog` and the schema's names. It is tolerant: a number is taken for an id, say, and an unknown status is kept.
-A wrong value is a `MalformedResponseError` that names the JSON path and, where it can be told, the worklog. Only the
-members that are needed are read: what the others hold does not matter, as long as the whole body is JSON.
+An optional value that cannot be read is None, and what was sent is in ``extra``, as are the members that the schema
+does not know. Only an id, a date or minutes that cannot be read is a `MalformedResponseError`, which names the JSON
+path and, where it can be told, the worklog. A body that is no JSON is repaired where it is plain what it means.
 
 Writing goes the other way round, and is strict.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import cattrs
 import msgspec
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from tracket_async._api.oddities import Kind, Oddities
 from tracket_async._api.schema import (
     ATTRIBUTES,
     DAY,
+    ERROR_NAMES,
+    ESSENTIAL,
     MOMENT,
     DecodedPage,
     FieldError,
     FieldType,
     Members,
     Schema,
+    all_members,
     checked,
     elements,
     flatten,
@@ -36,8 +44,8 @@ from tracket_async._api.schema import (
 )
 from tracket_async._http.messages import Json, Response
 from tracket_async._http.responses import json_type, malformed
-from tracket_async.errors import MalformedResponseError, UnsupportedError
-from tracket_async.models import UNSET, NewWorklog, Worklog, WorklogChanges
+from tracket_async.errors import MalformedResponseError, UnreadableResponseError, UnsupportedError
+from tracket_async.models import NO_EXTRA, UNSET, NewWorklog, ReadOnlyDict, Worklog, WorklogChanges
 
 T = TypeVar("T")
 
@@ -50,7 +58,7 @@ def make_converter(schema: Schema) -> cattrs.Converter:
     `Worklog` it leaves out what this version does not have.)
     """
     converter = cattrs.Converter()
-    read = worklog_reader(schema)
+    read = WorklogReader(schema).read
     converter.register_structure_hook(Worklog, lambda value, _type: read(value, "$"))
     converter.register_unstructure_hook(Worklog, _worklog_writer(schema, converter))
     converter.register_unstructure_hook(NewWorklog, _writer(schema, converter, NewWorklog))
@@ -67,35 +75,96 @@ def told_id(schema: Schema, content: Mapping[str, Any]) -> str | None:
         return None
 
 
-def worklog_reader(schema: Schema) -> Callable[[Json, str], Worklog]:
-    """Return a function from a JSON value, and the JSON path where it stands, to the worklog that it is."""
-    overrides: dict[str, Any] = {
-        name: override(rename=schema.names[name], struct_hook=_hook(schema.field_types[name], attribute))
-        if name in schema.names
-        else override(omit=True)
-        for name, attribute in ATTRIBUTES.items()
-    }
-    structure = make_dict_structure_fn(Worklog, cattrs.Converter(), _cattrs_detailed_validation=True, **overrides)
+class WorklogReader:
+    """Read worklogs of one schema from JSON values."""
 
-    def read(content: Json, path: str) -> Worklog:
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        overrides: dict[str, Any] = {
+            name: override(rename=schema.names[name], struct_hook=_hook(schema.field_types[name], attribute))
+            if name in schema.names
+            else override(omit=True)
+            for name, attribute in ATTRIBUTES.items()
+        }
+        self._structure = make_dict_structure_fn(
+            Worklog, cattrs.Converter(), _cattrs_detailed_validation=True, extra=override(omit=True), **overrides
+        )
+
+    def read(
+        self, content: Json, path: str, oddities: Oddities | None = None, undecoded: Mapping[str, Json] = NO_EXTRA
+    ) -> Worklog:
+        """Return the worklog that a JSON value is.
+
+        Args:
+            content: the value.
+            path: where it stands.
+            oddities: counts them; None: nobody does.
+            undecoded: optional members that are no value here, as what stands for them in ``extra``.
+
+        Raises:
+            MalformedResponseError: it is no object, or its id, date or minutes cannot be read.
+        """
+        schema = self.schema
         if not isinstance(content, dict):
             raise malformed(path, "an object", json_type(content))
-        flat = flatten(schema, content)
+        flat, incomplete = flatten(schema, content)
+        unknown = {name: found for name, found in content.items() if name not in schema.groups or name in incomplete}
+        unreadable: dict[str, Json] = {}
+        while isinstance(worklog := self._structured(flat), dict):
+            for name, problem in worklog.items():
+                if name in ESSENTIAL:
+                    raise self._malformed(content, flat, path, name, problem)
+                unreadable[schema.names[name]] = flat.pop(schema.names[name])
+        if oddities is not None:
+            place = _ANY_PLACE.sub("[]", path)
+            _count(unknown, "unknown", oddities, place)
+            _count({**undecoded, **unreadable}, "unreadable", oddities, place)
+            for name, where in schema.names.items():
+                found = flat.get(where)
+                if found is not None and type(found) not in schema.field_types[name].usual:
+                    _count({where: found}, "unusual", oddities, place)
+        if extra := {**unknown, **undecoded, **self._nested(unreadable, content)}:
+            object.__setattr__(worklog, "extra", ReadOnlyDict(extra))
+        return worklog
+
+    def _structured(self, flat: Mapping[str, Json]) -> Worklog | dict[str, Exception]:
+        """Return the worklog, or what is wrong with each attribute."""
         try:
-            return structure(flat, Worklog)
+            worklog: Worklog = self._structure(flat, Worklog)
         except cattrs.ClassValidationError as group:
-            name, problem = _first(group)
-        where = schema.names[name]
-        member, _, inner = where.partition(".")
+            return {note.name: problem for problem, note in group.group_exceptions()[0]}
+        return worklog
+
+    def _nested(self, unreadable: Mapping[str, Json], content: Mapping[str, Json]) -> dict[str, Any]:
+        """Return what could not be read under the names of a worklog's own level."""
+        nested: dict[str, Any] = {}
+        for where, found in unreadable.items():
+            member, _, inner = where.partition(".")
+            if member in self.schema.splits:
+                nested[member] = content[member]
+            elif inner:
+                nested[member] = {**nested.get(member, {}), inner: found}
+            else:
+                nested[member] = found
+        return nested
+
+    def _malformed(
+        self, content: Mapping[str, Json], flat: Mapping[str, Json], path: str, name: str, problem: Exception
+    ) -> MalformedResponseError:
+        where = self.schema.names[name]
         expected = str(problem) if isinstance(problem, FieldError) else "there"
         found = json_type(flat[where]) if where in flat else "missing"
-        if isinstance(flat.get(where), str) and schema.field_types[name] in (MOMENT, DAY):
+        if isinstance(flat.get(where), str) and self.schema.field_types[name] in (MOMENT, DAY):
             found = "another string"
-        if inner and not isinstance(content.get(member), dict):
-            where = member
-        raise malformed(f"{path}.{where}", expected, found, worklog_id=told_id(schema, content))
+        return malformed(f"{path}.{where}", expected, found, worklog_id=told_id(self.schema, content))
 
-    return read
+
+_ANY_PLACE: Final = re.compile(r"\[\d+\]")
+
+
+def _count(odd: Mapping[str, Json], kind: Kind, oddities: Oddities, path: str) -> None:
+    for name, found in odd.items():
+        oddities.add(name, kind, json_type(found), path=f"{path}.{name}")
 
 
 def _hook(field_type: FieldType, attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
@@ -113,13 +182,6 @@ def _hook(field_type: FieldType, attribute: attrs.Attribute[Any]) -> Callable[[A
         return make() if value is None else field_type.read(value)
 
     return read_optional
-
-
-def _first(group: cattrs.ClassValidationError) -> tuple[str, Exception]:
-    """Return the first attribute that cattrs complains about, and why."""
-    with_notes, _ = group.group_exceptions()
-    problem, note = with_notes[0]
-    return note.name, problem
 
 
 def _write_or_none(field_type: FieldType) -> Callable[[Any], Any]:
@@ -140,7 +202,7 @@ def _worklog_writer(schema: Schema, converter: cattrs.Converter) -> Callable[[Wo
         else override(omit=True)
         for name in ATTRIBUTES
     }
-    unstructure = make_dict_unstructure_fn(Worklog, converter, **overrides)
+    unstructure = make_dict_unstructure_fn(Worklog, converter, extra=override(omit=True), **overrides)
 
     def write(worklog: Worklog) -> dict[str, Any]:
         return nest(unstructure(worklog))
@@ -181,59 +243,112 @@ class ConverterReader:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        self._read = worklog_reader(schema)
-        self._of_page = Members(schema.items, schema.cursor, schema.total, *schema.links)
-        self._of_worklog = Members(*schema.groups)
+        self._read = WorklogReader(schema).read
+        self._of_page = Members(schema.items, schema.cursor, schema.total, *schema.links, *ERROR_NAMES)
+        self._essential = frozenset(schema.names[name] for name in ESSENTIAL)
 
-    def page(self, response: Response) -> DecodedPage[Worklog]:
+    def page(self, response: Response, oddities: Oddities | None = None) -> DecodedPage[Worklog]:
         """Read the response to a list."""
+        return self._repairing(self._page, response, oddities)
+
+    def worklog(self, response: Response, oddities: Oddities | None = None) -> Worklog:
+        """Read the response to a get, a create or an update."""
+
+        def read(response: Response, oddities: Oddities | None) -> Worklog:
+            return self._worklog(checked(response), "$", response, oddities)
+
+        return self._repairing(read, response, oddities)
+
+    @staticmethod
+    def _repairing(read: Callable[..., T], response: Response, oddities: Oddities | None) -> T:
+        """Read the body as it is, or what can be made of one that is no JSON."""
+        try:
+            return read(response, oddities)
+        except UnreadableResponseError as error:
+            failure = error
+        body = repaired(response.body)
+        if body is None:
+            raise failure
+        if oddities is not None:
+            oddities.add("$", "repaired", "a whole answer", path="$")
+        return read(attrs.evolve(response, body=body), oddities)
+
+    def _page(self, response: Response, oddities: Oddities | None) -> DecodedPage[Worklog]:
         schema = self.schema
-        members = self._members(self._of_page, checked(response), "$", response)
+        members = self._of_page.of(checked(response))
+        if members is None:
+            content = value(response.body, "$", response)
+            raise malformed("$", "an object", json_type(content), status=response.status)
         path = f"$.{schema.items}"
         if schema.items not in members:
             raise malformed(path, "an array", "missing", status=response.status)
         items = elements(members[schema.items], path, response)
+        about = {
+            name: value(members[name], f"$.{name}", response)
+            for name in (schema.cursor, schema.total)
+            if name in members
+        }
         return DecodedPage(
-            items=[self._worklog(item, f"{path}[{index}]", response) for index, item in enumerate(items)],
-            cursor=self._optional(members, schema.cursor, str, "a string or null", response),
+            items=[self._worklog(item, f"{path}[{index}]", response, oddities) for index, item in enumerate(items)],
+            cursor=about.get(schema.cursor, msgspec.UNSET),
             links=[members.get(name, msgspec.UNSET) for name in schema.links],
-            total=or_none(self._optional(members, schema.total, int, "a whole number or null", response)),
+            total=about.get(schema.total or ""),
+            errors=[members.get(name, msgspec.UNSET) for name in ERROR_NAMES],
         )
 
-    def worklog(self, response: Response) -> Worklog:
-        """Read the response to a get, a create or an update."""
-        return self._worklog(checked(response), "$", response)
-
-    def _worklog(self, content: bytes | msgspec.Raw, path: str, response: Response) -> Worklog:
-        members = self._members(self._of_worklog, content, path, response)
-        values = {name: value(raw, f"{path}.{name}", response) for name, raw in members.items()}
+    def _worklog(
+        self, content: bytes | msgspec.Raw, path: str, response: Response, oddities: Oddities | None
+    ) -> Worklog:
+        members = all_members(content)
+        if members is None:
+            raise malformed(path, "an object", json_type(value(content, path, response)), status=response.status)
+        values: dict[str, Json] = {}
+        undecoded: dict[str, Json] = {}
+        for name, raw in members.items():
+            try:
+                values[name] = value(raw, f"{path}.{name}", response)
+            except MalformedResponseError:  # a number that is too large
+                if name in self._essential:
+                    raise
+                undecoded[name] = bytes(raw).decode()
         try:
-            return self._read(values, path)
+            return self._read(values, path, oddities, undecoded)
         except MalformedResponseError as error:
             error.add(status=response.status)
             raise
 
-    @staticmethod
-    def _members(
-        wanted: Members, content: bytes | msgspec.Raw, path: str, response: Response
-    ) -> dict[str, msgspec.Raw]:
-        members = wanted.of(content)
-        if members is None:
-            raise malformed(path, "an object", json_type(value(content, path, response)), status=response.status)
-        return members
 
-    @staticmethod
-    def _optional(
-        members: dict[str, msgspec.Raw], name: str | None, kind: type[T], expected: str, response: Response
-    ) -> T | msgspec.UnsetType | None:
-        if name not in members:
-            return msgspec.UNSET
-        found = value(members[name], f"$.{name}", response)
-        if found is not None and type(found) is not kind:
-            raise malformed(f"$.{name}", expected, json_type(found), status=response.status)
-        return found
+def repaired(body: bytes) -> bytes | None:
+    """Return JSON that says what a body plainly means that is none; None if it means nothing plainly.
+
+    It may have a byte order mark, be UTF-16, or have bytes that are no UTF-8 (read as Latin-1), NaN and Infinity (null
+    then), control characters in texts, and lone surrogates, in whose place is U+FFFD.
+    """
+    encoding = json.detect_encoding(body)
+    try:
+        if encoding.startswith("utf-8"):
+            text = _ESCAPED_BYTE.sub(_latin_1, body.decode(encoding, "surrogateescape"))
+        else:
+            text = body.decode(encoding)
+        content = json.loads(text, strict=False, parse_float=_finite, parse_int=_whole, parse_constant=lambda _: None)
+        return _LONE_SURROGATE.sub("\ufffd", json.dumps(content, ensure_ascii=False)).encode()
+    except (ValueError, RecursionError):
+        return None
 
 
-def or_none(found: T | msgspec.UnsetType) -> T | None:
-    """Return what was found, None if nothing was."""
-    return None if isinstance(found, msgspec.UnsetType) else found
+_ESCAPED_BYTE: Final = re.compile("[\udc80-\udcff]")
+_LONGEST_NUMBER: Final = 300
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def _latin_1(byte: re.Match[str]) -> str:
+    return chr(ord(byte[0]) - 0xDC00)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= _LONGEST_NUMBER else None
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None

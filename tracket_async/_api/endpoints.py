@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 import attrs
 
 from tracket_async._api.fast import FastReader, row_of
+from tracket_async._api.oddities import Oddities
 from tracket_async._api.schema import (
     DAY,
     IDENTIFIER,
@@ -29,9 +30,12 @@ from tracket_async._api.schema import (
     FieldError,
     FieldType,
     Schema,
+    check_no_errors,
     checked,
     next_cursor,
+    read_cursor,
     value,
+    whole_number,
 )
 from tracket_async._http.messages import Json, Request, Response, encode_json
 from tracket_async._http.responses import header, json_type, malformed
@@ -104,6 +108,7 @@ class ApiVersion:
     Attributes:
         schema: how this version writes worklogs and pages.
         fast: reads the responses of a well-behaved server.
+        oddities: counts what was odd in the responses.
         default_origin: where the vendor serves this version, without a path.
         path: the path of the collection of worklogs; a worklog's is one segment longer.
         filter_query: makes the part of a list's query that says which worklogs, and in which order.
@@ -127,6 +132,7 @@ class ApiVersion:
     max_page_size: int | None = None
     categories_path: str | None = None
     filters_ranges: bool
+    oddities: Oddities = attrs.field(factory=Oddities, init=False, repr=False, eq=False)
 
     @property
     def version(self) -> str:
@@ -206,16 +212,46 @@ class ApiVersion:
         """Read the response to `list`: worklogs in the server's order."""
         found = self.fast.worklogs(response.body)
         if found is None:
-            found = self._converters.page(response)
-        return Page(items=found.items, **_about(found, response))
+            found = self._read_by_converters(response)
+        elif self.fast.keeps_extra:
+            self._count_extra(found.items)
+        return Page(items=found.items, **self._about(found, response))
 
     def rows(self, response: Response) -> RowPage:
         """Read the response to `list` as rows, which costs half of `page`."""
         found = self.fast.rows(response.body)
         if found is None:
-            page = self._converters.page(response)
-            return RowPage(items=[row_of(worklog) for worklog in page.items], **_about(page, response))
-        return RowPage(items=found.items, **_about(found, response))
+            page = self._read_by_converters(response)
+            return RowPage(items=[row_of(worklog) for worklog in page.items], **self._about(page, response))
+        if self.fast.keeps_extra:
+            self._count_extra(found.items)
+        return RowPage(items=found.items, **self._about(found, response))
+
+    def _read_by_converters(self, response: Response) -> DecodedPage[Worklog]:
+        page = self._converters.page(response, self.oddities)
+        self.fast.learn(page.items)
+        return page
+
+    def _count_extra(self, items: Sequence[Worklog | Row]) -> None:
+        self.oddities.add_kept([item.extra for item in items], f"$.{self.schema.items}[]")
+
+    def _about(self, page: DecodedPage[Any], response: Response) -> dict[str, Any]:
+        """Return what a page says beside its worklogs."""
+        if not page.items:
+            check_no_errors(page.errors, response)
+        schema = self.schema
+        return {
+            "next_cursor": next_cursor(read_cursor(page.cursor, f"$.{schema.cursor}", response), page.links),
+            "total": None if page.total is None else self._total(page.total),
+            "server_date": server_date(response),
+        }
+
+    def _total(self, found: Json) -> int | None:
+        total = whole_number(found)
+        if type(found) is not int:
+            name = str(self.schema.total)
+            self.oddities.add(name, "ignored" if total is None else "unusual", json_type(found), path=f"$.{name}")
+        return total
 
     def has_offsets(self, response: Response) -> bool:
         """Return whether a page writes dates with an offset from UTC: its days are no instants of a filter then."""
@@ -223,7 +259,7 @@ class ApiVersion:
 
     def worklog(self, response: Response) -> Worklog:
         """Read a worklog: the response to `get`, and usually to `create` and `update`."""
-        return self.fast.worklog(response.body) or self._converters.worklog(response)
+        return self.fast.worklog(response.body) or self._converters.worklog(response, self.oddities)
 
     def created(self, response: Response, *, base_url: str) -> Worklog | Acknowledged:
         """Read the response to `create`.
@@ -328,15 +364,6 @@ class ApiVersion:
 
     def _unsupported(self, what: str) -> UnsupportedError:
         return UnsupportedError(f"API {self.version} {what}; leave it out, or use another version")
-
-
-def _about(found: DecodedPage[Any], response: Response) -> dict[str, Any]:
-    """Return what a page says beside its worklogs."""
-    return {
-        "next_cursor": next_cursor(found.cursor, found.links),
-        "total": found.total,
-        "server_date": server_date(response),
-    }
 
 
 def server_date(response: Response) -> dt.datetime | None:

@@ -9,6 +9,10 @@ test holds the two equal on any input.
 2. A *finisher*, written by hand for each version (``v1.py``, ``v2.py``), does what is left: moments to UTC, days to
    moments, the spelling of statuses, the members of objects inside a worklog to their attributes.
 
+3. A member that no Struct has makes it decline. Its name is then *learned*: the Structs are derived once more, with a
+   field for it, and the finished worklogs are given an `Worklog.extra` of these fields. So a server that has such a
+   member in every row is read fast from the second page on, and one that has none pays nothing.
+
 A *row* is such a Struct when it is finished: its fields are the attributes of `Worklog`, in their order, with values
 that are equal to those of the `Worklog`. It costs half of a model, and the garbage collector does not follow it.
 
@@ -21,17 +25,18 @@ passed over thereby: `Worklog` has no validators, converters or ``__post_init__`
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
 
-from tracket_async._api.schema import ATTRIBUTES, FAILURES, OBJECT, DecodedPage, Schema, leaf
+from tracket_async._api.schema import ATTRIBUTES, ERROR_NAMES, FAILURES, OBJECT, DecodedPage, Schema, leaf
 from tracket_async._timestamps import read_day
-from tracket_async.models import Worklog
+from tracket_async.models import NO_EXTRA, ReadOnlyDict, Worklog
 
 T = TypeVar("T")
 
@@ -51,7 +56,7 @@ class Row(Protocol):
         ...
 
     @property
-    def user_id(self) -> str: ...
+    def user_id(self) -> str | None: ...
 
     @property
     def date(self) -> dt.datetime: ...
@@ -62,9 +67,13 @@ class Row(Protocol):
     @property
     def category_id(self) -> str | None: ...
 
+    @property
+    def extra(self) -> Mapping[str, Any]: ...
 
-_PlainRow: Final = msgspec.defstruct("PlainRow", [(name, Any) for name in ATTRIBUTES], gc=False)
-_INDEX: Final = {name: index for index, name in enumerate(ATTRIBUTES)}
+
+_NAMES: Final = (*ATTRIBUTES, "extra")
+_PlainRow: Final = msgspec.defstruct("PlainRow", [(name, Any) for name in _NAMES], gc=False)
+_INDEX: Final = {name: index for index, name in enumerate(_NAMES)}
 
 
 def row_of(worklog: Worklog) -> Row:
@@ -74,7 +83,8 @@ def row_of(worklog: Worklog) -> Row:
 
 def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Sequence[Any]]:
     """Return the columns of these names, each with the values of all rows."""
-    columns = [*zip(*map(msgspec.structs.astuple, cast("Any", rows)), strict=True)] or [()] * len(_INDEX)
+    # Not strict: rows whose Structs have learned fields are longer.
+    columns = [*zip(*map(msgspec.structs.astuple, cast("Any", rows)), strict=False)] or [()] * len(_INDEX)
     return [columns[_INDEX[name]] for name in names]
 
 
@@ -136,16 +146,19 @@ class Finisher:
 
 # Nothing is such a number, so a field of this type is one that no JSON can fill.
 _NEVER: Final = Annotated[int, msgspec.Meta(gt=0, lt=0)]
+_NO_MEMBER: Final = "(no member: "
 
 
-def row_struct(schema: Schema, parts: Parts) -> type[msgspec.Struct]:
+def row_struct(schema: Schema, parts: Parts, learned: Sequence[str] = ()) -> type[msgspec.Struct]:
     """Return the Struct of a worklog, whose fields are the attributes of `Worklog` in their order.
 
     A member of the worklog that is an object stands in the field of one of the attributes that are inside of it.
+    Behind the attributes are the fields learned_0, learned_1, ...
 
     Args:
         schema: how a worklog is written.
         parts: the types of objects inside a worklog; any other object stays as it is.
+        learned: the names of further members.
     """
     types: dict[str, Any] = {}
     names: dict[str, str] = {}
@@ -160,30 +173,36 @@ def row_struct(schema: Schema, parts: Parts) -> type[msgspec.Struct]:
     fields: list[Any] = []
     for name, attribute in ATTRIBUTES.items():
         if name not in types:
-            names[name] = f"(no member: {name})"
+            names[name] = f"{_NO_MEMBER}{name})"
             fields.append((name, _NEVER, NO_FIELDS if schema.field_types[name] is OBJECT else None))
         elif attribute.default is attrs.NOTHING:
             fields.append((name, types[name]))
         else:
             fields.append((name, types[name] | None, None))
+    names["extra"] = f"{_NO_MEMBER}extra)"
+    fields.append(("extra", _NEVER, NO_EXTRA))
+    for number, name in enumerate(learned):
+        names[f"learned_{number}"] = name
+        fields.append((f"learned_{number}", Any, msgspec.UNSET))
     # Nothing that comes out of JSON can hold itself, so the garbage collector need not follow these.
-    return msgspec.defstruct("Row", fields, rename=names, gc=False)
+    return msgspec.defstruct("Row", fields, rename=names, gc=False, kw_only=True, forbid_unknown_fields=True)
 
 
 def page_struct(schema: Schema, worklog: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """Return the Struct of a page, with the fields items, cursor, total and links_0, links_1, ...
+    """Return the Struct of a page, with the fields items, cursor, total, links_0, ..., errors_0, ...
 
     What the schema does not have is the same on every page.
     """
     names = {"items": schema.items, "cursor": schema.cursor}
     fields: list[Any] = [("items", list[worklog])]  # type: ignore[valid-type] # it is made at run time
-    fields.append(("cursor", str | msgspec.UnsetType | None, msgspec.UNSET))
+    fields.append(("cursor", str | int | float | msgspec.UnsetType | None, msgspec.UNSET))
     if schema.total is not None:
         names["total"] = schema.total
-        fields.append(("total", int | None, None))
-    for number, name in enumerate(schema.links):
-        names[f"links_{number}"] = name
-        fields.append((f"links_{number}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET))
+        fields.append(("total", int | float | str | None, None))
+    for kind, members in (("links", schema.links), ("errors", ERROR_NAMES)):
+        for number, name in enumerate(members):
+            names[f"{kind}_{number}"] = name
+            fields.append((f"{kind}_{number}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET))
     missing = {} if "total" in names else {"total": None}
     return msgspec.defstruct("PageOfRows", fields, rename=names, namespace=missing)
 
@@ -198,8 +217,27 @@ class FastReader:
     what an account has once, it has again: a form that another one had to stand in for is not tried any more.
     """
 
+    MOST: Final = 64
+    """So many names are learned, of one account's own fields, say."""
+
     def __init__(self, schema: Schema, finisher: Finisher) -> None:
+        self._schema = schema
+        self._learned: tuple[str, ...] = ()
         self._forms = [_Form(schema, finisher, parts) for parts in finisher.forms]
+
+    @property
+    def keeps_extra(self) -> bool:
+        """Return whether what is read can have an ``extra``."""
+        return bool(self._learned) or not self._forms[0].parts
+
+    def learn(self, worklogs: Iterable[Worklog]) -> None:
+        """Add fields for the unknown members of worklogs that the fast decoder has declined."""
+        met = {name for worklog in worklogs for name in worklog.extra}
+        names = sorted(met.difference(self._schema.groups, self._learned))
+        names = [name for name in names if _can_be_learned(name)][: self.MOST - len(self._learned)]
+        if names:
+            self._learned = (*self._learned, *names)
+            self._forms = [form.with_learned(self._learned) for form in self._forms]
 
     def rows(self, body: bytes) -> DecodedPage[Row] | None:
         """Read a page as rows."""
@@ -225,19 +263,29 @@ class FastReader:
         return None
 
 
+def _can_be_learned(name: str) -> bool:
+    """Return whether msgspec allows it to be a field's name in JSON, and it is not one already."""
+    return name.isprintable() and not {'"', "\\"}.intersection(name) and not name.startswith(_NO_MEMBER)
+
+
 class _Form:
     """Read bodies whose objects inside a worklog have one form; return None for a body that has another."""
 
-    def __init__(self, schema: Schema, finisher: Finisher, parts: Parts) -> None:
+    def __init__(self, schema: Schema, finisher: Finisher, parts: Parts, learned: tuple[str, ...] = ()) -> None:
+        self.parts = parts
         self._schema = schema
         self._finisher = finisher
-        self._parts = parts
+        self._learned = learned
+
+    def with_learned(self, learned: tuple[str, ...]) -> _Form:
+        """Return this form with other learned names."""
+        return _Form(self._schema, self._finisher, self.parts, learned)
 
     # Made when they are first needed: most processes need a few of them.
 
     @cached_property
     def _row(self) -> type[msgspec.Struct]:
-        return row_struct(self._schema, self._parts)
+        return row_struct(self._schema, self.parts, self._learned)
 
     @cached_property
     def _decode_page(self) -> Callable[[bytes], Any]:
@@ -247,8 +295,27 @@ class _Form:
     def _decode_worklog(self) -> Callable[[bytes], Any]:
         return msgspec.json.Decoder(self._row).decode
 
-    def _links(self, page: Any) -> list[Any]:
-        return [getattr(page, f"links_{number}") for number in range(len(self._schema.links))]
+    @cached_property
+    def _values_of_learned(self) -> Callable[[Any], tuple[Any, ...]]:
+        # Twice the last, since with one name attrgetter would return no tuple.
+        names = [f"learned_{number}" for number in range(len(self._learned))]
+        return attrgetter(*names, names[-1])
+
+    def _give_extra(self, rows: Sequence[Any], items: Sequence[Any], give: Callable[[Any, Any], None]) -> None:
+        names, values_of, unset = self._learned, self._values_of_learned, msgspec.UNSET
+        for row, item in zip(rows, items, strict=True):
+            values = values_of(row)
+            # By identity, as a value may be of any type; in C, as this runs for every worklog of every page.
+            if item.extra or unset in values:
+                pairs = {name: value for name, value in zip(names, values, strict=False) if value is not unset}
+                if pairs:
+                    give(item, ReadOnlyDict({**pairs, **item.extra}))
+            else:
+                give(item, ReadOnlyDict(zip(names, values, strict=False)))
+
+    def _decoded(self, page: Any, items: list[T]) -> DecodedPage[T]:
+        links = [getattr(page, f"links_{number}") for number in range(len(self._schema.links))]
+        return DecodedPage(items, page.cursor, links, page.total, (page.errors_0, page.errors_1))
 
     def rows(self, body: bytes) -> DecodedPage[Row] | None:
         try:
@@ -256,7 +323,9 @@ class _Form:
             self._finisher.to_rows(page.items)
         except FAILURES:
             return None
-        return DecodedPage(page.items, page.cursor, self._links(page), page.total)
+        if self._learned:
+            self._give_extra(page.items, page.items, _give_row)
+        return self._decoded(page, page.items)
 
     def worklogs(self, body: bytes) -> DecodedPage[Worklog] | None:
         try:
@@ -264,10 +333,23 @@ class _Form:
             worklogs = self._finisher.to_worklogs(page.items)
         except FAILURES:
             return None
-        return DecodedPage(worklogs, page.cursor, self._links(page), page.total)
+        if self._learned:
+            self._give_extra(page.items, worklogs, _give_worklog)
+        return self._decoded(page, worklogs)
 
     def worklog(self, body: bytes) -> Worklog | None:
         try:
-            return self._finisher.to_worklogs((self._decode_worklog(body),))[0]
+            row = self._decode_worklog(body)
+            worklogs = self._finisher.to_worklogs((row,))
         except FAILURES:
             return None
+        if self._learned:
+            self._give_extra((row,), worklogs, _give_worklog)
+        return worklogs[0]
+
+
+def _give_row(row: Any, extra: ReadOnlyDict) -> None:
+    row.extra = extra
+
+
+_give_worklog: Final[Callable[[Any, ReadOnlyDict], None]] = Worklog.extra.__set__  # type: ignore[attr-defined] # a slot's: it passes over the lock

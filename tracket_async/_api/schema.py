@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,7 @@ import attrs
 import msgspec
 
 from tracket_async._http.messages import Json, Response
-from tracket_async._http.responses import json_type, malformed, unreadable
+from tracket_async._http.responses import excerpt, json_type, malformed, unreadable
 from tracket_async._timestamps import read_day, read_moment, write_day, write_moment
 from tracket_async.models import ApprovalStatus, Worklog
 
@@ -48,6 +49,17 @@ class Members:
             return None
         pairs = zip(self.names, msgspec.structs.astuple(found), strict=True)
         return {name: raw for name, raw in pairs if raw is not msgspec.UNSET}
+
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def all_members(content: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    """Return all members of what is known to be JSON, each as its bytes; None if it is no object of readable names."""
+    try:
+        return _OBJECT.decode(content)
+    except FAILURES:
+        return None
 
 
 def checked(response: Response) -> bytes:
@@ -98,19 +110,72 @@ class DecodedPage(Generic[T]):
 
     Attributes:
         items: the worklogs, as rows or as models, in the server's order.
-        cursor: what stands where the cursor should; None of null, UNSET of nothing.
+        cursor: what stands where the cursor should; None or UNSET of nothing.
         links: the bytes of each member of the page that may hold its links; UNSET for one that is not there.
-        total: how many worklogs match, None when the page does not say.
+        total: what stands where the number of worklogs that match should; None of null or nothing.
+        errors: the bytes of each member of `ERROR_NAMES`; UNSET for one that is not there.
     """
 
     items: list[T]
     cursor: Any
     links: Sequence[Any]
-    total: int | None
+    total: Any
+    errors: Sequence[Any] = ()
 
+
+ERROR_NAMES: Final = ("errors", "error")
+"""The members of a page that may say that it is none (inferred)."""
 
 AFTER = "after"
 """The one parameter of a next link that is taken from it."""
+
+
+_WHOLE: Final = re.compile(r"\s*\d{1,18}(?:\.0*)?\s*", re.ASCII)
+
+
+def whole_number(found: Json) -> int | None:
+    """Return the whole number, at least 0, that a number or a text of digits is; None of anything else."""
+    if isinstance(found, str) and _WHOLE.fullmatch(found):
+        return int(float(found)) if "." in found else int(found)
+    if isinstance(found, float) and 0 <= found < WHOLE and found == int(found):
+        return int(found)
+    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+
+def read_cursor(found: Any, path: str, response: Response) -> str | None:
+    """Return the cursor that a page holds: a text or a whole number. No page follows with the cursor 0.
+
+    Raises:
+        MalformedResponseError: it is something else.
+    """
+    if isinstance(found, str):
+        return found
+    if found is None or found is msgspec.UNSET:
+        return None
+    number = whole_number(found)
+    if number is None:
+        raise malformed(path, "a string, a whole number or null", json_type(found), status=response.status)
+    return str(number) if number else None
+
+
+def check_no_errors(errors: Iterable[Any], response: Response) -> None:
+    """Check that a page without a worklog does not say why.
+
+    Args:
+        errors: the bytes of each member of `ERROR_NAMES`; UNSET for one that is not there. Null, false and what is
+            empty say nothing.
+        response: which it is in.
+
+    Raises:
+        MalformedResponseError: it does.
+    """
+    for name, raw in zip(ERROR_NAMES, errors, strict=True):
+        if raw is not msgspec.UNSET and bytes(raw).strip() not in _SAYS_NOTHING:
+            error = malformed(f"$.{name}", "empty in a list without worklogs", "an error", status=response.status)
+            raise error.add(excerpt=excerpt(bytes(raw)))
+
+
+_SAYS_NOTHING: Final = frozenset({b"null", b"false", b"[]", b"{}", b'""', b"0"})
 
 
 def next_cursor(cursor: Any, links: Iterable[Any]) -> str | None:
@@ -151,7 +216,10 @@ class _Links(msgspec.Struct):
 _LINKS = msgspec.json.Decoder(_Links)
 
 
-ATTRIBUTES: Final[Mapping[str, attrs.Attribute[Any]]] = {each.name: each for each in attrs.fields(Worklog)}
+ATTRIBUTES: Final[Mapping[str, attrs.Attribute[Any]]] = {
+    each.name: each for each in attrs.fields(Worklog) if each.name != "extra"
+}
+"""The attributes of a worklog that have a field type: all but ``extra``, which has what is in none of them."""
 
 STATUSES: Final[Mapping[Any, ApprovalStatus]] = {
     form: status for status in ApprovalStatus for form in (status.value, status.value.upper(), status.value.title())
@@ -171,26 +239,29 @@ class FieldError(ValueError):
     """A value is not of its field type; the text says what was expected."""
 
 
-def _identifier(value: Json) -> str:
+def _string(value: Json) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
     raise FieldError("a string")
 
 
 def _text(value: Json) -> str:
-    if isinstance(value, str):
-        return value
-    raise FieldError("a string")
+    if isinstance(value, float) and abs(value) < WHOLE and value == int(value):
+        return str(int(value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
 
 
 def _status(value: Json) -> str:
-    text = _text(value)
+    text = _string(value)
     return STATUSES.get(text, text)
 
 
+_NUMBER = re.compile(r"\s*[+-]?\d{1,300}(?:\.\d{0,300})?(?:[eE][+-]?\d{1,3})?\s*", re.ASCII)
+
+
 def _number(value: Json) -> float:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -203,14 +274,14 @@ def _number(value: Json) -> float:
 
 def _moment(value: Json) -> dt.datetime:
     try:
-        return read_moment(_text(value))
+        return read_moment(_string(value))
     except ValueError:
         raise FieldError("a date-time (RFC 3339)") from None
 
 
 def _day(value: Json) -> dt.datetime:
     try:
-        return read_day(_text(value))
+        return read_day(_string(value))
     except ValueError:
         raise FieldError("a day (YYYY-MM-DD)") from None
 
@@ -238,20 +309,22 @@ class FieldType:
         write: from the attribute's value, never None, to a JSON value.
         wire_type: the type that a well-behaved server sends, for the fast decoder. What msgspec accepts as this type,
             ``read`` accepts too and reads alike; what it does not accept may still be accepted by ``read``.
+        usual: the types of the JSON values that are nothing to tell anybody.
     """
 
     read: Callable[[Any], Any]
     wire_type: Any
     write: Callable[[Any], Any] = _same
+    usual: tuple[type, ...] = (str,)
 
 
-IDENTIFIER = FieldType(_identifier, str)
+IDENTIFIER = FieldType(_text, str)
 TEXT = FieldType(_text, str)
 STATUS = FieldType(_status, str, str)
-NUMBER = FieldType(_number, float, _write_number)
+NUMBER = FieldType(_number, float, _write_number, (int, float))
 MOMENT = FieldType(_moment, dt.datetime, write_moment)
 DAY = FieldType(_day, str, write_day)
-OBJECT = FieldType(_object, dict[str, Any])
+OBJECT = FieldType(_object, dict[str, Any], usual=(dict,))
 
 FIELD_TYPES: Final[Mapping[str, FieldType]] = {
     "id": IDENTIFIER,
@@ -275,7 +348,12 @@ FIELD_TYPES: Final[Mapping[str, FieldType]] = {
 """The field type of each attribute, where a schema does not say otherwise."""
 
 
+ESSENTIAL: Final = frozenset(name for name, each in ATTRIBUTES.items() if each.default is attrs.NOTHING)
+"""The attributes without which there is no worklog: id, date, minutes."""
+
+
 Split: TypeAlias = Callable[[Json], tuple[Json, ...]]
+"""Return the values, and last whether the object holds nothing else."""
 
 
 def _group(self: Schema) -> Mapping[str, tuple[str, ...]]:
@@ -323,23 +401,30 @@ class Schema:
     )
 
 
-def flatten(schema: Schema, content: Mapping[str, Json]) -> dict[str, Json]:
-    """Return a worklog as the server sends it, made one level of the names that the schema knows."""
+def flatten(schema: Schema, content: Mapping[str, Json]) -> tuple[dict[str, Json], list[str]]:
+    """Return a worklog as the server sends it, made one level of the names that the schema knows.
+
+    Also return the members that hold more than that.
+    """
     flat: dict[str, Json] = {}
+    incomplete: list[str] = []
     for member, attributes in schema.groups.items():
         if member not in content:
             continue
         names = [schema.names[attribute] for attribute in attributes]
         value = content[member]
         if member in schema.splits:
-            flat.update(zip(names, schema.splits[member](value), strict=True))
+            *parts, complete = schema.splits[member](value)
+            flat.update(zip(names, parts, strict=True))
+            if not complete:
+                incomplete.append(member)
         elif isinstance(value, dict) and len(names) > 1:
             rest = {**value}
             flat.update({name: rest.pop(leaf(name), None) for name in names if leaf(name)})
             flat[member] = rest
         else:
             flat[member] = value
-    return flat
+    return flat, incomplete
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

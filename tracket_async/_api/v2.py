@@ -19,35 +19,41 @@ from tracket_async._api.schema import DAY, FIELD_TYPES, OTHER_SPELLINGS, STATUSE
 from tracket_async._http.messages import Json
 from tracket_async._timestamps import first_millisecond, in_utc, last_millisecond, write_day
 from tracket_async.errors import UsageError
-from tracket_async.models import Worklog, WorklogFilter
+from tracket_async.models import NO_EXTRA, ReadOnlyDict, Worklog, WorklogFilter
 
 STATUS_NAMES: Final = ("status", "approvalStatus", "state", "value")
-"""The names of the status in an ``approval`` that is an object (inferred); the first that is there counts."""
+"""The names of the status in an ``approval`` that is an object (inferred); the first that is not null counts."""
 APPROVER_NAMES: Final = ("approver", "approverUserId", "approverId", "approvedBy", "user", "userId")
 """The names that the approver may have in it: a user's id, or an object with one (inferred)."""
 USER_ID_NAMES: Final = ("id", "userId")
 """The names that the id may have in an approver that is an object (inferred)."""
 
 
-def split_approval(approval: Json) -> tuple[Json, Json]:
-    """Return the status and the approver's id in an ``approval``, as they stand there: a status alone, or an object."""
+def split_approval(approval: Json) -> tuple[Json, Json, bool]:
+    """Return the status and the approver's id in an ``approval``, as they stand there, and whether that is all of it.
+
+    It is a status alone, or an object. A name whose value is null is as good as none.
+    """
     if not isinstance(approval, dict):
-        return approval, None
-    try:
-        # The likeliest names, without a search: this runs for every entry of every page.
-        status, approver = approval["status"], approval["approver"]
-    except KeyError:
-        status, approver = _first(approval, STATUS_NAMES), _first(approval, APPROVER_NAMES)
+        return approval, None, True
+    status_name, approver_name = _first(approval, STATUS_NAMES), _first(approval, APPROVER_NAMES)
+    approver, complete = approval.get(approver_name), _has_no_other(approval, status_name, approver_name)
     if isinstance(approver, dict):
-        approver = _first(approver, USER_ID_NAMES)
-    return status, approver
+        id_name = _first(approver, USER_ID_NAMES)
+        complete = complete and _has_no_other(approver, id_name)
+        approver = approver.get(id_name)
+    return approval.get(status_name), approver, complete
 
 
-def _first(content: Mapping[str, Json], names: tuple[str, ...]) -> Json:
+def _first(content: Mapping[str, Json], names: tuple[str, ...]) -> str:
     for name in names:
-        if name in content:
-            return content[name]
-    return None
+        if content.get(name) is not None:
+            return name
+    return names[0]
+
+
+def _has_no_other(content: Mapping[str, Json], *names: str) -> bool:
+    return all(value is None or name in names for name, value in content.items())
 
 
 SCHEMA: Final = Schema(
@@ -116,7 +122,9 @@ def to_rows(rows: Sequence[Any]) -> None:
         if type(content) is Approval:
             status, row.approver_user_id = content.status, content.approver
         else:
-            status, row.approver_user_id = _split_approval(content)
+            status, row.approver_user_id, complete = _split_approval(content)
+            if not complete:
+                row.extra = ReadOnlyDict(approval=content)
         row.approval_status = OTHER_SPELLINGS[status] if status in OTHER_SPELLINGS else status  # noqa: SIM401 - get() costs twice as much
 
 
@@ -143,6 +151,7 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
         worklog.team_id = row.team_id
         worklog.board_id = row.board_id
         worklog.parent_item_id = row.parent_item_id
+        worklog.extra = NO_EXTRA
         content = row.custom_fields
         if type(content) is CustomFields:
             worklog.category_id, worklog.project_id, worklog.custom_fields = content.category, content.project, {}
@@ -152,7 +161,9 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
         if type(content) is Approval:
             status, worklog.approver_user_id = content.status, content.approver
         else:
-            status, worklog.approver_user_id = _split_approval(content)
+            status, worklog.approver_user_id, complete = _split_approval(content)
+            if not complete:
+                worklog.extra = ReadOnlyDict(approval=content)
         worklog.approval_status = STATUSES[status] if status in STATUSES else status  # noqa: SIM401 - as above
         worklog.__class__ = Worklog
         add(worklog)
@@ -169,11 +180,11 @@ def _split_custom_fields(content: dict[str, Any] | None) -> tuple[str | None, st
     raise Declined
 
 
-def _split_approval(content: Any) -> tuple[str | None, str | None]:
-    """Return the status and the approver's id."""
-    status, approver = split_approval(content)
+def _split_approval(content: Any) -> tuple[str | None, str | None, bool]:
+    """Return the status, the approver's id, and whether that is all."""
+    status, approver, complete = split_approval(content)
     if type(status) in TEXT_OR_NULL and type(approver) in TEXT_OR_NULL:
-        return status, approver  # type: ignore[return-value] # their types were just looked at
+        return status, approver, complete  # type: ignore[return-value] # their types were just looked at
     raise Declined
 
 

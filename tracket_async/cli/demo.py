@@ -243,7 +243,7 @@ class Summary(Tally):
         super().add(worklogs)
         together: dict[tuple[int, int, str | None], list[float]] = collections.defaultdict(list)
         for worklog in worklogs:
-            self.people.add(worklog.user_id)
+            self.people.add(worklog.user_id or "")
             together[worklog.date.year, worklog.date.month, worklog.category_id].append(worklog.minutes)
         for (year, month, category), minutes in together.items():
             self._spread(f"{year:04}-{month:02}", category, math.fsum(minutes))

@@ -29,7 +29,7 @@ id_of: Final[Callable[[Row], str]] = attrgetter("id")
 date_of: Final[Callable[[Row], dt.datetime]] = attrgetter("date")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_REQUIRED: Final = frozenset({"id", DAY, "user_id", "date", "minutes", JSON})
+_REQUIRED: Final = frozenset({"id", DAY, "date", "minutes", JSON})
 
 
 def unique(rows: Iterable[Row]) -> list[Row]:

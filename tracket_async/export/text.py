@@ -37,7 +37,7 @@ from tracket_async._timestamps import write_moment
 from tracket_async.errors import UsageError, pip_install
 from tracket_async.models import Worklog
 
-ATTRIBUTES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog))
+ATTRIBUTES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog) if attribute.name != "extra")
 """The attributes of `Worklog`, in their order: the columns that are stored."""
 DAY: Final = "day"
 NAMES: Final = (ATTRIBUTES[0], DAY, *ATTRIBUTES[1:])
