@@ -403,7 +403,7 @@ async def test_a_body_that_a_204_announces_and_that_is_yet_to_come_harms_nobody(
     assert server.connections == 2
 
 
-@pytest.mark.parametrize(("size", "kept"), [(64 * 1024, True), (64 * 1024 + 1, False)])
+@pytest.mark.parametrize(("size", "kept"), [(128 * 1024, True), (128 * 1024 + 1, False)])
 async def test_a_head_that_never_ends_is_not_collected_for_ever(size, kept):
     protocol = _Protocol(asyncio.get_running_loop())
     protocol.head = b""

@@ -31,6 +31,11 @@ PACKED = {
     " GZIP ": gzip.compress(TEXT, mtime=0),
     "": TEXT,
     "identity": TEXT,
+    "None": TEXT,
+    "UTF-8": TEXT,
+    "identity, utf-8": TEXT,
+    "gzip, identity": gzip.compress(TEXT, mtime=0),
+    "utf-8,GZIP": gzip.compress(TEXT, mtime=0),
 }
 
 
@@ -78,13 +83,41 @@ def test_gzip_of_several_members_is_one_body():
         collect("gzip", gzip.compress(b"ab") + gzip.compress(b"c")[:-1])
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-@pytest.mark.parametrize("rest", [b"\0", b"rubbish", b"\x1f"])
-def test_what_follows_its_end_is_refused(encoding, rest):
+@pytest.mark.parametrize(
+    "rest", [b"\0", bytes(600), b"rubbish", b"\x1frubbish", b"\x1f\x8b\x07", b"\r\n" + PACKED["gzip"]]
+)
+def test_what_follows_gzip_and_is_no_member_is_ignored(rest):
+    packed = PACKED["gzip"] + rest
+    assert collect("gzip", packed) == TEXT
+    assert collect("gzip", PACKED["gzip"], rest) == TEXT
+    assert collect("gzip", *[packed[i : i + 1] for i in range(len(packed))]) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rest"),
+    [
+        ("deflate", b"\0"),
+        ("deflate", b"rubbish"),
+        ("gzip", b"\x1f"),
+        ("gzip", b"\x1f\x8b"),
+        ("gzip", b"\x1f\x8b\x08"),
+        ("gzip", b"\x1f\x8b\x08" + b"\xff" * 30),
+    ],
+)
+def test_what_follows_and_may_be_lost_data_is_refused(encoding, rest):
     with pytest.raises((UnreadableResponseError, TruncatedResponseError)):
         collect(encoding, PACKED[encoding] + rest)
     with pytest.raises((UnreadableResponseError, TruncatedResponseError)):
         collect(encoding, PACKED[encoding], rest)
+
+
+def test_thousands_of_empty_gzip_members_are_a_bomb():
+    nothing, kilobyte = gzip.compress(b"", mtime=0), gzip.compress(bytes(1024), mtime=0)
+    assert collect("gzip", nothing * 1_000, cap=10**6) == b""
+    with pytest.raises(ResponseError, match=r"1,001 gzip members") as caught:
+        collect("gzip", nothing * 5_000, cap=10**6)
+    assert not caught.value.is_retryable(idempotent=True)
+    assert len(collect("gzip", *[kilobyte] * 3_000, cap=10**7)) == 3_000 * 1024
 
 
 def test_deflate_has_no_members():
@@ -137,7 +170,7 @@ def test_an_announced_length_above_the_cap_is_refused_before_a_byte_is_read():
             body_for("", length, cap=1_000)
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress", "x" * 500])
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip, br", "br, utf-8", "compress", "x" * 500])
 def test_an_encoding_that_was_not_asked_for_is_refused(encoding):
     with pytest.raises(ResponseError, match="was not asked for") as caught:
         body_for(encoding, "", cap=1)

@@ -155,7 +155,7 @@ async def test_a_connection_that_ends_in_the_headers_is_a_lost_one(server, trans
         b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nA: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000 + b"\r\n\r\n",
     ],
 )
 async def test_what_is_not_http_is_unreadable(server, transport, get, what):
@@ -221,6 +221,11 @@ async def test_a_bomb_is_cut_off(server, transport, get, http):
     server.answers = [http(200, gzip.compress(bytes(5_000_000)), Content_Encoding="gzip")]
     with pytest.raises(ResponseTooLargeError):
         await transport.send(get, TOKEN)
+
+
+async def test_a_header_may_be_as_long_as_64_kib(server, transport, get, http):
+    server.answers = [http(200, b"{}", X_Policy="x" * 65_000)]
+    assert (await transport.send(get, TOKEN)).headers["X-Policy"] == "x" * 65_000
 
 
 async def test_an_unknown_encoding_is_refused(server, transport, get, http):

@@ -27,6 +27,10 @@ ACCEPT_ENCODING = "gzip, deflate"
 _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB = zlib.MAX_WBITS
 _RAW = -zlib.MAX_WBITS
+_GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+_MOST_MEMBERS: Final = 1_000
+"""Members of a gzip body, beyond which each is to hold `_MEMBER_BYTES` on average: empty ones are a bomb of time."""
+_MEMBER_BYTES: Final = 1024
 
 
 class Body(Protocol):
@@ -71,7 +75,10 @@ class PlainBody:
 
 
 class CompressedBody:
-    """A body in gzip (RFC 1952, of one or more members) or deflate (RFC 1950; or 1951, which some servers mean)."""
+    """A body in gzip (RFC 1952, of one or more members) or deflate (RFC 1950; or 1951, which some servers mean).
+
+    What follows the last member and is none, zeros say, is ignored, as gzip does.
+    """
 
     def __init__(self, cap: int, encoding: str) -> None:
         self._plain = PlainBody(cap)
@@ -81,6 +88,9 @@ class CompressedBody:
         self._encoding = encoding
         self._stream = zlib.decompressobj(_GZIP)
         self._fresh = True
+        self._members = 1
+        self._next = b""  # the beginning of what may be a further member
+        self._is_over = False
 
     def feed(self, chunk: bytes) -> None:
         """Decompress the next chunk."""
@@ -97,22 +107,38 @@ class CompressedBody:
 
     def finish(self) -> bytes:
         """Return the whole body; an empty one is whole (RFC 9110, 15.3.5)."""
-        if not self._fresh and not self._stream.eof:
+        if self._next or (not self._fresh and not self._stream.eof):
             raise TruncatedResponseError(f"The body ended in the middle of its {self._encoding} data")
         return self._plain.finish()
 
     def _inflate(self, data: bytes) -> None:
-        while data:
-            if self._fresh or (self._stream.eof and self._encoding == "gzip"):
+        while data and not self._is_over:
+            if self._fresh:
                 self._stream = zlib.decompressobj(self._window(data))
                 self._fresh = False
             elif self._stream.eof:
-                raise zlib.error
+                data = self._next + data
+                if not self._is_next_member(data):
+                    return
+                self._stream = zlib.decompressobj(_GZIP)
             # One byte more than there is room for, so that a body of exactly the cap is accepted.
             piece = self._stream.decompress(data, self._room + 1)
             self._room -= len(piece)
             self._plain.feed(piece)
             data = self._stream.unconsumed_tail or self._stream.unused_data
+
+    def _is_next_member(self, data: bytes) -> bool:
+        """Return whether this, behind the end of a member, is another one; False also if that cannot be told yet."""
+        if self._encoding != "gzip":
+            raise zlib.error
+        self._is_over = not data.startswith(_GZIP_MAGIC[: len(data)])
+        self._next = data if not self._is_over and len(data) < len(_GZIP_MAGIC) else b""
+        if self._is_over or self._next:
+            return False
+        self._members += 1
+        if self._members > _MOST_MEMBERS + (self._cap - self._room) // _MEMBER_BYTES:
+            raise ResponseError(f"The body is a bomb: {self._members:,} gzip members with next to nothing in them")
+        return True
 
     def _window(self, data: bytes) -> int:
         if self._encoding == "gzip":
@@ -122,9 +148,11 @@ class CompressedBody:
         return _ZLIB if data[0] & 0x0F == 8 else _RAW  # noqa: PLR2004
 
 
+_NO_COMPRESSION: Final = ("", "identity", "none", "utf-8", "utf8", "us-ascii", "iso-8859-1", "binary", "8bit")
+"""What servers write into Content-Encoding although it is no compression (RFC 9110, 8.4.1)."""
+
 _BODIES: dict[str, Callable[[int], Body]] = {
-    "": PlainBody,
-    "identity": PlainBody,
+    **dict.fromkeys(_NO_COMPRESSION, PlainBody),
     "gzip": lambda cap: CompressedBody(cap, "gzip"),
     "x-gzip": lambda cap: CompressedBody(cap, "gzip"),
     "deflate": lambda cap: CompressedBody(cap, "deflate"),
@@ -143,6 +171,9 @@ def body_for(content_encoding: str, content_length: str, *, cap: int) -> Body:
     if content_length.isdecimal() and int(content_length[:20]) > cap:
         raise too_large(cap)
     make = _BODIES.get(content_encoding.strip().lower())
+    if make is None:
+        codings = [coding.strip().lower() for coding in content_encoding.split(",")]
+        make = _BODIES.get(",".join(coding for coding in codings if coding not in _NO_COMPRESSION))
     if make is None:
         raise ResponseError(f"The server used the content encoding {content_encoding[:40]!r}, which was not asked for")
     return make(cap)

@@ -237,7 +237,9 @@ _MUTE_SECONDS: Final = 2.0
 """A request that is cancelled after so long a silence says that its connection may be mute."""
 _EXPIRY_MARGIN: Final = 1.0
 """Seconds before the end of ``Keep-Alive: timeout`` from which a connection is not used: a request takes its time."""
-_HEAD_BYTES: Final = 64 * 1024
+_HEADER_BYTES: Final = 64 * 1024
+"""The longest line of an answer's header section: some proxies add a policy of many KiB."""
+_HEAD_BYTES: Final = 2 * _HEADER_BYTES
 _HEADERS: Final = re.compile(
     rb"(?:\r\n)*(?:HTTP/1\.[01] 1\d\d[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)*"  # interim answers, RFC 9110, 15.2
     rb"HTTP/1\.[01] (?P<status>[2-9]\d\d)[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n"
@@ -376,6 +378,8 @@ class Transport:
             timeout=self._timeout,
             headers={"User-Agent": user_agent, "Accept": _JSON, "Accept-Encoding": ACCEPT_ENCODING},
             trust_env=False,
+            max_line_size=_HEADER_BYTES,
+            max_field_size=_HEADER_BYTES,
         )
         # aiohttp sends GET, PUT and DELETE again by itself when a kept connection drops (its issue 10790), which would
         # make our count of attempts a lie. There is no public switch; a test fails when this name goes.
