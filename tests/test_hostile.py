@@ -16,7 +16,9 @@ import pytest
 
 from tracket_async import (
     AmbiguousWriteError,
+    AuthenticationError,
     BearerToken,
+    ClientCredentials,
     CursorLoopError,
     IncompleteExportError,
     NewWorklog,
@@ -180,6 +182,21 @@ async def test_a_limiter_that_only_says_429_ends_no_export(hostile, connect, api
     hostile.limit, hostile.page_size = (100, 1), 20
     async with connect(api, retry=RetryPolicy(), clock=Clock()) as client:
         assert sorted(await ids(client.worklogs.export())) == sorted(hostile.rows)
+
+
+@BOTH
+@pytest.mark.parametrize("status", [500, 520, 529, 599])
+async def test_any_5xx_is_retried(hostile, connect, api, status):
+    hostile.statuses = [status]
+    async with connect(api) as client:
+        assert (await client.worklogs.get("wl-0001")).id == "wl-0001"
+
+
+async def test_a_token_call_that_fails_with_status_200_is_an_authentication_error(hostile):
+    hostile.token_error = True
+    async with TracketClient(auth=ClientCredentials("a", "b", "c"), base_url=hostile.url, retry=AT_ONCE) as client:
+        with pytest.raises(AuthenticationError, match="invalid_client"):
+            await client.worklogs.get("wl-0001")
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------
@@ -586,11 +603,10 @@ def export_by_command(command, hostile_server, api, seed, folder):
     chance = random.Random(seed)
     file, store = folder / f"{seed}.ndjson", folder / f"{seed}.duckdb"
     with hostile_server(**draw(chance, api, hostile_server)) as server:
-        truth = sorted((row.id, row.date.date().isoformat(), row.minutes) for row in server.rows.values())
+        expected = truth(server)
         code, _, err = command(server, api, "export", "--output", file, "--store", store, "--progress", "off")
     assert code == 0, f"seed {seed}: {err}"
-    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    assert sorted((row["id"], row["day"], row["minutes"]) for row in rows) == truth, f"seed {seed}"
+    assert told(file) == expected, f"seed {seed}"
 
 
 @BOTH
@@ -606,6 +622,58 @@ def test_an_exported_file_under_random_deviations_is_the_truth(command, hostile,
 def test_many_exported_files_under_random_deviations_are_the_truth(command, hostile, api, tmp_path):
     for seed in range(100, 300):
         export_by_command(command, type(hostile), api, seed, tmp_path)
+
+
+def told(file):
+    """Return what a file tells of each worklog."""
+    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return sorted((row["id"], row["day"], row["minutes"]) for row in rows)
+
+
+def truth(server):
+    return sorted((row.id, row.date.date().isoformat(), row.minutes) for row in server.rows.values())
+
+
+def sync_by_command(command, hostile_server, seed, folder):
+    """Sync a store of 2.0 after edits, moves, deletions and new worklogs, three times; the file is the truth."""
+    chance = random.Random(seed)
+    file, store = folder / f"{seed}.ndjson", folder / f"{seed}.duckdb"
+    switches = draw(chance, "2.0", hostile_server) | {"clock_ahead": chance.choice([0, 86_400, -86_400])}
+    del switches["total"]  # without the count nobody can know of a deletion
+    with hostile_server(**switches) as server:
+        for turn in range(4):
+            code, _, err = command(server, "2.0", "sync", store, "--output", file, "--progress", "off")
+            assert code == 0, f"seed {seed}, turn {turn}: {err}"
+            assert told(file) == truth(server), f"seed {seed}, turn {turn}"
+            change_rows(chance, server, turn)
+
+
+def change_rows(chance, server, turn):
+    """Change, move and delete up to eight worklogs each, and add some."""
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    rows = chance.sample(sorted(server.rows), min(24, len(server.rows)))
+    for ident in rows[:8]:
+        server.add(dataclasses.replace(server.rows[ident], minutes=chance.randrange(1000), updated=now))
+    for ident in rows[8:16]:
+        row = server.rows[ident]
+        server.add(dataclasses.replace(row, date=row.date + chance.randint(-40, 40) * dt.timedelta(1), updated=now))
+    for ident in rows[16 : chance.randint(16, 24)]:
+        del server.rows[ident]
+    fresh = server.make_rows(chance.randrange(5), created=now)
+    server.add(*(dataclasses.replace(row, id=f"{row.id}-{turn}") for row in fresh))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sync_under_random_deviations_is_the_truth(command, hostile, seed, tmp_path):
+    pytest.importorskip("duckdb")
+    sync_by_command(command, type(hostile), seed, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_many_syncs_under_random_deviations_are_the_truth(command, hostile, tmp_path):
+    for seed in range(100, 200):
+        sync_by_command(command, type(hostile), seed, tmp_path)
 
 
 def import_by_command(command, hostile_server, api, seed, folder):

@@ -256,7 +256,7 @@ def test_every_format_has_every_worklog_and_nothing_is_left_beside_them(tracket,
     with duckdb.connect(str(files["duckdb"]), read_only=True) as database:
         assert database.sql("SELECT id FROM worklogs ORDER BY date, id").fetchall() == [(one,) for one in ids]
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
-    words = {"1.0": "not verifiable: API 1.0 gives no counts", "2.0": "verified: as many as the server counts"}
+    words = {"1.0": "not verifiable: the server gives no counts", "2.0": "verified: as many as the server counts"}
     assert result.err.endswith(f"; {words[api]}.\n")
 
 

@@ -35,7 +35,7 @@ def verdict(result: ExportResult | SyncResult) -> str:
         return f"incomplete: the server counts {result.total:,}"
     if result.verdict == "not verified":
         return "not verified"  # the error says why
-    return "not verifiable: API 1.0 gives no counts"
+    return "not verifiable: the server gives no counts"
 
 
 def revised(changes: ChangeCounts) -> str:

@@ -17,7 +17,7 @@ Verdict = Literal["verified", "not verifiable", "incomplete", "not verified"]
 """How sure a run is that its store has what the server has.
 
 * ``"verified"``: as many worklogs as the server counted in this run, after the last change was fetched.
-* ``"not verifiable"``: API 1.0 gives no counts.
+* ``"not verifiable"``: the server gives no counts, as on API 1.0.
 * ``"incomplete"``: the counts still differed after several rounds of fetching what differs; running the same again goes
   on with that.
 * ``"not verified"``: the server no longer shows worklogs that were kept all the same; ``doubt`` says why.
