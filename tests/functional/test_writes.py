@@ -135,6 +135,21 @@ async def test_a_lookup_that_fails_leaves_the_create_ambiguous(running, api, rou
         assert got[0].error.__cause__.status == 403
 
 
+@pytest.mark.parametrize("reconcile", [False, True])
+async def test_creates_that_wait_out_a_429_when_the_run_is_left_were_not_sent(running, api, route, reconcile):
+    async with running() as (emulator, client):
+        emulator.faults.add(faults.Status(429, headers={"Retry-After": "60"}), method="POST", route=route)
+        outcomes = client.worklogs.create_many((new(n) for n in range(40)), concurrency=4, reconcile=reconcile)
+        step = asyncio.create_task(anext(outcomes))
+        while not [entry for entry in emulator.request_log if entry.status == 429]:
+            await asyncio.sleep(0.01)
+        step.cancel()
+        await asyncio.wait([step])
+        await outcomes.aclose()
+        assert [o.status for o in outcomes.leftover] == ["not_sent"] * 4
+        assert emulator.count == 0
+
+
 async def test_changes_of_one_worklog_keep_their_order(running, api):
     async with running() as (emulator, client):
         ids = [(await client.worklogs.create(new(1))).id for _ in range(3)]
