@@ -141,7 +141,7 @@ async def test_creates_that_wait_out_a_429_when_the_run_is_left_were_not_sent(ru
         emulator.faults.add(faults.Status(429, headers={"Retry-After": "60"}), method="POST", route=route)
         outcomes = client.worklogs.create_many((new(n) for n in range(40)), concurrency=4, reconcile=reconcile)
         step = asyncio.create_task(anext(outcomes))
-        while not [entry for entry in emulator.request_log if entry.status == 429]:
+        while not ((now := client.statistics()).paused_for and not now.concurrency.in_use):
             await asyncio.sleep(0.01)
         step.cancel()
         await asyncio.wait([step])
