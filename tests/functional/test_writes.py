@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import datetime as dt
 from contextlib import aclosing
 
@@ -11,6 +12,7 @@ import pytest
 from tracket_async import AmbiguousWriteError, NewWorklog, WorklogChanges
 from tracket_async._http.limits import Clock
 from tracket_async.emulator import faults
+from tracket_async.events import AttemptEnded, AttemptStarted, SessionPaused
 
 MONDAY = dt.date(2024, 5, 6)
 
@@ -137,12 +139,18 @@ async def test_a_lookup_that_fails_leaves_the_create_ambiguous(running, api, rou
 
 @pytest.mark.parametrize("reconcile", [False, True])
 async def test_creates_that_wait_out_a_429_when_the_run_is_left_were_not_sent(running, api, route, reconcile):
-    async with running() as (emulator, client):
+    seen, waiting = collections.Counter(), asyncio.Event()
+
+    def observe(event):
+        seen[type(event)] += 1
+        if seen[SessionPaused] and seen[AttemptStarted] == seen[AttemptEnded]:
+            waiting.set()
+
+    async with running(settings={"observers": [observe]}) as (emulator, client):
         emulator.faults.add(faults.Status(429, headers={"Retry-After": "60"}), method="POST", route=route)
         outcomes = client.worklogs.create_many((new(n) for n in range(40)), concurrency=4, reconcile=reconcile)
         step = asyncio.create_task(anext(outcomes))
-        while not ((now := client.statistics()).paused_for and not now.concurrency.in_use):
-            await asyncio.sleep(0.01)
+        await waiting.wait()
         step.cancel()
         await asyncio.wait([step])
         await outcomes.aclose()
