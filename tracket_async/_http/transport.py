@@ -192,7 +192,8 @@ def map_exception(error: BaseException, *, origin: str) -> RequestError:
     ours, message = next((ours, message) for foreign, ours, message in _TABLE if isinstance(error, foreign))
     failure = ours(message.format(origin=origin) + _detail(error))
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        failure.add(status=error.status, hint="Check HTTPS_PROXY, with the user and password that the proxy expects")
+        refusal: Any = error  # the type of its status is not complete
+        failure.add(status=refusal.status, hint="Check HTTPS_PROXY, with the user and password that the proxy expects")
     return failure
 
 
