@@ -104,3 +104,10 @@ def test_adaptive_is_true_or_false():
 def test_settings_do_not_change(settings):
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(settings, attrs.fields(type(settings))[0].name, 1)
+
+
+def test_a_rate_may_be_a_callable_that_gives_permits():
+    async def permit():
+        """Permit at once."""
+
+    assert Limits(requests_per_second=permit).requests_per_second is permit

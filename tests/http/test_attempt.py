@@ -379,6 +379,15 @@ def test_a_call_that_waits_for_the_rate_waits_out_a_pause_beyond_its_time(run_se
     assert 30 < took < 34
 
 
+def test_a_call_without_a_deadline_waits_for_the_rate_too(run_session):
+    async def scenario(session, transport):
+        assert await session.send(GET, body, options=PATIENT) == b"{}"
+        return asyncio.get_running_loop().time()
+
+    took = run_session(scenario, script(reply(429, Retry_After="30"), 200), timeouts=Timeouts(total=None))
+    assert 30 < took < 34
+
+
 def test_without_any_success_the_wait_for_the_rate_ends_with_the_time_of_the_call(run_session):
     async def scenario(session, transport):
         with pytest.raises(RateLimitedError):
