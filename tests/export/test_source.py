@@ -105,6 +105,26 @@ async def test_a_permanent_fault_is_not_waited_for(source, error):
         await source.call_until_answered(failing(error))
 
 
+@pytest.mark.parametrize(
+    ("excerpts", "waits"),
+    [
+        (['{"items": [', '{"items": ['], 1),
+        (['{"items": [', '{"items": [{', '{"items": [{'], 2),
+        (["<html>", '["', '["'], 2),
+        (["<html>", "<html>", "", None, None, "["], None),
+    ],
+)
+async def test_broken_json_that_comes_twice_alike_is_not_waited_for(source, clock, excerpts, waits):
+    await source.call_until_answered(failing())
+    errors = [UnreadableResponseError("broken", excerpt=excerpt) for excerpt in excerpts]
+    if waits is None:
+        assert await source.call_until_answered(failing(*errors)) == "answer"
+    else:
+        with pytest.raises(UnreadableResponseError):
+            await source.call_until_answered(failing(*errors))
+        assert len(clock.sleeps) == waits
+
+
 async def test_after_it_the_call_is_made_until_it_is_answered_at_growing_intervals(source, clock):
     await source.call_until_answered(failing())
     errors = [ServerError("down"), UnreadableResponseError("page"), RateLimitedError("slow", retry_after=50.0)] * 3

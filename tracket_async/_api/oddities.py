@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from typing import Any, Final, Literal
 
 import attrs
@@ -64,10 +63,15 @@ class Oddities:
 
     def add_kept(self, extras: Iterable[Mapping[str, Any]], path: str) -> None:
         """Count the unknown fields of worklogs of which all fields could be read."""
-        kept = [extra for extra in extras if extra]
-        for field, times in Counter(chain.from_iterable(kept)).items():
-            example = next(extra[field] for extra in kept if field in extra)
-            self.add(field, "unknown", json_type(example), path=path, times=times)
+        kept = [*filter(None, extras)]
+        for names, times in Counter(map(tuple, kept)).items():
+            for field in names:
+                count = self._counts.get((field, "unknown"))
+                if count is None:
+                    example = next(extra[field] for extra in kept if field in extra)
+                    self.add(field, "unknown", json_type(example), path=path, times=times)
+                else:
+                    count.times += times
 
     def tell(self) -> None:
         """Log each oddity, and forget them."""

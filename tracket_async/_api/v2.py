@@ -37,10 +37,10 @@ def split_approval(approval: Json) -> tuple[Json, Json, bool]:
     if not isinstance(approval, dict):
         return approval, None, True
     status_name, approver_name = _first(approval, STATUS_NAMES), _first(approval, APPROVER_NAMES)
-    approver, complete = approval.get(approver_name), _has_no_other(approval, status_name, approver_name)
+    approver, complete = approval.get(approver_name), _has_no_other(approval, (status_name, approver_name))
     if isinstance(approver, dict):
         id_name = _first(approver, USER_ID_NAMES)
-        complete = complete and _has_no_other(approver, id_name)
+        complete = complete and _has_no_other(approver, (id_name,))
         approver = approver.get(id_name)
     return approval.get(status_name), approver, complete
 
@@ -52,8 +52,12 @@ def _first(content: Mapping[str, Json], names: tuple[str, ...]) -> str:
     return names[0]
 
 
-def _has_no_other(content: Mapping[str, Json], *names: str) -> bool:
-    return all(value is None or name in names for name, value in content.items())
+def _has_no_other(content: Mapping[str, Json], names: tuple[str, ...]) -> bool:
+    # No generator: this may run for every entry of every page.
+    for name in content:  # noqa: SIM110
+        if name not in names and content[name] is not None:
+            return False
+    return True
 
 
 SCHEMA: Final = Schema(

@@ -27,6 +27,7 @@ from tracket_async.errors import (
     GoneError,
     NotFoundError,
     RequestError,
+    UnreadableResponseError,
 )
 from tracket_async.export.tables import date_of, id_of
 from tracket_async.models import Worklog, WorklogFilter
@@ -170,17 +171,21 @@ class Source:
     async def call_until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Call until there is an answer, and return it.
 
+        Broken JSON that comes twice alike is no outage: it comes again. (An HTML page may be that of a maintenance.)
+
         Raises:
             ExportError: nothing has arrived for too long; its cause is the last error.
             RequestError: the call failed in a way that waiting does not mend, or nothing has ever been answered.
         """
-        wait = self._patience.first_wait
+        wait, broken = self._patience.first_wait, None
         while True:
             try:
                 answer = await ask()
             except RequestError as error:
-                if not error.is_passing:
+                found = broken_json(error)
+                if not error.is_passing or (found is not None and found == broken):
                     raise
+                broken = found
                 await self._clock.sleep(self._pause(error, wait))
                 wait = min(2 * wait, self._patience.longest_wait)
             else:
@@ -208,6 +213,12 @@ class Source:
 
     def _send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         return self.call_until_answered(lambda: self.client.send(request, parse))
+
+
+def broken_json(error: RequestError) -> str | None:
+    """Return the beginning of a body that is JSON and broken, None after another error."""
+    is_broken = isinstance(error, UnreadableResponseError) and error.excerpt and error.excerpt[0] in '{["'
+    return error.excerpt if is_broken else None
 
 
 def row_format(api_version: ApiVersion) -> ItemFormat[Row]:
