@@ -44,6 +44,20 @@ def test_a_date_time_of_any_offset_is_read_as_utc(text, moment):
     assert dates.read_day(text).tzinfo is dt.UTC
 
 
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-12-31T23:59:60Z", at(2024, 12, 31, 23, 59, 59)),
+        ("2024-12-31T23:59:60.5+01:00", at(2024, 12, 31, 22, 59, 59, 500_000)),
+        ("2024-12-31T24:00", at(2025, 1, 1)),
+        ("2024-12-31 24:00:00.000Z", at(2025, 1, 1)),
+        ("2024-12-31T24:00+02:00", at(2024, 12, 31, 22)),
+    ],
+)
+def test_a_leap_second_is_the_one_before_it_and_24_00_the_next_midnight(text, moment):
+    assert dates.read_moment(text) == moment
+
+
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+02:00", "9999-12-31T23:59:59-02:00"])
 def test_a_moment_that_utc_has_no_year_for_is_a_day_all_the_same(text):
     with pytest.raises(ValueError, match="outside of the years"):
@@ -57,6 +71,9 @@ def test_a_moment_that_utc_has_no_year_for_is_a_day_all_the_same(text):
         "",
         "yesterday",
         "2024-13-01",
+        "9999-12-31T24:00",
+        "2024-12-31T24:01",
+        "0000-00-00",
         "2024-10-22T25:00:00Z",
         "2023-02-29",
         "1729622731",

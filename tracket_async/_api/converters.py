@@ -247,20 +247,20 @@ class ConverterReader:
         self._of_page = Members(schema.items, schema.cursor, schema.total, *schema.links, *ERROR_NAMES)
         self._essential = frozenset(schema.names[name] for name in ESSENTIAL)
 
-    def page(self, response: Response, oddities: Oddities | None = None) -> DecodedPage[Worklog]:
+    def page(self, response: Response, oddities: Oddities) -> DecodedPage[Worklog]:
         """Read the response to a list."""
         return self._repairing(self._page, response, oddities)
 
-    def worklog(self, response: Response, oddities: Oddities | None = None) -> Worklog:
+    def worklog(self, response: Response, oddities: Oddities) -> Worklog:
         """Read the response to a get, a create or an update."""
 
-        def read(response: Response, oddities: Oddities | None) -> Worklog:
+        def read(response: Response, oddities: Oddities) -> Worklog:
             return self._worklog(checked(response), "$", response, oddities)
 
         return self._repairing(read, response, oddities)
 
     @staticmethod
-    def _repairing(read: Callable[..., T], response: Response, oddities: Oddities | None) -> T:
+    def _repairing(read: Callable[..., T], response: Response, oddities: Oddities) -> T:
         """Read the body as it is, or what can be made of one that is no JSON."""
         try:
             return read(response, oddities)
@@ -269,11 +269,10 @@ class ConverterReader:
         body = repaired(response.body)
         if body is None:
             raise failure
-        if oddities is not None:
-            oddities.add("$", "repaired", "a whole answer", path="$")
+        oddities.add("$", "repaired", "a whole answer", path="$")
         return read(attrs.evolve(response, body=body), oddities)
 
-    def _page(self, response: Response, oddities: Oddities | None) -> DecodedPage[Worklog]:
+    def _page(self, response: Response, oddities: Oddities) -> DecodedPage[Worklog]:
         schema = self.schema
         members = self._of_page.of(checked(response))
         if members is None:
@@ -296,9 +295,7 @@ class ConverterReader:
             errors=[members.get(name, msgspec.UNSET) for name in ERROR_NAMES],
         )
 
-    def _worklog(
-        self, content: bytes | msgspec.Raw, path: str, response: Response, oddities: Oddities | None
-    ) -> Worklog:
+    def _worklog(self, content: bytes | msgspec.Raw, path: str, response: Response, oddities: Oddities) -> Worklog:
         members = all_members(content)
         if members is None:
             raise malformed(path, "an object", json_type(value(content, path, response)), status=response.status)
