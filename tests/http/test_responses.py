@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tracket_async import errors
 from tracket_async._http.responses import (
     LONGEST,
+    LONGEST_MESSAGE,
     error_for,
     excerpt,
     header,
@@ -97,6 +98,10 @@ def test_the_first_header_in_the_table_that_says_something_is_the_request_id():
         (b'[{"field": "user"}]', "user"),
         (b'{"field": 5, "path": [], "errors": [1, null, "x"]}', None),
         (b'{"field": " / "}', None),
+        (b'{"timestamp": "2026", "error": "Bad Request", "path": "/v2/things"}', None),
+        (b'{"message": "no", "path": "/prefix/api/1.0/worklogs"}', None),
+        (b'{"path": "/api/1.0/worklogs", "errors": [{"field": "minutes"}]}', "minutes"),
+        (b'{"violations": [{"path": "minutes", "message": "no"}]}', "minutes"),
         (b'{"message": "worklogMinutes is wrong"}', None),
         (b"<html>", None),
         (b"", None),
@@ -109,6 +114,68 @@ def test_a_refused_field_is_named_where_the_body_names_one(status, body, field):
     error = answer(status, body=body)
     assert error.field == field
     assert (f"names the field {field!r}" in error.message) is (field is not None)
+
+
+TRACE = "org.springframework.Minutes\\n\\tat com.example.Rows.check(Rows.java:17)" * 400
+PADDING = "x " * 120
+LATER = "must be at least 0, and at most 1440 on one day"
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (
+            (
+                '{"timestamp": "2026", "status": 400, "error": "Bad Request", "trace": "TRACE", "message": "LATER",'
+                ' "path": "/api/1.0/worklogs"}'
+            ),
+            LATER,
+        ),
+        (
+            (
+                '{"timestamp": "2026", "trace": "TRACE", "message": "Not valid", "errors": [{"defaultMessage": "LATER",'
+                ' "field": "minutes"}]}'
+            ),
+            f"Not valid; minutes: {LATER}",
+        ),
+        ('{"type": "PADDING", "title": "Bad minutes", "detail": "LATER"}', f"Bad minutes: {LATER}"),
+        (
+            (
+                '{"meta": "PADDING", "errors": [{"title": "A", "detail": "LATER", "source": {"pointer": "/data/min"}},'
+                ' {"detail": "a minutes field is missing", "source": {"pointer": "/data/minutes"}}, "b", null, " "]}'
+            ),
+            f"min: A: {LATER}; a minutes field is missing; b",
+        ),
+        ('{"detail": [{"input": "PADDING", "loc": ["body", "minutes"], "msg": "LATER"}]}', f"minutes: {LATER}"),
+        (
+            '{"traceId": "PADDING", "title": "A", "errors": {"minutes": ["LATER", "b"]}}',
+            f"A; minutes: {LATER}; minutes: b",
+        ),
+        ('{"x": "PADDING", "errors": {"detail": ["b"], "count": 1}}', "b"),
+        ('{"x": "PADDING", "error": {"message": "b", "error": "c"}}', "b"),
+        ('{"x": "PADDING", "error": "b"}', "b"),
+        ('{"x": "PADDING", "message": "Bearer canary is no token"}', "Bearer *** is no token"),
+        ('{"message": "short"}', '{"message": "short"}'),
+        ("Traceback (most recent call last):\n  PADDING\nValueError: LATER\n", f"ValueError: {LATER}"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 500])
+def test_the_message_of_an_error_is_shown_however_much_surrounds_it(status, body, shown):
+    body = body.replace("TRACE", TRACE).replace("PADDING", PADDING).replace("LATER", LATER)
+    assert answer(status, body=body.encode()).excerpt == shown
+
+
+@pytest.mark.parametrize(
+    "body", ['{"x": "PADDING"}', '{"x": "PADDING", "message": ["cut"', '{"x": "PADDING", "title": 5}']
+)
+def test_where_no_message_is_found_the_beginning_is_shown(body):
+    body = body.replace("PADDING", PADDING).encode()
+    assert answer(500, body=body).excerpt == excerpt(body)
+
+
+def test_a_long_message_is_cut_later_than_a_body():
+    shown = answer(500, body=b'{"message": "%s"}' % (b"ab " * 400)).excerpt
+    assert shown == ("ab " * 400)[:LONGEST_MESSAGE] + "..."
 
 
 def test_only_a_bad_request_looks_for_a_field():

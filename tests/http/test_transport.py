@@ -259,18 +259,18 @@ async def test_cookies_are_not_kept(server, transport, get, http):
 
 async def test_of_an_errors_body_the_beginning_is_kept(server, transport, get, http):
     server.answers = [
-        http(500, b"x" * 20_000),
+        http(500, b"x" * 70_000),
         http(500, b"short"),
         http(500, gzip.compress(b"packed"), Content_Encoding="gzip"),
     ]
-    assert (await transport.send(get, TOKEN)).body == b"x" * 16_384
+    assert (await transport.send(get, TOKEN)).body == b"x" * 65_536
     assert (await transport.send(get, TOKEN)).body == b"short"
     assert (await transport.send(get, TOKEN)).body == b"packed"
 
 
 async def test_of_an_endless_error_no_more_than_the_beginning_is_read(server, transport, get, http):
-    server.answers = [b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 20_000, http()]
-    assert (await transport.send(get, TOKEN)).body == b"x" * 16_384
+    server.answers = [b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 70_000, http()]
+    assert (await transport.send(get, TOKEN)).body == b"x" * 65_536
     assert transport._session.connector._acquired == set()
     await transport.send(get, TOKEN)
     assert server.connections == 2

@@ -58,7 +58,7 @@ class Request:
         return self.method != "POST"
 
 
-_SCRUBBED_BYTES: Final = 16 * 1024
+_SCRUBBED_BYTES: Final = 64 * 1024
 """Bytes of a body that an error may be made of: much more than it shows of it."""
 
 

@@ -40,6 +40,9 @@ from tracket_async.errors import (
 LONGEST = 200
 """Characters of an excerpt, without the ellipsis."""
 
+LONGEST_MESSAGE = 500
+"""Characters of the excerpt that consists of an error's messages, without the ellipsis."""
+
 _WINDOW = 2048
 """Bytes of a body that are read for an excerpt."""
 
@@ -60,8 +63,8 @@ _OPAQUE = re.compile(r"[\w\-+/=.~]{24,}", re.ASCII)
 """JSON Web Tokens, UUIDs, base64 and hexadecimal digits match it; they also have a digit."""
 
 
-def excerpt(body: bytes) -> str:
-    """Return the beginning of a body as one printable line of at most `LONGEST` characters and an ellipsis.
+def excerpt(body: bytes, *, longest: int = LONGEST) -> str:
+    """Return the beginning of a body as one printable line of at most ``longest`` characters and an ellipsis.
 
     Text that is not UTF-8 shows replacement characters. Masked are values whose name speaks of a secret, what follows
     ``Bearer``, and every run of 24 or more characters of a token's alphabet that has a digit: rather too much than a
@@ -75,8 +78,8 @@ def excerpt(body: bytes) -> str:
     if len(body) > _WINDOW:
         # What the window cuts in two may be a token that is too short now to be known as one.
         text = text.rstrip(_ALPHABET)
-    shown = "".join(character if character.isprintable() else _escaped(character) for character in text[:LONGEST])
-    return shown[:LONGEST] + ("..." if len(text) > LONGEST or len(shown) > LONGEST or len(body) > _WINDOW else "")
+    shown = "".join(character if character.isprintable() else _escaped(character) for character in text[:longest])
+    return shown[:longest] + ("..." if len(text) > longest or len(shown) > longest or len(body) > _WINDOW else "")
 
 
 def _escaped(character: str) -> str:
@@ -162,6 +165,19 @@ FIELD_NAMES: Final = ("field", "property", "propertyPath", "path", "pointer", "p
 """The names of a refused field's name, in the body's object or in the objects in it."""
 NESTING_NAMES: Final = ("error", "errors", "details", "violations", "fieldErrors", "detail", "source")
 """The names of the objects that name a field."""
+MESSAGE_NAMES: Final = (
+    "message",
+    "detail",
+    "error_description",
+    "defaultMessage",
+    "errorMessage",
+    "error_message",
+    "msg",
+    "description",
+    "reason",
+    "error",
+)
+"""The names of a message, the most telling one first; a ``title`` (RFC 9457, JSON:API) stands before it."""
 
 _NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", re.ASCII)
 _LONGEST_WAIT = 1e9
@@ -205,9 +221,9 @@ def error_for(
         path=path,
         retry_after=_retry_after(headers, is_limited=kind is RateLimitedError, now=now),
         request_id=request_id(headers),
-        excerpt=excerpt(body),
+        excerpt=_telling_excerpt(body),
     )
-    if isinstance(error, BadRequestError) and (field := _refused_field(body)):
+    if isinstance(error, BadRequestError) and (field := next(_field_names(_json(body), _DEEPEST, path), None)):
         error.add(field=field)
         error.args = (f"{error.message} and names the field {field!r}",)
     elif isinstance(error, RedirectError):
@@ -321,24 +337,74 @@ def _target(location: str | None) -> str:
     return f" to {_printable(origin)}"
 
 
-def _refused_field(body: bytes) -> str | None:
+def _json(body: bytes) -> Json:
+    """Return the JSON that a body is, None where it is none."""
     try:
         content: Json = msgspec.json.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    return next(_field_names(content, _DEEPEST), None)
+    return content
 
 
-def _field_names(content: Json, depth: int) -> Iterator[str]:
+def _telling_excerpt(body: bytes) -> str:
+    """Return the excerpt of an error's body: its beginning if it is short, otherwise its messages if it has any."""
+    beginning = excerpt(body)
+    if not beginning.endswith("..."):
+        return beginning
+    if body.startswith(b"Traceback (most recent call last)"):
+        return excerpt(body.rstrip().rpartition(b"\n")[2], longest=LONGEST_MESSAGE)
+    messages = "; ".join(dict.fromkeys(_messages(_json(body), _DEEPEST)))
+    return excerpt(messages.encode("utf-8", "replace"), longest=LONGEST_MESSAGE) or beginning
+
+
+def _messages(content: Json, depth: int) -> Iterator[str]:
+    """Return the messages in an error's body, from the outside in, each with the field that it is about."""
+    if isinstance(content, str) and content.strip():
+        yield content.strip()
+    elif depth and isinstance(content, list):
+        for entry in content[:_DEEPEST]:
+            yield from _messages(entry, depth - 1)
+    elif depth and isinstance(content, dict):
+        own = _own_message(content, is_outermost=depth == _DEEPEST)
+        if own:
+            yield own
+        for name in NESTING_NAMES:
+            if isinstance(nested := content.get(name), list | dict):
+                yield from _messages(nested, depth - 1)
+        if not own and depth < _DEEPEST:
+            yield from _messages_by_field(content)
+
+
+def _own_message(content: dict[str, Json], *, is_outermost: bool) -> str:
+    texts = [text for name in MESSAGE_NAMES if isinstance(text := content.get(name), str) and text.strip()]
+    parts = [text.strip() for text in (content.get("title"), *texts[:1]) if isinstance(text, str) and text.strip()]
+    field = None if is_outermost else next(_field_names(content, 2, ""), None)
+    if parts and field and field not in parts[-1]:
+        parts.insert(0, field)
+    return ": ".join(dict.fromkeys(parts))
+
+
+def _messages_by_field(content: dict[str, Json]) -> Iterator[str]:
+    """Return the messages in ``{"worklogMinutes": ["must be positive"]}``, as ASP.NET writes its ``errors``."""
+    for name, value in list(content.items())[:_DEEPEST]:
+        if isinstance(value, list) and name not in NESTING_NAMES:
+            yield from (f"{name}: {message}" for message in _messages(value, 1))
+
+
+def _field_names(content: Json, depth: int, path: str) -> Iterator[str]:
+    """Return the names of fields in an error's body; the ``path`` of the request, as Spring sends it, is none."""
     if depth and isinstance(content, list):
         for entry in content[:_DEEPEST]:
-            yield from _field_names(entry, depth - 1)
+            yield from _field_names(entry, depth - 1, path)
     elif depth and isinstance(content, dict):
         for name in FIELD_NAMES:
-            if text := _field_name(content.get(name)):
+            value = content.get(name)
+            if name == "path" and isinstance(value, str) and (value.endswith(path) or "timestamp" in content):
+                continue
+            if text := _field_name(value):
                 yield text
         for name in NESTING_NAMES:
-            yield from _field_names(content.get(name), depth - 1)
+            yield from _field_names(content.get(name), depth - 1, path)
 
 
 def _field_name(value: Json) -> str | None:

@@ -245,7 +245,8 @@ _HEADERS: Final = re.compile(
     rb"(?:\r\n)*(?:HTTP/1\.[01] 1\d\d[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)*"  # interim answers, RFC 9110, 15.2
     rb"HTTP/1\.[01] (?P<status>[2-9]\d\d)[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n"
 )
-_ERROR_BODY_BYTES: Final = 16 * 1024
+_ERROR_BODY_BYTES: Final = 64 * 1024
+"""As much of an error's body as is read: its message may stand behind a long stack trace."""
 _LONG_BODY_BYTES: Final = 256 * 1024
 _JSON: Final = "application/json"
 _KEPT_BLOCK: Final = 512 * 1024
