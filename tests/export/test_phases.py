@@ -386,6 +386,32 @@ async def test_a_server_that_does_not_count_leaves_it_open(on_2, stored, monkeyp
                 assert (found.verdict, found.total) == ("not verifiable", None)
 
 
+def partition(since, until=None, *, reached=None, **state):
+    moments = {"since": since, "until": until, "reached": reached}
+    moments = {name: number and dt.datetime(2024, 1, number, tzinfo=dt.UTC) for name, number in moments.items()}
+    return PartitionState(id=0, asked_since=None, asked_until=None, **moments, **state)
+
+
+@pytest.mark.parametrize(
+    ("states", "found"),
+    [
+        ([], []),
+        ([partition(1, 5)], []),
+        ([partition(None)], []),
+        ([partition(None, done=True, seen=9)], [(None, None)]),
+        ([partition(1, 5, reached=3, seen=9)], [(1, 3)]),
+        ([partition(6, 9, done=True, seen=5), partition(1, 5, reached=3, seen=5), partition(10, 12)], [(1, 9)]),
+        ([partition(6, 9, done=True, seen=6), partition(1, 5, done=True, seen=5)], [(1, 5), (6, 9)]),
+        ([partition(None, 5, done=True, seen=1), partition(6, None, done=True, seen=1)], [(None, None)]),
+        ([partition(1, 5, done=True, seen=1), partition(1, 9, reached=3, seen=1, whole=True)], [(None, None)]),
+    ],
+)
+def test_the_dates_that_partitions_have_fetched_are_put_together(monkeypatch, states, found):
+    monkeypatch.setattr(phases, "LOT", 10)
+    expected = [[number and f"2024-01-{number:02}T00:00:00+00:00" for number in bounds] for bounds in found]
+    assert phases.dates_fetched(states) == expected
+
+
 UTC = dt.UTC
 EVERYTHING = WorklogFilter()
 

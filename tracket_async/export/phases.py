@@ -183,7 +183,7 @@ async def fetch(job: ExportJob, resumed: int, total: int | None) -> bool:
     states = [PartitionState.from_json(state) for state in await job.do(job.store.partitions)]
     if not job.source.counts:
         # API 1.0 does not tell what has changed since then.
-        await job.do(job.store.set_meta, fetched_before=_dates_fetched(states))
+        await job.do(job.store.set_meta, fetched_before=dates_fetched(states))
     settings, buffer = job.settings, CommitBuffer(job)
     run = await job.source.scan(job.store.request.filter, concurrency=settings.concurrency, states=states)
     try:
@@ -213,15 +213,28 @@ async def fetch(job: ExportJob, resumed: int, total: int | None) -> bool:
     return run.statistics().single_partition
 
 
-def _dates_fetched(states: Iterable[PartitionState]) -> list[list[str | None]]:
-    """Return the dates that partitions have read, as ISO 8601 text: pairs of bounds (None: unbounded), in order."""
-    reached = [(state, state.until if state.done else state.reached) for state in states]
-    if any(state.whole for state in states):
-        return [[None, None]]
-    found = [(state.since, until) for state, until in reached if state.done or until is not None]
-    return [[None if bound is None else bound.isoformat() for bound in bounds] for bounds in found]
+def dates_fetched(states: Iterable[PartitionState]) -> list[list[str | None]]:
+    """Return the dates that partitions have read, as ISO 8601 text: pairs of bounds (None: unbounded), in order.
+
+    Neighbours are put together up to `LOT` worklogs, with the dates between them: comparing many small ranges takes
+    many requests.
+    """
+    found: list[tuple[dt.datetime | None, dt.datetime | None, int]] = []
+    for state in sorted(states, key=lambda state: state.since or _EARLIEST):
+        if state.whole:
+            return [[None, None]]
+        until = state.until if state.done else state.reached
+        if not state.done and until is None:
+            continue
+        if found and found[-1][2] + state.seen <= LOT:
+            since, _, seen = found.pop()
+            found.append((since, until, seen + state.seen))
+        else:
+            found.append((state.since, until, state.seen))
+    return [[None if bound is None else bound.isoformat() for bound in bounds] for *bounds, _ in found]
 
 
+_EARLIEST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 GONE_FEW: Final = 20
 GONE_SHARE: Final = 0.05
 FEW: Final = 1_000
