@@ -569,6 +569,18 @@ async def test_a_worklog_beyond_all_days_of_the_store_is_found(counting, monkeyp
         assert (await compare(job, part)).changes.added == 1
 
 
+async def test_a_doubt_about_one_range_leaves_the_others_uncompared(counting, monkeypatch):
+    monkeypatch.setattr(phases, "FEW", 1)
+    async with counting(24 * 28) as (emulator, _, job):
+        emulator.delete("wl-00030")
+        emulator.delete("wl-00500")
+        emulator.faults.add(faults.Status(403), route="/timeEntries/{id}")
+        emulator.request_log.clear()
+        found = await check(job, BEFORE)
+        assert (found.verdict, found.gone) == ("not verified", 0)
+        assert emulator.request_log.count(route="/timeEntries/{id}") == 1
+
+
 async def test_few_worklogs_are_not_halved(counting):
     async with counting(72) as (emulator, _, job):
         emulator.delete("wl-00030")

@@ -27,7 +27,7 @@ from tracket_async.errors import (
 from tracket_async.export import run as runs
 from tracket_async.export import text, writers
 from tracket_async.export.phases import Settings
-from tracket_async.export.run import FileOptions, export_to_files, export_to_store, request_of
+from tracket_async.export.run import FileOptions, export_to_files, export_to_store, request_of, write_files
 from tracket_async.export.store import Store
 from tracket_async.export.sync import sync_store
 from tracket_async.models import WorklogFilter
@@ -441,6 +441,19 @@ async def test_what_cannot_be_written_is_told_before_anything_is_asked(running, 
             await export_to_files(client, {tmp_path / name: kind for name, kind in targets.items()}, request_of(client))
         assert len(emulator.request_log) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+async def test_files_of_a_store_are_written_without_asking_the_server(running, stored, tmp_path):
+    async with running(sample=30) as (emulator, client):
+        with stored(client) as store:
+            await export_to_store(client, store)
+            emulator.request_log.clear()
+            file_options = FileOptions(columns=["id"])
+            await write_files(client, store, {tmp_path / "o": "csv"}, file_options=file_options)
+            assert len((tmp_path / "o").read_text().split()) == 31
+            assert len(emulator.request_log.entries) == 0
+            with pytest.raises(UsageError, match="name at least one file"):
+                await write_files(client, store, {})
 
 
 async def test_an_incomplete_export_writes_no_file_unless_told_to(on_2, tmp_path, some_worklog):

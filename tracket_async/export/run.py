@@ -144,12 +144,12 @@ async def compare_fetched_before(job: ExportJob) -> Check:
     store = job.store
     found = Check(verdict="not verifiable", mark=moment_of(await job.do(store.meta, "mark")))
     left: list[tuple[str | None, str | None]] = await job.do(store.meta, "fetched_before")
-    while left and found.doubt is None:
-        since, until = (None if bound is None else moment_of(bound) for bound in left[0])
+    for at, bounds in enumerate(left, 1):
+        since, until = (None if bound is None else moment_of(bound) for bound in bounds)
         found = await compare_dates(job, found, since, until)
-        if found.doubt is None:
-            left = left[1:]
-            await job.do(store.set_meta, fetched_before=left)
+        if found.doubt is not None:
+            break
+        await job.do(store.set_meta, fetched_before=left[at:])
     await job.do(keep_check, store, found)
     return found
 
