@@ -274,8 +274,7 @@ class Api:
         query = {name: request.query[name] for name in request.query}
         received = self.request_log.begin(request.method, "" if resource is None else resource.route, path, query)
         exchange = HttpExchange(self._context, request, received, resource, ident)
-        if request.transport is not None:
-            self._context.transports.add(request.transport)
+        self._context.transports.update(() if request.transport is None else (request.transport,))
         try:
             return await self._respond(exchange)
         except ClientDisconnectedError:
