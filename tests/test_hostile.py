@@ -556,3 +556,42 @@ async def test_a_put_answered_204_is_read_back(hostile, connect, api, body):
         changed = await client.worklogs.update("wl-0001", WorklogChanges(minutes=7))
         assert (changed.id, changed.minutes) == ("wl-0001", 7)
     assert hostile.count("PUT") == 1
+
+
+ODD = {"user": None, "description": "cut \ud83d", "approval": [True], "unknown": [1], "updatedDate": ""}
+
+
+async def test_a_server_with_odd_fields_is_listed_and_exported_and_each_oddity_is_told_once(hostile, connect, caplog):
+    hostile.overlay = {"*": ODD}
+    async with connect() as client:
+        listed = [worklog async for worklog in client.worklogs.list()]
+        exported = [worklog async for worklog in client.worklogs.export()]
+    assert len(listed) == len(exported) == 600
+    for worklog in (*listed, *exported):
+        assert (worklog.user_id, worklog.description, worklog.approval_status) == (None, "cut \ufffd", None)
+        assert worklog.extra == {"approval": [True], "unknown": [1], "updatedDate": ""}
+    assert sorted(record.args[0] for record in caplog.records) == ["$", "approval.status", "unknown", "updatedDate"]
+
+
+async def test_fields_under_other_names_are_kept(hostile, connect):
+    hostile.rename = {"team": "teamId", "billableMinutes": "billable", "description": "note", "createdDate": "made"}
+    async with connect() as client:
+        worklogs = [worklog async for worklog in client.worklogs.list()]
+    assert {worklog.extra["note"] for worklog in worklogs} == {f"text {each}" for each in range(600)}
+    assert all({"billable", "note", "made"} <= worklog.extra.keys() for worklog in worklogs)
+
+
+@BOTH
+async def test_errors_beside_an_empty_list_are_no_empty_account(hostile, connect, api):
+    hostile.error_in_200 = True
+    async with connect(api) as client:
+        with pytest.raises(RequestError, match="errors"):
+            await ids(client.worklogs.list())
+
+
+@pytest.mark.parametrize("kind", [int, float])
+@BOTH
+async def test_cursors_may_be_numbers(hostile, connect, api, kind):
+    hostile.cursor_as = kind
+    async with connect(api) as client:
+        assert len(await ids(client.worklogs.list())) == 600

@@ -42,4 +42,26 @@ def subject(sizes: Sizes) -> Subject:
                     budget=budget,
                 )
             )
+        key = f"{api} unknown"
+        cases[key] = Case(
+            work="decoding.compare",
+            label="tracket-async",
+            expects=sizes.decode_pages * 100,
+            arguments={
+                "api": api,
+                "decoders": ["tracket_async", "unknown field"],
+                "pages": sizes.decode_pages,
+                "turns": sizes.decode_turns,
+            },
+        )
+        rows.append(
+            Row(
+                name=f"an unknown field in every worklog, {api}",
+                unit="us CPU a page",
+                ours=Side("tracket-async, unknown field", key, own("unknown field")),
+                other=Side("tracket-async, none", key, own("tracket_async")),
+                inverse=False,
+                budget=Budget(at_most=1.3),
+            )
+        )
     return Subject(name="decode", cases=cases, rows=tuple(rows))

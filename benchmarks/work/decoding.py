@@ -14,6 +14,8 @@ from benchmarks import data
 from benchmarks.child import Meter
 
 Decode = Callable[[bytes], Any]
+UNKNOWN = "unknown field"
+"""The decoder of tracket-async, whose pages have a field in every worklog that it does not know."""
 
 
 def compare(meter: Meter, *, api: str, decoders: list[str], pages: int, turns: int) -> int:
@@ -21,18 +23,25 @@ def compare(meter: Meter, *, api: str, decoders: list[str], pages: int, turns: i
     worklogs = data.make(pages * data.PAGE, api=api)
     bodies = [data.page(worklogs, first, api=api) for first in range(0, pages * data.PAGE, data.PAGE)]
     chosen = {name: DECODERS[name](api) for name in decoders}
+    read = {name: [*map(_with_unknown_field, bodies)] if name == UNKNOWN else bodies for name in chosen}
     spent = dict.fromkeys(chosen, 0.0)
-    for decode in chosen.values():
-        decode(bodies[0])
+    for name, decode in chosen.items():
+        decode(read[name][0])
     with meter:
         for _ in range(turns):
             for name, decode in chosen.items():
                 begun = time.process_time()
-                for body in bodies:
+                for body in read[name]:
                     decode(body)
                 spent[name] += time.process_time() - begun
     meter.figures = {name: seconds / (turns * pages) * 1e6 for name, seconds in spent.items()}
     return pages * data.PAGE
+
+
+def _with_unknown_field(body: bytes) -> bytes:
+    for name in (b'"minutes":', b'"worklogMinutes":'):
+        body = body.replace(name, b'"unknown":"value",' + name)
+    return body
 
 
 def _tracket_async(api: str) -> Decode:
@@ -63,6 +72,7 @@ def _cattrs(api: str) -> Decode:
 
 DECODERS: dict[str, Callable[[str], Decode]] = {
     "tracket_async": _tracket_async,
+    UNKNOWN: _tracket_async,
     "orjson": _orjson,
     "pydantic": _pydantic,
     "cattrs": _cattrs,
