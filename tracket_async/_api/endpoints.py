@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -214,7 +214,7 @@ class ApiVersion:
         if found is None:
             found = self._read_by_converters(response)
         elif self.fast.keeps_extra:
-            self._count_extra(found.items)
+            self._count_extra(found)
         return Page(items=found.items, **self._about(found, response))
 
     def rows(self, response: Response) -> RowPage:
@@ -224,7 +224,7 @@ class ApiVersion:
             page = self._read_by_converters(response)
             return RowPage(items=[row_of(worklog) for worklog in page.items], **self._about(page, response))
         if self.fast.keeps_extra:
-            self._count_extra(found.items)
+            self._count_extra(found)
         return RowPage(items=found.items, **self._about(found, response))
 
     def _read_by_converters(self, response: Response) -> DecodedPage[Worklog]:
@@ -232,8 +232,13 @@ class ApiVersion:
         self.fast.learn(page.items)
         return page
 
-    def _count_extra(self, items: Sequence[Worklog | Row]) -> None:
-        self.oddities.add_kept([item.extra for item in items], f"$.{self.schema.items}[]")
+    def _count_extra(self, page: DecodedPage[Worklog] | DecodedPage[Row]) -> None:
+        path = f"$.{self.schema.items}[]"
+        if not page.unknown:
+            self.oddities.add_kept([item.extra for item in page.items], path)
+        for name in page.unknown:
+            example = json_type(page.items[0].extra[name])
+            self.oddities.add(name, "unknown", example, path=f"{path}.{name}", times=len(page.items))
 
     def _about(self, page: DecodedPage[Any], response: Response) -> dict[str, Any]:
         """Return what a page says beside its worklogs."""

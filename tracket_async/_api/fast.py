@@ -300,29 +300,33 @@ class _Form:
     def _learned_fields(self) -> list[Callable[[Any], Any]]:
         return [attrgetter(f"learned_{number}") for number in range(len(self._learned))]
 
-    def _give_extra(self, rows: Sequence[Any], items: Sequence[Any], give: Callable[[Any, Any], None]) -> None:
+    def _give_extra(self, rows: Sequence[Any], items: Sequence[Any], give: Callable[[Any, Any], None]) -> Sequence[str]:
         # Column by column, in C: this runs for every worklog of every page.
         names, unset = self._learned, msgspec.UNSET
         columns = [[*map(field, rows)] for field in self._learned_fields]
-        if len(names) == 1 and unset not in columns[0]:
+        some_lack_one = any(unset in column for column in columns)
+        if len(names) == 1 and not some_lack_one:
             [name], [column] = names, columns
             learned: list[dict[str, Any]] = [{name: value} for value in column]
-        elif any(unset in column for column in columns):
+        elif some_lack_one:
             learned = [
                 {name: value for name, value in zip(names, values, strict=True) if value is not unset}
                 for values in zip(*columns, strict=True)
             ]
         else:
             learned = [dict(zip(names, values)) for values in zip(*columns)]  # noqa: B905 - strict costs half as much again
-        if not all(learned) or any(map(_extra_of, items)):
+        if some_lack_one or (not self.parts and any(map(_extra_of, items))):
             for item, extra in zip(items, learned, strict=True):
                 give(item, ReadOnlyDict({**extra, **item.extra}) if extra else item.extra)
         else:
             deque(map(give, items, map(ReadOnlyDict, learned)), maxlen=0)
+            return names
+        return ()
 
-    def _decoded(self, page: Any, items: list[T]) -> DecodedPage[T]:
+    def _decoded(self, page: Any, items: list[T], give: Callable[[Any, Any], None]) -> DecodedPage[T]:
+        unknown = self._give_extra(page.items, items, give) if self._learned and items else ()
         links = [getattr(page, f"links_{number}") for number in range(len(self._schema.links))]
-        return DecodedPage(items, page.cursor, links, page.total, (page.errors_0, page.errors_1))
+        return DecodedPage(items, page.cursor, links, page.total, (page.errors_0, page.errors_1), unknown)
 
     def rows(self, body: bytes) -> DecodedPage[Row] | None:
         try:
@@ -330,9 +334,7 @@ class _Form:
             self._finisher.to_rows(page.items)
         except FAILURES:
             return None
-        if self._learned:
-            self._give_extra(page.items, page.items, _give_row)
-        return self._decoded(page, page.items)
+        return self._decoded(page, page.items, _give_row)
 
     def worklogs(self, body: bytes) -> DecodedPage[Worklog] | None:
         try:
@@ -340,9 +342,7 @@ class _Form:
             worklogs = self._finisher.to_worklogs(page.items)
         except FAILURES:
             return None
-        if self._learned:
-            self._give_extra(page.items, worklogs, _give_worklog)
-        return self._decoded(page, worklogs)
+        return self._decoded(page, worklogs, _give_worklog)
 
     def worklog(self, body: bytes) -> Worklog | None:
         try:

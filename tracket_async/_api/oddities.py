@@ -69,7 +69,7 @@ class Oddities:
                 count = self._counts.get((field, "unknown"))
                 if count is None:
                     example = next(extra[field] for extra in kept if field in extra)
-                    self.add(field, "unknown", json_type(example), path=path, times=times)
+                    self.add(field, "unknown", json_type(example), path=f"{path}.{field}", times=times)
                 else:
                     count.times += times
 

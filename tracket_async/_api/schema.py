@@ -114,6 +114,7 @@ class DecodedPage(Generic[T]):
         links: the bytes of each member of the page that may hold its links; UNSET for one that is not there.
         total: what stands where the number of worklogs that match should; None of null or nothing.
         errors: the bytes of each member of `ERROR_NAMES`; UNSET for one that is not there.
+        unknown: the names that every worklog has in its ``extra``, and no other; empty if that is not known.
     """
 
     items: list[T]
@@ -121,6 +122,7 @@ class DecodedPage(Generic[T]):
     links: Sequence[Any]
     total: Any
     errors: Sequence[Any] = ()
+    unknown: Sequence[str] = ()
 
 
 ERROR_NAMES: Final = ("errors", "error")
