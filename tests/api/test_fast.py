@@ -482,3 +482,14 @@ def test_extra_is_read_only_and_can_be_copied():
     assert pickle.loads(pickle.dumps(worklog)) == copy.deepcopy(worklog) == worklog
     assert hash(worklog)
     assert attrs.asdict(worklog)["extra"] == {"a": 2, "b": 1}
+
+
+def test_several_unknown_names_of_every_worklog_are_read_fast_and_counted(caplog):
+    reader = v2.api_version()
+    answer = Response(status=200, headers={}, body=body({**ENTRY, "x": 1, "y": [2]}, {**ENTRY, "x": None, "y": "z"}))
+    for _ in range(3):
+        for found in (reader.page(answer), reader.rows(answer)):
+            assert [each.extra for each in found.items] == [{"x": 1, "y": [2]}, {"x": None, "y": "z"}]
+    assert reader.fast.rows(answer.body).unknown == ("x", "y")
+    reader.oddities.tell()
+    assert {record.args[0]: record.args[3] for record in caplog.records} == {"x": 12, "y": 12}

@@ -139,7 +139,7 @@ def whole_number(found: Json) -> int | None:
     """Return the whole number, at least 0, that a number or a text of digits is; None of anything else."""
     if isinstance(found, str) and _WHOLE.fullmatch(found):
         return int(float(found)) if "." in found else int(found)
-    if isinstance(found, float) and 0 <= found < WHOLE and found == int(found):
+    if isinstance(found, float) and 0 <= found < WHOLE and found.is_integer():
         return int(found)
     return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
 
@@ -248,7 +248,7 @@ def _string(value: Json) -> str:
 
 
 def _text(value: Json) -> str:
-    if isinstance(value, float) and abs(value) < WHOLE and value == int(value):
+    if isinstance(value, float) and abs(value) < WHOLE and value.is_integer():
         return str(int(value))
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
 
