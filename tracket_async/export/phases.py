@@ -310,14 +310,14 @@ async def compare(job: ExportJob, wanted: WorklogFilter, *, among: int | None = 
     unmarked, gone, doubt = await job.do(store.unmarked, wanted.since, wanted.until), list[str](), None
     for at in range(0, len(unmarked), settings.concurrency):
         ids = unmarked[at : at + settings.concurrency]
-        try:
-            found = await gather(*(source.row(id_) for id_ in ids))
-        except PermissionDeniedError as error:
-            doubt = f"the server refuses to show worklogs that the store has, and they are kept: {error.message}"
-            break
+        found = await gather(*(source.row(id_) for id_ in ids))
         gone += [id_ for id_, row in zip(ids, found, strict=True) if row is None]
-        changes += await upsert(job, [row for row in found if row is not None])
-        doubt = doubt_of(job, len(gone), marked + len(unmarked) if among is None else among)
+        changes += await upsert(job, [row for row in found if not isinstance(row, PermissionDeniedError | None)])
+        refusal = next((row for row in found if isinstance(row, PermissionDeniedError)), None)
+        if refusal is not None:
+            doubt = f"the server refuses to show worklogs that the store has, and they are kept: {refusal.message}"
+        else:
+            doubt = doubt_of(job, len(gone), marked + len(unmarked) if among is None else among)
         if doubt is not None:
             break
     return Comparison(changes=changes, gone=tuple(gone), doubt=doubt)

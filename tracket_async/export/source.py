@@ -26,6 +26,7 @@ from tracket_async.errors import (
     ExportError,
     GoneError,
     NotFoundError,
+    PermissionDeniedError,
     RequestError,
     UnreadableResponseError,
 )
@@ -157,16 +158,14 @@ class Source:
                 return
             cursor = page.next_cursor
 
-    async def row(self, id_: str) -> Row | None:
-        """Return the worklog as it is now; None: the server no longer has it.
-
-        Raises:
-            PermissionDeniedError: the server does not show it to this client, which is no proof that it is gone.
-        """
+    async def row(self, id_: str) -> Row | PermissionDeniedError | None:
+        """Return the worklog as it is now; None: it is gone. The error of a 403, which does not say that it is gone."""
         try:
             return row_of(await self.call_until_answered(lambda: self.client.worklogs.get(id_)))
         except NotFoundError:
             return None
+        except PermissionDeniedError as error:
+            return error
 
     async def call_until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Call until there is an answer, and return it.
