@@ -131,6 +131,10 @@ class Request:
     headers: dict[str, str]
     body: bytes
 
+    @property
+    def cursor(self):
+        return self.query.get("cursor", self.query.get("after"))
+
     def json(self):
         return json.loads(self.body)
 

@@ -311,8 +311,20 @@ async def test_refused_cursors_lose_nothing_in_any_order(hostile, connect, order
     hostile.order, hostile.page_size = order, 40
     async with connect("1.0") as client:
         for refused in range(1, 9):
-            hostile.refused_cursors = {refused + len([r for r in hostile.requests if "cursor" in r.query])}
+            hostile.refused_cursors = {refused + len([each for each in hostile.requests if each.cursor])}
             assert sorted(await ids(client.worklogs.export(concurrency=3))) == sorted(hostile.rows)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(("api", "ignored"), [("1.0", "ignore_start"), ("2.0", "ignore_dates")])
+async def test_a_refused_cursor_of_a_server_that_ignores_dates_doubles_nothing(hostile, connect, api, ignored, ordered):
+    setattr(hostile, ignored, True)
+    hostile.page_size = 40
+    async with connect(api) as client:
+        for concurrency, refused in itertools.product((1, 3), (3, 6, 9)):
+            hostile.refused_cursors = {refused + len([each for each in hostile.requests if each.cursor])}
+            got = await ids(client.worklogs.export(concurrency=concurrency, ordered=ordered))
+            assert sorted(got) == sorted(hostile.rows)
 
 
 @pytest.mark.parametrize("ordered", [False, True])

@@ -145,6 +145,7 @@ class Partitions(Generic[T]):
     def __init__(self, settings: ScanSettings[T], keep: Callable[[T], bool] | None) -> None:
         self._ordered = settings.ordered
         self._keep = keep
+        self._id_of = settings.item_format.id_of
         states = settings.states
         going = [Partition[T].of(state) for state in states if not state.done]
         self.open = sorted(going, key=lambda partition: partition.since or EARLIEST)
@@ -157,7 +158,6 @@ class Partitions(Generic[T]):
         self._taken = array("q")  # hashes of the ids taken: 8 bytes each, however long the scan
         self._known: set[int] | None = None  # the same, from when they may come again in another partition
         self._outside: set[int] = set()  # of the ids outside of the scan's dates
-        self._discarded = 0  # worklogs that were dropped before they were handed over
         if self.single or any(state.wide for state in states):
             self.leave_out_known()
 
@@ -170,7 +170,7 @@ class Partitions(Generic[T]):
     def distinct(self) -> int:
         """Return how many worklogs the server has listed in this run, each counted once."""
         taken = len(self._taken) if self._known is None else len(self._known)
-        return len(self._outside) + taken - self._discarded
+        return len(self._outside) + taken
 
     def add(
         self,
@@ -196,22 +196,27 @@ class Partitions(Generic[T]):
         self._changed[partition.id] = partition
 
     def drop(self, partitions: Iterable[Partition[T]]) -> None:
-        """Drop partitions, with what waits to be handed over: another partition will read it."""
+        """Drop partitions, with what waits to be handed over: another partition will read it.
+
+        All else that has been taken is left out by its id from now on.
+        """
+        known = self.leave_out_known()
         for partition in partitions:
             partition.dropped = partition.done = True
-            if self._ordered:
-                self._discarded += partition.taken
             self.held -= len(partition.held)
-            self.worklogs -= sum(len(batch.items) for batch in partition.held)
+            for batch in partition.held:
+                self.worklogs -= len(batch.items)
+                known.difference_update(hash(self._id_of(item)) for item in batch.items)
             partition.held.clear()
             self.note(partition)
         self.open = [partition for partition in self.open if not partition.dropped]
 
-    def leave_out_known(self) -> None:
-        """Leave out by their ids, from now on, all worklogs that have been taken."""
+    def leave_out_known(self) -> set[int]:
+        """Leave out by their ids, from now on, all worklogs that have been taken; return the hashes of the ids."""
         if self._known is None:
             self._known = set(self._taken)
             self._taken = array("q")
+        return self._known
 
     def deliver(self, partition: Partition[T], result: PageResult[T], page: PageLike[Any]) -> None:
         """Make the batch of a page."""
@@ -524,7 +529,6 @@ class Scheduler(Generic[T]):
             return
         self._wide = True
         self._steps = 0
-        self.partitions.leave_out_known()
         self.partitions.drop([*self.partitions.open])
         # The partitions overlap now, so that the batches of many would not be in order.
         self.partitions.single = self._ordered
@@ -575,7 +579,6 @@ class Scheduler(Generic[T]):
                 "The server does not list worklogs in ascending order of date, so they cannot be handed over in that "
                 "order: leave out ordered=True, or export to a store, whose files are sorted"
             )
-        self.partitions.leave_out_known()
         self.partitions.drop([*self.partitions.open])
         self.partitions.single = True
         whole = self.partitions.add(self._dates.since, self._dates.until, whole=True, wide=self._wide)
@@ -589,8 +592,6 @@ class Scheduler(Generic[T]):
         """
         going = self.partitions.open
         place = next(place for place, one in enumerate(going) if not (one.done or one.doubtful))
-        if not self._ordered:  # where nothing of the others has been handed over
-            self.partitions.leave_out_known()
         self.partitions.drop(going[place + 1 :])
         self.partitions.single = True
         self._steps = going[place].steps  # it reads again what the others have seen
