@@ -77,8 +77,11 @@ def test_an_export_that_was_ended_goes_on_and_makes_the_same_files(serve, tmp_pa
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, err
     route = "/worklogs" if api == "1.0" else "/timeEntries"
-    served.emulator.faults.add(Delay(0.12), route=route, nth=range(1, 6))  # longer than between two reports
-    served.emulator.faults.add(Hang(), route=route, nth=6)
+    asked = [request.query for request in served.emulator.request_log if request.route == route]
+    before = next(n for n, query in enumerate(asked) if query.get("size") in {None, "100"})  # the first page
+    delayed = range(before + 1, before + 6)
+    served.emulator.faults.add(Delay(0.12), route=route, nth=delayed)  # longer than between two reports
+    served.emulator.faults.add(Hang(), route=route, nth=before + 6)
     command = ("export", *made[1], "--concurrency=1", "--progress=json")
     with started(*command) as process:
         while not json.loads(process.stderr.readline())["done"]:
