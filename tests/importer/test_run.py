@@ -575,7 +575,8 @@ async def test_rows_that_wait_out_a_429_when_they_are_interrupted_are_not_ambigu
     made = file(rows(40))
     async with made.opened(emulator, settings={"concurrency": 16, "grace": 0}) as work:
         task = asyncio.create_task(work.run())
-        while len(made.entries) < 16 or not posts(emulator) or emulator.request_log.in_progress:  # noqa: ASYNC110 - of the server
+        in_use = lambda: work._client.statistics().concurrency.in_use  # noqa: E731
+        while len(made.entries) < 16 or not posts(emulator) or in_use():  # noqa: ASYNC110 - of the server
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -345,4 +345,6 @@ def _next(folder: Path, worklogs: int) -> Iterable[str]:
 
 if __name__ == "__main__":
     threading.Thread(target=terminate_at_end, args=(sys.stdin.fileno(),), daemon=True).start()
-    sys.exit(emulator(*sys.argv[1:]))
+    code = emulator(*sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the input may send another one
+    sys.exit(code)
