@@ -430,7 +430,7 @@ async def test_a_total_may_be_a_string_or_a_float(hostile, connect, kind):
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_worklog_created_at_midnight_is_within_the_day_before(hostile, connect):
+async def test_a_worklog_created_at_midnight_is_not_of_the_day_before(hostile, connect):
     midnight = dt.datetime(2024, 5, 21, tzinfo=dt.UTC)
     async with connect() as client:
         hostile.rows.clear()
