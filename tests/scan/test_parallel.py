@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import importlib.util
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from tracket_async.client import TracketClient
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, ServerError, UsageError
-from tracket_async.scan.parallel import ParallelScan
+from tracket_async.models import WorklogFilter
+from tracket_async.scan.parallel import ParallelScan, scan, worklog_format
 from tracket_async.scan.partition import DateRange, PartitionState, ScanSettings
 
 _spec = importlib.util.spec_from_file_location("scan_servers", Path(__file__).with_name("servers.py"))
@@ -224,6 +227,18 @@ def test_what_the_server_cannot_filter_is_left_out(virtually):
     run = run_of(Slow(), keep=lambda row: row[1].endswith("7"))
     assert sorted(virtually(everything(run))) == sorted(row for row in ROWS if row[1].endswith("7"))
     assert run.statistics().worklogs == 40
+
+
+@pytest.mark.parametrize("compare_total", [False, True])
+async def test_days_that_are_no_instants_are_read_whether_or_not_totals_are_compared(hostile, compare_total):
+    hostile.add(*hostile.make_rows(30))
+    hostile.offset, hostile.by_instant = "+02:00", True
+    wanted = WorklogFilter(since=dt.date(2024, 3, 2), until=dt.date(2024, 3, 5))
+    async with TracketClient.from_env(hostile.env()) as client:
+        settings = ScanSettings(item_format=worklog_format(client.api_version), concurrency=1)
+        run = await scan(client.send, client.api_version, wanted, settings, compare_total=compare_total)
+        got = await everything(run)
+    assert sorted(worklog.id for worklog in got) == [f"wl-{number:04}" for number in range(5, 25)]
 
 
 def test_settings_out_of_range_are_refused():
