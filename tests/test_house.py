@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.metadata
 import inspect
 import pickle
 import pkgutil
@@ -80,6 +81,7 @@ def test_importing_a_name_by_star_works():
 
 def test_the_version_is_that_of_the_distribution():
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", tracket_async.__version__)
+    assert tracket_async.__version__ == importlib.metadata.version("tracket-async")
 
 
 def test_importing_the_client_imports_none_of_what_few_need():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from tracket_async._version import __version__
+
 if TYPE_CHECKING:
     from tracket_async._http.auth import BearerToken, ClientCredentials
     from tracket_async._http.messages import Request, Response
@@ -67,8 +69,6 @@ if TYPE_CHECKING:
     )
     from tracket_async.pagination import Paginator
     from tracket_async.worklogs import Categories, Worklogs
-
-    __version__: str
 
 __all__ = [
     "UNSET",
@@ -161,14 +161,8 @@ _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in name
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "__version__":
-        from importlib.metadata import version  # slow, and rarely asked for
-
-        value: Any = version("tracket-async")
-    else:
-        home = importlib.import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}")
-        value = getattr(home, name)
-    globals()[name] = value
+    home = importlib.import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}")
+    value = globals()[name] = getattr(home, name)
     return value
 
 

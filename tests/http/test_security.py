@@ -14,7 +14,7 @@ import pytest
 from tracket_async._http.auth import BearerToken, ClientCredentials
 from tracket_async._http.messages import Request
 from tracket_async._http.responses import unreadable
-from tracket_async._http.session import TracketSession, default_user_agent
+from tracket_async._http.session import DEFAULT_USER_AGENT, TracketSession
 from tracket_async._http.transport import without_foreign_frames
 from tracket_async.config import RetryPolicy, Timeouts
 from tracket_async.errors import (
@@ -177,7 +177,7 @@ async def test_the_user_agent_names_the_version(server, get, http):
     async with TracketSession(server.url, auth=None, user_agent="mine/2") as session:
         await session.send(get, lambda response: response.body)
     agents = [exchange.headers["user-agent"] for exchange in server.received]
-    assert agents == [default_user_agent(), "mine/2"]
+    assert agents == [DEFAULT_USER_AGENT, "mine/2"]
     assert agents[0].startswith("tracket-async/")
 
 

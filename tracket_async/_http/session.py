@@ -15,7 +15,7 @@ import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import attrs
 
@@ -32,6 +32,7 @@ from tracket_async._http.limits import (
 )
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, header_text
 from tracket_async._http.transport import BaseURL, Transport
+from tracket_async._version import __version__
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.errors import AttemptTimeoutError, ClientStateError, ConnectError, RequestError
 from tracket_async.events import (
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from tracket_async._http.retry import Retrier
 
 T = TypeVar("T")
+
+DEFAULT_USER_AGENT: Final = f"tracket-async/{__version__}"
 
 
 @attrs.frozen(kw_only=True)
@@ -126,7 +129,7 @@ class TracketSession:
         self._limits = limits
         watching = tuple(observers)
         self._dispatcher = EventDispatcher(watching) if watching else None
-        self._user_agent = header_text("The user agent", default_user_agent() if user_agent is None else user_agent)
+        self._user_agent = header_text("The user agent", DEFAULT_USER_AGENT if user_agent is None else user_agent)
         self._ssl = ssl
         self._trust_env = trust_env
         self._clock = clock
@@ -337,10 +340,3 @@ class TracketSession:
         if failure is not None:
             raise failure
         return read_token(response)
-
-
-def default_user_agent() -> str:
-    """Return ``tracket-async/`` and the version that is installed."""
-    from importlib.metadata import version  # slow to import, and not for whoever only imports
-
-    return f"tracket-async/{version('tracket-async')}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any, Final
 
 from cyclopts import App
 
+from tracket_async._version import __version__
 from tracket_async.cli import demo, export, import_file, sync, worklogs
 
 HELP: Final = """Read and write the worklogs of Tracket, the time tracking of monday.com teams.
@@ -36,9 +36,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
 
 def build() -> App:
     """Create the application, with its commands in the order of the table."""
-    app = App(
-        name="tracket", help=HELP, help_format="markdown", version=lambda: importlib.metadata.version("tracket-async")
-    )
+    app = App(name="tracket", help=HELP, help_format="markdown", version=__version__)
     for place, (name, command) in enumerate(COMMANDS):
         app.command(command, name=name, sort_key=place)
     # The emulator has a --help and a --version of its own, so cyclopts must not take them.
