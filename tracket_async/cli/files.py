@@ -21,20 +21,10 @@ from tracket_async.cli.progress import show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import UsageError
-from tracket_async.importer.reader import (
-    FORMAT_OF_SUFFIX,
-    STANDARD_INPUT,
-    Change,
-    InputFile,
-    InputFormat,
-    InputSource,
-    MakeItem,
-    ReadOptions,
-    Validation,
-    make_change,
-    make_worklog_id,
-)
+from tracket_async.importer.reader import FORMAT_OF_SUFFIX, InputFormat, ReadOptions
+from tracket_async.importer.rows import Change, InputFile, MakeItem, Validation, make_change, make_worklog_id
 from tracket_async.importer.run import Apply, ChangeRun, RunReport, deletions, updates
+from tracket_async.importer.source import STANDARD_INPUT, InputSource
 
 T = TypeVar("T")
 

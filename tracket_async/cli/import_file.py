@@ -24,17 +24,10 @@ from tracket_async.config import Limits
 from tracket_async.errors import ExportError, UsageError
 from tracket_async.importer import journal as journals
 from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState
-from tracket_async.importer.reader import (
-    FORMAT_OF_SUFFIX,
-    STANDARD_INPUT,
-    Fingerprint,
-    InputFile,
-    InputSource,
-    ReadOptions,
-    Validation,
-    make_new_worklog,
-)
+from tracket_async.importer.reader import FORMAT_OF_SUFFIX, ReadOptions
+from tracket_async.importer.rows import InputFile, Validation, make_new_worklog
 from tracket_async.importer.run import ImportRun, ImportSettings, RunReport
+from tracket_async.importer.source import STANDARD_INPUT, Fingerprint, InputSource
 from tracket_async.models import NewWorklog
 
 _NAMED: Final = 12

@@ -32,7 +32,7 @@ from tracket_async.errors import (
     maybe_sent,
 )
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
-from tracket_async.importer.reader import MAX_LISTED, Change, InputFile, InputRow
+from tracket_async.importer.rows import MAX_LISTED, Change, InputFile, InputRow
 from tracket_async.models import NewWorklog, Worklog
 from tracket_async.reconcile import (
     LOOKUP_FAILURES,
