@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async import NewWorklog
+from tracket_async import NewWorklog, TracketClient
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -97,6 +97,17 @@ async def test_the_sql_of_the_docs_sums_up_an_export(tracket_client, tracket_emu
     await run.export_to_files(tracket_client, targets, run.request_of(tracket_client))
     (sql,) = re.findall(r"^```sql\n(.*?)^```", COMMANDS, re.MULTILINE | re.DOTALL)
     assert duckdb.sql(sql).fetchall() == [("2026-02", "2", 0.5), ("2026-03", "2", 2.5)]
+
+
+async def test_the_code_of_the_docs_counts_unknown_fields(hostile):
+    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", api, re.MULTILINE | re.DOTALL)
+    namespace: dict = {}
+    exec(compile(code, "api.md", "exec"), namespace)
+    hostile.add(*hostile.make_rows(30))
+    hostile.overlay = {"*": {"colour": "red"}, "wl-0001": {"phase": 2}}
+    async with TracketClient.from_env(hostile.env()) as client:
+        assert await namespace["unknown_fields"](client) == {"colour": 30, "phase": 1}
 
 
 def test_every_exit_code_is_documented():

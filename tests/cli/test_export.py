@@ -346,3 +346,39 @@ def test_a_store_that_cannot_be_read_in_the_end_is_closed_and_kept(tracket, serv
     assert f"To resume: tracket export -o {tmp_path / 'out.csv'}" in result.err
     assert tracket("export", "-o", tmp_path / "out.csv").code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+RENAMED = {
+    "item": "itemId",
+    "description": "note",
+    "billableMinutes": "billable",
+    "createdDate": "created",
+    "approval": "approvalState",
+}
+
+
+@pytest.mark.parametrize("name", ["out.ndjson", "-"])
+def test_a_server_with_other_names_for_five_fields_loses_nothing(tracket, hostile, monkeypatch, tmp_path, name):
+    hostile.add(*hostile.make_rows(300))
+    hostile.rename = RENAMED
+    for variable, value in hostile.env().items():
+        monkeypatch.setenv(variable, value)
+    columns = "id,item_id,description,extra"
+    result = tracket("export", "--columns", columns, "-o", name if name == "-" else tmp_path / name)
+    assert result.code == 0
+    lines = result.lines if name == "-" else (tmp_path / name).read_text(encoding="utf-8").splitlines()
+    found = {one["id"]: one for one in map(json.loads, lines)}
+    assert found.keys() == hostile.rows.keys()
+    for row in hostile.rows.values():
+        one = found[row.id]
+        assert (one["item_id"], one["description"]) == (None, None)
+        created = "2024-01-01T08:00:00.000Z"
+        state = {"status": "open", "approver": None}
+        assert one["extra"] == {
+            "itemId": row.item, "note": row.description, "billable": None, "created": created, "approvalState": state,
+        }  # fmt: skip
+    told = [line for line in result.err.splitlines() if "is not known to this version" in line]
+    assert sorted(re.search("field '(.*?)'", line)[1] for line in told) == sorted(RENAMED.values())
+    assert all(re.search(r": \d+ times, for example (null|an? \w+)$", line) for line in told)
+    assert "text 1" not in result.err
+    assert "5273029382" not in result.err

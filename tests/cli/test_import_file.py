@@ -120,6 +120,15 @@ def test_formulas_survive_the_way_out_and_in(tracket, serve, seed):
         assert sorted(worklog["description"] for worklog in found) == sorted(texts)
 
 
+def test_a_column_of_unknown_fields_is_passed_by_and_this_is_said(tracket, serve, folder):
+    served = serve()
+    (folder / "in.csv").write_text('item_id,user_id,date,minutes,extra\n1,2,2024-03-01,30,"{""note"":1}"\n')
+    result = tracket("import", "in.csv")
+    assert result.code == 0
+    assert result.err.startswith("Ignored columns, which only the server sets: extra.\n")
+    assert len(served.ask(served.emulator.worklogs)) == 1
+
+
 @BOTH
 def test_dropped_times_of_day_are_reported_in_one_line(tracket, serve, api, folder):
     serve(api)

@@ -96,10 +96,19 @@ def test_what_is_stored_is_what_came(deduplicated, make_worklog, worklogs_in):
         updated_date=dt.datetime(1, 1, 1, tzinfo=dt.UTC),
         created_date=dt.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC),
         team_id="",
+        extra={"note": "ö", "b": [1, None]},
     )
     [found] = worklogs_in(deduplicated([full]))
     assert json.loads(found.custom_fields) == full.custom_fields
-    assert attrs.evolve(found, custom_fields=full.custom_fields) == full
+    assert found.extra == '{"b":[1,null],"note":"ö"}'
+    assert attrs.evolve(found, custom_fields=full.custom_fields, extra=full.extra) == full
+
+
+def test_a_field_that_is_new_in_extra_is_a_change(deduplicated, make_worklog, batch_of, worklogs_in):
+    store = deduplicated([1, 2])
+    revision = store.upsert(batch_of([make_worklog(1, extra={"phase": 2}), make_worklog(2)]))
+    assert revision == ChangeCounts(changed=1, unchanged=1)
+    assert [found.extra for found in worklogs_in(store)] == ['{"phase":2}', "{}"]
 
 
 def test_a_revision_adds_changes_and_removes(deduplicated, make_worklog, batch_of, ids_in, worklogs_in):

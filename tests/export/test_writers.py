@@ -55,6 +55,25 @@ def test_a_file_has_every_worklog_once_in_order_of_date_and_id(deduplicated, mak
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("parquet", ['{"a":[1],"note":"=1"}', "{}"]),
+        ("duckdb", ['{"a":[1],"note":"=1"}', "{}"]),
+        ("ndjson", [{"a": [1], "note": "=1"}, {}]),
+        ("csv", ['{"a":[1],"note":"=1"}', ""]),
+    ],
+)
+def test_unknown_fields_are_written_when_they_are_asked_for(deduplicated, make_worklog, tmp_path, name, written):
+    store = deduplicated([make_worklog(1, extra={"note": "=1", "a": [1]}), make_worklog(2)])
+    write_file(store, tmp_path / "out", name, columns=("id", "extra"))
+    found = contents(tmp_path / "out", name)
+    assert [row["id"] for row in found] == ["wl-00001", "wl-00002"]
+    assert [row["extra"] for row in found] == written
+    write_file(store, tmp_path / "out", name)
+    assert not any("extra" in row for row in contents(tmp_path / "out", name))
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_empty_store_gives_a_file_with_its_columns_and_nothing_else(deduplicated, tmp_path, name):
     target = tmp_path / "out"

@@ -29,7 +29,11 @@ Outputs = Annotated[
 ChosenFormat = Annotated[Format | None, Parameter(show_default=False)]
 Columns = Annotated[
     str | None,
-    Parameter(metavar="NAME,NAME", show_default=False, help="Write these columns, in this order. Default: all."),
+    Parameter(
+        metavar="NAME,NAME",
+        show_default=False,
+        help="Write these columns, in this order. Default: all but extra, which has the fields that are not known.",
+    ),
 ]
 Raw = Annotated[
     bool,

@@ -14,7 +14,7 @@ import datetime as dt
 import logging
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -196,8 +196,8 @@ def _plain(value: Any) -> str:
         return f"{value:%Y-%m-%d}" if value.timetz() == _MIDNIGHT else write_moment(value)
     if isinstance(value, float):
         return f"{value:.10g}"
-    if isinstance(value, dict):
-        return cells.json_text(value) if value else ""
+    if isinstance(value, Mapping):
+        return cells.json_text({**value}) if value else ""
     return str(value)
 
 

@@ -1,7 +1,7 @@
 """The store: worklogs and the progress of the scan that brings them, committed together in one DuckDB file.
 
 For whoever opens the file with DuckDB: the view ``worklogs`` has one row for each worklog, the latest that is known,
-with its day and the attributes of `Worklog` (``custom_fields`` as JSON text). The schema ``tracket`` is
+with its day and the attributes of `Worklog` (``custom_fields`` and ``extra`` as JSON text). The schema ``tracket`` is
 private:
 
     meta(name, value)          what the store is and how far it is; values are JSON. ``schema_version``, ``request``,

@@ -1,7 +1,8 @@
 """The tables of a store: their columns and types, all SQL statements, and reading in order of (date, id).
 
-* What is stored are the attributes of `Worklog`, as types of DuckDB and of Arrow. ``custom_fields`` is JSON text with
-  sorted keys, so that equal worklogs have equal columns. ``day`` is computed where it is read (`sql_day`).
+* What is stored are the attributes of `Worklog`, as types of DuckDB and of Arrow. ``custom_fields`` and ``extra`` are
+  JSON text with sorted keys, so that equal worklogs have equal columns. ``day`` is computed where it is read
+  (`sql_day`).
 * Statements are constants here; `store` says what they mean.
 * A store is read slice after slice, each sorted in memory, without sorting all of it. A slice is some whole UTC days of
   together at most `WORKLOGS` worklogs; a day that has more is cut between worklogs. Slices depend on what is in the
@@ -23,13 +24,13 @@ import attrs
 from tracket_async._api.fast import Row, columns_of
 from tracket_async.export import database as modules
 from tracket_async.export.database import Database
-from tracket_async.export.text import ATTRIBUTES, DAY, JSON, MOMENTS, NAMES, NUMBERS, UTC, json_text
+from tracket_async.export.text import ALL_NAMES, ATTRIBUTES, DAY, JSON, MOMENTS, NUMBERS, UTC, json_texts
 
 id_of: Final[Callable[[Row], str]] = attrgetter("id")
 date_of: Final[Callable[[Row], dt.datetime]] = attrgetter("date")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_REQUIRED: Final = frozenset({"id", DAY, "date", "minutes", JSON})
+_REQUIRED: Final = JSON | {"id", DAY, "date", "minutes"}
 
 
 def unique(rows: Iterable[Row]) -> list[Row]:
@@ -102,8 +103,8 @@ def arrow_batch(rows: Sequence[Row]) -> Any:
             # Through durations, because pyarrow converts those five times as fast as datetimes.
             since = [None if moment is None else moment - _EPOCH for moment in part]
             arrays.append(pa.array(since, pa.duration("us")).view(field.type))
-        elif field.name == JSON:
-            arrays.append(pa.array([json_text(value) if value else "{}" for value in part], field.type))
+        elif field.name in JSON:
+            arrays.append(pa.array(json_texts(part), field.type))
         else:
             arrays.append(pa.array(part, field.type))
     return pa.record_batch(arrays, schema=schema)
@@ -115,7 +116,7 @@ _LATEST: Final = "updated_date DESC NULLS LAST, batch DESC, rowid DESC"
 
 def view(tz: str, *, deduplicated: bool) -> str:
     """Return the statement that creates the view ``worklogs``: one row for each worklog, with its day."""
-    cells = ", ".join(sql_cell(name, tz) for name in NAMES)
+    cells = ", ".join(sql_cell(name, tz) for name in ALL_NAMES)
     latest = "" if deduplicated else f" QUALIFY row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) = 1"
     return f"CREATE OR REPLACE VIEW main.worklogs AS SELECT {cells} FROM tracket.rows{latest}"
 

@@ -2,19 +2,19 @@ r"""The text of worklogs: lines of NDJSON and records of CSV. Pure; a stream and
 
 For both formats:
 
-* The columns are the attributes of `Worklog`, in their order, with ``day`` behind ``id``; or those that the caller
-  names, in the caller's order.
+* The columns are the attributes of `Worklog`, in their order, with ``day`` behind ``id`` and without ``extra``; or
+  those that the caller names, ``extra`` too, in the caller's order.
 * ``day`` is the calendar day of ``date``, ``YYYY-MM-DD``. API 2.0 keeps only days. On API 1.0 the day of a moment
   depends on the time zone: UTC, or the one that the caller gives.
 * A moment is ``YYYY-MM-DDTHH:MM:SS.mmmZ``, with six digits after the point where it is no whole millisecond.
 * Numbers are floats (``90.0``), in the shortest form that reads back equal.
 
-NDJSON (UTF-8, one object a line, ``\n``): every column is there, nulls too; ``custom_fields`` is an object with its
-keys sorted.
+NDJSON (UTF-8, one object a line, ``\n``): every column is there, nulls too; ``custom_fields`` and ``extra`` are objects
+with their keys sorted.
 
 CSV (RFC 4180: ``,``, ``"`` and CRLF; UTF-8 without a byte order mark): a header line; null is the empty cell;
-``custom_fields`` is JSON, empty when there are none. Text that a spreadsheet would take for a formula, or that begins
-with an apostrophe, gets an apostrophe in front (see `escape_formula`); numbers and moments never do.
+``custom_fields`` and ``extra`` are JSON, empty when there are none. Text that a spreadsheet would take for a formula,
+or that begins with an apostrophe, gets an apostrophe in front (see `escape_formula`); numbers and moments never do.
 """
 
 from __future__ import annotations
@@ -37,14 +37,17 @@ from tracket_async._timestamps import write_moment
 from tracket_async.errors import UsageError, pip_install
 from tracket_async.models import Worklog
 
-ATTRIBUTES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog) if attribute.name != "extra")
+ATTRIBUTES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog))
 """The attributes of `Worklog`, in their order: the columns that are stored."""
 DAY: Final = "day"
-NAMES: Final = (ATTRIBUTES[0], DAY, *ATTRIBUTES[1:])
-"""Every column that is written, in order."""
+EXTRA: Final = "extra"
+ALL_NAMES: Final = (ATTRIBUTES[0], DAY, *ATTRIBUTES[1:])
+"""Every column that there is, in order."""
+NAMES: Final = tuple(name for name in ALL_NAMES if name != EXTRA)
+"""Every column that is written when none is named, in order."""
 MOMENTS: Final = frozenset({"date", "created_date", "updated_date"})
 NUMBERS: Final = frozenset({"minutes", "billable_minutes"})
-JSON: Final = "custom_fields"
+JSON: Final = frozenset({"custom_fields", EXTRA})
 
 _ESCAPED: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 """The first characters of text that a spreadsheet may run, the full-width forms among them; and the apostrophe, so that
@@ -55,7 +58,7 @@ _NO_FIELDS: Final = msgspec.Raw(b"{}")
 _whole_second: Final = re.compile(rb'(:[0-9]{2})Z"')
 
 Columns = Sequence[Sequence[Any]]
-"""The cells of many worklogs, column by column: moments as text, ``custom_fields`` as JSON text, None for null."""
+"""The cells of many worklogs, column by column: moments as text, those of `JSON` as JSON text, None for null."""
 Encoder = Callable[[Columns], bytes]
 UTC: Final = "UTC"
 
@@ -92,19 +95,19 @@ def json_text(value: Any) -> str:
 
 
 def columns_named(columns: Iterable[str] | None) -> tuple[str, ...]:
-    """Return the columns that are meant; None means all.
+    """Return the columns that are meant; None means all but ``extra``.
 
     Raises:
         UsageError: naming a column that does not exist, or that is named twice, or when none is named.
     """
     names = NAMES if columns is None else tuple(columns)
     for name in names:
-        if name not in NAMES:
-            raise UsageError(f"there is no column {name!r}; the columns are {', '.join(NAMES)}")
+        if name not in ALL_NAMES:
+            raise UsageError(f"there is no column {name!r}; the columns are {', '.join(ALL_NAMES)}")
         if names.count(name) > 1:
             raise UsageError(f"the column {name!r} is named twice")
     if not names:
-        raise UsageError(f"no column is named; the columns are {', '.join(NAMES)}")
+        raise UsageError(f"no column is named; the columns are {', '.join(ALL_NAMES)}")
     return names
 
 
@@ -164,14 +167,15 @@ def _numbers(part: Iterable[float | None]) -> list[float | None]:
     return [None if value is None else float(value) for value in part]
 
 
-def _json_texts(part: Iterable[Any]) -> list[str]:
-    return [json_text(value) if value else "{}" for value in part]
+def json_texts(part: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return each object as `json_text` has it."""
+    return [json_text(dict(value)) if value else "{}" for value in part]
 
 
 _DAY_LENGTH: Final = len("YYYY-MM-DD")
 _SOURCE: Final = {DAY: "date"}
 """The attribute that a column is made of, where it is another one."""
-_WRITTEN: Final = MOMENTS | {DAY, JSON}
+_WRITTEN: Final = MOMENTS | JSON | {DAY}
 
 
 @cache
@@ -180,7 +184,7 @@ def _texts_of(zone: dt.tzinfo) -> Mapping[str, Callable[[Iterable[Any]], list[An
         DAY: _days_in(zone),
         **dict.fromkeys(MOMENTS, _moments),
         **dict.fromkeys(NUMBERS, _numbers),
-        JSON: _json_texts,
+        **dict.fromkeys(JSON, json_texts),
     }
 
 
@@ -190,7 +194,7 @@ def ndjson_encoder(columns: Sequence[str] = NAMES) -> Encoder:
 
     def lines(cells: Columns) -> bytes:
         # `Raw` is JSON that is written as it is.
-        parts = [_raw(part) if name == JSON else part for name, part in zip(columns, cells, strict=True)]
+        parts = [_raw(part) if name in JSON else part for name, part in zip(columns, cells, strict=True)]
         return encode(list(map(line, *parts)))
 
     return lines
@@ -219,7 +223,7 @@ def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder
 
 
 def _csv_cells(name: str, *, raw: bool) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    if name == JSON:
+    if name in JSON:
         return _no_empty_objects
     return _as_it_is if raw or name in MOMENTS | NUMBERS | {DAY} else _all_escaped
 

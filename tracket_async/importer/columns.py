@@ -19,7 +19,7 @@ import msgspec
 
 from tracket_async._api import v1
 from tracket_async._timestamps import parse_date
-from tracket_async.export.text import JSON, MOMENTS, NUMBERS, unescape_formula
+from tracket_async.export.text import MOMENTS, NUMBERS, unescape_formula
 from tracket_async.models import NewWorklog, Worklog
 
 SETTABLE: Final = tuple(attribute.name for attribute in attrs.fields(NewWorklog))
@@ -143,7 +143,7 @@ def _table(text: ValueReader, others: ValueReader, numbers: ValueReader, objects
         **{name: _date for name in SETTABLE if name in MOMENTS},
         "day": _day,
         **{name: numbers for name in SETTABLE if name in NUMBERS},
-        JSON: objects,
+        "custom_fields": objects,
     }
 
 
