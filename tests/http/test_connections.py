@@ -12,7 +12,8 @@ from tracket_async import TracketClient, WorklogChanges
 from tracket_async._http.messages import NO_AUTHORIZATION
 from tracket_async._http.session import TracketSession
 from tracket_async._http.streams import ReadTimeout
-from tracket_async._http.transport import BaseURL, Transport, _expiry, _Protocol
+from tracket_async._http.transport import Transport, _expiry, _Protocol
+from tracket_async._http.urls import BaseURL
 from tracket_async.config import Limits, RetryPolicy, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,

@@ -14,7 +14,8 @@ import pytest
 
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Secret
 from tracket_async._http.streams import ReadWatch
-from tracket_async._http.transport import BaseURL, Transport, _Pieces, proxy_from_env
+from tracket_async._http.transport import Transport, _Pieces, proxy_from_env
+from tracket_async._http.urls import BaseURL
 from tracket_async.config import Limits, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,

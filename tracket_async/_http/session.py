@@ -31,7 +31,8 @@ from tracket_async._http.limits import (
     ServerPause,
 )
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, header_text
-from tracket_async._http.transport import BaseURL, Transport
+from tracket_async._http.transport import Transport
+from tracket_async._http.urls import BaseURL
 from tracket_async._version import __version__
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.errors import AttemptTimeoutError, ClientStateError, ConnectError, RequestError

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from tracket_async._http.transport import BaseURL, is_loopback
+from tracket_async._http.urls import BaseURL, is_loopback
 from tracket_async.errors import ConfigurationError
 
 
