@@ -6,7 +6,9 @@ import asyncio
 import datetime as dt
 import gc
 import logging
+import ssl
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from tracket_async import (
     ClientStateError,
     ConfigurationError,
     ConnectError,
+    Limits,
     NewWorklog,
     RetryPolicy,
     Timeouts,
@@ -30,6 +33,7 @@ from tracket_async.client import CREDENTIALS
 from tracket_async.models import client_side_check, combine_filter
 
 CANARY = "canary-3f9c"
+SAMPLES = Path(__file__).parent / "samples" / "http"
 NOWHERE = "http://127.0.0.1:9"
 MONDAY = dt.date(2024, 5, 6)
 NEW = NewWorklog(item_id="i", user_id="u", date=MONDAY, minutes=30)
@@ -81,6 +85,22 @@ def test_the_largest_and_the_smallest_page_size_are_accepted(size):
     make(page_size=size)
 
 
+@pytest.mark.parametrize(
+    ("ssl", "message"),
+    [
+        (False, "ssl=False would turn verification off, and anybody on the way could read the token"),
+        (True, "ssl must be an ssl.SSLContext or None, not True"),
+        ("ca.pem", "ssl must be an ssl.SSLContext or None, not 'ca.pem'"),
+        (Path("ca.pem"), "ssl must be an ssl.SSLContext or None, not "),
+    ],
+)
+def test_what_is_no_tls_context_is_refused_at_construction(ssl, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        make(ssl=ssl)
+    assert "TRACKET_CA_BUNDLE" in str(caught.value)
+    assert "load_verify_locations" in str(caught.value)
+
+
 # -- from the environment -----------------------------------------------------------------------------------------
 
 
@@ -117,6 +137,54 @@ def test_what_is_missing_or_wrong_in_the_environment_is_named_and_never_shown(en
     with pytest.raises(ConfigurationError, match=message) as caught:
         TracketClient.from_env(environ)
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["certificate.pem", "."])
+def test_a_ca_bundle_is_trusted_beside_the_systems_certificates(name, monkeypatch):
+    trusted = []
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: trusted.append("the system's"))
+    loaded = ssl.SSLContext.load_verify_locations
+
+    def load(context, cafile=None, capath=None, cadata=None):
+        trusted.append(cafile or capath)
+        return loaded(context, cafile, capath, cadata)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
+    bundle = str(SAMPLES / name)
+    client = TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_CA_BUNDLE": bundle})
+    assert trusted == ["the system's", bundle]
+    assert client._context.session._ssl.verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nothing.pem", "No such file or directory"),
+        ("key.pem", "it holds no PEM certificate"),
+    ],
+)
+def test_a_ca_bundle_that_cannot_be_used_is_told_at_construction(name, reason):
+    bundle = str(SAMPLES / name)
+    with pytest.raises(ConfigurationError, match=f"^TRACKET_CA_BUNDLE={bundle} cannot be used: {reason}"):
+        TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_CA_BUNDLE": bundle})
+
+
+def rate_of(rate, **settings):
+    client = TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_RATE": rate}, **settings)
+    return client.statistics().rate
+
+
+def test_the_environment_sets_the_rate_where_no_other_is_set():
+    assert rate_of("2.5") == 2.5
+    assert rate_of("2.5", limits=Limits(max_concurrency=3)) == 2.5
+    assert rate_of("2.5", limits=Limits(requests_per_second=7)) == 7
+    assert rate_of("") is None
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "ten"])
+def test_a_rate_that_is_none_is_refused(rate):
+    with pytest.raises(ConfigurationError, match="TRACKET_RATE"):
+        rate_of(rate)
 
 
 def made_auth(environ, monkeypatch, **settings):

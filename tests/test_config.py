@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import time
 
 import attrs
 import pytest
 
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.errors import ConfigurationError
+
+
+async def async_rate(_share=0):
+    """Wait for a rate that several processes share."""
+
+
+class AsyncRate:
+    """The same as an object."""
+
+    async def __call__(self):
+        """Wait."""
+
+    async def take(self):
+        """Wait."""
+
 
 SECONDS = [
     (Timeouts, "connect"),
@@ -38,6 +55,17 @@ OPTIONAL = [
     (CallOptions, "timeout"),
     (CallOptions, "attempts"),
 ]
+
+
+@pytest.mark.parametrize("awaited", [async_rate, AsyncRate(), AsyncRate().take, functools.partial(async_rate, 1)])
+def test_the_rate_may_be_an_async_callable(awaited):
+    assert Limits(requests_per_second=awaited).requests_per_second is awaited
+
+
+@pytest.mark.parametrize("called", [lambda: None, time.sleep, dict])
+def test_a_rate_that_cannot_be_awaited_is_refused_at_construction(called):
+    with pytest.raises(ConfigurationError, match=r"^Limits\.requests_per_second must be a number or an async callable"):
+        Limits(requests_per_second=called)
 
 
 def refused(cls, name, value):

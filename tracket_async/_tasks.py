@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -35,3 +36,10 @@ def mark_cancellation(*, maybe_sent: bool) -> Generator[None]:
     except asyncio.CancelledError as error:
         error.__dict__["maybe_sent"] = maybe_sent
         raise
+
+
+def is_async(function: object) -> bool:
+    """Return whether what is called is an ``async def``: a function, a method, a partial, a ``__call__``."""
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    called = getattr(function, "__call__", None)  # noqa: B004 - not whether, but what is called
+    return any(kind(function) or kind(called) for kind in kinds)

@@ -8,6 +8,7 @@ client takes.
 from __future__ import annotations
 
 import copy
+import math
 import os
 import ssl as ssl_module
 from collections.abc import Callable, Iterable, Mapping
@@ -53,6 +54,8 @@ Api = Literal["1.0", "2.0"]
 
 API: Final = "TRACKET_API"
 BASE_URL: Final = "TRACKET_BASE_URL"
+CA_BUNDLE: Final = "TRACKET_CA_BUNDLE"
+RATE: Final = "TRACKET_RATE"
 TOKEN: Final = "TRACKET_TOKEN"  # noqa: S105 - the variable's name
 CREDENTIALS: Final = ("TRACKET_CLIENT_ID", "TRACKET_CLIENT_SECRET", "TRACKET_ACCOUNT_ID")
 
@@ -68,16 +71,45 @@ def settings_of(environ: Mapping[str, str], *, auth: bool = True) -> dict[str, A
         auth: whether to look for credentials.
 
     Raises:
-        ConfigurationError: credentials are missing, or a part of them; names the variables and shows no value.
+        ConfigurationError: credentials are missing, or a part of them (names the variables and shows no value); the CA
+            bundle cannot be read; the rate is no number above 0.
     """
     found: dict[str, Any] = {}
     if api := environ.get(API):
         found["api"] = api
     if base_url := environ.get(BASE_URL):
         found["base_url"] = base_url
+    if bundle := environ.get(CA_BUNDLE):
+        found["ssl"] = _trusting(bundle)
+    if rate := environ.get(RATE):
+        found["limits"] = Limits(requests_per_second=_rate(rate))
     if auth:
         found["auth"] = _auth(environ)
     return found
+
+
+def _trusting(bundle: str) -> ssl_module.SSLContext:
+    """Return a context that trusts a file or folder of PEM certificates beside those of the operating system."""
+    context = ssl_module.create_default_context()
+    is_folder = os.path.isdir(bundle)  # noqa: PTH112 - any text is an answer, and no exception
+    try:
+        context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
+    except OSError as error:
+        reason = "it holds no PEM certificate" if isinstance(error, ssl_module.SSLError) else error.strerror
+        problem = f"{CA_BUNDLE}={bundle} cannot be used: {reason}"
+    else:
+        return context
+    raise ConfigurationError(problem, hint="Give a file of PEM certificates (BEGIN CERTIFICATE), or unset it")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ConfigurationError(f"{RATE} must be a number of requests a second above 0, not {text!r}")
+    return rate
 
 
 def _auth(environ: Mapping[str, str]) -> Auth:
@@ -127,7 +159,8 @@ class TracketClient:
             None: ``"moment"``.
         user_agent: the User-Agent header; None: ``tracket-async/<version>``.
         ssl: the context that verifies the server; None: verified with the operating system's certificates.
-        trust_env: whether HTTPS_PROXY and NO_PROXY count; ``~/.netrc`` never does.
+        proxy: the URL of an http proxy, with user and password if need be. None: see ``trust_env``.
+        trust_env: whether HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count; ``~/.netrc`` never does.
         clock: time, waiting and chance, for tests.
 
     Attributes:
@@ -153,6 +186,7 @@ class TracketClient:
         start_date: StartDate | None = None,
         user_agent: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
+        proxy: str | None = None,
         trust_env: bool = False,
         clock: Clock = Clock(),
     ) -> None:
@@ -166,6 +200,7 @@ class TracketClient:
             observers=observers,
             user_agent=user_agent,
             ssl=ssl,
+            proxy=proxy,
             trust_env=trust_env,
             clock=clock,
         )
@@ -177,18 +212,25 @@ class TracketClient:
         """Make the client that the environment describes.
 
         TRACKET_API (``1.0`` or ``2.0``), TRACKET_BASE_URL, and for the credentials TRACKET_TOKEN, which wins where it
-        is set, or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID. A variable that is empty is not set.
+        is set, or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID. TRACKET_CA_BUNDLE is a file or
+        folder of PEM certificates that are trusted beside the operating system's, TRACKET_RATE the highest number of
+        requests a second. A variable that is empty is not set.
 
         Args:
             environ: the variables; None: those of this process.
             settings: arguments of `TracketClient`, which win over the environment. With ``auth`` among them, the
-                environment's credentials are not looked at.
+                environment's credentials are not looked at. ``limits`` without a rate take that of TRACKET_RATE.
 
         Raises:
             ConfigurationError: what is missing or wrong, by its name, never by its value.
         """
         variables = os.environ if environ is None else environ
-        return cls(**(settings_of(variables, auth="auth" not in settings) | settings))
+        found = settings_of(variables, auth="auth" not in settings)
+        if "limits" in found and "limits" in settings:
+            given: Limits = settings["limits"]
+            rate = given.requests_per_second or found["limits"].requests_per_second
+            settings["limits"] = attrs.evolve(given, requests_per_second=rate)
+        return cls(**(found | settings))
 
     def _use(self, context: CallContext, *, is_view: bool = False) -> None:
         self._is_view = is_view
@@ -208,6 +250,11 @@ class TracketClient:
     def base_url(self) -> str:
         """Return the server's address, without a final slash. A user name or a query in it would have been refused."""
         return self._context.session.base_url
+
+    @property
+    def proxy(self) -> str | None:
+        """Return the proxy's address, without user and password, and the variable that names it; None without one."""
+        return self._context.session.proxy
 
     @property
     def account(self) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from tracket_async._tasks import is_async
 from tracket_async.errors import ConfigurationError, UsageError
 
 MIB = 1024 * 1024
@@ -33,6 +34,11 @@ def _optional_seconds(instance: object, attribute: attrs.Attribute[Any], value: 
 def _rate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not callable(value):
         _optional_seconds(instance, attribute, value)
+    elif not is_async(value):
+        raise ConfigurationError(
+            f"{_name(instance, attribute)} must be a number or an async callable: what is called is awaited",
+            hint="Write `async def` in place of `def`",
+        )
 
 
 def _count(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:

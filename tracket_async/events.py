@@ -2,6 +2,7 @@
 
 An observer is any callable that takes one event. It is called on the event loop, synchronously, in the middle of a
 request: it must be quick and must not raise (an exception is logged by ``tracket_async``, once, and otherwise ignored).
+An ``async def`` observer is refused, as nobody would await it: let a plain one start a task, or fill a queue.
 Durations are seconds. ``request`` numbers the calls of one session from 1 and ties their events together; ``route`` is
 the path with its ids replaced (``/worklogs/{id}``), fit to be a metric's label; ``error`` is the name of an exception's
 type, None without one.
@@ -11,11 +12,15 @@ Events are msgspec structs, as importing the client must stay quick: `msgspec.st
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
+
+from tracket_async._tasks import is_async
+from tracket_async.errors import ConfigurationError
 
 
 class RequestStarted(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,18 +107,41 @@ _log = logging.getLogger("tracket_async")
 
 
 class EventDispatcher:
-    """Call the observers of one session, in order. One that raises is logged once and otherwise ignored."""
+    """Call the observers of one session, in order. One that raises is logged once and otherwise ignored.
+
+    Raises:
+        ConfigurationError: an observer cannot be called, or is asynchronous.
+    """
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = tuple(observers)
+        self._observers = tuple(map(_checked, observers))
         self._logged: set[int] = set()
 
     def dispatch(self, event: Event) -> None:
         """Call every observer with the event."""
         for index, observer in enumerate(self._observers):
             try:
-                observer(event)
+                _call(observer, event)
             except Exception:  # noqa: BLE001 - an observer's fault must not become the request's
                 if index not in self._logged:
                     self._logged.add(index)
                     _log.exception("An observer raised on %s; that it does is not logged again", type(event).__name__)
+
+
+def _call(observer: Callable[[Event], object], event: Event) -> None:
+    outcome = observer(event)
+    if inspect.iscoroutine(outcome):
+        outcome.close()
+        raise TypeError("an observer returned a coroutine, which nobody awaits")
+
+
+def _checked(observer: Observer) -> Observer:
+    if not callable(observer):
+        raise ConfigurationError(f"An observer must be callable, and {type(observer).__name__} is not")
+    if is_async(observer):
+        raise ConfigurationError(
+            f"The observer {getattr(observer, '__qualname__', type(observer).__name__)} is asynchronous: an observer is"
+            " called and never awaited",
+            hint="Write `def` in place of `async def`, and let it start a task (asyncio.create_task) or fill a queue",
+        )
+    return observer

@@ -35,8 +35,11 @@ class Terminal(io.TextIOWrapper):
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tmp_path_factory):
     """No setting of whoever runs the tests, and a width that is always the same."""
-    for name in ("API", "BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "ACCOUNT_ID"):
+    for name in ("API", "BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "ACCOUNT_ID", "CA_BUNDLE", "RATE"):
         monkeypatch.delenv(f"TRACKET_{name}", raising=False)
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
     # Output that is not buffered fails at other places than output that is, which is what users have.
     for name in ("PYTHONUNBUFFERED", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "JUPYTER_COLUMNS"):
         monkeypatch.delenv(name, raising=False)

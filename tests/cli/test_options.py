@@ -21,6 +21,7 @@ from tracket_async.cli.options import (
     refusals,
     secret_flag,
 )
+from tracket_async.config import Limits
 from tracket_async.errors import ConfigurationError, UsageError
 from tracket_async.models import NewWorklog
 
@@ -236,6 +237,65 @@ def test_a_bad_line_names_the_file(env_file):
 )
 def test_a_secret_among_the_arguments_is_noticed(arguments, setting):
     assert secret_flag(arguments) == setting
+
+
+def test_a_rate_is_a_setting_like_the_others(env_file):
+    path = env_file("TRACKET_RATE=5\nTRACKET_CA_BUNDLE=/ca.pem\n")
+    assert Connection(env_file=path).settings({}) == {"TRACKET_RATE": "5", "TRACKET_CA_BUNDLE": "/ca.pem"}
+    assert Connection(env_file=path, rate=2.5).settings({"TRACKET_RATE": "7"})["TRACKET_RATE"] == "2.5"
+
+
+def test_the_rate_holds_whatever_else_a_command_limits(monkeypatch):
+    monkeypatch.setenv("TRACKET_TOKEN", "t")
+    assert Connection(rate=2.5).client(limits=Limits(max_concurrency=2)).statistics().rate == 2.5
+    assert Connection().client(limits=Limits(max_concurrency=2)).statistics().rate is None
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "inf", "nan", "ten"])
+def test_a_rate_that_is_none_is_a_mistake_of_usage(tracket, rate):
+    result = tracket("list", f"--rate={rate}")
+    assert (result.code, result.out) == (2, "")
+    assert "--rate" in result.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "says"),
+    [
+        ({}, {}, None),
+        ({"debug": True}, {}, "without a proxy"),
+        (
+            {"debug": True},
+            {"HTTPS_PROXY": "http://me:pw@127.0.0.1:9"},
+            "through the proxy http://127.0.0.1:9 (HTTPS_PROXY)",
+        ),
+        ({"debug": True}, {"all_proxy": "127.0.0.1:9", "NO_PROXY": "dev"}, "without a proxy"),
+        ({"debug": True, "no_proxy": True}, {"HTTPS_PROXY": "http://127.0.0.1:9"}, "without a proxy"),
+    ],
+)
+def test_debug_says_which_proxy_is_used(monkeypatch, capsys, settings, environ, says):
+    for name, value in (environ | {"TRACKET_TOKEN": "t"}).items():
+        monkeypatch.setenv(name, value)
+    Connection(base_url="https://tracket.dev", **settings).client()
+    expected = "" if says is None else f"tracket: connecting to https://tracket.dev {says}\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "blamed"), [((), "The proxy on the way to"), (("--no-proxy",), "No connection to")]
+)
+def test_the_command_uses_the_proxy_of_the_environment(tracket, impatient, monkeypatch, arguments, blamed):
+    monkeypatch.setenv("TRACKET_TOKEN", "t")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody listens there
+    result = tracket("delete", "wl-1", "--yes", "--base-url", "http://127.0.0.1:10", *arguments)
+    assert f"{blamed} http://127.0.0.1:10" in result.err
+
+
+def test_a_missing_ca_bundle_is_told_before_anything_is_sent(tracket, monkeypatch):
+    monkeypatch.setenv("TRACKET_TOKEN", "t")
+    monkeypatch.setenv("TRACKET_CA_BUNDLE", "/nothing.pem")
+    result = tracket("get", "wl-1")
+    assert result.code == 2
+    assert "TRACKET_CA_BUNDLE=/nothing.pem cannot be used: No such file or directory" in result.err
 
 
 def test_a_connection_shows_no_secret():

@@ -43,7 +43,6 @@ async def transport(server):
         limits=Limits(),
         user_agent="me",
         ssl=None,
-        trust_env=False,
     )
     yield made
     await made.close()

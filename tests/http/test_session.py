@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import sys
 
@@ -550,6 +551,56 @@ def test_a_cancelled_call_ends_for_observers_too(run_session):
     run_session(scenario, observers=[events.append])
     assert kinds(events) == [RequestStarted, AttemptStarted, AttemptEnded, RequestEnded]
     assert [events[2].error, events[3].error] == ["CancelledError"] * 2
+
+
+async def async_observer(event):
+    """Be never awaited."""
+
+
+async def async_stream(event):
+    """Be never iterated."""
+    yield event
+
+
+class AsyncObserver:
+    """An object that is called as an ``async def``."""
+
+    async def __call__(self, event):
+        """Be never awaited."""
+
+    async def observe(self, event):
+        """Be never awaited."""
+
+
+@pytest.mark.parametrize(
+    ("observer", "name"),
+    [
+        (async_observer, "async_observer"),
+        (async_stream, "async_stream"),
+        (AsyncObserver(), "AsyncObserver"),
+        (AsyncObserver().observe, "AsyncObserver.observe"),
+        (functools.partial(async_observer), "partial"),
+    ],
+)
+def test_an_async_observer_is_refused_at_construction(observer, name):
+    with pytest.raises(ConfigurationError, match=rf"^The observer {name} is asynchronous") as caught:
+        TracketSession(URL, auth=None, observers=[print, observer])
+    assert "create_task" in str(caught.value)
+
+
+def test_an_observer_that_cannot_be_called_is_refused():
+    with pytest.raises(ConfigurationError, match="An observer must be callable, and str is not"):
+        TracketSession(URL, auth=None, observers="x")
+
+
+def test_an_observer_that_returns_a_coroutine_is_logged_and_not_dropped(run_session, caplog):
+    async def scenario(session, transport):
+        await session.send(GET, body)
+
+    run_session(scenario, observers=[lambda event: async_observer(event) if event else None])
+    (record,) = caplog.records
+    assert "An observer raised on RequestStarted" in record.message
+    assert "returned a coroutine" in str(record.exc_info[1])
 
 
 def test_an_observer_that_raises_is_logged_once_and_does_no_harm(run_session, caplog):

@@ -14,14 +14,13 @@ import pytest
 
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Secret
 from tracket_async._http.streams import ReadWatch
-from tracket_async._http.transport import Transport, _Pieces, proxy_from_env
+from tracket_async._http.transport import Transport, _Pieces
 from tracket_async._http.urls import BaseURL
 from tracket_async.config import Limits, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
     CertificateError,
     ClientStateError,
-    ConfigurationError,
     ConnectError,
     ConnectionLostError,
     ResponseError,
@@ -37,10 +36,8 @@ POST = Request("POST", "/api/2.0/things", "/api/2.0/things", body=b'{"a":1}')
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-def make(url, *, timeouts=Timeouts(), limits=Limits(), ssl=None, trust_env=False):
-    return Transport(
-        BaseURL.parse(url), timeouts=timeouts, limits=limits, user_agent="ua/1", ssl=ssl, trust_env=trust_env
-    )
+def make(url, *, timeouts=Timeouts(), limits=Limits(), ssl=None):
+    return Transport(BaseURL.parse(url), timeouts=timeouts, limits=limits, user_agent="ua/1", ssl=ssl)
 
 
 @pytest.fixture
@@ -551,86 +548,6 @@ async def test_a_runtime_error_is_told_from_a_closed_session(transport, get, mon
     with pytest.raises(ClientStateError if closed else RuntimeError) as caught:
         await transport.send(get, TOKEN)
     assert isinstance(caught.value, ClientStateError) is closed
-
-
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
-
-
-@pytest.fixture
-def environment(monkeypatch):
-    for name in PROXIES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    return lambda **names: [monkeypatch.setenv(name, value) for name, value in names.items()]
-
-
-@pytest.mark.parametrize("trust_env", [True, False])
-async def test_a_proxy_of_the_environment_counts_only_when_asked_for(server, get, http, environment, trust_env):
-    server.answers = [(http(503, b""), "close")]
-    environment(https_proxy=server.url.replace("//", "//user:p%40ss@"))
-    transport = make("https://127.0.0.1:1", trust_env=trust_env)
-    with pytest.raises(ConnectError):
-        await transport.send(get, TOKEN)
-    assert [exchange.line for exchange in server.received] == ["CONNECT 127.0.0.1:1 HTTP/1.1"] * trust_env
-    if trust_env:
-        assert server.received[0].headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
-        assert "canary" not in server.received[0].head
-    await transport.close()
-
-
-def test_this_machine_is_not_behind_a_proxy(environment):
-    environment(http_proxy="http://proxy:3128", https_proxy="http://proxy:3128")
-    assert proxy_from_env(BaseURL.parse("http://127.0.0.1:1")) is None
-
-
-async def test_a_proxy_that_refuses_gives_no_connection(server, get, http, environment):
-    server.answers = [(http(407, b""), "close")]
-    environment(https_proxy=server.url)
-    transport = make("https://tracket.invalid", trust_env=True)
-    with pytest.raises(ConnectError, match=r"proxy .* refuses \(status 407\)") as caught:
-        await transport.send(get, TOKEN)
-    assert not caught.value.maybe_sent
-    assert (caught.value.status, caught.value.is_passing) == (407, False)
-    assert "HTTPS_PROXY" in str(caught.value)
-    await transport.close()
-
-
-def test_the_environment_may_except_a_host(environment):
-    environment(https_proxy="http://proxy:3128", no_proxy="tracket.dev")
-    assert proxy_from_env(BaseURL.parse("https://tracket.dev")) is None
-    assert str(proxy_from_env(BaseURL.parse("https://other.dev")).url) == "http://proxy:3128"
-
-
-def test_without_a_proxy_there_is_none(environment):
-    assert proxy_from_env(BaseURL.parse("https://tracket.dev")) is None
-
-
-def test_a_proxy_with_a_user_alone_has_an_empty_password(environment):
-    environment(https_proxy="http://user@proxy:3128")
-    proxy = proxy_from_env(BaseURL.parse("https://tracket.dev"))
-    assert proxy.headers == {"Proxy-Authorization": "Basic dXNlcjo="}
-    assert "dXNlcjo" not in repr(proxy)
-    assert str(proxy.url) == "http://proxy:3128"
-
-
-@pytest.mark.parametrize("text", ["socks5://user:hunter2@proxy:1", "proxy:3128", "http://", "http://[x"])
-def test_a_proxy_that_is_no_http_url_is_refused_and_not_shown(environment, text):
-    environment(https_proxy=text)
-    with pytest.raises(ConfigurationError, match="proxy for https") as caught:
-        proxy_from_env(BaseURL.parse("https://tracket.dev"))
-    assert "hunter2" not in str(caught.value)
-
-
-async def test_netrc_is_not_asked(server, get, http, environment, monkeypatch, tmp_path):
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login user password hunter2\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(netrc))
-    server.answers = [http()]
-    transport = make(server.url, trust_env=True)
-    await transport.send(get, NO_AUTHORIZATION)
-    assert "authorization" not in server.received[0].headers
-    await transport.close()
 
 
 async def test_a_cancelled_request_says_whether_it_had_a_connection(server, transport, get, monkeypatch):

@@ -68,6 +68,7 @@ def construct() -> None:
         start_date="day",
         user_agent="me/1",
         ssl=ssl.create_default_context(),
+        proxy="http://127.0.0.1:3128",
         trust_env=True,
     )
     assert_type(client, TracketClient)

@@ -11,6 +11,7 @@ outage of the API does not keep a token from being fetched.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Iterable
@@ -32,10 +33,16 @@ from tracket_async._http.limits import (
 )
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, header_text
 from tracket_async._http.transport import Transport
-from tracket_async._http.urls import BaseURL
+from tracket_async._http.urls import BaseURL, proxy_for
 from tracket_async._version import __version__
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
-from tracket_async.errors import AttemptTimeoutError, ClientStateError, ConnectError, RequestError
+from tracket_async.errors import (
+    AttemptTimeoutError,
+    ClientStateError,
+    ConfigurationError,
+    ConnectError,
+    RequestError,
+)
 from tracket_async.events import (
     EventDispatcher,
     Observer,
@@ -93,8 +100,9 @@ class TracketSession:
         limits: how much at once, how fast, how big.
         observers: called with each event of ``tracket_async.events``, in this order.
         user_agent: the User-Agent header; None: ``tracket-async/<version>``.
-        ssl: how to verify the server; None: as the operating system does.
-        trust_env: whether HTTPS_PROXY and NO_PROXY count; ``~/.netrc`` never does.
+        ssl: the context that verifies the server; None: verified with the operating system's certificates.
+        proxy: the URL of an http proxy, with user and password if need be. None: see ``trust_env``.
+        trust_env: whether HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count; ``~/.netrc`` never does.
         clock: time, waiting and chance, for tests.
 
     Raises:
@@ -118,6 +126,7 @@ class TracketSession:
         observers: Iterable[Observer] = (),
         user_agent: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
+        proxy: str | None = None,
         trust_env: bool = False,
         clock: Clock = Clock(),
     ) -> None:
@@ -131,8 +140,8 @@ class TracketSession:
         watching = tuple(observers)
         self._dispatcher = EventDispatcher(watching) if watching else None
         self._user_agent = header_text("The user agent", DEFAULT_USER_AGENT if user_agent is None else user_agent)
-        self._ssl = ssl
-        self._trust_env = trust_env
+        self._ssl = _verifying(ssl)
+        self._proxy = proxy_for(self._base_url, proxy, os.environ if trust_env else None)
         self._clock = clock
         self._limiter = ConcurrencyLimiter(limits.max_concurrency, adaptive=limits.adaptive)
         self._rate_limiter = RateLimiter(limits.requests_per_second, learn=limits.adaptive, clock=clock)
@@ -159,6 +168,11 @@ class TracketSession:
         """Return the base URL, without a final slash."""
         return str(self._base_url)
 
+    @property
+    def proxy(self) -> str | None:
+        """Return the proxy's address, without user and password, and the variable that names it; None without one."""
+        return None if self._proxy is None else str(self._proxy)
+
     async def __aenter__(self) -> Self:
         """Open the session, on the running event loop.
 
@@ -175,7 +189,7 @@ class TracketSession:
             limits=self._limits,
             user_agent=self._user_agent,
             ssl=self._ssl,
-            trust_env=self._trust_env,
+            proxy=self._proxy,
         )
         self._retrier = Retrier(self._policy, self._budget, self._clock)
         self._token_retrier = Retrier(self._policy, RetryBudget(None), self._clock)
@@ -341,3 +355,21 @@ class TracketSession:
         if failure is not None:
             raise failure
         return read_token(response)
+
+
+def _verifying(context: object) -> ssl_module.SSLContext | None:
+    """Return the context that verifies the server.
+
+    Raises:
+        ConfigurationError: it is none. ``ssl=False`` of other libraries turns the verification off.
+    """
+    if context is None or isinstance(context, ssl_module.SSLContext):
+        return context
+    message = f"ssl must be an ssl.SSLContext or None, not {context!r}"
+    if context is False:
+        message = "ssl=False would turn verification off, and anybody on the way could read the token"
+    raise ConfigurationError(
+        message,
+        hint="To trust a company's certificate authority, set TRACKET_CA_BUNDLE to its PEM file and use from_env(), or"
+        " give ssl=context with context = ssl.create_default_context(); context.load_verify_locations(file)",
+    )

@@ -12,22 +12,18 @@ foreign exception from a traceback but leaves it in ``__context__``.
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
 import io
 import math
 import re
 import ssl as ssl_module
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
 import aiohttp
-import attrs
 from aiohttp import http_exceptions
 from aiohttp.client_proto import ResponseHandler
-from yarl import URL
 
 from tracket_async._http.messages import Request, Response, Secret
 from tracket_async._http.streams import (
@@ -39,13 +35,12 @@ from tracket_async._http.streams import (
     ReadWatch,
     body_for,
 )
-from tracket_async._http.urls import BaseURL
+from tracket_async._http.urls import BaseURL, Proxy
 from tracket_async.config import Limits, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
     CertificateError,
     ClientStateError,
-    ConfigurationError,
     ConnectError,
     ConnectionLostError,
     RedirectError,
@@ -95,7 +90,8 @@ def map_exception(error: BaseException, *, origin: str) -> RequestError:
     failure = ours(message.format(origin=origin) + _detail(error))
     if isinstance(error, aiohttp.ClientHttpProxyError):
         refusal: Any = error  # the type of its status is not complete
-        failure.add(status=refusal.status, hint="Check HTTPS_PROXY, with the user and password that the proxy expects")
+        hint = "Check the proxy (HTTPS_PROXY or proxy=), with the user and password that it expects"
+        failure.add(status=refusal.status, hint=hint)
     return failure
 
 
@@ -155,14 +151,6 @@ _KEPT_BLOCK: Final = 512 * 1024
 """Bytes. asyncio receives each time into a fresh block of 256 KiB, which glibc would ask of the kernel and give back,
 page faults and all: a tenth of what reading a page of worklogs takes. One block of this size, freed, teaches it to keep
 blocks up to that size (mallopt(3), M_MMAP_THRESHOLD, "dynamic"). Elsewhere it does nothing."""
-
-
-@attrs.frozen
-class Proxy:
-    """A proxy from the environment, and the headers for it."""
-
-    url: URL
-    headers: Mapping[str, str] | None = attrs.field(repr=False)
 
 
 class _Protocol(ResponseHandler):
@@ -256,14 +244,14 @@ class Transport:
         limits: Limits,
         user_agent: str,
         ssl: ssl_module.SSLContext | None,
-        trust_env: bool,
+        proxy: Proxy | None = None,
     ) -> None:
         bytes(_KEPT_BLOCK)  # freed at once
         self._base_url = base_url
         self._cap = limits.max_response_bytes
         self._timeouts = timeouts
         self._timeout = self._client_timeout(timeouts.attempt)
-        self._proxy = proxy_from_env(base_url) if trust_env else None
+        self._proxy = proxy
         # A slot for each concurrent attempt, and one for the token call, which has no slot.
         connections = limits.max_concurrency + 1
         self._read_timeout = ReadTimeout(timeouts.read, asyncio.get_running_loop())
@@ -318,11 +306,11 @@ class Transport:
                         request.method,
                         self._base_url.url(request.path, request.query),
                         data=_data(request.body, watch.received),
-                        headers=_headers(request, authorization),
+                        headers=self._headers(request, authorization),
                         allow_redirects=False,
                         timeout=self._timeout_for(seconds),
                         proxy=None if self._proxy is None else self._proxy.url,
-                        proxy_headers=None if self._proxy is None else self._proxy.headers,
+                        proxy_headers=None if self._proxy is None else self._proxy.headers(),
                     ),
                     watch,
                 )
@@ -341,6 +329,16 @@ class Transport:
         """Close every connection. Requests in progress fail."""
         self._read_timeout.close()
         await self._session.close()
+
+    def _headers(self, request: Request, authorization: Secret) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        if value := authorization.reveal():
+            headers["Authorization"] = value
+        if request.body is not None:
+            headers["Content-Type"] = _JSON
+        if self._proxy is not None and self._base_url.is_plain:
+            headers |= self._proxy.headers()  # there is no CONNECT whose headers they would be
+        return headers
 
     def _is_closed(self) -> bool:
         return self._session.closed
@@ -432,29 +430,6 @@ class Transport:
         )
 
 
-def proxy_from_env(base_url: BaseURL) -> Proxy | None:
-    """Return the proxy that the environment names for this server.
-
-    Asked here and not by aiohttp, whose ``trust_env`` would also look for credentials in ``~/.netrc``. None for
-    http, as then the server is this machine.
-    """
-    parts = URL(base_url.origin)
-    text = urllib.request.getproxies().get("https")
-    if parts.scheme == "http" or not text or urllib.request.proxy_bypass(parts.host or ""):
-        return None
-    try:
-        url = URL(text)
-    except ValueError:
-        url = URL()
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigurationError("The environment names a proxy for https that is no http URL")
-    headers: dict[str, str] | None = None
-    if url.user is not None:
-        pair = f"{url.user}:{url.password or ''}".encode()
-        headers = {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-    return Proxy(url.with_user(None), headers)
-
-
 def closed(*, maybe_sent: bool) -> ClientStateError:
     """Create the error for what was in progress when the session was closed."""
     return ClientStateError("The client was closed while this call was in progress", maybe_sent=maybe_sent)
@@ -470,12 +445,3 @@ def _expiry(keep_alive: str) -> float:
 def _data(body: bytes | None, on_read: Callable[[], None]) -> bytes | _Pieces | None:
     # A long one is sent piece by piece, as writing it at once would hold up the loop.
     return body if body is None or len(body) <= _LONG_BODY_BYTES else _Pieces(body, on_read)
-
-
-def _headers(request: Request, authorization: Secret) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    if value := authorization.reveal():
-        headers["Authorization"] = value
-    if request.body is not None:
-        headers["Content-Type"] = _JSON
-    return headers

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import os
 import re
 import sys
@@ -57,6 +58,11 @@ def between(lowest: int, highest: int | None = None) -> Callable[[Any, int], Non
 
 def _concurrent(_type: Any, value: int) -> None:
     check_concurrency(value, "It")
+
+
+def _rate(_type: Any, value: float | None) -> None:
+    if value is not None and not (0 < value < math.inf):
+        raise ValueError("It must be finite and above 0")
 
 
 Concurrency = Annotated[
@@ -169,7 +175,7 @@ def _unescape(character: str) -> str:
 CREDENTIALS: Final = frozenset(
     {"TRACKET_TOKEN", "TRACKET_CLIENT_ID", "TRACKET_CLIENT_SECRET", "TRACKET_ACCOUNT_ID"},
 )
-SETTINGS: Final = CREDENTIALS | {"TRACKET_API", "TRACKET_BASE_URL"}
+SETTINGS: Final = CREDENTIALS | {"TRACKET_API", "TRACKET_BASE_URL", "TRACKET_CA_BUNDLE", "TRACKET_RATE"}
 
 SECRET_FLAGS: Final[Mapping[str, str]] = {
     "--token": "TRACKET_TOKEN",
@@ -212,7 +218,26 @@ class Connection:
             help="Read the access token from a file (else TRACKET_TOKEN); - is standard input.",
         ),
     ] = None
-    debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.", show_default=False)] = False
+    rate: Annotated[
+        float | None,
+        Parameter(
+            metavar="N",
+            validator=_rate,
+            help="Send at most this many requests a second (else TRACKET_RATE, else as many as the server accepts).",
+        ),
+    ] = None
+    no_proxy: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            show_default=False,
+            help="Connect directly, whatever HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say (see NO_PROXY for some hosts).",
+        ),
+    ] = False
+    debug: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="Show the proxy in use, and the traceback of an error."),
+    ] = False
 
     def settings(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the ``TRACKET_*`` settings that apply, and no other variable.
@@ -227,6 +252,8 @@ class Connection:
             flags["TRACKET_BASE_URL"] = self.base_url
         if self.token_file is not None:
             flags["TRACKET_TOKEN"] = read_token(self.token_file)
+        if self.rate is not None:
+            flags["TRACKET_RATE"] = repr(self.rate)
         from_file: dict[str, str] = {}
         if self.env_file is not None:
             name = f"--env-file {self.env_file}"
@@ -234,7 +261,7 @@ class Connection:
         return merge(flags, environ, from_file)
 
     def client(self, **settings: Any) -> TracketClient:
-        """Create a client with these settings, not yet open.
+        """Create a client with these settings, not yet open. With ``--debug``, tell on standard error how it connects.
 
         Args:
             settings: further arguments of `TracketClient`.
@@ -242,7 +269,11 @@ class Connection:
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        return TracketClient.from_env(self.settings(os.environ), **settings)
+        client = TracketClient.from_env(self.settings(os.environ), trust_env=not self.no_proxy, **settings)
+        if self.debug:
+            way = "without a proxy" if client.proxy is None else f"through the proxy {client.proxy}"
+            sys.stderr.write(f"tracket: connecting to {client.base_url} {way}\n")
+        return client
 
 
 DEFAULT: Final = Connection()
