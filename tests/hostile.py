@@ -48,6 +48,7 @@ an attribute; it can be given to the constructor and changed at any time.
 | *rows*                    | |
 | forbidden = {id, ...}     | GET of these ids answers 403; lists leave them out |
 | plain_user = user id      | the token ``plain`` sees this user's rows alone; GET of others answers 403 |
+| unseen_status = 404       | GET of rows that a token does not see answers this, not 403 |
 | overlay = {id: {...}}     | members laid over a row's JSON ("*": every row): NaN, lone surrogates, unknown fields |
 | rename = {name: other}    | 2.0: fields under other names |
 | no_created = True         | createdDate is null |
@@ -164,7 +165,7 @@ class Hostile:
     links, cursor_name, cursor_as, order, page_size = None, "cursor", str, "ascending", 100
     refused_status, ignore_dates, ignore_start, by_instant, offset = 410, False, False, False, None
     total_of_all = False
-    plain_user, no_created = None, False
+    plain_user, unseen_status, no_created = None, 403, False
     created_as, updated_as = "full", "full"
 
     def __init__(self, rows=(), **switches):
@@ -349,7 +350,7 @@ class Hostile:
     def _one(self, request, version, ident, visible):
         row = self.rows.get(ident if self.wrong_id is None or request.method != "GET" else self.wrong_id)
         if row is None or row.id not in visible:
-            return self._error(404 if row is None else 403)
+            return self._error(404 if row is None else self.unseen_status)
         if request.method == "DELETE":
             del self.rows[ident]
             return self._json({"message": "deleted"}, self.delete_status)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shlex
 
 import pytest
 
 from tracket_async.cli import sync
-from tracket_async.emulator.faults import Call, Status
+from tracket_async.emulator.faults import Call, ClockSkew, Status
 from tracket_async.export.sync import DateBounds
+
+MARCH = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
 
 
 @pytest.fixture(params=["1.0", "2.0"])
@@ -86,6 +89,16 @@ def test_many_deletions_are_kept_until_they_are_accepted(tracket, serve, seed, t
     assert len(out.read_text(encoding="utf-8").splitlines()) == 10
 
 
+def test_clocks_that_disagree_are_said_once_in_a_run(tracket, serve, seed, tmp_path):
+    served = serve(seed=[seed(number) for number in range(30)])
+    served.emulator.faults.add(ClockSkew(30 * 86_400))
+    for id_ in ("wl-004", "wl-005"):
+        result = tracket("sync", tmp_path / "s.duckdb")
+        assert result.code == 0
+        assert result.err.count("clocks disagree") == 1
+        served.ask(served.emulator.delete, id_)  # so that the next run has two rounds
+
+
 def test_worklogs_that_are_written_all_the_time_are_no_success(tracket, serve, seed, tmp_path):
     served, store, out = serve(seed=[seed(number) for number in range(30)]), tmp_path / "s.duckdb", tmp_path / "o.csv"
     assert tracket("sync", store).code == 0
@@ -113,6 +126,24 @@ def test_a_refusal_is_no_proof_of_a_deletion(tracket, hostile, monkeypatch, tmp_
     assert (report["worklogs"], report["gone"], report["verdict"]) == (10, 0, "not verified")
     assert "refuses to show" in report["doubt"]
     assert len(out.read_text(encoding="utf-8").splitlines()) == 11
+
+
+@pytest.mark.parametrize(("command", "api"), [("sync", "1.0"), ("sync", "2.0"), ("export", "2.0")])
+def test_a_token_that_sees_one_user_has_not_deleted_the_others(tracket, hostile, monkeypatch, tmp_path, command, api):
+    """Few rows are hidden, and a GET of them answers 404: the API itself says that they do not exist."""
+    hostile.plain_user, hostile.unseen_status = "7", 404
+    hostile.add(*hostile.make_rows(100, user="7"), *(hostile.Row(f"other-{n}", MARCH, user=str(n)) for n in range(4)))
+    store, out = tmp_path / "s.duckdb", tmp_path / "o.csv"
+    words = ("sync", store, "-o", out, *ALL_DAYS) if command == "sync" else ("export", "--store", store, "-o", out)
+    for token in (hostile.token, hostile.plain_token):
+        for name, value in hostile.env(api, token=token).items():
+            monkeypatch.setenv(name, value)
+        result = tracket(*words)
+        assert result.code == (0 if token == hostile.token else 1)
+    assert "no longer shows any worklog of 4 users (4 of them are gone), and they are kept" in result.err
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 105
+    assert tracket(*words, "--accept-deletions").code == 0
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 101
 
 
 def test_a_sync_of_1_says_what_it_looked_at(tracket, serve, seed, tmp_path):

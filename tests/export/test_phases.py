@@ -490,6 +490,62 @@ async def test_what_the_server_lists_is_brought_in_and_what_is_gone_is_told(expo
         assert texts_in(job.store) == await texts_on(client)
 
 
+@pytest.mark.parametrize(
+    ("users", "deleted", "asked", "doubt"),
+    [
+        ("aabb", [0], 0, None),  # the server lists another one of a
+        ("abbb", [0], 0, "one user (1"),
+        ("abbc", [0, 3], 0, "2 users (2"),
+        ("abb--a", [0], 1, None),  # it lists none of these dates, and shows one of others
+        ("abb--aa", [0, 6], 2, None),
+        ("abb--aaaaa", [0, 6, 7, 8, 9], 3, "one user (1"),
+    ],
+)
+async def test_a_worklog_is_gone_if_the_server_shows_others_of_its_user(
+    launch, stored, some_worklog, users, deleted, asked, doubt
+):
+    """The first days are compared; behind ``--`` are days that are not."""
+    seed = [
+        some_worklog(24 * number, userId=user) | {"worklogId": f"wl-{number}"}
+        for number, user in enumerate(users)
+        if user != "-"
+    ]
+    async with launch(version="2.0", seed=seed) as (emulator, client):
+        with stored(client) as store:
+            async with open_job(client, store, None) as job:
+                await export(job)
+                for number in deleted:
+                    emulator.delete(f"wl-{number}")
+                emulator.request_log.clear()
+                found = await compare(job, narrowed(EVERYTHING, None, day(4)))
+                compared = [number for number in deleted if number < 4]
+                assert emulator.request_log.count(route="/timeEntries/{id}") == len(compared) + asked
+                assert found.gone == tuple(f"wl-{number}" for number in compared)
+    assert (found.doubt is None) is (doubt is None)
+    assert (
+        doubt is None
+        or f"the server no longer shows any worklog of {doubt} of them are gone), and they are kept" in found.doubt
+    )
+
+
+@pytest.mark.parametrize("answer", ["403", "of another user"])
+async def test_a_worklog_that_is_refused_or_of_another_user_does_not_show_its_user(
+    launch, stored, some_worklog, answer
+):
+    seed = [some_worklog(24 * number, userId=user) for number, user in enumerate("ab-a") if user != "-"]
+    async with launch(version="2.0", seed=seed) as (emulator, client):
+        with stored(client) as store:
+            async with open_job(client, store, None) as job:
+                await export(job)
+                emulator.delete("wl-00000")
+                if answer == "403":
+                    emulator.faults.add(faults.Status(403), route="/timeEntries/{id}", nth=2)
+                else:
+                    emulator.update("wl-00072", {"userId": "b"})
+                found = await compare(job, narrowed(EVERYTHING, None, day(2)))
+    assert "any worklog of one user (1 of them are gone), and they are kept" in found.doubt
+
+
 async def test_a_worklog_that_has_only_moved_out_of_the_range_is_not_gone(exported):
     async with exported(48) as (emulator, _, job):
         emulator.update("wl-00003", {"worklogDate": "2031-05-05T00:00:00.000Z"})

@@ -26,8 +26,9 @@ from tracket_async.errors import (
 )
 from tracket_async.export import run as runs
 from tracket_async.export import text, writers
-from tracket_async.export.phases import Settings
+from tracket_async.export.phases import Settings, open_job
 from tracket_async.export.run import FileOptions, export_to_files, export_to_store, request_of, write_files
+from tracket_async.export.source import OutagePolicy
 from tracket_async.export.store import Store
 from tracket_async.export.sync import sync_store
 from tracket_async.models import WorklogFilter
@@ -85,7 +86,47 @@ async def test_the_verdict_on_a_store_that_was_done_is_about_this_run(on_2, stor
             assert (result.verdict, result.worklogs, result.as_of) == ("verified", 199, None)
             assert (result.changes.changed, result.changes.removed) == (1, 1)
             assert texts_in(store) == await texts_on(client)
-            emulator.faults.add(faults.Status(500))
+
+
+@pytest.mark.parametrize("answers", [0, 2])
+async def test_a_store_that_was_done_is_as_of_its_last_check_when_the_server_does_not_answer(on_2, stored, answers):
+    now = [1_750_000_000.0]
+    seed = {"sample": 200, "wall": lambda: now[0]}
+    at_once = Settings(patience=OutagePolicy(give_up_after=0))
+    async with on_2(**seed) as (emulator, client):
+        with stored(client) as store:
+            await export_to_store(client, store)
+            now[0] += 3600
+            assert (await export_to_store(client, store)).as_of is None
+            checked = dt.datetime.fromtimestamp(now[0], dt.UTC)
+            now[0] += 3600
+            script = emulator.faults
+            script.add(faults.Status(503), nth=range(answers + 1, 99))
+            for _ in range(2):
+                result = await export_to_store(client, store, at_once)
+                assert (result.verdict, result.worklogs, result.total) == ("not verified", 200, None)
+                assert result.doubt.startswith("the server does not answer: ")
+                assert result.as_of == checked
+            script.clear()
+            assert (await export_to_store(client, store)).verdict == "verified"
+
+
+async def test_what_waiting_does_not_mend_is_an_error_of_a_store_that_was_done_too(on_2, stored):
+    async with on_2(sample=20) as (emulator, client):
+        with stored(client) as store:
+            await export_to_store(client, store)
+            emulator.faults.add(faults.Status(403))
+            with pytest.raises(PermissionDeniedError):
+                await export_to_store(client, store)
+
+
+async def test_a_store_that_was_not_done_has_no_date_that_it_is_as_of(on_2, stored):
+    async with on_2(sample=200) as (emulator, client):
+        with stored(client) as store:
+            async with open_job(client, store, None) as job:
+                await runs.fetch_rest(job)
+            assert (store.state, store.count()) == ("checking", 200)
+            emulator.faults.add(faults.Status(503))
             with pytest.raises(ServerError):
                 await export_to_store(client, store)
 

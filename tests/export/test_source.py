@@ -24,7 +24,7 @@ from tracket_async.errors import (
     ServerError,
     UnreadableResponseError,
 )
-from tracket_async.export.source import OutagePolicy, Source
+from tracket_async.export.source import OutagePolicy, ServerTime, Source
 from tracket_async.models import WorklogFilter
 
 EVERYTHING = WorklogFilter()
@@ -222,7 +222,7 @@ async def test_a_count_does_not_contain_what_the_filter_leaves_out_of_a_millisec
 
 async def test_the_servers_time_is_that_of_its_date_header(running, source_of):
     async with running(sample=1, wall=lambda: 1_700_000_000.0) as (_, client):
-        assert await source_of(client).now(EVERYTHING) == dt.datetime.fromtimestamp(1_700_000_000, dt.UTC)
+        assert (await source_of(client).times(EVERYTHING)).now == dt.datetime.fromtimestamp(1_700_000_000, dt.UTC)
 
 
 def page_without_date(**rows):
@@ -232,10 +232,11 @@ def page_without_date(**rows):
     return page
 
 
-async def test_without_a_date_header_this_machines_time_is_taken(source, monkeypatch):
+@pytest.mark.parametrize("counts", [False, True])
+async def test_without_a_date_header_this_machines_time_is_taken(source, monkeypatch, counts):
     monkeypatch.setattr(source, "_page", page_without_date())
-    assert await source.now(EVERYTHING) == HERE
-    assert await source.mark() == HERE
+    source.counts = counts
+    assert await source.times(EVERYTHING) == ServerTime(now=HERE, mark=HERE)
 
 
 @pytest.mark.parametrize(
@@ -256,8 +257,11 @@ async def test_a_mark_is_never_ahead_of_the_dates_or_of_the_header(
     seed = [some_worklog(1, createdDate="2024-01-01T00:00:00.000Z"), some_worklog(2, createdDate=created)]
     async with on_2(seed=[seed[0], seed[1] | {"updatedDate": updated}], wall=now.timestamp) as (emulator, client):
         emulator.faults.add(faults.ClockSkew(skew))
-        assert await source_of(client, now=now).mark() == dt.datetime.fromisoformat(mark)
-    assert ("clocks disagree" in caplog.text) is said
+        source = source_of(client, now=now)
+        times = [await source.times(EVERYTHING) for _ in range(2)]
+    assert {each.mark for each in times} == {dt.datetime.fromisoformat(mark)}
+    assert {each.now for each in times} == {now + dt.timedelta(seconds=skew)}
+    assert caplog.text.count("clocks disagree") == said
 
 
 async def test_pages_are_everything(running, source_of):

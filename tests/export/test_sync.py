@@ -239,6 +239,15 @@ async def test_on_1_worklogs_of_the_last_days_are_compared_and_older_ones_are_le
         assert it.store.tombstones() == 2
 
 
+async def test_a_sync_of_some_dates_leaves_a_store_of_1_as_of_when_it_was(serve):
+    async with serve(version="1.0") as it:
+        exported = it.time[0] - HOUR
+        await it.sync(lookback=dt.timedelta(days=3), reconcile=DateBounds(since=dt.date(2024, 1, 2)))
+        assert (await export_to_store(it.client, it.store)).as_of.timestamp() == exported
+        await it.sync(reconcile=DateBounds())
+        assert (await export_to_store(it.client, it.store)).as_of.timestamp() == it.time[0]
+
+
 async def test_a_worklog_that_moved_out_of_the_lookback_is_not_taken_for_deleted(serve, texts_in, texts_on):
     async with serve(version="1.0") as it:
         it.emulator.update("wl-00199", {"worklogDate": "2023-05-05T00:00:00.000Z"})

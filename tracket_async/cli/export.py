@@ -79,17 +79,18 @@ def settings(display: ProgressDisplay, *, concurrency: int, accept_deletions: bo
 
 
 def require_verified(result: ExportResult | SyncResult) -> None:
-    """Check that nothing was kept that the server no longer shows.
+    """Check that the server was asked, and that nothing was kept that it no longer shows.
 
     Raises:
-        IncompleteExportError: something was; the hint says how to remove it.
+        IncompleteExportError: it was not, or something was; the hint says what to do.
     """
-    if result.doubt is not None:
-        raise IncompleteExportError(
-            f"Not verified: {result.doubt}",
-            hint="Use credentials that may see every worklog."
-            f" If the worklogs were deleted, run: {exits.same_command('--accept-deletions')}",
-        )
+    if result.doubt is None:
+        return
+    accepting = exits.same_command("--accept-deletions")
+    hint = f"Use credentials that may see every worklog. If the worklogs were deleted, run: {accepting}"
+    if isinstance(result, ExportResult) and result.as_of is not None:
+        hint = f"Run the same again when it does: {exits.same_command()}"
+    raise IncompleteExportError(f"Not verified: {result.doubt}", hint=hint)
 
 
 def place_of(files: Mapping[Path, Format], store: Path | None) -> Path:

@@ -8,8 +8,9 @@
    clock, then compares the number of worklogs with the server's. Where they differ, worklogs were deleted meanwhile or
    moved between pages: the days whose numbers differ are found by halving, and compared.
 3. `compare`: what the server lists of some dates is brought into the store. What the store has there and the server did
-   not list is asked for by its id: it is gone, or has moved to another date. A 403 is no proof that a worklog is gone,
-   and when many are gone at once, perhaps this client only sees less than the one before: that has to be accepted.
+   not list is asked for by its id: it is gone, or has moved to another date. Perhaps this client only sees less than
+   that of before. So a 403 is no proof that a worklog is gone; and when many are gone at once, or the server shows no
+   other worklog of the same user either, that has to be accepted.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class Settings:
         concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
         patience: how long to wait for a server that does not answer.
         on_progress: is told how far it is; None: nobody.
-        accept_deletions: remove what the server no longer has, however much it is. Else worklogs stay when more than
-            `GONE_SHARE` of them and more than `GONE_FEW` are gone at once.
+        accept_deletions: remove what the server no longer has, however much it is, and whoever's. Else worklogs stay
+            when more than `GONE_SHARE` of them and more than `GONE_FEW` are gone at once, and when the server shows
+            none of their user any more.
         clock: time, waiting and chance, for tests.
     """
 
@@ -242,6 +244,9 @@ FEW: Final = 1_000
 LOT: Final = 10_000
 """How many worklogs are brought into the store at once."""
 _ONE_DAY: Final = dt.timedelta(days=1)
+_OTHERS: Final = 3
+"""So many other worklogs of a user are asked for, to see whether the server shows any."""
+_LESS_THAN_BEFORE: Final = "and they are kept: perhaps this client may see less than that of before"
 
 
 @attrs.frozen(kw_only=True)
@@ -268,10 +273,34 @@ def doubt_of(job: ExportJob, gone: int, among: int) -> str | None:
     """Return why so many worklogs that are gone, among so many, may not be deleted; None: they are believed to be."""
     if job.settings.accept_deletions or gone <= max(GONE_FEW, GONE_SHARE * among):
         return None
-    return (
-        f"the server no longer shows {gone:,} of {among:,} worklogs, and they are kept: perhaps this client may see "
-        "less than that of before"
-    )
+    return f"the server no longer shows {gone:,} of {among:,} worklogs, {_LESS_THAN_BEFORE}"
+
+
+async def doubt_of_users(job: ExportJob, gone: Sequence[str]) -> str | None:
+    """Return why worklogs that are gone may not be deleted: no other one of their users is shown. None: some are.
+
+    A client that may see less than the one before no longer sees the worklogs of some users, and may get a 404 for each
+    of them. Of whoever has deleted worklogs, the server usually shows others. That somebody's last ones were deleted
+    looks the same, so that has to be accepted. (A client that sees only some of a user's worklogs cannot be told.)
+
+    Args:
+        job: what the server has listed is marked in its store.
+        gone: ids of worklogs that are gone; they are still in the store.
+    """
+    if job.settings.accept_deletions or not gone:
+        return None
+    users = hidden = 0
+    for user, count in await job.do(job.store.unseen_users, gone):
+        for id_ in await job.do(job.store.others_of, user, gone, most=_OTHERS):
+            row = await job.source.row(id_)
+            if not isinstance(row, PermissionDeniedError | None) and row.user_id == user:
+                break
+        else:
+            users, hidden = users + 1, hidden + count
+    if not users:
+        return None
+    whose = "one user" if users == 1 else f"{users:,} users"
+    return f"the server no longer shows any worklog of {whose} ({hidden:,} of them are gone), {_LESS_THAN_BEFORE}"
 
 
 def narrowed(wanted: WorklogFilter, since: dt.date | None, until: dt.date | None) -> WorklogFilter | None:
@@ -320,7 +349,7 @@ async def compare(job: ExportJob, wanted: WorklogFilter, *, among: int | None = 
             doubt = doubt_of(job, len(gone), marked + len(unmarked) if among is None else among)
         if doubt is not None:
             break
-    return Comparison(changes=changes, gone=tuple(gone), doubt=doubt)
+    return Comparison(changes=changes, gone=tuple(gone), doubt=doubt or await doubt_of_users(job, gone))
 
 
 async def _upsert_and_mark(job: ExportJob, rows: Sequence[Row]) -> ChangeCounts:
@@ -384,6 +413,7 @@ class Check:
         gone: how many worklogs were removed because the server no longer has them.
         doubt: why the verdict is ``"not verified"``, a sentence; else None.
         mark: the moment from which the next check has to look for changes.
+        now: the server's time when the last round began.
     """
 
     verdict: Verdict
@@ -392,6 +422,7 @@ class Check:
     gone: int = 0
     doubt: str | None = None
     mark: dt.datetime
+    now: dt.datetime
 
 
 def verdict_of(total: int | None, here: int, doubt: str | None) -> Verdict:
@@ -412,7 +443,7 @@ async def compare_dates(job: ExportJob, found: Check, since: dt.date | None, unt
     found = attrs.evolve(found, changes=found.changes + comparison.changes)
     if comparison.doubt is not None:
         return attrs.evolve(found, verdict="not verified", doubt=comparison.doubt)
-    gone = await job.do(job.store.delete_with_tombstones, comparison.gone, found=found.mark.isoformat())
+    gone = await job.do(job.store.delete_with_tombstones, comparison.gone, found=found.now.isoformat())
     return attrs.evolve(found, gone=found.gone + gone)
 
 
@@ -427,9 +458,9 @@ async def check(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking"
     source, store = job.source, job.store
     wanted, changes, gone, turn = store.request.filter, NO_CHANGES, 0, 1
     while True:
-        mark = await source.mark()
+        times = await source.times(wanted)
         changes += await changes_since(job, since, phase=phase)
-        since = mark - OVERLAP
+        since = times.mark - OVERLAP
         total, here = await source.count(wanted), await job.do(store.count)
         job.reporter.report("checking", here, total=total, always=True)
         verdict = verdict_of(total, here, None)
@@ -438,11 +469,17 @@ async def check(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking"
             found = await _compare_differing(job, wanted, here)
             changes, doubt = changes + found.changes, found.doubt or doubt_of(job, gone + len(found.gone), here)
             if doubt is None:
-                gone += await job.do(store.delete_with_tombstones, found.gone, found=mark.isoformat())
+                gone += await job.do(store.delete_with_tombstones, found.gone, found=times.now.isoformat())
                 turn += 1
                 continue
         return Check(
-            verdict=verdict_of(total, here, doubt), total=total, changes=changes, gone=gone, doubt=doubt, mark=mark
+            verdict=verdict_of(total, here, doubt),
+            total=total,
+            changes=changes,
+            gone=gone,
+            doubt=doubt,
+            mark=times.mark,
+            now=times.now,
         )
 
 

@@ -20,7 +20,8 @@ Verdict = Literal["verified", "not verifiable", "incomplete", "not verified"]
 * ``"not verifiable"``: the server gives no counts, as on API 1.0.
 * ``"incomplete"``: the counts still differed after several rounds of fetching what differs; running the same again goes
   on with that.
-* ``"not verified"``: the server no longer shows worklogs that were kept all the same; ``doubt`` says why.
+* ``"not verified"``: the server no longer shows worklogs that were kept all the same, or it does not answer; ``doubt``
+  says why.
 """
 
 
@@ -70,8 +71,8 @@ class ExportResult:
         worklogs: how many are in the store.
         verdict: see `Verdict`.
         doubt: why the verdict is ``"not verified"``, a sentence; else None.
-        as_of: the server's time of what is in the store, where this run has not asked the server: a store of API 1.0
-            that was complete. Else None.
+        as_of: the server's time of what is in the store, where this run has not compared it: the store was complete,
+            and is of API 1.0, or the server does not answer. Else None.
         total_at_start, total: what the server counted at the beginning of the first run and at the end of this one;
             None on API 1.0.
         resumed: how many worklogs earlier runs had fetched.

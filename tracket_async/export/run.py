@@ -20,7 +20,7 @@ import attrs
 
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async.client import TracketClient
-from tracket_async.errors import IncompleteExportError, UsageError
+from tracket_async.errors import ExportError, IncompleteExportError, RequestError, UsageError
 from tracket_async.export.phases import (
     OVERLAP,
     Check,
@@ -84,16 +84,29 @@ async def export_to_store(client: TracketClient, store: Store, settings: Setting
 async def export(job: ExportJob) -> ExportResult:
     """Do the same as `export_to_store`, with a job that is open already."""
     store = job.store
-    resumed, as_of = await fetch_rest(job), None
+    was_done, as_of = await job.do(lambda: store.state) == "done", None
+    resumed = await fetch_rest(job)
     if job.source.counts:
         # Also of a store that was done: a verdict is about this run.
-        found = await check(job, moment_of(await job.do(store.meta, "mark")) - OVERLAP)
-        await job.do(keep_check, store, found)
+        try:
+            found = await check(job, moment_of(await job.do(store.meta, "mark")) - OVERLAP)
+        except (ExportError, RequestError) as error:
+            if not was_done or not (isinstance(error, ExportError) or error.is_passing):
+                raise
+            found = await job.do(_unchecked, store, error)
+            as_of = found.now
+        else:
+            await job.do(keep_check, store, found)
     else:
-        was_done = await job.do(lambda: store.state) == "done"
         found = await compare_fetched_before(job)
-        as_of = found.mark if was_done else None
+        as_of = found.now if was_done else None
     return attrs.evolve(await job.do(_result, store, resumed, found), as_of=as_of)
+
+
+def _unchecked(store: Store, error: ExportError | RequestError) -> Check:
+    """Return the check of a store that was done, where the server cannot be asked. The store stays as it is."""
+    mark, now = moment_of(store.meta("mark")), moment_of(store.meta("as_of"))
+    return Check(verdict="not verified", doubt=f"the server does not answer: {error.message}", mark=mark, now=now)
 
 
 def _result(store: Store, resumed: int, found: Check) -> ExportResult:
@@ -114,10 +127,17 @@ def moment_of(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text)
 
 
-def keep_check(store: Store, found: Check) -> None:
-    """Keep in the store that it was checked; it is done unless worklogs are missing or in doubt."""
+def keep_check(store: Store, found: Check, *, whole: bool = True) -> None:
+    """Keep in the store that it was checked; it is done unless worklogs are missing or in doubt.
+
+    Args:
+        store: deduplicated.
+        found: the check.
+        whole: all its dates were checked, so that the store is as of this check.
+    """
     state = "done" if found.verdict in {"verified", "not verifiable"} else "checking"
-    store.set_meta(state=state, mark=found.mark.isoformat())
+    as_of = {"as_of": found.now.isoformat()} if whole else {}
+    store.set_meta(state=state, mark=found.mark.isoformat(), **as_of)
 
 
 async def fetch_rest(job: ExportJob) -> int:
@@ -128,8 +148,8 @@ async def fetch_rest(job: ExportJob) -> int:
     resumed, total = await job.do(store.count), await job.source.count(store.request.filter)
     if await job.do(store.meta, "mark") is None:
         # The first check has to find what changes from here on, also after several interruptions.
-        mark = await (job.source.mark() if job.source.counts else job.source.now(store.request.filter))
-        await job.do(store.set_meta, mark=mark.isoformat(), total_at_start=total)
+        times = await job.source.times(store.request.filter)
+        await job.do(store.set_meta, mark=times.mark.isoformat(), as_of=times.now.isoformat(), total_at_start=total)
     job.reporter.report("fetching", resumed, resumed=resumed, total=total, always=True)
     alone = await fetch(job, resumed, total)
     await job.do(store.deduplicate, single_partition=alone)
@@ -142,7 +162,8 @@ async def compare_fetched_before(job: ExportJob) -> Check:
     What this run fetched itself is not compared, and neither is anything when the store is done.
     """
     store = job.store
-    found = Check(verdict="not verifiable", mark=moment_of(await job.do(store.meta, "mark")))
+    mark, now = [moment_of(await job.do(store.meta, name)) for name in ("mark", "as_of")]
+    found = Check(verdict="not verifiable", mark=mark, now=now)
     left: list[tuple[str | None, str | None]] = await job.do(store.meta, "fetched_before")
     for at, bounds in enumerate(left, 1):
         since, until = (None if bound is None else moment_of(bound) for bound in bounds)

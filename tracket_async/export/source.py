@@ -44,6 +44,21 @@ _SAME_CLOCK: Final = dt.timedelta(minutes=5)
 
 
 @attrs.frozen(kw_only=True)
+class ServerTime:
+    """The times of a server.
+
+    Attributes:
+        now: by its ``Date`` header; without one, this machine's time.
+        mark: the moment from which changes have to be fetched the next time: ``now``, or the newest created or updated
+            date that the server has, whichever is earlier. The header may come from another clock than the dates, and a
+            mark ahead of them would lose changes.
+    """
+
+    now: dt.datetime
+    mark: dt.datetime
+
+
+@attrs.frozen(kw_only=True)
 class OutagePolicy:
     """The waits of an export for a server that does not answer. Durations are seconds.
 
@@ -74,6 +89,7 @@ class Source:
         self._patience = patience
         self._clock = clock
         self._answered: float | None = None
+        self._clocks_disagreed = False
 
     async def scan(
         self, wanted: WorklogFilter, *, concurrency: int, states: Iterable[PartitionState] = ()
@@ -104,18 +120,15 @@ class Source:
                             beyond.update(id_of(row) for row in rows if not matches(wanted, row))
         return len(beyond)
 
-    async def now(self, wanted: WorklogFilter) -> dt.datetime:
-        """Return the server's time; without a ``Date`` header, this machine's."""
-        here = self._clock.now()
-        return (await self._page(wanted, None, self.client.api_version.smallest_page)).server_date or here
+    async def times(self, wanted: WorklogFilter) -> ServerTime:
+        """Return the server's time, and the mark of a check that begins now.
 
-    async def mark(self) -> dt.datetime:
-        """Return the moment from which changes have to be fetched the next time. Only of a server that counts.
-
-        It is the server's time, or the newest created or updated date that the server has, whichever is earlier: the
-        ``Date`` header may come from another clock than the dates, and a mark ahead of them would lose changes.
+        On API 1.0, which tells no changes, the mark is its time: that of a page of ``wanted``.
         """
         here, header, newest = self._clock.now(), None, None
+        if not self.counts:
+            now = (await self._page(wanted, None, None)).server_date or here
+            return ServerTime(now=now, mark=now)
         for sort_by in ("updated_date", "created_date"):
             newest_first = WorklogFilter(sort_by=sort_by, descending=True)
             page = await self._page(newest_first, None, self.client.api_version.smallest_page)
@@ -124,15 +137,17 @@ class Source:
             newest = max((date for date in (*chain(*columns), newest) if date is not None), default=None)
         header = header or here
         self._compare_clocks(here, header, newest or header)
-        return min(header, newest or header)
+        return ServerTime(now=header, mark=min(header, newest or header))
 
     def _compare_clocks(self, here: dt.datetime, header: dt.datetime, newest: dt.datetime) -> None:
-        """Say it when the clock of the ``Date`` header cannot be that of the dates.
+        """Say it, once, when the clock of the ``Date`` header cannot be that of the dates.
 
         A header that is later than the newest date says nothing by itself: perhaps nothing has changed since. It does
         when it is later than this machine's time as well.
         """
-        if newest - header > _SAME_CLOCK or (header - newest > _SAME_CLOCK and header - here > _SAME_CLOCK):
+        disagree = newest - header > _SAME_CLOCK or (header - newest > _SAME_CLOCK and header - here > _SAME_CLOCK)
+        if disagree and not self._clocks_disagreed:
+            self._clocks_disagreed = True
             _logger.warning(
                 "The server's clocks disagree: its Date header says %s, and its newest change is of %s (this machine's "
                 "time is %s). Changes are fetched from the earlier of the two on",

@@ -339,6 +339,14 @@ class Store:
         bounds = [(bound or other).isoformat() for bound, other in ((since, _EARLIEST), (until, _LATEST))]
         return [id_ for (id_,) in self.database.rows(sql.GET_UNMARKED, bounds)]
 
+    def unseen_users(self, ids: Sequence[str]) -> list[tuple[str | None, int]]:
+        """Return the users of these worklogs who have none that is marked, and how many of these each has."""
+        return [(user, count) for user, count in self.database.rows(sql.COUNT_UNSEEN_USERS, [list(ids)])]
+
+    def others_of(self, user: str | None, ids: Sequence[str], *, most: int) -> list[str]:
+        """Return the ids of other worklogs of a user than these, the latest first."""
+        return [id_ for (id_,) in self.database.rows(sql.GET_OTHERS_OF, [user, list(ids), most])]
+
 
 def _first_meta(request: ExportRequest | None) -> tuple[Statement, ...]:
     if request is None:

@@ -72,16 +72,16 @@ async def sync_store(
         if job.source.counts:
             found = await check(job, moment_of(await job.do(store.meta, "mark")) - overlap, phase="syncing")
         else:
-            now = await job.source.now(store.request.filter)
-            since = now - lookback
-            found = attrs.evolve(await compare_fetched_before(job), mark=now)
+            times = await job.source.times(store.request.filter)
+            since = times.now - lookback
+            found = attrs.evolve(await compare_fetched_before(job), mark=times.mark, now=times.now)
             found = await compare_dates(job, found, since, None)
         if reconcile is not None:
             found = await compare_dates(job, found, reconcile.since, reconcile.until)
             total = await job.source.count(store.request.filter)
             verdict = verdict_of(total, await job.do(store.count), found.doubt)
             found = attrs.evolve(found, total=total, verdict=verdict)
-        await job.do(keep_check, store, found)
+        await job.do(keep_check, store, found, whole=since is None or reconcile == DateBounds())
         return await job.do(_result, store, found, since)
 
 

@@ -179,6 +179,15 @@ GET_UNMARKED: Final = (
     f"SELECT id FROM tracket.rows WHERE {_BETWEEN} AND id NOT IN (SELECT id FROM marked) ORDER BY date, id"
 )
 
+_USER: Final = "coalesce(user_id, '')"
+COUNT_UNSEEN_USERS: Final = f"""
+SELECT user_id, count(*) FROM tracket.rows WHERE id IN (SELECT unnest(?)) AND {_USER} NOT IN (
+    SELECT {_USER} FROM tracket.rows WHERE id IN (SELECT id FROM marked)
+) GROUP BY user_id ORDER BY user_id"""
+GET_OTHERS_OF: Final = """
+SELECT id FROM tracket.rows WHERE user_id IS NOT DISTINCT FROM ? AND id NOT IN (SELECT unnest(?))
+ORDER BY date DESC, id LIMIT ?"""
+
 BY_DAY: Final = "SELECT CAST(date AS DATE) AS day, count(*) FROM tracket.rows GROUP BY day ORDER BY day"
 # Moments as microseconds: DuckDB hands over none in a time zone without a library that it does not bring along.
 EVERY_NTH: Final = f"""
