@@ -67,6 +67,21 @@ def test_the_log_is_worked_in_when_it_has_grown(tmp_path, monkeypatch):
     assert 50_000 < max(sizes) <= 110_000
 
 
+def storage_version(path):
+    """Return the version of the storage format in a DuckDB file's header: 64 until 1.1, 65 for 1.2."""
+    return int.from_bytes(path.read_bytes()[12:20], "little")
+
+
+def test_every_duckdb_that_the_package_allows_can_read_its_files(tmp_path):
+    made = tmp_path / "made.duckdb"
+    with opened(tmp_path / "d.duckdb") as database:
+        with database.attached(made, "made"):
+            database.execute("CREATE TABLE made.numbers AS FROM numbers")
+        insert(database, range(10_000))
+        database.checkpoint()
+    assert storage_version(tmp_path / "d.duckdb") == storage_version(made) == 65
+
+
 def test_a_transaction_that_fails_changes_nothing(tmp_path):
     with opened(tmp_path / "d.duckdb") as database:
         with pytest.raises(ZeroDivisionError), database.transaction():
@@ -157,6 +172,14 @@ def test_another_program_that_has_it_open_makes_it_busy(tmp_path):
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin"), StorageError, "Run the same again"),
         (duckdb.FatalException("FATAL Error: database has been invalidated"), StorageError, "Run the same again"),
         (duckdb.CatalogException("Catalog Error: Table does not exist"), StoreError, "move this one away"),
+        (
+            duckdb.IOException(
+                "IO Error: Trying to read a database file with version number 999, but we can only read versions "
+                "between 64 and 65.\nThe database file was created with an newer version of DuckDB.\n"
+            ),
+            StoreError,
+            r"newer version of DuckDB than the one installed here, \d.*Upgrade it \(pip install --upgrade duckdb\)",
+        ),
     ],
 )
 def test_each_error_of_duckdb_becomes_one_of_ours(tmp_path, raised, error, words):

@@ -86,7 +86,11 @@ _CONFIG: Final = {
     "wal_autocheckpoint": "1TiB",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    # Every version that pyproject.toml allows can read what any other has written.
+    "storage_compatibility_version": "v1.2.0",
 }
+
+_OF_A_NEWER_DUCKDB: Final = "newer version of DuckDB"
 
 
 _CATALOG: Final = """
@@ -216,6 +220,12 @@ class Database:
         if "Could not set lock" in text:
             return TargetBusyError(
                 f"{self.path} is open in another program: {text}", hint="Close it there, then run the same again"
+            )
+        if _OF_A_NEWER_DUCKDB in str(error):
+            return StoreError(
+                f"cannot {doing} {self.path}: it was written by a newer version of DuckDB than the one installed here,"
+                f" {module.__version__}",
+                hint="Upgrade it (pip install --upgrade duckdb), then run the same again",
             )
         if isinstance(error, module.OutOfMemoryException | module.FatalException | module.InternalException):
             return StorageError(
