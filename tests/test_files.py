@@ -13,12 +13,13 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tracket_async import _files
 from tracket_async._files import DurableAppender, FileLock, LockOwner
-from tracket_async.errors import ExportError, NetworkError, StorageError, TargetBusyError, UnsupportedError
+from tracket_async.errors import ExportError, NetworkError, StorageError, TargetBusyError
 
 
 def mode(path):
@@ -94,24 +95,6 @@ def test_a_lock_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
         raise AssertionError
 
 
-def test_a_system_without_file_locks_has_no_stores(tmp_path, monkeypatch):
-    monkeypatch.setattr(_files, "_HAS_LOCKS", False)
-    with pytest.raises(UnsupportedError, match="POSIX"):
-        FileLock(tmp_path / "s.duckdb")
-
-
-def test_a_system_without_file_locks_still_writes_whole_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(_files, "_HAS_LOCKS", False)
-    target = tmp_path / "out"
-    with _files.atomic_write(target) as file:
-        file.write(b"new")
-    with pytest.raises(RuntimeError), _files.atomic_write(target):
-        raise RuntimeError
-    assert target.read_bytes() == b"new"
-    assert mode(target) == 0o600
-    assert list(tmp_path.iterdir()) == [target]
-
-
 def test_no_symbolic_link_is_followed(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("keep")
@@ -156,6 +139,61 @@ def test_an_error_of_ours_that_is_an_oserror_as_well_passes(tmp_path):
 
     with pytest.raises(SlowError), _files.storage_errors(tmp_path, "write"):
         raise SlowError("too slow")
+
+
+@pytest.mark.parametrize("name", ["x" * 240, "é" * 120, "\udcff" * 240, "é" * 119 + ".csv"])
+def test_the_names_that_are_made_from_a_long_one_fit(tmp_path, name):
+    target = tmp_path / name
+    other = target.with_name(name[:-1] + "y")
+    made = [_files.beside(each, suffix) for each in (target, other) for suffix in (".resume", ".lock")]
+    made += [_files.beside(made[0], suffix) for suffix in (".lock", ".wal")]
+    assert len(set(made)) == len(made)
+    assert max(len(os.fsencode(each.name)) for each in made) <= 239
+    assert all(each.parent == tmp_path for each in made)
+    with closing(FileLock(target)), _files.atomic_write(target) as file:
+        file.write(b"new")
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def test_a_short_name_stays_in_the_names_that_are_made_from_it(tmp_path):
+    assert _files.beside(tmp_path / "x", ".part", prefix=".") == tmp_path / ".x.part"
+    assert _files.beside(tmp_path / ("x" * 234), ".lock").name == "x" * 234 + ".lock"
+
+
+def refuse_to_replace(monkeypatch, *names):
+    real = Path.replace
+
+    def replace(self, target):
+        if target.name in names:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self), str(target))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+def test_what_cannot_take_its_place_is_kept_beside_it(tmp_path, monkeypatch):
+    target = tmp_path / "report.csv"
+    target.write_text("open in a spreadsheet")
+    refuse_to_replace(monkeypatch, "report.csv")
+    with pytest.raises(StorageError) as caught, _files.atomic_write(target) as file:
+        file.write(b"new")
+    kept = tmp_path / "report.kept.csv"
+    assert str(caught.value) == (
+        f"{target} cannot be replaced (Permission denied): another program, such as a spreadsheet, may have it open. "
+        f"What was written is kept in {kept}. Close report.csv there, and rename report.kept.csv"
+    )
+    assert (caught.value.errno, caught.value.filename) == (errno.EACCES, str(target))
+    assert kept.read_bytes() == b"new"
+    assert target.read_text() == "open in a spreadsheet"
+    assert sorted(tmp_path.iterdir()) == [target, kept]
+
+
+def test_what_can_neither_take_its_place_nor_be_kept_is_removed(tmp_path, monkeypatch):
+    refuse_to_replace(monkeypatch, "report.csv", "report.kept.csv")
+    refused = pytest.raises(StorageError, match=r"cannot write .*report\.csv: Permission denied\. Check the folder")
+    with refused, _files.atomic_write(tmp_path / "report.csv"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(tmp_path, monkeypatch):
@@ -233,12 +271,12 @@ def test_a_lock_file_that_cannot_be_made_is_a_storage_error(tmp_path):
 
 
 def test_a_note_that_cannot_be_written_gives_the_lock_up(tmp_path, monkeypatch):
-    def pwrite(*_):
+    def write(*_):
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "s.duckdb"
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", pwrite)
+        patch.setattr(os, "write", write)
         with pytest.raises(StorageError, match="No space left"):
             FileLock(path)
     FileLock(path).close()
@@ -394,15 +432,15 @@ async def test_an_fsync_that_fails_is_told_to_all_who_wait_and_nothing_is_writte
 
 async def test_a_full_disk_leaves_no_part_of_a_line(opened, path, monkeypatch):
     file = opened(b"whole\n")
-    pwrite = os.pwrite
+    write = os.write
     left = [4]
 
-    def short_of_room(descriptor, data, offset):
+    def short_of_room(descriptor, data):
         if not left:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return pwrite(descriptor, data[: left.pop()], offset)
+        return write(descriptor, data[: left.pop()])
 
-    monkeypatch.setattr(os, "pwrite", short_of_room)
+    monkeypatch.setattr(os, "write", short_of_room)
     with pytest.raises(StorageError, match=r"No space left on device. Free some space, then run the same again"):
         file.append(b"a long line\n")
     monkeypatch.undo()
@@ -415,8 +453,8 @@ async def test_a_full_disk_leaves_no_part_of_a_line(opened, path, monkeypatch):
 
 async def test_a_write_that_comes_in_pieces_is_put_together(opened, path, monkeypatch):
     file = opened()
-    pwrite = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: pwrite(descriptor, data[:3], offset))
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
     file.append(b"0123456789")
     assert path.read_bytes() == b"0123456789"
     await file.close()

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import errno
-import importlib
+import hashlib
 import json
 import os
 import socket
@@ -27,18 +27,13 @@ from typing import IO, Any, Self
 
 import attrs
 
-from tracket_async.errors import StorageError, TargetBusyError, TracketError, UnsupportedError
+from tracket_async._platform import FLAGS, PLATFORM
+from tracket_async.errors import StorageError, TargetBusyError, TracketError
 
-try:
-    fcntl: Any = importlib.import_module("fcntl")
-except ImportError:  # pragma: no cover - on Windows
-    fcntl = None
-_HAS_LOCKS = bool(fcntl)
-
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _PRIVATE = 0o600
-_BUSY = frozenset({errno.EAGAIN, errno.EACCES})
 _BUFFER_BYTES = 1 << 17
+_NAME_BYTES = 239
+"""Bytes of a name that is made here: of the 255 of a file system, some are left for what DuckDB appends to it."""
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
@@ -101,11 +96,26 @@ def refuse_link(path: Path) -> None:
 # -- whole files -----------------------------------------------------------------------------------------------------
 
 
+def beside(path: Path, suffix: str, *, prefix: str = "") -> Path:
+    """Return a path in the same folder, named after another: ``PREFIX NAME SUFFIX``.
+
+    Where that is too long for a name, the end of NAME is replaced by a digest of it.
+    """
+    name = path.name
+    if _size(prefix + name + suffix) > _NAME_BYTES:
+        suffix = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{suffix}"
+        while _size(prefix + name + suffix) > _NAME_BYTES:
+            name = name[:-1]
+    return path.with_name(prefix + name + suffix)
+
+
+def _size(name: str) -> int:
+    return len(os.fsencode(name))
+
+
 def part_of(target: Path) -> Path:
     """Return the file beside the target in which it is written."""
-    # Without locks, each process needs a file of its own.
-    suffix = ".part" if _HAS_LOCKS else f".{os.getpid()}.part"
-    return target.with_name(f".{target.name}{suffix}")
+    return beside(target, ".part", prefix=".")
 
 
 @contextlib.contextmanager
@@ -115,36 +125,72 @@ def atomic_write(target: Path) -> Generator[IO[bytes]]:
     An OSError from within the block is taken for one of this file.
 
     Raises:
-        TargetBusyError: another process is writing the same target (not noticed on Windows).
-        StorageError: the operating system refuses, or the target is a symbolic link or a folder.
+        TargetBusyError: another process is writing the same target.
+        StorageError: the operating system refuses, or the target is a symbolic link or a folder; or it cannot be
+            replaced, see `replace`.
     """
     refuse_link(target)
     part = part_of(target)
-    with storage_errors(target, "write"):
-        descriptor = open_locked(part) if _HAS_LOCKS else os.open(part, _FLAGS, _PRIVATE)
-        if descriptor is None:
+    with storage_errors(target, "write"), contextlib.ExitStack() as stack:
+        file = _open_part(part, stack)
+        if file is None:
             raise TargetBusyError(
                 f"another process is writing {target}", hint="Wait until it ends, or name another file"
             )
-        with os.fdopen(descriptor, "w+b", buffering=_BUFFER_BYTES) as file:
-            try:
-                if _HAS_LOCKS:
-                    os.fchmod(descriptor, _PRIVATE)
-                file.truncate()
-                yield file
-                file.flush()
-                os.fsync(descriptor)
-                refuse_link(target)
-                if not _HAS_LOCKS:
-                    file.close()  # Windows renames no open file
-                part.replace(target)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    if not _HAS_LOCKS:
-                        file.close()  # nor does it remove one
-                    part.unlink(missing_ok=True)
-                raise
+        try:
+            PLATFORM.make_private(file.fileno(), _PRIVATE)
+            file.truncate()
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            refuse_link(target)
+            if not PLATFORM.moves_open_files:
+                file.close()
+            replace(part, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                if not PLATFORM.moves_open_files:
+                    file.close()
+                part.unlink(missing_ok=True)
+            raise
         fsync_folder(target.parent)
+
+
+def _open_part(part: Path, stack: contextlib.ExitStack) -> IO[bytes] | None:
+    """Open the file, locked until the stack ends; None when it is locked."""
+    if PLATFORM.moves_open_files:
+        descriptor = open_locked(part)
+        if descriptor is None:
+            return None
+    else:  # it is closed before it is renamed, which ends a lock of its own
+        try:
+            stack.enter_context(contextlib.closing(FileLock(part)))
+        except TargetBusyError:
+            return None
+        descriptor = os.open(part, FLAGS, _PRIVATE)
+    return stack.enter_context(os.fdopen(descriptor, "w+b", buffering=_BUFFER_BYTES))
+
+
+def replace(new: Path, target: Path) -> None:
+    """Rename a file that is complete into the place of the target.
+
+    Raises:
+        StorageError: the target cannot be replaced (on Windows, a spreadsheet that has it open is enough), and what was
+            written is kept beside it, under the name in the message.
+        OSError: neither can be done.
+    """
+    try:
+        new.replace(target)
+    except PermissionError as error:
+        kept = beside(target.with_suffix(""), f".kept{target.suffix}")
+        new.replace(kept)
+        refusal = StorageError(
+            f"{target} cannot be replaced ({error.strerror}): another program, such as a spreadsheet, may have it open."
+            f" What was written is kept in {kept}",
+            hint=f"Close {target.name} there, and rename {kept.name}",
+        )
+        refusal.errno, refusal.filename = error.errno, os.fspath(target)
+        raise refusal from error
 
 
 def fsync_folder(folder: Path) -> None:
@@ -171,23 +217,20 @@ def open_locked(path: Path) -> int | None:
 
     Raises:
         OSError: as `os.open` does; a symbolic link is ``ELOOP``.
-        UnsupportedError: this operating system has no such locks.
     """
-    if not _HAS_LOCKS:
-        raise UnsupportedError("a store needs the file locks of a POSIX system, which this one does not have")
     while True:
-        descriptor = os.open(path, _FLAGS, _PRIVATE)
+        descriptor = os.open(path, FLAGS, _PRIVATE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            locked = PLATFORM.lock(descriptor)
+        except OSError:
             os.close(descriptor)
-            if error.errno in _BUSY:
-                return None
             raise
-        if _is_still(path, descriptor):
+        if locked and (not PLATFORM.moves_open_files or _is_still(path, descriptor)):
             return descriptor
-        # Its owner renamed or removed it between the two calls: what is locked is no longer the file of this name.
         os.close(descriptor)
+        if not locked:
+            return None
+        # Its owner renamed or removed it between the two calls: what is locked is no longer the file of this name.
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
@@ -255,11 +298,10 @@ class FileLock:
     Raises:
         TargetBusyError: another process has it; the message says which.
         StorageError: the lock file cannot be created.
-        UnsupportedError: this operating system has no file locks.
     """
 
     def __init__(self, target: Path) -> None:
-        self.path = target.with_name(target.name + ".lock")
+        self.path = beside(target, ".lock")
         with storage_errors(self.path, "lock"):
             descriptor = open_locked(self.path)
             if descriptor is None:
@@ -268,8 +310,8 @@ class FileLock:
                 raise TargetBusyError(f"{target} is being written by {owner}", hint=hint)
             self._descriptor: int | None = descriptor
             try:
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, LockOwner.me().to_json(), 0)
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, LockOwner.me().to_json())
             except OSError:
                 self.close()
                 raise
@@ -278,10 +320,16 @@ class FileLock:
         """Release the lock; a second call does nothing."""
         if self._descriptor is None:
             return
-        # Removed while it is still locked, or it could be the lock of the next one that is removed.
-        self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if PLATFORM.moves_open_files:
+            # Removed while it is still locked, or it could be the lock of the next one that is removed.
+            self.path.unlink(missing_ok=True)
+            os.close(descriptor)
+            return
+        PLATFORM.unlock(descriptor)
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # it is the next one's already
+            self.path.unlink()
 
 
 # -- files that only grow --------------------------------------------------------------------------------------------
@@ -318,8 +366,9 @@ class DurableAppender:
             raise self._error(self._broken)
         written = 0
         try:
+            os.lseek(self._descriptor, self._size, os.SEEK_SET)  # Windows has no pwrite
             while written < len(data):
-                written += os.pwrite(self._descriptor, data[written:], self._size + written)
+                written += os.write(self._descriptor, data[written:])
         except OSError as error:
             # A part of a line must not come to stand before the lines of a later run.
             with contextlib.suppress(OSError):

@@ -240,7 +240,7 @@ async def test_a_process_that_does_not_end_when_asked_is_killed(scripted, monkey
 
 def test_the_end_of_the_input_is_the_end_of_the_process(monkeypatch):
     sent = []
-    monkeypatch.setattr(demo.os, "kill", lambda *said: sent.append(said))
+    monkeypatch.setattr(os, "kill", lambda *said: sent.append(said))
     theirs, ours = os.pipe()
     os.write(ours, b"anything")
     os.close(ours)

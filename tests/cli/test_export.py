@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import re
@@ -302,14 +301,6 @@ def test_what_needs_the_extra_says_how_to_install_it(tracket, serve, tmp_path, n
     assert result.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     assert len(served.emulator.request_log) == 0
-
-
-def test_a_system_without_file_locks_streams_as_well(tracket, serve, tmp_path, monkeypatch):
-    serve(sample=50)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    result = tracket("export", "-o", tmp_path / "out.csv")
-    assert result.code == 0
-    assert "a store needs the file locks of a POSIX system" in result.err
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,16 @@ def test_another_program_that_has_it_open_makes_it_busy(tmp_path):
             "Free some space",
         ),
         (duckdb.IOException("IO Error: Cannot open file: Permission denied"), StorageError, "Check the folder"),
+        (
+            duckdb.IOException("IO Error: Cannot open file: There is not enough space on the disk."),
+            StorageError,
+            "Free some space",
+        ),
+        (
+            duckdb.IOException("IO Error: Cannot open file: It is being used by another process."),
+            TargetBusyError,
+            "Close it there",
+        ),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin"), StorageError, "Run the same again"),
         (duckdb.FatalException("FATAL Error: database has been invalidated"), StorageError, "Run the same again"),
         (duckdb.CatalogException("Catalog Error: Table does not exist"), StoreError, "move this one away"),

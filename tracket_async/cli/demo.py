@@ -27,6 +27,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from tracket_async._api.fast import Row
+from tracket_async._platform import PLATFORM
 from tracket_async.cli import output
 from tracket_async.cli.destinations import STREAMED, Format, open_file
 from tracket_async.cli.exits import command_line
@@ -64,7 +65,7 @@ def terminate_at_end(descriptor: int) -> None:
     """
     while os.read(descriptor, 1024):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    PLATFORM.terminate_this_process()
 
 
 PATIENCE: Final = 120.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import sys
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -47,7 +46,7 @@ from tracket_async.export import database
 from tracket_async.export.phases import Settings
 from tracket_async.export.progress import ExportResult, SyncResult
 from tracket_async.export.run import FileOptions, export_to_files, request_of
-from tracket_async.export.store import ExportRequest, Store
+from tracket_async.export.store import ExportRequest, Store, store_beside
 from tracket_async.models import WorklogFilter
 
 T = TypeVar("T")
@@ -63,8 +62,6 @@ class Outcome(Generic[T]):
 
 def store_unavailable_reason() -> MissingExtraError | None:
     """Return why there can be no store here, None if there can. It imports what a store needs."""
-    if importlib.util.find_spec("fcntl") is None:
-        return MissingExtraError("a store needs the file locks of a POSIX system")
     try:
         database.duckdb()
         database.pyarrow()
@@ -100,7 +97,7 @@ def place_of(files: Mapping[Path, Format], store: Path | None) -> Path:
         UsageError: no store can be there.
     """
     first = next(iter(files))
-    place = first.with_name(f"{first.name}.resume") if store is None else store
+    place = store_beside(first) if store is None else store
     check_place(place, files)
     return place
 

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from tracket_async._files import fsync_folder, refuse_link, storage_error, storage_errors
+from tracket_async._files import beside, fsync_folder, refuse_link, replace, storage_error, storage_errors
 from tracket_async.errors import (
     MissingExtraError,
     StorageError,
@@ -74,7 +74,8 @@ _PRIVATE: Final = 0o600
 _SAID_BY_THE_SYSTEM = {
     os.strerror(code): code
     for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-}
+} | {"There is not enough space on the disk": errno.ENOSPC, "Access is denied": errno.EACCES}  # so says Windows
+_OPEN_ELSEWHERE: Final = ("Could not set lock", "being used by another process")
 
 
 Statement = tuple[str, Sequence[Any]]
@@ -149,7 +150,7 @@ class Database:
         """Open the file, or create it with these statements where there is none."""
         self.path = path
         self._log = path.with_name(path.name + ".wal")
-        self._spill = path.with_name(f".{path.name}.tmp")
+        self._spill = beside(path, ".tmp", prefix=".")
         refuse_link(path)
         refuse_link(self._log)
         with storage_errors(path, "prepare"):
@@ -217,7 +218,7 @@ class Database:
         for words, code in _SAID_BY_THE_SYSTEM.items():
             if words in str(error):
                 return storage_error(self.path, doing, OSError(code, words))
-        if "Could not set lock" in text:
+        if any(words in str(error) for words in _OPEN_ELSEWHERE):
             return TargetBusyError(
                 f"{self.path} is open in another program: {text}", hint="Close it there, then run the same again"
             )
@@ -320,10 +321,10 @@ def replacing_database(target: Path) -> Generator[Path]:
     with storage_errors(target, "create"):
         _empty_folder(folder)
         try:
-            new = folder / target.name
+            new = folder / "new.duckdb"  # shorter than the target's, which may leave no room for .wal
             yield new
             new.chmod(_PRIVATE)
-            new.replace(target)
+            replace(new, target)
             fsync_folder(target.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -342,7 +343,7 @@ def remove(path: Path) -> None:
 
 
 def _new_folder(path: Path) -> Path:
-    return path.with_name(f".{path.name}.new")
+    return beside(path, ".new", prefix=".")
 
 
 def _empty_folder(folder: Path) -> None:

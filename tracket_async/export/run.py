@@ -32,7 +32,7 @@ from tracket_async.export.phases import (
     open_job,
 )
 from tracket_async.export.progress import ExportResult
-from tracket_async.export.store import ChangeCounts, ExportRequest, Store, open_store
+from tracket_async.export.store import ChangeCounts, ExportRequest, Store, open_store, store_beside
 from tracket_async.export.text import columns_named, time_zone
 from tracket_async.export.writers import Format, check_target, write_file
 from tracket_async.models import WorklogFilter, combine_filter
@@ -239,7 +239,7 @@ async def export_to_files(
     """
     files = _checked(targets)
     first = next(iter(files))
-    path = first.with_name(first.name + ".resume") if store is None else Path(store)
+    path = store_beside(first) if store is None else Path(store)
     opened = await open_store(path, request=request)
     discard = False
     try:

@@ -30,7 +30,7 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar
 
 import attrs
 
-from tracket_async._files import FileLock, refuse_link, storage_errors
+from tracket_async._files import FileLock, beside, refuse_link, storage_errors
 from tracket_async.errors import StoreError, TracketError
 from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
@@ -357,6 +357,11 @@ def _first_meta(request: ExportRequest | None) -> tuple[Statement, ...]:
 
 def _refused(message: str) -> StoreError:
     return StoreError(message, hint="Name another file, or move this one away to start over")
+
+
+def store_beside(target: Path) -> Path:
+    """Return the path of the store of an export to files, which is beside the first."""
+    return beside(target, ".resume")
 
 
 async def open_store(path: str | Path, *, request: ExportRequest | None) -> Store:

@@ -26,7 +26,8 @@ from typing import Final, Self
 import attrs
 import msgspec
 
-from tracket_async._files import DurableAppender, FileLock, fsync_folder, refuse_link, storage_errors
+from tracket_async._files import DurableAppender, FileLock, beside, fsync_folder, refuse_link, storage_errors
+from tracket_async._platform import FLAGS, PLATFORM
 from tracket_async.errors import StoreError
 
 
@@ -128,7 +129,6 @@ SUFFIX: Final = ".tracket-journal"
 SCHEMA: Final = 1
 
 _PRIVATE: Final = 0o600
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +169,7 @@ _decode_entry: Final = msgspec.json.Decoder(JournalEntry).decode
 
 def journal_path(path: Path) -> Path:
     """Return the path of a file's journal, which is in the same folder."""
-    return path.with_name(path.name + SUFFIX)
+    return beside(path, SUFFIX)
 
 
 def read_journal(path: Path, header: JournalHeader) -> RowStates:
@@ -182,7 +182,7 @@ def read_journal(path: Path, header: JournalHeader) -> RowStates:
     refuse_link(path)
     with storage_errors(path, "read"):
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = os.open(path, FLAGS & ~(os.O_RDWR | os.O_CREAT))
         except FileNotFoundError:
             return RowStates()
         try:
@@ -216,11 +216,11 @@ class Journal:
             failing.callback(self._lock.close)
             refuse_link(path)
             with storage_errors(path, "write"):
-                self._descriptor = os.open(path, _FLAGS, _PRIVATE)
+                self._descriptor = os.open(path, FLAGS, _PRIVATE)
                 failing.callback(os.close, self._descriptor)
                 self.states, size = _read_states(path, self._descriptor, header)
                 os.ftruncate(self._descriptor, size)
-                os.fchmod(self._descriptor, _PRIVATE)
+                PLATFORM.make_private(self._descriptor, _PRIVATE)
                 self._file = DurableAppender(path, self._descriptor, size)
                 if not size:
                     self._file.append(_encode(header) + b"\n")
