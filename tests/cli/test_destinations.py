@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import io
 import os
 import socket
@@ -18,19 +19,27 @@ from tracket_async.errors import StorageError, UsageError
 
 
 def test_the_ending_decides_whatever_its_case_and_what_is_said_counts_more(tmp_path):
-    names = [str(tmp_path / name) for name in ("a.NDJSON", "a.jsonl", "a.csv", "a.Parquet", "a.duckdb", "a")]
+    names = [
+        str(tmp_path / name) for name in ("a.NDJSON", "a.jsonl", "a.csv.gz", "a.Parquet", "a.duckdb", "a.xlsx", "a")
+    ]
     found = destinations.files(names, None)
-    assert list(found.values()) == ["ndjson", "ndjson", "csv", "parquet", "duckdb", "ndjson"]
+    assert list(found.values()) == ["ndjson", "ndjson", "csv", "parquet", "duckdb", "xlsx", "ndjson"]
     assert list(found) == [Path(name) for name in names]
-    assert set(destinations.files([*names, str(tmp_path / "a.xlsx")], "csv").values()) == {"csv"}
+    assert set(destinations.files([*names, str(tmp_path / "a.ods")], "csv").values()) == {"csv"}
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a.csv.gz", "a.json", "a.parq"])
+@pytest.mark.parametrize("name", ["a.ods", "a.gz", "a.json", "a.parq"])
 def test_a_name_that_promises_something_else_is_refused(tmp_path, name):
     with pytest.raises(
-        UsageError, match=r"names no format. Give --format, or use one of .ndjson, .jsonl, .csv, .parquet, .duckdb"
+        UsageError,
+        match=r"names no format. Give --format, or use one of .parquet, .csv, .ndjson, .jsonl, .duckdb, .xlsx",
     ):
         destinations.files([str(tmp_path / name)], None)
+
+
+def test_only_text_can_be_compressed(tmp_path):
+    with pytest.raises(UsageError, match="only CSV and NDJSON are compressed with gzip"):
+        destinations.files([str(tmp_path / "a.parquet.gz")], None)
 
 
 def test_a_file_that_is_given_twice_is_refused(tmp_path):
@@ -71,6 +80,22 @@ async def test_a_file_appears_when_it_is_complete_private_and_alone(tmp_path):
     assert path.read_bytes() == b"after" * 100_000
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_file_is_compressed_where_its_name_says_so_and_the_loop_goes_on(tmp_path):
+    turns, data = 0, os.urandom(1 << 19)
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(count())
+    await write(tmp_path / "a.csv.gz", data, b"end")
+    task.cancel()
+    assert gzip.decompress((tmp_path / "a.csv.gz").read_bytes()) == data + b"end"
+    assert turns >= 8
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError, SystemExit])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -11,10 +12,12 @@ import stat
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from python_calamine import CalamineWorkbook
 
 from tracket_async.client import TracketClient
 from tracket_async.emulator.faults import MissingField, Status
 from tracket_async.errors import StorageError
+from tracket_async.export import sheets
 
 BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
 
@@ -49,6 +52,20 @@ def test_a_file_is_private_complete_and_named_in_the_note(tracket, serve, tmp_pa
     assert len(path.read_text(encoding="utf-8").splitlines()) == 250
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_csv_for_excel_has_a_mark_and_semicolons(tracket, serve, tmp_path, seed, no_extra):
+    serve(seed=[seed(1)])
+    options = ("--columns", "id,minutes", "--bom", "--delimiter", ";")
+    assert tracket("export", "-o", tmp_path / "a.csv", *options).code == 0
+    with no_extra():
+        assert tracket("export", "-o", tmp_path / "b.csv", "-o", tmp_path / "c.csv.gz", *options).code == 0
+    assert (tmp_path / "a.csv").read_bytes() == b"\xef\xbb\xbfid;minutes\r\nwl-001;31.0\r\n"
+    assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "a.csv").read_bytes()
+    assert gzip.decompress((tmp_path / "c.csv.gz").read_bytes()) == (tmp_path / "a.csv").read_bytes()
+    result = tracket("export", "--format", "csv", "--columns", "minutes,id", "--delimiter", "tab")
+    assert result.out == "minutes\tid\r\n31.0\twl-001\r\n"
+    assert tracket("export", "--delimiter", "|").code == 2
 
 
 @pytest.mark.parametrize(
@@ -238,7 +255,7 @@ def test_the_concurrency_is_that_of_the_client_too(tracket, serve, monkeypatch):
     assert limits[0].max_concurrency == 40
 
 
-FORMATS = ("ndjson", "csv", "parquet", "duckdb")
+FORMATS = ("ndjson", "csv", "parquet", "duckdb", "xlsx")
 
 
 @BOTH
@@ -254,9 +271,28 @@ def test_every_format_has_every_worklog_and_nothing_is_left_beside_them(tracket,
     assert pq.read_table(files["parquet"]).column("id").to_pylist() == ids
     with duckdb.connect(str(files["duckdb"]), read_only=True) as database:
         assert database.sql("SELECT id FROM worklogs ORDER BY date, id").fetchall() == [(one,) for one in ids]
+    _header, *rows = CalamineWorkbook.from_path(files["xlsx"]).get_sheet_by_name("worklogs").iter_rows()
+    assert [row[0] for row in rows] == ids
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
     words = {"1.0": "not verifiable: the server gives no counts", "2.0": "verified: as many as the server counts"}
     assert result.err.endswith(f"; {words[api]}.\n")
+
+
+@BOTH
+def test_too_many_worklogs_for_a_sheet_are_told_before_any_file_is_written(tracket, serve, tmp_path, api, monkeypatch):
+    served = serve(api, sample=321)
+    monkeypatch.setattr(sheets, "MAX_ROWS", 321)
+    result = tracket("export", "-o", tmp_path / "a.csv", "-o", tmp_path / "a.xlsx", "--progress", "off")
+    assert result.code == 1
+    assert "an Excel sheet has 321 rows, and there are 321 worklogs and a header" in result.err
+    assert not (tmp_path / "a.csv").exists()
+    if api == "2.0":
+        assert len(served.emulator.request_log) == 1
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert (tmp_path / "a.csv.resume").exists()
+    monkeypatch.setattr(sheets, "MAX_ROWS", 322)
+    assert tracket("export", "-o", tmp_path / "a.csv", "-o", tmp_path / "a.xlsx", "--progress", "off").code == 0
 
 
 def test_a_server_without_order_is_exported_to_a_file_in_order_all_the_same(tracket, serve, tmp_path):
@@ -310,7 +346,7 @@ def test_what_needs_the_extra_says_how_to_install_it(tracket, serve, tmp_path, n
         (("--format", "parquet"), "--format parquet needs a file. Give --output FILE"),
         (("-o", "a.csv", "-o", "-"), "Standard output (-) cannot be combined with another --output"),
         (("-o", "a.duckdb", "--store", "a.duckdb"), "a.duckdb cannot be the store and an --output"),
-        (("-o", "a.xlsx"), "The ending of a.xlsx names no format"),
+        (("-o", "a.ods"), "The ending of a.ods names no format"),
         (("--tz", "Mars/Olympus"), "there is no time zone 'Mars/Olympus'. Give a name like Europe/Amsterdam"),
     ],
 )

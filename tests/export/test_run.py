@@ -26,8 +26,9 @@ from tracket_async.errors import (
 )
 from tracket_async.export import run as runs
 from tracket_async.export import text, writers
+from tracket_async.export.formats import FileOptions
 from tracket_async.export.phases import Settings, open_job
-from tracket_async.export.run import FileOptions, export_to_files, export_to_store, request_of, write_files
+from tracket_async.export.run import export_to_files, export_to_store, request_of, write_files
 from tracket_async.export.source import OutagePolicy
 from tracket_async.export.store import Store
 from tracket_async.export.sync import sync_store
@@ -471,7 +472,7 @@ async def test_a_store_can_be_kept_where_it_is_wanted_and_synced(running, tmp_pa
     ("targets", "error", "words"),
     [
         ({}, UsageError, "at least one file"),
-        ({"o": "xlsx"}, UsageError, "no format 'xlsx'"),
+        ({"o": "ods"}, UsageError, "no format 'ods'"),
         ({"folder": "csv"}, StorageError, "not a file"),
     ],
 )

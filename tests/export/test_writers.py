@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import errno
+import gzip
 import hashlib
 import io
 import json
 import os
 import stat
+import time
 
 import duckdb
 import pyarrow as pa
@@ -17,15 +19,17 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from python_calamine import CalamineWorkbook
 
 from tracket_async._files import part_of
 from tracket_async.errors import StorageError, StoreError, TargetBusyError, UsageError
 from tracket_async.export import tables, text
+from tracket_async.export.formats import FileOptions
 from tracket_async.export.store import Store
 from tracket_async.export.writers import write_file
 from tracket_async.models import Worklog
 
-FORMATS = ("parquet", "csv", "ndjson", "duckdb")
+FORMATS = ("parquet", "csv", "ndjson", "duckdb", "xlsx")
 
 
 def contents(path, name):
@@ -36,6 +40,9 @@ def contents(path, name):
         return list(csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")))
     if name == "parquet":
         return pq.read_table(path).to_pylist()
+    if name == "xlsx":
+        header, *rows = CalamineWorkbook.from_path(path).get_sheet_by_name("worklogs").iter_rows()
+        return [dict(zip(header, row, strict=True)) for row in rows]
     with duckdb.connect(str(path), read_only=True) as database:
         return database.sql("SELECT * FROM worklogs").to_arrow_table().to_pylist()
 
@@ -62,11 +69,12 @@ def test_a_file_has_every_worklog_once_in_order_of_date_and_id(deduplicated, mak
         ("duckdb", ['{"a":[1],"note":"=1"}', "{}"]),
         ("ndjson", [{"a": [1], "note": "=1"}, {}]),
         ("csv", ['{"a":[1],"note":"=1"}', ""]),
+        ("xlsx", ['{"a":[1],"note":"=1"}', ""]),
     ],
 )
 def test_unknown_fields_are_written_when_they_are_asked_for(deduplicated, make_worklog, tmp_path, name, written):
     store = deduplicated([make_worklog(1, extra={"note": "=1", "a": [1]}), make_worklog(2)])
-    write_file(store, tmp_path / "out", name, columns=("id", "extra"))
+    write_file(store, tmp_path / "out", name, FileOptions(columns=("id", "extra")))
     found = contents(tmp_path / "out", name)
     assert [row["id"] for row in found] == ["wl-00001", "wl-00002"]
     assert [row["extra"] for row in found] == written
@@ -87,7 +95,7 @@ def test_an_empty_store_gives_a_file_with_its_columns_and_nothing_else(deduplica
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_columns_are_those_asked_for_in_their_order(deduplicated, tmp_path, name):
-    write_file(deduplicated([3]), tmp_path / "out", name, columns=["minutes", "id"])
+    write_file(deduplicated([3]), tmp_path / "out", name, FileOptions(columns=["minutes", "id"]))
     [row] = contents(tmp_path / "out", name)
     assert list(row) == ["minutes", "id"]
     assert float(row["minutes"]) == 3.0
@@ -165,7 +173,7 @@ def test_a_day_does_not_depend_on_the_time_zone_of_the_reader(deduplicated, make
             assert database.execute("SELECT day FROM worklogs").fetchall() == [(dt.date(2024, 3, 1),)]
 
 
-@pytest.mark.parametrize("name", ["parquet", "csv", "ndjson"])
+@pytest.mark.parametrize("name", ["parquet", "csv", "ndjson", "xlsx", "csv.gz", "ndjson.gz"])
 def test_the_same_worklogs_give_the_same_bytes_however_they_came(
     tmp_path, request_2024, make_worklog, batch_of, monkeypatch, name
 ):
@@ -186,10 +194,16 @@ def test_the_same_worklogs_give_the_same_bytes_however_they_came(
                 store.append([batch_of([make_worklog(9, minutes=1.0), make_worklog(999)])], {})
                 store.deduplicate()
                 store.upsert(batch_of(worklogs), leaving=["wl-00999"])
-            write_file(store, tmp_path / f"{turn}.out", name)
-        digests.add(hashlib.sha256((tmp_path / f"{turn}.out").read_bytes()).hexdigest())
+            target = tmp_path / f"{turn}.{name}"
+            monkeypatch.setattr(time, "time", lambda turn=turn: 1e9 * turn)
+            write_file(store, target, name.removesuffix(".gz"))
+        digests.add(hashlib.sha256(target.read_bytes()).hexdigest())
     assert len(digests) == 1
-    assert len(contents(tmp_path / "0.out", name)) == 60
+    if name.endswith(".gz"):
+        (tmp_path / "0.out").write_bytes(gzip.decompress(target.read_bytes()))
+        assert len(contents(tmp_path / "0.out", name.removesuffix(".gz"))) == 60
+    else:
+        assert len(contents(target, name)) == 60
 
 
 def test_a_day_that_is_cut_without_a_rest_has_no_empty_row_group(deduplicated, make_worklog, tmp_path, monkeypatch):
@@ -209,10 +223,33 @@ def test_a_row_group_is_a_slice(deduplicated, tmp_path, monkeypatch):
 
 def test_csv_is_defused_unless_raw_is_asked_for(deduplicated, make_worklog, tmp_path):
     store = deduplicated([make_worklog(1, description="=1+1")])
-    write_file(store, tmp_path / "out", "csv", columns=["description"])
+    write_file(store, tmp_path / "out", "csv", FileOptions(columns=["description"]))
     assert (tmp_path / "out").read_bytes() == b"description\r\n'=1+1\r\n"
-    write_file(store, tmp_path / "out", "csv", columns=["description"], raw=True)
+    write_file(store, tmp_path / "out", "csv", FileOptions(columns=["description"], raw=True))
     assert (tmp_path / "out").read_bytes() == b"description\r\n=1+1\r\n"
+
+
+def test_csv_has_a_byte_order_mark_and_semicolons_on_request(deduplicated, make_worklog, tmp_path):
+    store = deduplicated([make_worklog(1, description='a;b,"c"')])
+    options = FileOptions(columns=["id", "description", "minutes"], bom=True, delimiter=";")
+    write_file(store, tmp_path / "out", "csv", options)
+    assert (tmp_path / "out").read_bytes() == (b'\xef\xbb\xbfid;description;minutes\r\nwl-00001;"a;b,""c""";1.0\r\n')
+
+
+@pytest.mark.parametrize("name", ["csv", "ndjson"])
+def test_gzip_is_the_same_text_compressed(deduplicated, tmp_path, name):
+    store = deduplicated(range(30))
+    write_file(store, tmp_path / "plain", name)
+    write_file(store, tmp_path / f"out.{name}.gz", name)
+    written = (tmp_path / f"out.{name}.gz").read_bytes()
+    assert gzip.decompress(written) == (tmp_path / "plain").read_bytes()
+    assert written[3:8] == bytes(5)  # RFC 1952: no name of a file, no time
+
+
+@pytest.mark.parametrize("name", ["parquet", "duckdb", "xlsx"])
+def test_only_text_is_compressed_with_gzip(deduplicated, tmp_path, name):
+    with pytest.raises(UsageError, match=f"only CSV and NDJSON are compressed with gzip; leave out .gz for {name}"):
+        write_file(deduplicated([]), tmp_path / "out.gz", name)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -245,10 +282,10 @@ def test_the_store_itself_is_no_target(deduplicated, tmp_path):
 
 
 def test_an_unknown_format_and_an_unknown_column_are_refused(deduplicated, tmp_path):
-    with pytest.raises(UsageError, match="no format 'xlsx'; the formats are parquet, csv, ndjson, duckdb"):
-        write_file(deduplicated([]), tmp_path / "out", "xlsx")
+    with pytest.raises(UsageError, match="no format 'ods'; the formats are parquet, csv, ndjson, duckdb, xlsx"):
+        write_file(deduplicated([]), tmp_path / "out", "ods")
     with pytest.raises(UsageError, match="no column 'hours'"):
-        write_file(deduplicated([]), tmp_path / "out", "csv", columns=["hours"])
+        write_file(deduplicated([]), tmp_path / "out", "csv", FileOptions(columns=["hours"]))
 
 
 def test_a_store_that_is_not_at_its_end_gives_no_file(store, tmp_path):
@@ -257,7 +294,7 @@ def test_a_store_that_is_not_at_its_end_gives_no_file(store, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["parquet", "csv", "ndjson"])
+@pytest.mark.parametrize("name", ["parquet", "csv", "ndjson", "xlsx"])
 def test_a_full_disk_leaves_the_old_file(deduplicated, tmp_path, monkeypatch, name):
     def fsync(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -29,7 +29,7 @@ from cyclopts import Parameter
 from tracket_async._api.fast import Row
 from tracket_async._platform import PLATFORM
 from tracket_async.cli import output
-from tracket_async.cli.destinations import STREAMED, Format, open_file
+from tracket_async.cli.destinations import open_file
 from tracket_async.cli.exits import command_line
 from tracket_async.cli.export import export_files, store_unavailable_reason
 from tracket_async.cli.options import CONCURRENCY, Concurrency, between, parse
@@ -37,8 +37,9 @@ from tracket_async.cli.progress import ProgressDisplay, show_progress
 from tracket_async.cli.stream import Tally, copy, rendering
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, TracketError, UsageError
+from tracket_async.export.formats import FORMATS, FileOptions, Format
 from tracket_async.export.progress import ExportResult
-from tracket_async.export.run import FileOptions, request_of
+from tracket_async.export.run import request_of
 from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
 
@@ -133,7 +134,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 WORKLOGS: Final = 20_000
 FOLDER: Final = Path("tracket-demo")
-FORMATS: Final[tuple[Format, ...]] = ("parquet", "csv", "ndjson")
+WRITTEN: Final[tuple[Format, ...]] = ("parquet", "csv", "ndjson")
 SUMS: Final = """
 SELECT strftime(date, '%Y-%m') AS month, category_id, list(DISTINCT user_id), count(*), sum(minutes)
 FROM worklogs GROUP BY month, category_id ORDER BY month, category_id"""
@@ -182,10 +183,10 @@ async def demo(
 
 async def _export(client: TracketClient, folder: Path, concurrency: int) -> Summary:
     unavailable, started = store_unavailable_reason(), time.monotonic()
-    files: dict[Path, Format] = {folder / f"worklogs.{name}": name for name in FORMATS}
+    files: dict[Path, Format] = {folder / f"worklogs.{name}": name for name in WRITTEN}
     if unavailable is not None:
         output.note(f"No Parquet file is written: {unavailable}")
-        files = {path: named for path, named in files.items() if named in STREAMED}
+        files = {path: named for path, named in files.items() if FORMATS[named].text}
     async with show_progress("auto", client.statistics) as display:
         if unavailable is None:
             summary, result = await _through_store(client, files, display, concurrency)
@@ -220,8 +221,9 @@ async def _streamed(
     summary = Summary()
     with contextlib.ExitStack() as stack:
         sinks = [
-            (stack.enter_context(open_file(path)), rendering(STREAMED[named], FileOptions(), client.api_version))
-            for path, named in files.items()
+            (stack.enter_context(open_file(path)), rendering(named, FileOptions(), client.api_version))
+            for path, how in files.items()
+            if (named := FORMATS[how].text)
         ]
         await copy(client, WorklogFilter(), sinks, summary, display, concurrency=concurrency)
     return summary

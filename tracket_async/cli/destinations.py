@@ -14,12 +14,19 @@ from typing import IO, Annotated, Final, Literal, Protocol
 
 from cyclopts import Parameter
 
-from tracket_async._files import atomic_write, refuse_link, storage_errors
+from tracket_async._files import refuse_link, storage_errors
 from tracket_async.cli import output
 from tracket_async.errors import StorageError, UsageError
-
-Format = Literal["ndjson", "csv", "parquet", "duckdb"]
-Streamed = Literal["ndjson", "csv"]
+from tracket_async.export.formats import (
+    ENDINGS,
+    FORMATS,
+    Delimiter,
+    Format,
+    TextFormat,
+    check_format,
+    format_of,
+)
+from tracket_async.export.writers import open_text
 
 Outputs = Annotated[
     list[str] | None,
@@ -44,6 +51,15 @@ Raw = Annotated[
     ),
 ]
 
+Bom = Annotated[
+    bool,
+    Parameter(negative=(), show_default=False, help="Begin CSV with a byte order mark, by which Excel knows UTF-8."),
+]
+ChosenDelimiter = Annotated[
+    Literal[",", ";", "tab"], Parameter(help="Write this between the cells of CSV: a comma, a semicolon or a tab.")
+]
+DELIMITERS: Final[dict[str, Delimiter]] = {",": ",", ";": ";", "tab": "\t"}
+
 AcceptDeletions = Annotated[
     bool,
     Parameter(
@@ -65,16 +81,8 @@ TimeZone = Annotated[
 ]
 
 STANDARD_OUTPUT: Final = "-"
-ENDINGS: Final[dict[str, Format]] = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".duckdb": "duckdb",
-    "": "ndjson",
-}
-STREAMED: Final[dict[Format, Streamed]] = {"ndjson": "ndjson", "csv": "csv"}
-"""Formats that can be written while worklogs arrive; the others need all of them first."""
+_SLICE: Final = 1 << 16
+"""Bytes that are written, perhaps compressed, before the event loop has its turn: 2 ms at most."""
 
 
 class Destination(Protocol):
@@ -111,13 +119,15 @@ class File:
             StorageError: the disk is full, say; it names this file, whatever other files are open around it.
         """
         with storage_errors(self._path, "write"):
-            self._file.write(data)
+            for at in range(0, len(data), _SLICE):
+                self._file.write(data[at : at + _SLICE])
+                await asyncio.sleep(0)
 
 
 @contextlib.contextmanager
 def open_file(path: Path) -> Generator[File]:
-    """Open a file that appears at the end of the block, whole, or not at all; raises as `atomic_write`."""
-    with atomic_write(path) as file:
+    """Open a file that appears at the end of the block, whole, or not at all; raises as `open_text`."""
+    with open_text(path) as file:
         yield File(path, file)
 
 
@@ -148,13 +158,13 @@ def to_standard_output(outputs: Sequence[str]) -> bool:
     return True
 
 
-def streamed(format: Format | None) -> Streamed:
+def streamed(format: Format | None) -> TextFormat:
     """Return the format for standard output.
 
     Raises:
         UsageError: the format cannot be streamed.
     """
-    found = STREAMED.get(format or "ndjson")
+    found = FORMATS[format or "ndjson"].text
     if found is None:
         raise UsageError(f"--format {format} needs a file. Give --output FILE")
     return found
@@ -175,12 +185,12 @@ def files(outputs: Iterable[str], format: Format | None) -> dict[Path, Format]:
         if path in found:
             raise UsageError(f"--output {path} is given twice")
         found[path] = format or _format_of(path)
+        check_format(path, found[path])
     return found
 
 
 def _format_of(path: Path) -> Format:
-    found = ENDINGS.get(path.suffix.lower())
+    found = format_of(path) if path.suffix else "ndjson"
     if found is None:
-        known = ", ".join(ending for ending in ENDINGS if ending)
-        raise UsageError(f"The ending of {path} names no format. Give --format, or use one of {known}")
+        raise UsageError(f"The ending of {path} names no format. Give --format, or use one of {', '.join(ENDINGS)}")
     return found

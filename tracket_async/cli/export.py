@@ -19,13 +19,14 @@ from cyclopts import Parameter
 
 from tracket_async.cli import destinations, exits, output, stream
 from tracket_async.cli.destinations import (
+    DELIMITERS,
     AcceptDeletions,
+    Bom,
+    ChosenDelimiter,
     ChosenFormat,
     Columns,
-    Format,
     Outputs,
     Raw,
-    Streamed,
     TimeZone,
 )
 from tracket_async.cli.options import (
@@ -43,9 +44,10 @@ from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, MissingExtraError, UsageError
 from tracket_async.export import database
+from tracket_async.export.formats import FORMATS, FileOptions, Format, TextFormat
 from tracket_async.export.phases import Settings
 from tracket_async.export.progress import ExportResult, SyncResult
-from tracket_async.export.run import FileOptions, export_to_files, request_of
+from tracket_async.export.run import export_to_files, request_of
 from tracket_async.export.store import ExportRequest, Store, store_beside
 from tracket_async.models import WorklogFilter
 
@@ -196,6 +198,8 @@ async def export(
     output: Outputs = None,
     columns: Columns = None,
     raw: Raw = False,
+    bom: Bom = False,
+    delimiter: ChosenDelimiter = ",",
     tz: TimeZone = None,
     store: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
     accept_deletions: AcceptDeletions = False,
@@ -212,11 +216,14 @@ async def export(
 
     Args:
         selection: which worklogs.
-        format: Write this format: one JSON object a line, CSV with a header, Parquet, or a DuckDB file. Default: the
-            ending of the file's name (.ndjson, .jsonl, .csv, .parquet, .duckdb); on standard output, ndjson.
+        format: Write this format: one JSON object a line, CSV with a header, Parquet, a DuckDB file, or an Excel
+            workbook. Default: the ending of the file's name (.ndjson, .jsonl, .csv, .parquet, .duckdb, .xlsx); on
+            standard output, ndjson. Text in a file whose name ends in .gz is compressed.
         output: Write this file; may be repeated. - is standard output, and the default.
         columns: see `Columns`.
         raw: see `Raw`.
+        bom: see `Bom`.
+        delimiter: see `ChosenDelimiter`.
         tz: see `TimeZone`.
         store: Keep the store in this file, for tracket sync. Default: remove the store when all files are complete.
         accept_deletions: see `AcceptDeletions`.
@@ -228,7 +235,13 @@ async def export(
     """
     job = _Job(
         filter=selection.filter(),
-        file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw, tz=tz),
+        file_options=FileOptions(
+            columns=None if columns is None else named_columns(columns),
+            raw=raw,
+            bom=bom,
+            delimiter=DELIMITERS[delimiter],
+            tz=tz,
+        ),
         concurrency=concurrency,
         accept_deletions=accept_deletions,
         ordered=not unordered,
@@ -247,7 +260,7 @@ def _client(connection: Connection, job: _Job) -> TracketClient:
     return connection.client(limits=Limits(max_concurrency=job.concurrency))
 
 
-async def _to_standard_output(connection: Connection, named: Streamed, job: _Job) -> None:
+async def _to_standard_output(connection: Connection, named: TextFormat, job: _Job) -> None:
     started = time.monotonic()
     async with _client(connection, job) as client:
         rendering = stream.rendering(named, job.file_options, client.api_version)
@@ -282,14 +295,14 @@ async def _to_files(connection: Connection, files: Mapping[Path, Format], store:
     _say(job, tally.worklogs, tally.hours, started, files=files)
 
 
-def _streamed(files: Mapping[Path, Format], store: Path | None, without: MissingExtraError) -> dict[Path, Streamed]:
+def _streamed(files: Mapping[Path, Format], store: Path | None, without: MissingExtraError) -> dict[Path, TextFormat]:
     """Return the files if all of them can be streamed.
 
     Raises:
         MissingExtraError: one of them needs a store.
     """
-    streamed: dict[Path, Streamed] = {
-        path: named for path, how in files.items() if (named := destinations.STREAMED.get(how)) is not None
+    streamed: dict[Path, TextFormat] = {
+        path: named for path, how in files.items() if (named := FORMATS[how].text) is not None
     }
     if store is not None or len(streamed) < len(files):
         raise without
@@ -297,7 +310,7 @@ def _streamed(files: Mapping[Path, Format], store: Path | None, without: Missing
     return streamed
 
 
-async def _stream_to_files(client: TracketClient, files: Mapping[Path, Streamed], job: _Job) -> Tally:
+async def _stream_to_files(client: TracketClient, files: Mapping[Path, TextFormat], job: _Job) -> Tally:
     version = client.api_version
     with contextlib.ExitStack() as stack:
         sinks = [

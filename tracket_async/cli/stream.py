@@ -19,13 +19,13 @@ import attrs
 
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._api.fast import Row
-from tracket_async.cli.destinations import Destination, Streamed
+from tracket_async.cli.destinations import Destination
 from tracket_async.cli.progress import ProgressDisplay
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, UnsupportedError
 from tracket_async.export import text as cells
+from tracket_async.export.formats import FileOptions, TextFormat
 from tracket_async.export.progress import ProgressReporter
-from tracket_async.export.run import FileOptions
 from tracket_async.export.source import row_format
 from tracket_async.export.tables import date_of
 from tracket_async.models import WorklogFilter
@@ -143,7 +143,7 @@ class Rendering:
 
 
 def rendering(
-    format: Streamed,
+    format: TextFormat,
     file_options: FileOptions,
     api_version: ApiVersion,
 ) -> Rendering:
@@ -153,7 +153,9 @@ def rendering(
     if format == "ndjson":
         header, encode = b"", cells.ndjson_encoder(columns)
     else:
-        header, encode = cells.csv_header(columns), cells.csv_encoder(columns, raw=file_options.raw)
+        delimiter = file_options.delimiter
+        header = cells.csv_header(columns, delimiter=delimiter, bom=file_options.bom)
+        encode = cells.csv_encoder(columns, delimiter=delimiter, raw=file_options.raw)
     return Rendering(header, lambda rows: encode(cells.cells_of_rows(rows, columns, zone=zone)))
 
 

@@ -13,7 +13,17 @@ from cyclopts import Parameter
 
 from tracket_async._timestamps import parse_date, write_moment
 from tracket_async.cli import destinations, exits, output
-from tracket_async.cli.destinations import AcceptDeletions, ChosenFormat, Columns, Format, Outputs, Raw, TimeZone
+from tracket_async.cli.destinations import (
+    DELIMITERS,
+    AcceptDeletions,
+    Bom,
+    ChosenDelimiter,
+    ChosenFormat,
+    Columns,
+    Outputs,
+    Raw,
+    TimeZone,
+)
 from tracket_async.cli.export import check_place, require_verified, settings
 from tracket_async.cli.options import (
     CONCURRENCY,
@@ -32,8 +42,9 @@ from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export import sync as export_sync
+from tracket_async.export.formats import FileOptions, Format
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import FileOptions, request_of, write_files
+from tracket_async.export.run import request_of, write_files
 from tracket_async.export.store import open_store
 from tracket_async.export.sync import DateBounds
 from tracket_async.models import WorklogFilter
@@ -100,6 +111,8 @@ async def sync(
     format: ChosenFormat = None,
     columns: Columns = None,
     raw: Raw = False,
+    bom: Bom = False,
+    delimiter: ChosenDelimiter = ",",
     tz: TimeZone = None,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
@@ -124,6 +137,8 @@ async def sync(
         format: Write this format, as in tracket export.
         columns: see `Columns`.
         raw: see `Raw`.
+        bom: see `Bom`.
+        delimiter: see `ChosenDelimiter`.
         tz: see `TimeZone`.
         concurrency: see `Concurrency`.
         progress: see `Mode`.
@@ -144,7 +159,13 @@ async def sync(
         reconcile=compared,
         accept_deletions=accept_deletions,
         files=files,
-        file_options=FileOptions(columns=None if columns is None else named_columns(columns), raw=raw, tz=tz),
+        file_options=FileOptions(
+            columns=None if columns is None else named_columns(columns),
+            raw=raw,
+            bom=bom,
+            delimiter=DELIMITERS[delimiter],
+            tz=tz,
+        ),
         concurrency=concurrency,
     )
     async with (

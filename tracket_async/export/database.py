@@ -56,13 +56,16 @@ def parquet() -> Any:
     return _load("pyarrow.parquet")
 
 
-def _load(name: str) -> Any:
+def xlsxwriter() -> Any:
+    """Import ``xlsxwriter``; raises as `duckdb`."""
+    return _load("xlsxwriter", extra="excel")
+
+
+def _load(name: str, *, extra: str = "export") -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"the export needs {name}, which is not installed", hint=install_hint("export")
-        ) from error
+        raise MissingExtraError(f"the export needs {name}, which is not installed", hint=install_hint(extra)) from error
 
 
 MEMORY_MIB: Final = 64
@@ -315,19 +318,26 @@ class Database:
 
 
 @contextlib.contextmanager
-def replacing_database(target: Path) -> Generator[Path]:
-    """Yield where to create a DuckDB file that replaces the target at the end. Hold the target's `FileLock`."""
+def private_folder(target: Path) -> Generator[Path]:
+    """Yield an empty folder beside the target, private, which is removed at the end. Hold the target's `FileLock`."""
     folder = _new_folder(target)
     with storage_errors(target, "create"):
         _empty_folder(folder)
         try:
-            new = folder / "new.duckdb"  # shorter than the target's, which may leave no room for .wal
-            yield new
-            new.chmod(_PRIVATE)
-            replace(new, target)
-            fsync_folder(target.parent)
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replacing_database(target: Path) -> Generator[Path]:
+    """Yield where to create a DuckDB file that replaces the target at the end. Hold the target's `FileLock`."""
+    with private_folder(target) as folder:
+        new = folder / "new.duckdb"  # shorter than the target's, which may leave no room for .wal
+        yield new
+        new.chmod(_PRIVATE)
+        replace(new, target)
+        fsync_folder(target.parent)
 
 
 def remove(path: Path) -> None:

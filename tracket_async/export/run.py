@@ -13,14 +13,14 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
-from tracket_async._api.endpoints import ApiVersion
 from tracket_async.client import TracketClient
 from tracket_async.errors import ExportError, IncompleteExportError, RequestError, UsageError
+from tracket_async.export.formats import FileOptions, Format
 from tracket_async.export.phases import (
     OVERLAP,
     Check,
@@ -32,9 +32,9 @@ from tracket_async.export.phases import (
     open_job,
 )
 from tracket_async.export.progress import ExportResult
+from tracket_async.export.sheets import require_room
 from tracket_async.export.store import ChangeCounts, ExportRequest, Store, open_store, store_beside
-from tracket_async.export.text import columns_named, time_zone
-from tracket_async.export.writers import Format, check_target, write_file
+from tracket_async.export.writers import check_room, check_target, write_file
 from tracket_async.models import WorklogFilter, combine_filter
 
 
@@ -175,38 +175,6 @@ async def compare_fetched_before(job: ExportJob) -> Check:
     return found
 
 
-def _named(columns: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if columns is None else columns_named(columns)
-
-
-def _valid_tz(_options: object, _attribute: object, tz: str | None) -> None:
-    if tz is not None:
-        time_zone(tz)
-
-
-@attrs.frozen(kw_only=True)
-class FileOptions:
-    """The options with which files are written.
-
-    Attributes:
-        columns: ``day`` and attributes of `Worklog`, in the order in which they are wanted; None: all.
-        raw: in CSV, do not escape text that begins like a formula.
-        tz: the IANA name of the time zone whose day a moment of API 1.0 is; None: that of the store, at first UTC. API
-            2.0 keeps days, which are of no time zone.
-
-    Raises:
-        UsageError: a column that does not exist, or is named twice; an unknown time zone.
-    """
-
-    columns: tuple[str, ...] | None = attrs.field(default=None, converter=_named)
-    raw: bool = False
-    tz: str | None = attrs.field(default=None, validator=_valid_tz)
-
-    def zone_of(self, api_version: ApiVersion) -> dt.tzinfo:
-        """Return the time zone in which a worklog of this version is on a day."""
-        return dt.UTC if self.tz is None or api_version.keeps_days else time_zone(self.tz)
-
-
 async def export_to_files(
     client: TracketClient,
     targets: Mapping[str | Path, Format],
@@ -230,6 +198,9 @@ async def export_to_files(
         keep_store: leave it there, for `sync_store`.
         incomplete: write the files although the numbers of worklogs differ from the server's in the end.
 
+    What a format cannot hold (a sheet of Excel has an end) is told before any file is written, and where the server
+    counts before anything is fetched.
+
     The files are written when the verdict is ``"not verified"``, too, and the store is kept then.
 
     Raises:
@@ -240,6 +211,9 @@ async def export_to_files(
     files = _checked(targets)
     first = next(iter(files))
     path = store_beside(first) if store is None else Path(store)
+    if "xlsx" in files.values() and client.api_version.has_total and not path.exists():
+        first_page = await client.worklogs.list(filter=request.filter, size=client.api_version.smallest_page)
+        require_room(first_page.total or 0)
     opened = await open_store(path, request=request)
     discard = False
     try:
@@ -291,6 +265,8 @@ def _checked(targets: Mapping[str | Path, Format]) -> dict[Path, Format]:
 async def _write_all(job: ExportJob, files: Mapping[Path, Format], options: FileOptions) -> None:
     if options.tz is not None and not job.source.client.api_version.keeps_days:
         await job.do(job.store.set_tz, options.tz)
+    for name in set(files.values()):
+        await job.do(check_room, job.store, name, options)
     for target, name in files.items():
         await _write(job, target, name, options)
 
@@ -322,8 +298,7 @@ async def _write(job: ExportJob, target: Path, name: Format, file_options: FileO
             job.store,
             target,
             name,
-            columns=file_options.columns,
-            raw=file_options.raw,
+            file_options,
             on_worklogs=on_worklogs,
         )
     )

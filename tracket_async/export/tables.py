@@ -212,6 +212,17 @@ def typed_slice(columns: Sequence[str], tz: str) -> str:
     return f"SELECT {', '.join(sql_cell(name, tz) for name in columns)} {_SLICE}"
 
 
+def longer_than(name: str) -> str:
+    """Return the query of the first id whose text in a column is longer than its question marks, and the length.
+
+    Lengths are UTF-16 code units: two for a character beyond U+FFFF.
+    """
+    beyond = rf"length(regexp_replace({name}, '[^\x{{10000}}-\x{{10FFFF}}]', '', 'g'))"
+    return f"""
+SELECT id, units FROM (SELECT id, date, length({name}) + {beyond} AS units FROM tracket.rows WHERE strlen({name}) > ?)
+WHERE units > ? ORDER BY date, id LIMIT 1"""
+
+
 def create_copy(columns: Sequence[str]) -> str:
     """Return the statement that creates the table of a DuckDB file, attached as ``made``."""
     return f"CREATE TABLE made.worklogs ({sql_definitions(columns)})"

@@ -14,11 +14,13 @@ with their keys sorted.
 
 CSV (RFC 4180: ``,``, ``"`` and CRLF; UTF-8 without a byte order mark): a header line; null is the empty cell;
 ``custom_fields`` and ``extra`` are JSON, empty when there are none. Text that a spreadsheet would take for a formula,
-or that begins with an apostrophe, gets an apostrophe in front (see `escape_formula`); numbers and moments never do.
+or that begins with an apostrophe, gets an apostrophe in front (see `escape_formula`); numbers and moments never do. On
+request it has a byte order mark, ``;`` or a tab in place of ``,``, or no apostrophes.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import datetime as dt
 import io
@@ -208,14 +210,14 @@ def _raw(part: Sequence[str]) -> Sequence[msgspec.Raw]:
     return [_NO_FIELDS if text == "{}" else msgspec.Raw(text.encode()) for text in part]
 
 
-def csv_encoder(columns: Sequence[str] = NAMES, *, raw: bool = False) -> Encoder:
+def csv_encoder(columns: Sequence[str] = NAMES, *, delimiter: str = ",", raw: bool = False) -> Encoder:
     """Return a function that writes cells as CSV. ``columns`` names what it is given; ``raw``: escape no formulas."""
     prepare = [_csv_cells(name, raw=raw) for name in columns]
 
     def lines(cells: Columns) -> bytes:
         out = io.StringIO(newline="")
         # CRLF: with it, every version of Python quotes a lone CR or LF in a cell.
-        writer = csv.writer(out, lineterminator="\r\n")
+        writer = csv.writer(out, delimiter=delimiter, lineterminator="\r\n")
         writer.writerows(zip(*(ready(part) for ready, part in zip(prepare, cells, strict=True)), strict=True))
         return out.getvalue().encode()
 
@@ -240,6 +242,6 @@ def _all_escaped(part: Sequence[Any]) -> Sequence[Any]:
     return [cell if not cell or cell[0] not in _ESCAPED else escape_formula(cell) for cell in part]
 
 
-def csv_header(columns: Sequence[str] = NAMES) -> bytes:
-    """Return the header line."""
-    return (",".join(columns) + "\r\n").encode()
+def csv_header(columns: Sequence[str] = NAMES, *, delimiter: str = ",", bom: bool = False) -> bytes:
+    """Return the header line; ``bom``: with a byte order mark before it."""
+    return (codecs.BOM_UTF8 if bom else b"") + (delimiter.join(columns) + "\r\n").encode()
