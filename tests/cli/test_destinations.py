@@ -122,9 +122,9 @@ async def test_a_full_disk_is_a_storage_error_that_names_the_file(tmp_path):
         await destinations.File(tmp_path / "out", Full()).write(b"x")
 
 
-async def test_a_name_with_no_room_for_the_name_beside_it_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="File name too long"):
-        await write(tmp_path / ("x" * 250), b"x")
+async def test_the_longest_name_that_a_file_can_have_is_written(tmp_path):
+    await write(tmp_path / ("x" * 255), b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x" * 255]
 
 
 def test_a_missing_folder_is_named_before_anything_is_written(tmp_path):
