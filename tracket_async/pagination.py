@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import logging
 import operator
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_logger: Final = logging.getLogger("tracket_async")
 
 MAX_EMPTY_PAGES: Final = 1_000
 """So many pages in a row may be empty and still have a next cursor."""
@@ -183,13 +180,7 @@ class TotalCheck:
         if self.seen < min(self._totals):
             await recount.check(self.seen, min(self._totals), self._began)
         else:
-            warn_of_small_total(self.seen, max(self._totals))
-
-
-def warn_of_small_total(seen: int, total: int) -> None:
-    """Warn if the server has sent so many more worklogs than it counts that no creation meanwhile explains it."""
-    if seen > total + MAX_DRIFT:
-        _logger.warning("The server counts %d worklogs and has sent %d: its totals are not relied upon", total, seen)
+            recount.warn_of_small_total(self.seen, max(self._totals))
 
 
 class Send(Protocol):
@@ -220,6 +211,12 @@ class Recount:
         request = self.api_version.list(wanted, size=self.api_version.smallest_page)
         return (await self.send(request, self.api_version.page)).total
 
+    def warn_of_small_total(self, seen: int, total: int) -> None:
+        """Warn if the server has sent so many more worklogs than it counts that no creation meanwhile explains it."""
+        if seen > total + MAX_DRIFT:
+            message = "The server counts %d worklogs and has sent %d: its totals are not relied upon"
+            self.api_version.oddities.warn_once(message, total, seen)
+
     async def check(self, seen: int, total: int, began: dt.datetime | None) -> None:
         """Let one more look decide whether worklogs are missing.
 
@@ -238,7 +235,9 @@ class Recount:
         if now is None:
             return
         if await self._ignores_the_filter():
-            _logger.warning("The server's totals do not follow the filter: they are not compared with its worklogs")
+            self.api_version.oddities.warn_once(
+                "The server's totals do not follow the filter: they are not compared with its worklogs"
+            )
             return
         total = min(total, now - await self._created_since(began, now))
         if seen < total:

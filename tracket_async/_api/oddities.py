@@ -39,10 +39,17 @@ class _Count:
 
 
 class Oddities:
-    """Count the oddities of one client's answers, by field and kind."""
+    """Count the oddities of one client's answers, by field and kind, and say others once."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, Kind], _Count] = {}
+        self._warnings: set[str] = set()
+
+    def warn_once(self, message: str, *values: object) -> None:
+        """Log a warning, unless this client has logged it before, with whatever values."""
+        if message not in self._warnings:
+            self._warnings.add(message)
+            _logger.warning(message, *values)
 
     def add(self, field: str, kind: Kind, example: str, *, path: str, times: int = 1) -> None:
         """Count an oddity.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import functools
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
@@ -16,7 +17,7 @@ from tracket_async._http.messages import Response
 from tracket_async._tasks import gather
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter, a_day_wider, check_scan_order
-from tracket_async.pagination import Recount, Send, warn_of_small_total
+from tracket_async.pagination import Recount, Send
 from tracket_async.scan.partition import (
     DAY,
     Batch,
@@ -30,6 +31,8 @@ from tracket_async.scan.partition import (
 from tracket_async.scan.scheduler import PageRequest, Scheduler
 
 T = TypeVar("T")
+
+_logger: Final = logging.getLogger("tracket_async")
 
 
 class Notifier:
@@ -63,6 +66,7 @@ class ParallelScan(Generic[T]):
         recount: counts the worklogs once more at the end; None: nothing is compared. Not for a scan that is resumed.
         look_wider: awaited when there was nothing at all; it calls `read_wide` if there may be something. None: there
             is nothing then.
+        warn: says how the server deviates.
     """
 
     def __init__(
@@ -74,13 +78,14 @@ class ParallelScan(Generic[T]):
         keep: Callable[[T], bool] | None = None,
         recount: Recount | None = None,
         look_wider: Callable[[], Awaitable[None]] | None = None,
+        warn: Callable[[str], None] = _logger.warning,
     ) -> None:
         self._fetch = fetch
         self._recount = recount
         self._look_wider = look_wider
         self._began: dt.datetime | None = None
         self._concurrency = settings.concurrency
-        self._scheduler = Scheduler(dates, settings, keep=keep)
+        self._scheduler = Scheduler(dates, settings, keep=keep, warn=warn)
         self._news = Notifier()
         self._work_to_do = Notifier()
         self._error: BaseException | None = None
@@ -145,7 +150,7 @@ class ParallelScan(Generic[T]):
         seen, total = self._scheduler.partitions.distinct, await recount.total()
         if total is None:
             return
-        warn_of_small_total(seen, total)
+        recount.warn_of_small_total(seen, total)
         at_start = self._scheduler.total_at_start
         if seen < (total if at_start is None else min(total, at_start)):
             await recount.check(seen, total if at_start is None else at_start, self._began)
@@ -262,6 +267,7 @@ async def scan(
         keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes else None,
         recount=recount,
         look_wider=look_wider if wanted.bounds_dates and not settings.states else None,
+        warn=api_version.oddities.warn_once,
     )
     return found
 

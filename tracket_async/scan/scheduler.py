@@ -11,8 +11,9 @@ batches wait until all partitions before theirs are done. At most `HELD_PAGES` a
 
 A batch carries every state that changed since the batch before.
 
-Every partition may cost a request that brings less than a page. So no more are made than two requests a worker allow,
-and one for each `SPARE_SHARE` pages.
+Every partition may cost a request that brings less than a page. So no more are made than `SPARE_REQUESTS` a worker
+allow: a scan sends at most that many requests more than there are pages. With ``ordered``, where no more than some
+pages may wait and the pieces are short, it is one more for each `SPARE_SHARE` pages.
 
 If the server does not list in ascending order, every partition is dropped, and a single one reads everything, without
 the worklogs that were handed over already (64-bit hashes of their ids). Before a list has been seen to ascend, a
@@ -292,7 +293,7 @@ WORTH_ROUGHLY: Final = 0.5
 SPARE_REQUESTS: Final = 2
 """So many requests a worker may be made beyond the pages that hold the worklogs."""
 SPARE_SHARE: Final = 16
-"""And one more for each so many pages."""
+"""And with ``ordered`` one more for each so many pages."""
 
 FILTER_IGNORED: Final = (
     "The server ignores the dates that it is asked for, so worklogs cannot be fetched in parallel: "
@@ -314,11 +315,25 @@ class PageRequest(Generic[T]):
 class Scheduler(Generic[T]):
     """Schedule the pages of one scan. Give each `PageRequest` back once: to `arrived`, `refused` or `returned`.
 
+    Args:
+        dates: those of the scan.
+        settings: how to read them.
+        keep: returns whether an item belongs to the scan, for what the server cannot filter; None: all do.
+        warn: says how the server deviates.
+
     Attributes:
         partitions: the partitions, and the batches to be handed over.
     """
 
-    def __init__(self, dates: DateRange, settings: ScanSettings[T], *, keep: Callable[[T], bool] | None = None) -> None:
+    def __init__(
+        self,
+        dates: DateRange,
+        settings: ScanSettings[T],
+        *,
+        keep: Callable[[T], bool] | None = None,
+        warn: Callable[[str], None] = _logger.warning,
+    ) -> None:
+        self._warn = warn
         self.partitions = Partitions(settings, keep)
         self._dates = dates
         self._format = settings.item_format
@@ -459,7 +474,9 @@ class Scheduler(Generic[T]):
         going, size = self.partitions.open, self._page_size
         spent = self._pages - self.partitions.distinct / size
         spent_by_others = spent - sum(partition.pages - partition.taken / size for partition in going)
-        allowed = SPARE_REQUESTS * (self._workers - 1) + self._pages / SPARE_SHARE
+        allowed = float(SPARE_REQUESTS * self._workers)
+        if self._ordered:
+            allowed += self._pages / SPARE_SHARE - SPARE_REQUESTS
         return spent_by_others + len(going) + 1 <= allowed
 
     def _position(self, partition: Partition[T]) -> dt.datetime | None:
@@ -583,7 +600,7 @@ class Scheduler(Generic[T]):
         self.partitions.single = True
         whole = self.partitions.add(self._dates.since, self._dates.until, whole=True, wide=self._wide)
         self.partitions.deliver(whole, PageResult(), page)
-        _logger.warning(OUT_OF_ORDER)
+        self._warn(OUT_OF_ORDER)
 
     def _merge(self) -> None:
         """Let one partition read all that is left: the server lists the same whatever dates it is asked for.
@@ -597,7 +614,7 @@ class Scheduler(Generic[T]):
         self._steps = going[place].steps  # it reads again what the others have seen
         going[place].until = self._dates.until
         self.partitions.note(going[place])
-        _logger.warning(FILTER_IGNORED)
+        self._warn(FILTER_IGNORED)
 
     def _count_down(self, partition: Partition[T], page: PageLike[Any]) -> None:
         if page.total is not None:
