@@ -99,18 +99,19 @@ def refuse_link(path: Path) -> None:
 def beside(path: Path, suffix: str, *, prefix: str = "") -> Path:
     """Return a path in the same folder, named after another: ``PREFIX NAME SUFFIX``.
 
-    Where that is too long for a name, the end of NAME is replaced by a digest of it.
+    Where that is too long for a name, the end of NAME is replaced by a digest of it. Bytes of NAME that are not UTF-8,
+    which DuckDB does not open, become text (``&#56553;``).
     """
-    name = path.name
+    name = path.name.encode("utf-8", "xmlcharrefreplace").decode()
     if _size(prefix + name + suffix) > _NAME_BYTES:
-        suffix = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{suffix}"
+        suffix = f"~{hashlib.sha256(name.encode()).hexdigest()[:16]}{suffix}"
         while _size(prefix + name + suffix) > _NAME_BYTES:
             name = name[:-1]
     return path.with_name(prefix + name + suffix)
 
 
 def _size(name: str) -> int:
-    return len(os.fsencode(name))
+    return len(name.encode())
 
 
 def part_of(target: Path) -> Path:

@@ -59,6 +59,12 @@ def test_standard_output_goes_alone():
         destinations.to_standard_output(["a", "-"])
 
 
+def test_standard_output_that_is_closed_is_no_destination(monkeypatch):
+    monkeypatch.setattr(output, "closed", {"stdout"})
+    with pytest.raises(UsageError, match="Standard output is closed, so nothing would get the worklogs"):
+        destinations.to_standard_output(["-"])
+
+
 def test_only_text_is_streamed():
     assert [destinations.streamed(one) for one in (None, "ndjson", "csv")] == ["ndjson", "ndjson", "csv"]
     with pytest.raises(UsageError, match="--format parquet needs a file"):
@@ -122,9 +128,10 @@ async def test_a_full_disk_is_a_storage_error_that_names_the_file(tmp_path):
         await destinations.File(tmp_path / "out", Full()).write(b"x")
 
 
-async def test_the_longest_name_that_a_file_can_have_is_written(tmp_path):
-    await write(tmp_path / ("x" * 255), b"x")
-    assert [path.name for path in tmp_path.iterdir()] == ["x" * 255]
+async def test_the_longest_name_has_room_for_the_name_beside_it(tmp_path):
+    target = tmp_path / ("x" * 255)
+    await write(target, b"x")
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_missing_folder_is_named_before_anything_is_written(tmp_path):
@@ -139,13 +146,11 @@ def test_a_symbolic_link_is_refused(tmp_path):
         destinations.check(link)
 
 
-@pytest.mark.parametrize("make", ["folder", "fifo", "socket"])
+@pytest.mark.parametrize("make", ["folder", "socket"])
 def test_what_is_not_a_file_is_refused(tmp_path, make, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     if make == "folder":
         os.mkdir("it")  # noqa: PTH102
-    elif make == "fifo":
-        os.mkfifo("it")
     else:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind("it")
@@ -153,9 +158,18 @@ def test_what_is_not_a_file_is_refused(tmp_path, make, monkeypatch):
         destinations.check(Path("it"))
 
 
-def test_a_device_is_refused():
-    with pytest.raises(UsageError, match="/dev/null: it is not a file"):
-        destinations.check(Path("/dev/null"))
+@pytest.mark.parametrize("name", ["fifo", "/dev/null", "/dev/stdout", "substitution", "link"])
+def test_a_pipe_or_a_device_is_refused_with_the_name_of_standard_output(tmp_path, name):
+    ours, theirs = os.pipe()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    if name == "/dev/stdout" and stat.S_ISREG(Path(name).stat().st_mode):
+        pytest.skip("standard output is a file")
+    path = Path(f"/dev/fd/{theirs}" if name == "substitution" else tmp_path / name)
+    with pytest.raises(UsageError, match=r"is a pipe or a device, not a file.* Give --output -, and let the shell"):
+        destinations.check(path)
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_a_name_that_is_too_long_is_a_usage_error(tmp_path):
@@ -167,6 +181,15 @@ async def test_standard_output_gets_the_bytes_in_order(capsysbinary):
     for piece in ("é\n".encode(), b"two\n"):
         await destinations.StandardOutput().write(piece)
     assert capsysbinary.readouterr().out == "é\ntwo\n".encode()
+
+
+async def test_a_reader_of_standard_output_that_is_gone_is_told_to_who_writes(monkeypatch):
+    def gone(data):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(output, "write", gone)
+    with pytest.raises(BrokenPipeError):
+        await destinations.StandardOutput().write(b"one")
 
 
 async def test_a_slow_reader_of_standard_output_does_not_stop_the_event_loop(monkeypatch):

@@ -12,12 +12,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tracket_async import errors
-from tracket_async.cli import entry, exits
+from tracket_async.cli import entry, exits, output
 from tracket_async.cli.app import COMMANDS
 from tracket_async.cli.entry import loop_factory, run
 from tracket_async.cli.exits import Terminated
@@ -354,17 +356,45 @@ def test_a_cancellation_from_within_stays_one():
         run(work())
 
 
-@pytest.mark.parametrize("error", [NotImplementedError, RuntimeError, ValueError])
-def test_where_no_signal_handler_can_be_set_the_work_runs_all_the_same(monkeypatch, error):
-    def refuse(*_args):
-        raise error
-
+def test_where_no_signal_handler_can_be_set_the_work_runs_all_the_same():
     async def work():
         return 7
 
-    monkeypatch.setattr("tracket_async.cli.entry.loop_factory", lambda: None)
-    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
-    assert run(work()) == 7
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run, work()).result() == 7
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_termination_that_the_loop_does_not_come_to_ends_the_process(monkeypatch, read):
+    ended, said = threading.Event(), []
+
+    async def work():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.wait(30)  # the loop is blocked, as by a print that nobody reads
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(entry, "PATIENCE", 0.01)
+    monkeypatch.setattr(output, "is_read", lambda _descriptor: read)
+    monkeypatch.setattr(os, "write", lambda *what: said.append(what))
+    monkeypatch.setattr(os, "_exit", lambda code: (said.append(code), ended.set()))
+    with pytest.raises(Terminated):
+        run(work())
+    assert said == [*([(2, b"tracket: terminated\n")] if read else []), 143]
+
+
+@pytest.mark.parametrize("error", [Terminated(), KeyboardInterrupt()])
+def test_output_that_nobody_reads_is_discarded_at_an_interruption(monkeypatch, error):
+    class Stalled(io.StringIO):
+        def flush(self):
+            raise AssertionError
+
+        def fileno(self):
+            raise OSError
+
+    monkeypatch.setattr(output, "is_read", lambda: False)
+    monkeypatch.setattr(sys, "stdout", Stalled())
+    invocation = exits.begin([])
+    assert entry._failed(error, invocation) == exits.exit_code(error)
 
 
 def test_uvloop_is_used_where_it_is_installed():

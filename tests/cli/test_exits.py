@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -113,6 +116,16 @@ def test_the_command_is_given_as_a_shell_reads_it(store, error):
     assert ended(invocation, store, error) == (
         f"What was fetched is kept in {store}. To resume: tracket export -o 'a b.csv'"
     )
+
+
+@pytest.mark.parametrize("name", ["a\x1b[1m\n'b\\", "r\udce9sum\udce9 1", "\x85", "it's", "é ü"])
+def test_a_command_with_any_file_name_is_read_by_a_shell_as_it_was(name):
+    shown = exits.command_line("export", name)
+    assert all(character.isprintable() for character in shown)
+    if (bash := shutil.which("bash", path=os.defpath)) is None:
+        pytest.skip("there is no bash")
+    command = f"tracket() {{ printf '%s' \"$2\"; }}; {shown}"
+    assert os.fsdecode(subprocess.check_output([bash, "-c", command], env={})) == name
 
 
 @pytest.mark.parametrize("kind", [errors.UsageError, errors.StoreError, errors.TargetBusyError])

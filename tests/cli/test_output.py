@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import io
 import json
 import logging
+import os
 import re
 import sys
 import unicodedata
@@ -218,6 +220,45 @@ def test_other_values_are_printed_as_json_with_every_attribute(capsysbinary):
 def test_nothing_is_printed_for_nothing(capsysbinary):
     output.json([])
     assert capsysbinary.readouterr().out == b""
+
+
+class InPieces(io.RawIOBase):
+    """A stream that takes three bytes at a time, and after eight of them none."""
+
+    def __init__(self):
+        super().__init__()
+        self.taken = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        if len(self.taken) >= 8:
+            return None
+        self.taken += bytes(data[:3])
+        return len(data[:3])
+
+
+def test_what_standard_output_takes_in_pieces_is_written_in_whole(monkeypatch):
+    raw = InPieces()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(raw)))
+    output.write(b"12345678")
+    assert raw.taken == b"12345678"
+    with pytest.raises(BlockingIOError, match="Standard output takes no more"):
+        output.write(b"9")
+
+
+def test_it_is_seen_whether_output_is_read():
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    assert output.is_read(theirs)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(theirs, b"x" * 65536)
+    assert not output.is_read(theirs)
+    os.close(ours)
+    os.close(theirs)
+    assert output.is_read(theirs)
 
 
 def test_text_and_bytes_keep_their_order(capsysbinary):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -11,6 +13,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import termios
+import time
 
 import pytest
 
@@ -160,6 +164,90 @@ def test_a_reader_that_goes_away_ends_it_quietly(serve, arguments):
         process.stdout = None
         _, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.parametrize("arguments", [("export",), ("list", "--limit=0", "--json"), ("list", "--limit=0")])
+def test_a_reader_that_stalls_does_not_keep_it_from_ending(serve, arguments):
+    serve(sample=3000)
+    with started(*arguments, pipesize=4096) as process:
+        while bytes_in(process.stdout) < 4096:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        assert process.wait(LIMIT) == 143
+        assert time.monotonic() - begun < 10  # about 1 s, on a machine with nothing else to do
+        assert process.stderr.read() == b"tracket: terminated\n"
+
+
+def bytes_in(pipe):
+    """Return how many bytes wait to be read."""
+    waiting = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+    return waiting[0]
+
+
+# Closes descriptors and becomes the command.
+WITHOUT = "import os, sys; [os.close(int(one)) for one in sys.argv[1]]; os.execv(sys.argv[2], sys.argv[2:])"
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "012"])
+def test_a_stream_that_is_closed_is_the_null_device(serve, tmp_path, closed):
+    served = serve(sample=30)
+    target = tmp_path / "out.csv"
+    for arguments, code in ((("export", f"--output={target}"), 0), (("list",), 0), (("export", "-o", "-"), None)):
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT, closed, *TRACKET, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        expected = (2 if "1" in closed else 0) if code is None else code
+        assert done.returncode == expected, done.stderr
+    assert (b"Standard output is closed" in done.stderr) is (closed == "1")
+    assert target.read_bytes().startswith(b"id,day,user_id,")
+    assert served.count == 30
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [{"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {}],
+)
+def test_it_needs_neither_a_home_nor_a_locale(serve, tmp_path, surroundings):
+    serve(sample=30)
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("TRACKET_", "PYTHONPATH"))}
+    names = [f"--output={tmp_path / name}" for name in ("é.csv", "é.parquet", "é.duckdb")]
+    done = subprocess.run(
+        [*TRACKET, "export", *names], capture_output=True, timeout=LIMIT, check=False, env=kept | surroundings
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["x" * 245, "a\x1b[31m\n", "r\udce9sum\udce9"])
+def test_any_name_that_the_system_allows_is_one_for_an_output(serve, tmp_path, name):
+    serve(sample=30)
+    targets = [tmp_path / f"{name}{ending}" for ending in (".csv", ".parquet", ".duckdb")]
+    done = subprocess.run(
+        [*TRACKET, "export", *(f"--output={os.fspath(target)}" for target in targets)],
+        capture_output=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(tmp_path.iterdir()) == sorted(targets)
+    assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_what_the_caller_ignores_stays_ignored(serve):
+    served = serve(sample=2000, latency=0.25)
+    with started("export", "-o", "-", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
+        assert os.read(process.stdout.fileno(), 1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, out.count(b"\n")) == (0, 2000), err
+    assert served.count == 2000
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")  # noqa: PTH110

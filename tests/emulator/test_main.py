@@ -111,6 +111,8 @@ def test_latency_is_given_in_milliseconds_and_lifetimes_in_seconds():
         (["--skew-month", "2025-01"], "give --sample N"),
         (["--sample-seed", "1"], "give --sample N"),
         (["--page-size", "0"], "page_size must lie between 1"),
+        (["--port", "99999"], "port must lie between 0, which takes a free one, and 65535, not be 99999"),
+        (["--port", "-1"], "not be -1"),
         (["--db", "BAD"], "cannot use BAD"),
         (["--faults", "NOWHERE"], "No such file"),
         (["--faults", "BAD"], "BAD, line 1: fault must be one of"),
@@ -137,6 +139,23 @@ def test_what_cannot_be_used_is_one_line_and_exit_2(tmp_path, monkeypatch, capsy
 
 async def _refused(self, api, opened):
     raise OSError("[Errno 13] error while attempting to bind on address ('127.0.0.1', 1): permission denied")
+
+
+def test_a_signal_that_the_caller_ignores_is_ignored(monkeypatch, capsys):
+    def greeting(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        ignored.append(signal.getsignal(signal.SIGINT))
+        signal.raise_signal(signal.SIGTERM)
+        return greet(*arguments)
+
+    greet, ignored = program._greeting, []
+    monkeypatch.setattr(program, "_greeting", greeting)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main([]) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ignored == [signal.SIG_IGN]
 
 
 def test_an_argument_that_is_none_is_usage(capsys):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator, Iterable, Sequence
+import stat
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Annotated, Final, Literal, Protocol
 
@@ -102,7 +105,24 @@ class StandardOutput:
         Raises:
             BrokenPipeError: nobody reads any more.
         """
-        await asyncio.to_thread(output.write, data)
+        await asyncio.wrap_future(_started(output.write, data))
+
+
+def _started(write: Callable[[bytes], None], data: bytes) -> Future[None]:
+    """Write in a thread that nothing waits for when the program ends: its reader may have stalled for ever."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        done.set_running_or_notify_cancel()
+        try:
+            write(data)
+        except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
 class File:
@@ -137,6 +157,11 @@ def check(path: Path) -> None:
     Raises:
         UsageError: the folder does not exist, or the path is a link or something else that is not a file.
     """
+    if _takes_a_stream(path):
+        raise UsageError(
+            f"{path} is a pipe or a device, not a file that can be written whole."
+            " Give --output -, and let the shell send standard output there"
+        )
     if not path.parent.is_dir():
         raise UsageError(f"The folder {path.parent} does not exist. Create it, or give another --output")
     try:
@@ -145,16 +170,27 @@ def check(path: Path) -> None:
         raise UsageError(str(error)) from None
 
 
+def _takes_a_stream(path: Path) -> bool:
+    """Return whether it is a FIFO or a device, or a link to one, as /dev/stdout and what a shell makes of >(...)."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
 def to_standard_output(outputs: Sequence[str]) -> bool:
     """Return whether standard output is the destination.
 
     Raises:
-        UsageError: it is one of several destinations.
+        UsageError: it is one of several destinations, or closed.
     """
     if STANDARD_OUTPUT not in outputs:
         return False
     if len(outputs) > 1:
         raise UsageError("Standard output (-) cannot be combined with another --output")
+    if "stdout" in output.closed:
+        raise UsageError("Standard output is closed, so nothing would get the worklogs. Give --output FILE")
     return True
 
 

@@ -18,11 +18,13 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Container, Coroutine, Sequence
+from types import FrameType
 from typing import Any, Final, TypeVar
 
-from tracket_async.cli import exits
+from tracket_async.cli import exits, output
 from tracket_async.cli.exits import ExitCode, Terminated, describe, exit_code
 from tracket_async.cli.output import escape, library_warnings, one_line
 from tracket_async.errors import UsageError, install_hint
@@ -47,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; `ExitCode` has the table.
     """
+    open_standard_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     invocation = exits.begin(arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -65,6 +68,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:  # noqa: BLE001
         return _failed(error, invocation)
     return code
+
+
+def open_standard_streams() -> None:
+    """Open the null device in the place of standard input, output and error, where they are closed (cron, daemons).
+
+    Otherwise, a file that is opened later would become standard output. (And uvloop ends the process.)
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            output.closed.add(name)
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))
 
 
 def _run(arguments: list[str]) -> int:
@@ -109,7 +127,7 @@ def _hint(arguments: list[str], commands: Container[str]) -> str:
 def _failed(error: BaseException, invocation: exits.Invocation) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.INCOMPLETE
-    _close_output()
+    _close_output(discard=isinstance(error, KeyboardInterrupt | Terminated) and not output.is_read())
     if type(error) is BrokenPipeError:
         return ExitCode.INCOMPLETE
     lines = traceback.format_exception(error) if "--debug" in invocation.arguments else []
@@ -130,15 +148,22 @@ def _masked(text: str) -> str:
     return text
 
 
-def _close_output() -> None:
-    """Discard output that cannot be written, or the interpreter tries again when it ends, and complains."""
+def _close_output(*, discard: bool) -> None:
+    """Discard output that cannot be written, or the interpreter tries again when it ends, and complains.
+
+    Args:
+        discard: do not even try: its reader has stalled, and it would wait for it.
+    """
     try:
-        sys.stdout.flush()
+        if not discard:
+            sys.stdout.flush()
+            return
     except OSError:
-        with contextlib.suppress(OSError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stdout.fileno())
-            os.close(null)
+        pass
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 T = TypeVar("T")
@@ -165,25 +190,48 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(_terminable(work))
 
 
+PATIENCE: Final = 1.0
+"""Seconds until the event loop must have come to a SIGTERM; what blocks it then is output that nobody reads."""
+
+
 async def _terminable(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)
-    terminated = False
+    terminations: list[threading.Timer] = []
 
-    def terminate() -> None:
-        nonlocal terminated
-        terminated = True
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        # Not a handler of the loop: it would not run while the loop is blocked.
+        timer = threading.Timer(PATIENCE, end_at_once)
+        timer.daemon = True
+        timer.start()
+        terminations.append(timer)
+        loop.call_soon_threadsafe(cancel)
+
+    def cancel() -> None:
+        for timer in terminations:
+            timer.cancel()
         task.cancel()
 
-    # Windows has no such handlers, and only the main thread may set them.
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        loop.add_signal_handler(signal.SIGTERM, terminate)
+    before = None
+    with contextlib.suppress(ValueError):  # only the main thread may set a handler
+        before = signal.signal(signal.SIGTERM, terminate)
     try:
         return await task
     except asyncio.CancelledError:
-        if terminated:
+        if terminations:
             raise Terminated from None
         raise
     finally:
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.remove_signal_handler(signal.SIGTERM)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def end_at_once() -> None:
+    """End the process, without cleaning up; what it has committed is kept, as after a crash."""
+    if output.is_read(ERROR):
+        os.write(ERROR, b"tracket: terminated\n")
+    os._exit(ExitCode.TERMINATED)
+
+
+ERROR: Final = 2
+"""The descriptor of standard error."""

@@ -106,7 +106,22 @@ def command_line(*arguments: str) -> str:
     if Path(typed).stem == "tracket" and (found := shutil.which(typed)) is not None:
         on_path = shutil.which("tracket")
         words = ["tracket"] if on_path is not None and Path(on_path).samefile(found) else [typed]
-    return shlex.join((*words, *arguments))
+    return " ".join(map(_quoted, (*words, *arguments)))
+
+
+def _quoted(word: str) -> str:
+    r"""Return a word of a command line; bytes that are no text, and control characters, as ``$'\x1b'`` (bash, zsh)."""
+    if word.isprintable():
+        return shlex.quote(word)
+    shown = "".join(
+        f"\\{character}" if character in "\\'" else character if character.isprintable() else _escaped(character)
+        for character in word
+    )
+    return f"$'{shown}'"
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 _SAME_FAILS_AGAIN: Final = (UsageError, StoreError, TargetBusyError)

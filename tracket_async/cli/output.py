@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import errno
 import logging
 import re
+import select
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -113,8 +115,28 @@ def write(data: bytes) -> None:
     sys.stdout.flush()
     if sys.stdout.isatty():
         data = escape(data.decode(), lines=True).encode()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    # Without the buffer's lock: the interpreter takes it when it ends, even if a write is blocked for ever.
+    raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    rest = memoryview(data)
+    while rest:
+        if (written := raw.write(rest)) is None:
+            raise BlockingIOError(errno.EAGAIN, "Standard output takes no more: it does not block")
+        rest = rest[written:]
+
+
+closed: Final[set[str]] = set()
+"""The names of the standard streams that were closed when the program began."""
+
+OUTPUT: Final = 1
+"""The descriptor of standard output."""
+
+
+def is_read(descriptor: int = OUTPUT) -> bool:
+    """Return whether a write to it would begin at once; False where it waits for a reader."""
+    try:
+        return bool(select.select([], [descriptor], [], 0)[1])
+    except (OSError, ValueError):  # closed; or no socket, on Windows
+        return True
 
 
 def json(values: Iterable[Any]) -> None:

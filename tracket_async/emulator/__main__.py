@@ -37,10 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         standard error that says why.
     """
     options = _parser().parse_args(argv)
-    before = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    # What is ignored, as by nohup and in the background of a script, stays ignored.
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in heeded}
     try:
         emulator = _emulator(options)
-        asyncio.run(_serve(emulator, options))
+        asyncio.run(_serve(emulator, options, heeded))
         if options.request_log is not None:
             write_private_file(options.request_log, "".join(f"{entry.as_json()}\n" for entry in emulator.request_log))
     except KeyboardInterrupt:
@@ -138,7 +140,7 @@ def _script(options: argparse.Namespace) -> Script:
     return script
 
 
-async def _serve(emulator: Emulator, options: argparse.Namespace) -> None:
+async def _serve(emulator: Emulator, options: argparse.Namespace, heeded: Sequence[signal.Signals]) -> None:
     async with emulator:
         if not _is_loopback(options.host):
             sys.stderr.write(
@@ -150,7 +152,7 @@ async def _serve(emulator: Emulator, options: argparse.Namespace) -> None:
         def end(_number: int, _frame: FrameType | None) -> None:
             loop.call_soon_threadsafe(stop.set)
 
-        for number in _SIGNALS:
+        for number in heeded:
             signal.signal(number, end)
         if options.env_file is not None:
             settings = emulator.env(options.api)

@@ -24,6 +24,7 @@ from tracket_async.emulator.settings import Settings
 from tracket_async.emulator.store import Store
 
 _GRACE: Final = 2.0  # seconds that a request in progress gets when the server stops
+LARGEST_PORT: Final = 65_535
 
 
 class Emulator:
@@ -63,6 +64,8 @@ class Emulator:
     ) -> None:
         if seed is not None and sample is not None:
             raise ValueError("give a seed or a sample, not both")
+        if not 0 <= port <= LARGEST_PORT:
+            raise ValueError(f"port must lie between 0, which takes a free one, and {LARGEST_PORT}, not be {port}")
         self._settings = Settings(**settings)
         self._seed = Path(seed) if isinstance(seed, str) else seed
         self._sample = Sample(count=sample) if isinstance(sample, int) else sample

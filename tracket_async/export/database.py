@@ -31,6 +31,7 @@ from tracket_async.errors import (
     StoreError,
     TargetBusyError,
     TracketError,
+    UsageError,
     install_hint,
 )
 
@@ -147,10 +148,18 @@ class Database:
             anything else than ``schema`` creates.
         StorageError: the operating system refuses.
         TargetBusyError: another program has it open.
+        UsageError: its path is not UTF-8.
     """
 
     def __init__(self, path: Path, *, schema: Sequence[Statement]) -> None:
         """Open the file, or create it with these statements where there is none."""
+        try:
+            os.fspath(path).encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{path} is no UTF-8 text, and DuckDB opens no file of such a name",
+                hint="Give the file, or the folder that it is in, another name",
+            ) from None
         self.path = path
         self._log = path.with_name(path.name + ".wal")
         self._spill = beside(path, ".tmp", prefix=".")
