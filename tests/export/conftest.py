@@ -15,8 +15,8 @@ from tracket_async.emulator import Emulator
 from tracket_async.export import text
 from tracket_async.export.run import request_of
 from tracket_async.export.store import ExportRequest, Store
-from tracket_async.export.tables import arrow_batch
 from tracket_async.export.writers import write_file
+from tracket_async.frames import arrow_batch
 from tracket_async.models import ApprovalStatus, Worklog, WorklogFilter
 
 FIRST = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)

@@ -18,6 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
+from tracket_async import frames
 from tracket_async._api import v1, v2  # noqa: F401 - imported once for all
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._http import retry  # noqa: F401 - imported once for all
@@ -107,7 +108,7 @@ def main():
     # What a child would import, and its first array imports (pandas, where it is installed).
     database.duckdb()
     database.parquet()
-    database.pyarrow().array(())
+    frames.pyarrow().array(())
     print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         pid = os.fork()

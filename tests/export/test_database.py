@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tracket_async import frames
 from tracket_async.errors import MissingExtraError, StorageError, StoreError, TargetBusyError
 from tracket_async.export import database as database_module
 from tracket_async.export.database import Database, remove, replacing_database
@@ -307,7 +308,7 @@ def test_it_stays_within_its_memory_and_one_thread(tmp_path):
         assert len(last) == 96
 
 
-@pytest.mark.parametrize("load", [database_module.duckdb, database_module.pyarrow, database_module.parquet])
+@pytest.mark.parametrize("load", [database_module.duckdb, frames.pyarrow, database_module.parquet])
 def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch, load):
     def refuse(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)

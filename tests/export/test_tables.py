@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tracket_async import frames
 from tracket_async._api.fast import row_of
-from tracket_async.export import tables, text
+from tracket_async.export import tables
 from tracket_async.export.tables import days_together, slices
 from tracket_async.models import Worklog
 
@@ -29,14 +30,14 @@ def kinds(annotation):
 
 def test_every_attribute_has_the_column_type_of_its_python_type():
     hints = typing.get_type_hints(Worklog)
-    for name in text.ATTRIBUTES:
+    for name in frames.ATTRIBUTES:
         expected = {sql for kind, sql in TYPES.items() if any(issubclass(one, kind) for one in kinds(hints[name]))}
         assert expected == {tables.sql_type(name)}, name
 
 
 def test_exactly_what_is_never_none_is_not_null():
     hints = typing.get_type_hints(Worklog)
-    for field in tables.arrow_schema(text.ATTRIBUTES):
+    for field in frames.arrow_schema(frames.ATTRIBUTES):
         optional = types.NoneType in typing.get_args(hints[field.name])
         assert field.nullable == optional, field.name
         assert ("NOT NULL" in tables.sql_definitions([field.name])) == (not optional)
@@ -62,7 +63,7 @@ def test_of_two_rows_of_one_worklog_the_later_stays(make_worklog):
     ],
 )
 def test_a_moment_keeps_its_microsecond(make_worklog, moment):
-    batch = tables.arrow_batch([row_of(make_worklog(1, date=moment, updated_date=moment, created_date=None))])
+    batch = frames.arrow_batch([row_of(make_worklog(1, date=moment, updated_date=moment, created_date=None))])
     assert batch.schema.field("date").type == pa.timestamp("us", tz="UTC")
     assert batch.column("date").cast(pa.int64()).to_pylist() == [
         (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
@@ -72,7 +73,7 @@ def test_a_moment_keeps_its_microsecond(make_worklog, moment):
 
 def test_custom_fields_are_json_with_sorted_keys(make_worklog):
     rows = [row_of(make_worklog(1)), row_of(make_worklog(2))]
-    assert tables.arrow_batch(rows).column("custom_fields").to_pylist() == ['{"a":"1","b":"2"}', "{}"]
+    assert frames.arrow_batch(rows).column("custom_fields").to_pylist() == ['{"a":"1","b":"2"}', "{}"]
 
 
 DAY = dt.date(2024, 1, 1)

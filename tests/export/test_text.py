@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tracket_async import frames
 from tracket_async._api.fast import row_of
 from tracket_async._timestamps import write_moment
 from tracket_async.errors import UsageError
@@ -43,7 +44,7 @@ def test_the_columns_are_the_attributes_of_a_worklog_in_their_order():
     assert text.NAMES[:5] == ("id", "day", "user_id", "date", "minutes")
     assert len(text.NAMES) == 18
     assert text.NAMES[-1] == "custom_fields"
-    assert (*text.NAMES, "extra") == text.ALL_NAMES
+    assert (*text.NAMES, "extra") == frames.ALL_NAMES
 
 
 def test_a_line_of_ndjson_has_every_attribute_nulls_too():
@@ -114,7 +115,7 @@ def test_csv_ends_its_records_with_crlf_and_quotes_a_lone_cr():
 def test_text_that_a_spreadsheet_would_run_is_escaped(cell):
     assert text.escape_formula(cell) == "'" + cell
     assert text.unescape_formula("'" + cell) == cell
-    for name in set(text.NAMES) - text.MOMENTS - text.NUMBERS - {text.DAY} - text.JSON:
+    for name in set(text.NAMES) - frames.MOMENTS - frames.NUMBERS - {frames.DAY} - frames.JSON:
         [record] = csv.reader(io.StringIO(text.csv_encoder([name])([[cell]]).decode(), newline=""))
         assert record == ["'" + cell], name
 

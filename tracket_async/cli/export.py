@@ -49,6 +49,7 @@ from tracket_async.export.phases import Settings
 from tracket_async.export.progress import ExportResult, SyncResult
 from tracket_async.export.run import export_to_files, request_of
 from tracket_async.export.store import ExportRequest, Store, store_beside
+from tracket_async.frames import pyarrow
 from tracket_async.models import WorklogFilter
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def store_unavailable_reason() -> MissingExtraError | None:
     """Return why there can be no store here, None if there can. It imports what a store needs."""
     try:
         database.duckdb()
-        database.pyarrow()
+        pyarrow()
     except MissingExtraError as error:
         return error
     return None

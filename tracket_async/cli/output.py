@@ -26,6 +26,7 @@ from tracket_async._timestamps import write_moment
 from tracket_async.export import text as cells
 from tracket_async.export.progress import ExportResult, SyncResult
 from tracket_async.export.store import ChangeCounts
+from tracket_async.frames import json_text
 from tracket_async.models import Worklog
 
 
@@ -219,7 +220,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, Mapping):
-        return cells.json_text({**value}) if value else ""
+        return json_text({**value}) if value else ""
     return str(value)
 
 

@@ -27,7 +27,7 @@ from tracket_async.cli.options import (
 )
 from tracket_async.client import TracketClient
 from tracket_async.errors import UsageError
-from tracket_async.export import text as cells
+from tracket_async.frames import NUMBERS
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
 SHOWN: Final = "id,date,user_id,item_id,minutes,description"
@@ -83,7 +83,7 @@ async def _tables(walk: AsyncIterator[Worklog], columns: Sequence[str]) -> None:
     head = True
     async for batch in _batches(walk, size=PIECE):
         rows = ([getattr(worklog, name) for name in columns] for worklog in batch)
-        output.table(columns, rows, right=cells.NUMBERS, head=head)
+        output.table(columns, rows, right=NUMBERS, head=head)
         head = False
     if head:
         output.table(columns, ())

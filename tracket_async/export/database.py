@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import os
 import shutil
 from collections.abc import Generator, Sequence
@@ -26,47 +25,30 @@ from typing import Any, Final
 
 from tracket_async._files import beside, fsync_folder, refuse_link, replace, storage_error, storage_errors
 from tracket_async.errors import (
-    MissingExtraError,
     StorageError,
     StoreError,
     TargetBusyError,
     TracketError,
     UsageError,
-    install_hint,
 )
+from tracket_async.frames import load
 
-# Neither library has complete types (pyarrow has none), so what is imported here is Any, and stays in this package.
+# No library has complete types, so what is imported here is Any, and stays in this package.
 
 
 def duckdb() -> Any:
-    """Import ``duckdb``.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    return _load("duckdb")
-
-
-def pyarrow() -> Any:
-    """Import ``pyarrow``; raises as `duckdb`."""
-    return _load("pyarrow")
+    """Import ``duckdb``; raises as `load`."""
+    return load("duckdb", extra="export")
 
 
 def parquet() -> Any:
-    """Import ``pyarrow.parquet``; raises as `duckdb`."""
-    return _load("pyarrow.parquet")
+    """Import ``pyarrow.parquet``; raises as `load`."""
+    return load("pyarrow.parquet", extra="export")
 
 
 def xlsxwriter() -> Any:
-    """Import ``xlsxwriter``; raises as `duckdb`."""
-    return _load("xlsxwriter", extra="excel")
-
-
-def _load(name: str, *, extra: str = "export") -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"the export needs {name}, which is not installed", hint=install_hint(extra)) from error
+    """Import ``xlsxwriter``; raises as `load`."""
+    return load("xlsxwriter", extra="excel")
 
 
 MEMORY_MIB: Final = 64

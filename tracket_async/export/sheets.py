@@ -24,7 +24,7 @@ from tracket_async.errors import ExportError
 from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
 from tracket_async.export.database import Database
-from tracket_async.export.text import DAY, JSON, MOMENTS, NUMBERS
+from tracket_async.frames import DAY, JSON, MOMENTS, NUMBERS, pyarrow
 
 MAX_ROWS: Final = 1_048_576
 """Of a sheet, the header among them."""
@@ -151,7 +151,7 @@ def _write_row(sheet: Any, number: int, row: Sequence[Cell]) -> None:
 def _cells(name: str, column: Any) -> list[Cell]:
     if name in MOMENTS or name == DAY:
         unit = 1 if name == DAY else _DAY_US
-        numbers: list[int | None] = column.cast(modules.pyarrow().int32() if name == DAY else "int64").to_pylist()
+        numbers: list[int | None] = column.cast(pyarrow().int32() if name == DAY else "int64").to_pylist()
         return [None if number is None else _date(number, unit) for number in numbers]
     found: list[Cell] = column.to_pylist()
     return [None if cell == "{}" else cell for cell in found] if name in JSON else found

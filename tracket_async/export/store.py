@@ -36,6 +36,7 @@ from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
 from tracket_async.export.database import Database, Statement, remove
 from tracket_async.export.text import UTC, time_zone
+from tracket_async.frames import pyarrow
 from tracket_async.models import WorklogFilter
 
 BOUNDS: Final = ("since", "until", "created_since", "created_until", "updated_since", "updated_until")
@@ -142,7 +143,7 @@ class Store:
         """
         self.path = Path(path)
         modules.duckdb()
-        modules.pyarrow()
+        pyarrow()
         refuse_link(self.path)
         with storage_errors(self.path, "look at"):
             if request is None and not self.path.exists():
@@ -269,7 +270,7 @@ class Store:
             self._set_meta(meta)
 
     def _given(self, batches: Sequence[Any]) -> AbstractContextManager[None]:
-        return self.database.registered("given", modules.pyarrow().Table.from_batches(list(batches)))
+        return self.database.registered("given", pyarrow().Table.from_batches(list(batches)))
 
     def deduplicate(self, **meta: Any) -> int:
         """End the fetching: keep the latest row of each worklog alone. Return how many rows were removed.

@@ -14,23 +14,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
-from tracket_async._api.fast import Row, columns_of
-from tracket_async.export import database as modules
+from tracket_async._api.fast import Row
 from tracket_async.export.database import Database
-from tracket_async.export.text import ALL_NAMES, ATTRIBUTES, DAY, JSON, MOMENTS, NUMBERS, UTC, json_texts
+from tracket_async.export.text import UTC
+from tracket_async.frames import ALL_NAMES, ATTRIBUTES, DAY, MOMENTS, NUMBERS, REQUIRED
 
 id_of: Final[Callable[[Row], str]] = attrgetter("id")
 date_of: Final[Callable[[Row], dt.datetime]] = attrgetter("date")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_REQUIRED: Final = JSON | {"id", DAY, "date", "minutes"}
 
 
 def unique(rows: Iterable[Row]) -> list[Row]:
@@ -49,7 +47,7 @@ def sql_type(name: str) -> str:
 
 def sql_definitions(columns: Sequence[str]) -> str:
     """Return the columns as ``CREATE TABLE`` wants them."""
-    return ", ".join(f"{name} {sql_type(name)}{' NOT NULL' if name in _REQUIRED else ''}" for name in columns)
+    return ", ".join(f"{name} {sql_type(name)}{' NOT NULL' if name in REQUIRED else ''}" for name in columns)
 
 
 def sql_day(tz: str) -> str:
@@ -75,39 +73,6 @@ def sql_text(name: str, tz: str) -> str:
         f"lpad(CAST(year({name}) AS VARCHAR), 4, '0') || strftime({name}, CASE WHEN microsecond({name}) % 1000 = 0 "
         f"THEN '-%m-%dT%H:%M:%S.%gZ' ELSE '-%m-%dT%H:%M:%S.%fZ' END)"
     )
-
-
-def arrow_schema(columns: Sequence[str]) -> Any:
-    """Return the Arrow schema of the columns: timestamps in UTC with microseconds, date32, float64, and UTF-8 text."""
-    pa = modules.pyarrow()
-    moment, number, text = pa.timestamp("us", tz="UTC"), pa.float64(), pa.string()
-    kinds = {**dict.fromkeys(MOMENTS, moment), **dict.fromkeys(NUMBERS, number), DAY: pa.date32()}
-    types = [kinds.get(name, text) for name in columns]
-    return pa.schema(
-        [pa.field(name, kind, nullable=name not in _REQUIRED) for name, kind in zip(columns, types, strict=True)]
-    )
-
-
-@cache
-def _stored_schema() -> Any:
-    return arrow_schema(ATTRIBUTES)
-
-
-def arrow_batch(rows: Sequence[Row]) -> Any:
-    """Return the rows, at least one, as an Arrow record batch; 1 us a row."""
-    pa = modules.pyarrow()
-    schema = _stored_schema()
-    arrays: list[Any] = []
-    for field, part in zip(schema, columns_of(rows, ATTRIBUTES), strict=True):
-        if field.name in MOMENTS:
-            # Through durations, because pyarrow converts those five times as fast as datetimes.
-            since = [None if moment is None else moment - _EPOCH for moment in part]
-            arrays.append(pa.array(since, pa.duration("us")).view(field.type))
-        elif field.name in JSON:
-            arrays.append(pa.array(json_texts(part), field.type))
-        else:
-            arrays.append(pa.array(part, field.type))
-    return pa.record_batch(arrays, schema=schema)
 
 
 COLUMNS: Final = ", ".join(ATTRIBUTES)

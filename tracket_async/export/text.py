@@ -31,30 +31,21 @@ from operator import attrgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import attrs
 import msgspec
 
 from tracket_async._api.fast import Row, columns_of
 from tracket_async._timestamps import write_moment
 from tracket_async.errors import UsageError, pip_install
+from tracket_async.frames import ALL_NAMES, DAY, EXTRA, JSON, MOMENTS, NUMBERS, json_texts
 from tracket_async.models import Worklog
 
-ATTRIBUTES: Final = tuple(attribute.name for attribute in attrs.fields(Worklog))
-"""The attributes of `Worklog`, in their order: the columns that are stored."""
-DAY: Final = "day"
-EXTRA: Final = "extra"
-ALL_NAMES: Final = (ATTRIBUTES[0], DAY, *ATTRIBUTES[1:])
-"""Every column that there is, in order."""
 NAMES: Final = tuple(name for name in ALL_NAMES if name != EXTRA)
 """Every column that is written when none is named, in order."""
-MOMENTS: Final = frozenset({"date", "created_date", "updated_date"})
-NUMBERS: Final = frozenset({"minutes", "billable_minutes"})
-JSON: Final = frozenset({"custom_fields", EXTRA})
 
 _ESCAPED: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 """The first characters of text that a spreadsheet may run, the full-width forms among them; and the apostrophe, so that
 whoever reads the text back knows whose it is."""
-_encode: Final = msgspec.json.Encoder(order="sorted").encode
+_encode: Final = msgspec.json.Encoder().encode
 _read_texts: Final = msgspec.json.Decoder(list[str | None]).decode
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
 _whole_second: Final = re.compile(rb'(:[0-9]{2})Z"')
@@ -89,11 +80,6 @@ def escape_formula(cell: str) -> str:
 def unescape_formula(cell: str) -> str:
     """Return the cell without the apostrophe that `escape_formula` has put in front."""
     return cell[1:] if cell[:1] == "'" and cell[1:2] in _ESCAPED else cell
-
-
-def json_text(value: Any) -> str:
-    """Return a JSON value as text, without spaces and with sorted keys: equal values have equal text."""
-    return _encode(value).decode()
 
 
 def columns_named(columns: Iterable[str] | None) -> tuple[str, ...]:
@@ -167,11 +153,6 @@ def _day_in(zone: dt.tzinfo, moment: dt.datetime) -> dt.date:
 
 def _numbers(part: Iterable[float | None]) -> list[float | None]:
     return [None if value is None else float(value) for value in part]
-
-
-def json_texts(part: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return each object as `json_text` has it."""
-    return [json_text(dict(value)) if value else "{}" for value in part]
 
 
 _DAY_LENGTH: Final = len("YYYY-MM-DD")

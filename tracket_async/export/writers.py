@@ -30,8 +30,9 @@ from tracket_async.export import tables as sql
 from tracket_async.export.database import private_folder, replacing_database
 from tracket_async.export.formats import FileOptions, Format, check_format, is_gzip
 from tracket_async.export.store import SCHEMA_VERSION, Store
-from tracket_async.export.tables import arrow_schema, slices
+from tracket_async.export.tables import slices
 from tracket_async.export.text import NAMES, Encoder, csv_encoder, csv_header, ndjson_encoder
+from tracket_async.frames import arrow_schema
 
 _CHUNK: Final = 2_000
 """How many worklogs are Python objects at once."""

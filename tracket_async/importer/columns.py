@@ -19,7 +19,8 @@ import msgspec
 
 from tracket_async._api import v1
 from tracket_async._timestamps import parse_date
-from tracket_async.export.text import MOMENTS, NUMBERS, unescape_formula
+from tracket_async.export.text import unescape_formula
+from tracket_async.frames import MOMENTS, NUMBERS
 from tracket_async.models import NewWorklog, Worklog
 
 SETTABLE: Final = tuple(attribute.name for attribute in attrs.fields(NewWorklog))
