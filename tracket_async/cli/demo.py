@@ -136,7 +136,7 @@ WORKLOGS: Final = 20_000
 FOLDER: Final = Path("tracket-demo")
 WRITTEN: Final[tuple[Format, ...]] = ("parquet", "csv", "ndjson")
 SUMS: Final = """
-SELECT strftime(date, '%Y-%m') AS month, category_id, list(DISTINCT user_id), count(*), sum(minutes)
+SELECT strftime(day, '%Y-%m') AS month, category_id, list(DISTINCT user_id), count(*), sum(minutes)
 FROM worklogs GROUP BY month, category_id ORDER BY month, category_id"""
 HOURS: Final = "user_id, sum(minutes) / 60 AS hours"
 WIDEST: Final = 100
