@@ -6,7 +6,9 @@ import asyncio
 import dataclasses
 import datetime as dt
 import itertools
+import json
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -17,6 +19,7 @@ from tracket_async import (
     ClientCredentials,
     CursorLoopError,
     IncompleteExportError,
+    MalformedResponseError,
     NewWorklog,
     PermissionDeniedError,
     RequestError,
@@ -491,11 +494,99 @@ async def test_fields_that_the_model_does_not_know_are_kept(hostile, connect, ap
         assert {worklog.extra["colour"]["name"] async for worklog in client.worklogs.list()} == {"red"}
 
 
-async def test_optional_fields_under_other_names_are_kept(hostile, connect):
-    hostile.rename = {"description": "note", "board": "boardId", "team": "teamId", "billableMinutes": "billable"}
+BAD = {
+    "minutes": {"minutes": "many", "worklogMinutes": "many"},
+    "date": {"date": "soon", "worklogDate": "soon"},
+    "id": {"id": None, "worklogId": None},
+}
+
+
+@BOTH
+async def test_a_row_without_what_is_essential_is_an_error_that_names_it(hostile, connect, api):
+    hostile.overlay = {"wl-0003": BAD["minutes"]}
+    async with connect(api) as client:
+        for walk in (client.worklogs.list(), client.worklogs.export()):
+            with pytest.raises(MalformedResponseError, match="inutes of worklog 'wl-0003' should be a finite number"):
+                await ids(walk)
+
+
+@BOTH
+@pytest.mark.parametrize("page_size", [100, 7])
+async def test_bad_rows_are_handed_over_once_and_the_others_are_all_there(hostile, connect, api, page_size):
+    hostile.overlay = {"wl-0003": BAD["minutes"], "wl-0100": BAD["date"], "wl-0599": BAD["id"]}
+    hostile.page_size = page_size
+    sent = {json.dumps(hostile._shown(row, int(api[0])), separators=(",", ":")) for row in hostile.rows.values()}
+    good = sorted(hostile.rows.keys() - hostile.overlay.keys())
+    async with connect(api) as client:
+        for walk in (client.worklogs.list, client.worklogs.export, partial(client.worklogs.export, ordered=True)):
+            bad = []
+            got = await ids(walk(on_bad_row=lambda row, error, bad=bad: bad.append((row, error))))
+            assert sorted(got) == good
+            assert sorted(error.worklog_id or "" for _, error in bad) == ["", "wl-0003", "wl-0100"]
+            assert len(bad) == 3
+            assert {row.decode() for row, _ in bad} <= sent
+
+
+async def test_a_bad_row_counts_as_seen_and_what_is_missing_is_still_told(hostile, connect):
+    hostile.overlay = {"wl-0003": BAD["minutes"]}
+    hostile.total = lambda true, _: true and true + 1
     async with connect() as client:
-        worklog = await client.worklogs.get("wl-0001")
-        assert worklog.extra["note"] == "text 1"
+        for walk in (client.worklogs.list, client.worklogs.export):
+            with pytest.raises(IncompleteExportError) as caught:
+                await ids(walk(on_bad_row=lambda _row, _error: None))
+            assert (caught.value.seen, caught.value.total) == (600, 601)
+
+
+@BOTH
+async def test_a_bad_row_whose_date_is_outside_of_the_bounds_is_none_of_theirs(hostile, connect, api):
+    hostile.overlay = {"wl-0003": BAD["minutes"], "wl-0590": BAD["minutes"], "wl-0050": BAD["minutes"]}
+    bounds = {"since": dt.date(2024, 3, 10), "until": dt.date(2024, 3, 11)}
+    async with connect(api) as client:
+        for walk in (client.worklogs.list, client.worklogs.export):
+            bad = []
+            got = await ids(walk(**bounds, on_bad_row=lambda row, error, bad=bad: bad.append(error.worklog_id)))
+            assert bad == ["wl-0050"]
+            assert sorted(got) == [f"wl-{number:04}" for number in range(45, 55) if number != 50]
+
+
+async def test_the_pages_of_a_list_have_their_bad_rows(hostile, connect):
+    hostile.overlay = {"wl-0003": BAD["minutes"], "wl-0150": BAD["date"]}
+    async with connect() as client:
+        for read_ahead in (0, 1):
+            bad = []
+            walk = client.worklogs.list(read_ahead=read_ahead, on_bad_row=lambda row, _, bad=bad: bad.append(row))
+            pages = []
+            async for page in walk.pages():
+                pages.append(page)
+                assert len(bad) == len([row for one in pages for row in one.bad_rows])
+            assert [len(page.bad_rows) for page in pages] == [1, 1, 0, 0, 0, 0]
+            assert [len(page.items) for page in pages] == [99, 99, 100, 100, 100, 100]
+            [of_the_first] = (await walk).bad_rows
+            assert bad == [pages[0].bad_rows[0].row, pages[1].bad_rows[0].row, of_the_first.row]
+            assert of_the_first.date == dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
+
+
+async def test_an_error_of_on_bad_row_ends_the_list(hostile, connect):
+    hostile.overlay = {"wl-0150": BAD["minutes"]}
+
+    def refuse(row, _):
+        raise RuntimeError(row.decode())
+
+    async with connect() as client:
+        got = []
+        with pytest.raises(RuntimeError, match="wl-0150"):
+            await collect(got, client.worklogs.list(on_bad_row=refuse))
+        assert len(got) == 100
+
+
+@BOTH
+async def test_pages_of_bad_rows_alone_are_passed_by(hostile, connect, api):
+    hostile.overlay = {"*": BAD["id"]}
+    async with connect(api) as client:
+        for walk in (client.worklogs.list, client.worklogs.export):
+            bad = []
+            assert await ids(walk(on_bad_row=lambda row, _, bad=bad: bad.append(row))) == []
+            assert len(bad) == 600
 
 
 # -- writes ----------------------------------------------------------------------------------------------------------
@@ -591,19 +682,3 @@ async def test_fields_under_other_names_are_kept(hostile, connect):
         worklogs = [worklog async for worklog in client.worklogs.list()]
     assert {worklog.extra["note"] for worklog in worklogs} == {f"text {each}" for each in range(600)}
     assert all({"billable", "note", "made"} <= worklog.extra.keys() for worklog in worklogs)
-
-
-@BOTH
-async def test_errors_beside_an_empty_list_are_no_empty_account(hostile, connect, api):
-    hostile.error_in_200 = True
-    async with connect(api) as client:
-        with pytest.raises(RequestError, match="errors"):
-            await ids(client.worklogs.list())
-
-
-@pytest.mark.parametrize("kind", [int, float])
-@BOTH
-async def test_cursors_may_be_numbers(hostile, connect, api, kind):
-    hostile.cursor_as = kind
-    async with connect(api) as client:
-        assert len(await ids(client.worklogs.list())) == 600

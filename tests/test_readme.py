@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import datetime as dt
+import json
 import os
 import re
 import sys
@@ -99,15 +100,19 @@ async def test_the_sql_of_the_docs_sums_up_an_export(tracket_client, tracket_emu
     assert duckdb.sql(sql).fetchall() == [("2026-02", "2", 0.5), ("2026-03", "2", 2.5)]
 
 
-async def test_the_code_of_the_docs_counts_unknown_fields(hostile):
+async def test_the_code_of_the_docs_on_odd_rows_runs(hostile):
     api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", api, re.MULTILINE | re.DOTALL)
     namespace: dict = {}
-    exec(compile(code, "api.md", "exec"), namespace)
-    hostile.add(*hostile.make_rows(30))
+    for code in re.findall(r"^```python\n(.*?)^```", api, re.MULTILINE | re.DOTALL):
+        exec(compile(code, "api.md", "exec"), namespace)
+    hostile.add(*hostile.make_rows(30, minutes=10))
     hostile.overlay = {"*": {"colour": "red"}, "wl-0001": {"phase": 2}}
     async with TracketClient.from_env(hostile.env()) as client:
         assert await namespace["unknown_fields"](client) == {"colour": 30, "phase": 1}
+        hostile.overlay = {"wl-0001": {"minutes": None}}
+        bad: list[bytes] = []
+        assert await namespace["readable_minutes"](client, bad) == 290
+        assert [json.loads(row)["id"] for row in bad] == ["wl-0001"]
 
 
 def test_every_exit_code_is_documented():

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from tracket_async.models import (
         UNSET,
         ApprovalStatus,
+        BadRow,
         Category,
         NewWorklog,
         Page,
@@ -77,6 +78,7 @@ __all__ = [
     "AttemptTimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "BadRow",
     "BearerToken",
     "Categories",
     "Category",
@@ -139,6 +141,7 @@ _HOMES: Final = {
     "models": (
         "UNSET",
         "ApprovalStatus",
+        "BadRow",
         "Category",
         "NewWorklog",
         "Page",

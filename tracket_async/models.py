@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from tracket_async.errors import UsageError
+from tracket_async.errors import MalformedResponseError, UsageError
 
 T = TypeVar("T")
 Attribute: TypeAlias = "attrs.Attribute[Any]"  # it cannot be subscripted at run time
@@ -216,6 +216,35 @@ class Category:
 
 
 @attrs.frozen(kw_only=True)
+class BadRow:
+    """A row of a list that cannot be read as a worklog: its id, date or minutes are missing or make no sense.
+
+    Attributes:
+        row: its JSON as the server sent it, on one line.
+        error: what is wrong with it; names the place and, where it can be told, the worklog.
+        date: its date, aware UTC; None when that cannot be read.
+    """
+
+    row: bytes
+    error: MalformedResponseError
+    date: dt.datetime | None = None
+
+    @property
+    def id(self) -> str | None:
+        """Return the id of the worklog, None when it cannot be told."""
+        return self.error.worklog_id or None
+
+    @property
+    def key(self) -> str:
+        """Return what tells the row from others: the id, or all of it."""
+        return self.id or self.row.decode()
+
+
+OnBadRow = Callable[[bytes, MalformedResponseError], None]
+"""Called with the ``row`` and the ``error`` of a `BadRow`."""
+
+
+@attrs.frozen(kw_only=True)
 class Page:
     """One page of a list.
 
@@ -224,12 +253,14 @@ class Page:
         next_cursor: asks for the page after this one; None on the last page.
         total: how many worklogs match in all, not only on this page (API 2.0; None on 1.0).
         server_date: the answer's Date header, whole seconds, aware UTC; None without one.
+        bad_rows: the rows that cannot be read, of a list with ``on_bad_row``. Without it, such a row is an error.
     """
 
     items: list[Worklog]
     next_cursor: str | None = None
     total: int | None = None
     server_date: dt.datetime | None = None
+    bad_rows: tuple[BadRow, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -360,6 +391,10 @@ class WorklogFilter:
             and _within(worklog.created_date, self.created_since, self.created_until)
             and _within(worklog.updated_date, self.updated_since, self.updated_until)
         )
+
+    def may_match(self, bad: BadRow) -> bool:
+        """Return whether the row may be within the bounds: it is not when its date can be read and is outside."""
+        return bad.date is None or _within(bad.date, self.since, self.until)
 
 
 def combine_filter(filter: WorklogFilter | None, since: dt.date | None, until: dt.date | None) -> WorklogFilter:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 import attrs
 
 from tracket_async.errors import ClientStateError, CursorLoopError, IncompleteExportError, TracketError, UsageError
-from tracket_async.models import Page, Worklog, WorklogFilter
+from tracket_async.models import BadRow, OnBadRow, Page, Worklog, WorklogFilter
 
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import ApiVersion
@@ -400,6 +400,8 @@ class Paginator:
             that passes it, provided that the dates were seen to ascend; in any other order it reads every page. Does
             not filter (``keep`` does).
         recount: counts once more when worklogs are missing; None: totals are not compared.
+        on_bad_row: called with each row that cannot be read, just before its page is handed over; None: nobody is.
+        keep_bad_row: as ``keep``, for rows that cannot be read.
 
     Raises:
         UsageError: ``read_ahead`` is negative.
@@ -413,6 +415,8 @@ class Paginator:
         keep: Callable[[Worklog], bool] | None = None,
         until: dt.datetime | None = None,
         recount: Recount | None = None,
+        on_bad_row: OnBadRow | None = None,
+        keep_bad_row: Callable[[BadRow], bool] | None = None,
     ) -> None:
         if read_ahead < 0:
             raise UsageError(f"read_ahead must be at least 0 pages, not {read_ahead}")
@@ -421,6 +425,8 @@ class Paginator:
         self._keep = keep
         self._until = until
         self._recount = recount
+        self._on_bad_row = on_bad_row
+        self._keep_bad_row = keep_bad_row
 
     def __await__(self) -> Generator[None, None, Page]:
         return self._first().__await__()
@@ -457,6 +463,7 @@ class Paginator:
             if not self._read_ahead:
                 async with aclosing(self._read(position.cursor)) as read:
                     async for page in read:
+                        self._tell_bad_rows(page)
                         position.cursor = page.next_cursor
                         yield page
                 return
@@ -466,6 +473,7 @@ class Paginator:
                 while (came := await queue.get()) is not None:
                     if isinstance(came, BaseException):
                         raise came
+                    self._tell_bad_rows(came)
                     position.cursor = came.next_cursor
                     yield came
             finally:
@@ -473,7 +481,14 @@ class Paginator:
                 await asyncio.wait([reader])
 
     async def _first(self) -> Page:
-        return self._kept(await self._fetch(None))
+        page = self._kept(await self._fetch(None))
+        self._tell_bad_rows(page)
+        return page
+
+    def _tell_bad_rows(self, page: Page) -> None:
+        if self._on_bad_row is not None:
+            for bad in page.bad_rows:
+                self._on_bad_row(bad.row, bad.error)
 
     async def _read_into(self, queue: _PageQueue, cursor: str | None) -> None:
         """Put the pages into the queue, then how it ended: the reader task."""
@@ -498,6 +513,7 @@ class Paginator:
             try:
                 page = await self._fetch(cursor)
                 ids = [worklog.id for worklog in page.items]
+                ids += [bad.key for bad in page.bad_rows]
                 guard.check_page(ids, page.next_cursor)
             except TracketError as error:
                 error.cursor = cursor
@@ -517,7 +533,8 @@ class Paginator:
     def _kept(self, page: Page) -> Page:
         if self._keep is None:
             return page
-        return attrs.evolve(page, items=[worklog for worklog in page.items if self._keep(worklog)])
+        items = [worklog for worklog in page.items if self._keep(worklog)]
+        return attrs.evolve(page, items=items, bad_rows=tuple(filter(self._keep_bad_row, page.bad_rows)))
 
     def _has_passed(self, order: OrderCheck, page: Page) -> bool:
         if self._until is None:

@@ -25,8 +25,10 @@ from tracket_async.errors import (
     RequestError,
 )
 from tracket_async.models import (
+    BadRow,
     Category,
     NewWorklog,
+    OnBadRow,
     Page,
     Worklog,
     WorklogChanges,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from tracket_async.scan.partition import ScanSettings
 
 T = TypeVar("T")
-W = TypeVar("W", bound="Worklog | Acknowledged")
+W = TypeVar("W", bound="Worklog | BadRow | Acknowledged")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -114,6 +116,7 @@ class Worklogs:
         filter: WorklogFilter | None = None,
         size: int | None = None,
         read_ahead: int = 1,
+        on_bad_row: OnBadRow | None = None,
     ) -> Paginator:
         """List the worklogs that match: await it for the first page, iterate it for all, ``.pages()`` for page by page.
 
@@ -127,13 +130,16 @@ class Worklogs:
             filter: more bounds, and the order. None: every worklog.
             size: worklogs on a page, API 2.0 only: 1 to 100. None: the client's ``page_size``.
             read_ahead: pages that may be fetched ahead of the one in use; 0: none.
+            on_bad_row: called with each row whose id, date or minutes cannot be read, as the server sent it (bytes of
+                JSON), and with the error; the list goes on. None: such a row is an error, `MalformedResponseError`.
 
         Raises:
             UsageError: a bound is given twice, or ``size`` is out of range.
             UnsupportedError: this version of the API has no such filter or order.
             TypeError, ValueError: a bound is no date, naive, or after its upper bound.
         """
-        context, api_version = self._context.waiting_for_rate(), self._context.api_version
+        context = _with_bad_rows(self._context.waiting_for_rate(), on_bad_row)
+        api_version = context.api_version
         wanted = api_version.resolve(combine_filter(filter, since, until))
         api_version.list(wanted, size=size)  # a mistake is told here, and not at the first page
         recount = Recount(context.send, api_version, wanted)
@@ -141,7 +147,7 @@ class Worklogs:
         async def fetch(cursor: str | None) -> Page:
             if not (wanted.bounds_dates and api_version.keeps_days):
                 return await context.send(api_version.list(wanted, cursor=cursor, size=size), api_version.page)
-            page = await self._page_of_days(wanted, cursor, size)
+            page = await self._page_of_days(context, wanted, cursor, size)
             if self._days_have_offsets:
                 recount.wanted = a_day_wider(wanted)
             return page
@@ -152,15 +158,19 @@ class Worklogs:
             keep=client_side_check(wanted),
             until=None if api_version.filters_ranges else wanted.until,
             recount=recount if api_version.has_total else None,
+            on_bad_row=on_bad_row,
+            keep_bad_row=wanted.may_match,
         )
 
-    async def _page_of_days(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> Page:
+    async def _page_of_days(
+        self, context: CallContext, wanted: WorklogFilter, cursor: str | None, size: int | None
+    ) -> Page:
         """Return a page, asked for with a day more at both ends where the server's filter may compare instants.
 
         A server may write a day as midnight of an offset and filter by instants. The first or the last day is then out
         of its bounds. What comes too much, the client leaves out.
         """
-        context, api_version = self._context.waiting_for_rate(), self._context.api_version
+        api_version = context.api_version
 
         def page_of(response: Response) -> Page:
             page = api_version.page(response)
@@ -174,7 +184,7 @@ class Worklogs:
         if self._days_have_offsets is None:
             await context.send(api_version.list(a_day_wider(wanted), size=api_version.smallest_page), page_of)
         if self._days_have_offsets and not known:
-            return await self._page_of_days(wanted, cursor, size)
+            return await self._page_of_days(context, wanted, cursor, size)
         return page
 
     async def get(self, id: str) -> Worklog:
@@ -186,7 +196,7 @@ class Worklogs:
             UsageError: no id looks like that; nothing was sent.
         """
         context = self._context
-        return await context.send(context.api_version.get(id), _of_id(id, context.api_version.worklog))
+        return await context.send(context.api_version.get(id), of_id(id, context.api_version.worklog))
 
     async def create(self, new: NewWorklog) -> Worklog:
         """Create a worklog and return it as the server has it.
@@ -249,7 +259,7 @@ class Worklogs:
             UsageError: no id looks like that; nothing was sent.
         """
         context = self._context
-        found = await context.send(context.api_version.update(id, changes), _of_id(id, context.api_version.updated))
+        found = await context.send(context.api_version.update(id, changes), of_id(id, context.api_version.updated))
         if isinstance(found, Worklog):
             return found
         with mark_cancellation(maybe_sent=True):
@@ -386,6 +396,7 @@ class Worklogs:
         filter: WorklogFilter | None = None,
         concurrency: int = 16,
         ordered: bool = False,
+        on_bad_row: OnBadRow | None = None,
     ) -> AsyncGenerator[Worklog]:
         """Iterate over every worklog that matches, exactly once, by a parallel scan of partitions of the dates.
 
@@ -400,6 +411,7 @@ class Worklogs:
             concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
             ordered: True: ascending by date, and within a date in the server's order; some pages wait for those before
                 them. False: in no order.
+            on_bad_row: as in `list`; called with each such row once.
 
         Raises:
             UsageError: a bound is given twice, ``filter`` asks for an order, or ``concurrency`` is below 1.
@@ -410,26 +422,34 @@ class Worklogs:
         """
         from tracket_async.scan import ScanSettings, worklog_format
 
-        wanted = self._context.api_version.resolve(combine_filter(filter, since, until))
+        context = _with_bad_rows(self._context.waiting_for_rate(), on_bad_row)
+        api_version = context.api_version
+        wanted = api_version.resolve(combine_filter(filter, since, until))
         check_scan_order(wanted)
-        api_version = self._context.api_version
         settings = ScanSettings(item_format=worklog_format(api_version), concurrency=concurrency, ordered=ordered)
         api_version.list(wanted)  # a mistake is told here, and not at the first page
         position = Position()
-        return ResumableIteration(self._export(wanted, settings, position), position)
+        return ResumableIteration(self._export(context, wanted, settings, position, on_bad_row), position)
 
+    @staticmethod
     async def _export(
-        self, wanted: WorklogFilter, settings: ScanSettings[Worklog], position: Position
+        context: CallContext,
+        wanted: WorklogFilter,
+        settings: ScanSettings[Worklog],
+        position: Position,
+        on_bad_row: OnBadRow | None,
     ) -> AsyncGenerator[Worklog]:
         from tracket_async.scan import scan
 
-        context = self._context.waiting_for_rate()
         with noting_failure(position):
             found = await scan(
                 context.send, context.api_version, wanted, settings, compare_total=True, now=context.clock.now
             )
             async with aclosing(found.batches()) as batches:
                 async for batch in batches:
+                    if on_bad_row is not None:
+                        for bad in batch.bad_rows:
+                            on_bad_row(bad.row, bad.error)
                     for worklog in batch.items:
                         yield worklog
 
@@ -470,7 +490,12 @@ class Categories:
         return await context.send(context.api_version.categories(), context.api_version.category_list)
 
 
-def _of_id(id: str, read: Callable[[Response], W]) -> Callable[[Response], W]:
+def _with_bad_rows(context: CallContext, on_bad_row: OnBadRow | None) -> CallContext:
+    """Return the context for a list that keeps the rows that cannot be read, if somebody is to be given them."""
+    return context if on_bad_row is None else attrs.evolve(context, api_version=context.api_version.keeping_bad_rows())
+
+
+def of_id(id: str, read: Callable[[Response], W]) -> Callable[[Response], W]:
     """Return a reader that refuses a worklog of another id: the answer to another request."""
 
     def checked(response: Response) -> W:

@@ -42,9 +42,9 @@ def commits(monkeypatch):
 
     seen, real = [], Store.append
 
-    def append(self, batches, states, **meta):
+    def append(self, batches, states, bad_rows):
         seen.append((sum(batch.num_rows for batch in batches), len(states)))
-        real(self, batches, states, **meta)
+        real(self, batches, states, bad_rows)
 
     monkeypatch.setattr(Store, "append", append)
     return seen
@@ -131,7 +131,8 @@ class Shelf:
     def __init__(self):
         self.kept, self.fail, self.gate = [], False, None
 
-    def append(self, batches, states):
+    def append(self, batches, states, bad_rows):
+        assert not bad_rows
         if self.fail:
             raise StorageError("full")
         self.kept.append((sum(batch.num_rows for batch in batches), sorted(states)))

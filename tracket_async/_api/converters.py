@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -29,6 +29,7 @@ from tracket_async._api.schema import (
     DAY,
     ERROR_NAMES,
     ESSENTIAL,
+    FAILURES,
     MOMENT,
     DecodedPage,
     FieldError,
@@ -45,7 +46,7 @@ from tracket_async._api.schema import (
 from tracket_async._http.messages import Json, Response
 from tracket_async._http.responses import json_type, malformed
 from tracket_async.errors import MalformedResponseError, UnreadableResponseError, UnsupportedError
-from tracket_async.models import NO_EXTRA, UNSET, NewWorklog, ReadOnlyDict, Worklog, WorklogChanges
+from tracket_async.models import NO_EXTRA, UNSET, BadRow, NewWorklog, ReadOnlyDict, Worklog, WorklogChanges
 
 T = TypeVar("T")
 
@@ -247,9 +248,9 @@ class ConverterReader:
         self._of_page = Members(schema.items, schema.cursor, schema.total, *schema.links, *ERROR_NAMES)
         self._essential = frozenset(schema.names[name] for name in ESSENTIAL)
 
-    def page(self, response: Response, oddities: Oddities) -> DecodedPage[Worklog]:
-        """Read the response to a list."""
-        return self._repairing(self._page, response, oddities)
+    def page(self, response: Response, oddities: Oddities, *, keep_bad_rows: bool = False) -> DecodedPage[Worklog]:
+        """Read the response to a list; a worklog that cannot be read is an error, or kept."""
+        return self._repairing(partial(self._page, keep_bad_rows=keep_bad_rows), response, oddities)
 
     def worklog(self, response: Response, oddities: Oddities) -> Worklog:
         """Read the response to a get, a create or an update."""
@@ -272,7 +273,7 @@ class ConverterReader:
         oddities.add("$", "repaired", "a whole answer", path="$")
         return read(attrs.evolve(response, body=body), oddities)
 
-    def _page(self, response: Response, oddities: Oddities) -> DecodedPage[Worklog]:
+    def _page(self, response: Response, oddities: Oddities, *, keep_bad_rows: bool) -> DecodedPage[Worklog]:
         schema = self.schema
         members = self._of_page.of(checked(response))
         if members is None:
@@ -287,13 +288,36 @@ class ConverterReader:
             for name in (schema.cursor, schema.total)
             if name in members
         }
+        worklogs: list[Worklog] = []
+        bad_rows: list[BadRow] = []
+        for index, item in enumerate(items):
+            try:
+                worklogs.append(self._worklog(item, f"{path}[{index}]", response, oddities))
+            except MalformedResponseError as error:
+                if not keep_bad_rows:
+                    raise
+                bad_rows.append(self.bad_row(item, error))
         return DecodedPage(
-            items=[self._worklog(item, f"{path}[{index}]", response, oddities) for index, item in enumerate(items)],
+            items=worklogs,
+            bad_rows=bad_rows,
             cursor=about.get(schema.cursor, msgspec.UNSET),
             links=[members.get(name, msgspec.UNSET) for name in schema.links],
             total=about.get(schema.total or ""),
             errors=[members.get(name, msgspec.UNSET) for name in ERROR_NAMES],
         )
+
+    def bad_row(self, content: bytes | msgspec.Raw, error: MalformedResponseError) -> BadRow:
+        """Return a worklog that cannot be read, with the error that says so."""
+        schema, date = self.schema, None
+        members = all_members(content)
+        if members is None:  # it is no object, or one that was repaired
+            content = repaired(bytes(content)) or content
+            members = all_members(content) or {}
+        try:
+            date = schema.field_types["date"].read(msgspec.json.decode(members[schema.names["date"]]))
+        except (KeyError, *FAILURES):
+            pass
+        return BadRow(row=msgspec.json.format(bytes(content), indent=-1), error=error, date=date)
 
     def _worklog(self, content: bytes | msgspec.Raw, path: str, response: Response, oddities: Oddities) -> Worklog:
         members = all_members(content)

@@ -42,6 +42,7 @@ from tracket_async._http.responses import header, json_type, malformed
 from tracket_async._timestamps import parse_http_date
 from tracket_async.errors import MalformedResponseError, ResponseError, UnsupportedError, UsageError
 from tracket_async.models import (
+    BadRow,
     Category,
     NewWorklog,
     Page,
@@ -76,13 +77,14 @@ class RowPage:
 
     Attributes:
         items: rows, validated as worklogs are, in the server's order; see `tracket_async._api.fast.Row`.
-        next_cursor, total, server_date: as in `Page`.
+        next_cursor, total, server_date, bad_rows: as in `Page`.
     """
 
     items: list[Row]
     next_cursor: str | None = None
     total: int | None = None
     server_date: dt.datetime | None = None
+    bad_rows: tuple[BadRow, ...] = ()
 
 
 @attrs.frozen
@@ -117,6 +119,7 @@ class ApiVersion:
         page_size: worklogs on a page of a list that does not say; None when the size cannot be chosen.
         max_page_size: the most worklogs on a page; None when the size cannot be chosen.
         categories_path: the path of the categories; None when the version does not list them.
+        keeps_bad_rows: whether a row of a list that cannot be read is kept, and not an error.
         filters_ranges: whether the server filters by both ends of a range (of dates, by day; of created and updated
             dates) and sorts. Where it does not, it takes a first date at most, and the order is its own.
     """
@@ -132,7 +135,8 @@ class ApiVersion:
     max_page_size: int | None = None
     categories_path: str | None = None
     filters_ranges: bool
-    oddities: Oddities = attrs.field(factory=Oddities, init=False, repr=False, eq=False)
+    keeps_bad_rows: bool = False
+    oddities: Oddities = attrs.field(factory=Oddities, repr=False, eq=False)
 
     @property
     def version(self) -> str:
@@ -153,6 +157,10 @@ class ApiVersion:
     def smallest_page(self) -> int | None:
         """Return the ``size`` of the smallest page that can be asked for: 1, or None when it cannot be chosen."""
         return None if self.max_page_size is None else 1
+
+    def keeping_bad_rows(self) -> ApiVersion:
+        """Return this version, by which rows that cannot be read are kept (`Page.bad_rows`), and are no error."""
+        return attrs.evolve(self, keeps_bad_rows=True)
 
     def has(self, attribute: str) -> bool:
         """Return whether this version's worklogs have the attribute of `Worklog`."""
@@ -228,7 +236,7 @@ class ApiVersion:
         return RowPage(items=found.items, **self._about(found, response))
 
     def _read_by_converters(self, response: Response) -> DecodedPage[Worklog]:
-        page = self._converters.page(response, self.oddities)
+        page = self._converters.page(response, self.oddities, keep_bad_rows=self.keeps_bad_rows)
         self.fast.learn(page.items)
         return page
 
@@ -242,13 +250,14 @@ class ApiVersion:
 
     def _about(self, page: DecodedPage[Any], response: Response) -> dict[str, Any]:
         """Return what a page says beside its worklogs."""
-        if not page.items:
+        if not page.items and not page.bad_rows:
             check_no_errors(page.errors, response)
         schema = self.schema
         return {
             "next_cursor": next_cursor(read_cursor(page.cursor, f"$.{schema.cursor}", response), page.links),
             "total": None if page.total is None else self._total(page.total),
             "server_date": server_date(response),
+            "bad_rows": tuple(page.bad_rows),
         }
 
     def _total(self, found: Json) -> int | None:
@@ -265,6 +274,15 @@ class ApiVersion:
     def worklog(self, response: Response) -> Worklog:
         """Read a worklog: the response to `get`, and usually to `create` and `update`."""
         return self.fast.worklog(response.body) or self._converters.worklog(response, self.oddities)
+
+    def worklog_or_bad_row(self, response: Response) -> Worklog | BadRow:
+        """Do the same as `worklog`; return what cannot be read and has an id when bad rows are kept."""
+        try:
+            return self.worklog(response)
+        except MalformedResponseError as error:
+            if not self.keeps_bad_rows or error.worklog_id is None:
+                raise
+            return self._converters.bad_row(response.body, error)
 
     def created(self, response: Response, *, base_url: str) -> Worklog | Acknowledged:
         """Read the response to `create`.

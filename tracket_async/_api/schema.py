@@ -22,7 +22,7 @@ import msgspec
 from tracket_async._http.messages import Json, Response
 from tracket_async._http.responses import excerpt, json_type, malformed, unreadable
 from tracket_async._timestamps import read_day, read_moment, write_day, write_moment
-from tracket_async.models import ApprovalStatus, Worklog
+from tracket_async.models import ApprovalStatus, BadRow, Worklog
 
 FAILURES = (msgspec.DecodeError, ValueError, RecursionError)
 """The errors that msgspec raises on a body: no JSON, or of another type; text that is not UTF-8; nested too deeply."""
@@ -115,6 +115,7 @@ class DecodedPage(Generic[T]):
         total: what stands where the number of worklogs that match should; None of null or nothing.
         errors: the bytes of each member of `ERROR_NAMES`; UNSET for one that is not there.
         unknown: the names that every worklog has in its ``extra``, and no other; empty if that is not known.
+        bad_rows: the rows that cannot be read.
     """
 
     items: list[T]
@@ -123,6 +124,7 @@ class DecodedPage(Generic[T]):
     total: Any
     errors: Sequence[Any] = ()
     unknown: Sequence[str] = ()
+    bad_rows: Sequence[BadRow] = ()
 
 
 ERROR_NAMES: Final = ("errors", "error")

@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import stat
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Annotated, Final, Literal, Protocol
 
+import msgspec
 from cyclopts import Parameter
 
-from tracket_async._files import refuse_link, storage_errors
-from tracket_async.cli import output
-from tracket_async.errors import StorageError, UsageError
+from tracket_async._files import atomic_write, refuse_link, storage_errors
+from tracket_async.cli import exits, output
+from tracket_async.errors import IncompleteExportError, MalformedResponseError, StorageError, UsageError
 from tracket_async.export.formats import (
     ENDINGS,
     FORMATS,
@@ -86,6 +87,85 @@ TimeZone = Annotated[
 STANDARD_OUTPUT: Final = "-"
 _SLICE: Final = 1 << 16
 """Bytes that are written, perhaps compressed, before the event loop has its turn: 2 ms at most."""
+
+
+BadRowsFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--bad-rows",
+        metavar="FILE",
+        show_default=False,
+        help="Write rows whose id, date or minutes cannot be read to this file (NDJSON: the reason, and the row as it"
+        " was sent), go on with the others, and end with exit code 1. Without it, such a row is an error.",
+    ),
+]
+
+
+class BadRows:
+    """The rows that cannot be read, written to the file of ``--bad-rows``.
+
+    Attributes:
+        path: the file.
+        count: how many there were.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path = path
+        self.count = 0
+        self._file = file
+
+    def write(self, row: bytes, error: MalformedResponseError) -> None:
+        """Write a row and the reason as a line of JSON."""
+        self.count += 1
+        line = msgspec.json.encode({"reason": error.message, "row": msgspec.Raw(row)})
+        with storage_errors(self.path, "write"):
+            self._file.write(line + b"\n")
+
+
+@contextlib.contextmanager
+def bad_rows(path: Path | None, files: Container[Path] = ()) -> Generator[BadRows | None]:
+    """Open the file of ``--bad-rows``, which appears at the end of the block; None: there is none.
+
+    Raises:
+        MalformedResponseError: without a file, with the hint to give one.
+        UsageError: no file can be there, or it is one of ``files``.
+        StorageError: as `atomic_write`.
+    """
+    if path is None:
+        try:
+            yield None
+        except MalformedResponseError as error:
+            error.add(hint=f"To leave such rows out, run: {exits.same_command('--bad-rows', 'bad-rows.ndjson')}")
+            raise
+        return
+    check(path)
+    if path in files:
+        raise UsageError(f"{path} cannot be the file of --bad-rows and another file of this command")
+    with atomic_write(path) as file:
+        yield BadRows(path, file)
+
+
+def require_readable(found: BadRows | None, *, in_store: int = 0) -> None:
+    """Check that there were no bad rows.
+
+    Args:
+        found: those of this run; None: there is no file for them.
+        in_store: how many there are in a store, from earlier runs.
+
+    Raises:
+        IncompleteExportError: there were some; the message names the file, or the hint says how to get one.
+    """
+    if found is None and in_store:
+        raise IncompleteExportError(
+            f"{output.counted(in_store, 'row')} of the server cannot be read, and are left out",
+            hint=f"To see them, run: {exits.same_command('--bad-rows', 'bad-rows.ndjson')}",
+        )
+    if found is not None and found.count:
+        raise IncompleteExportError(
+            f"The server sent {output.counted(found.count, 'row')} that cannot be read. {found.path} has the reason and"
+            " what was sent",
+            hint="Report it to the vendor",
+        )
 
 
 class Destination(Protocol):

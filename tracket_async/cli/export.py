@@ -21,6 +21,8 @@ from tracket_async.cli import destinations, exits, output, stream
 from tracket_async.cli.destinations import (
     DELIMITERS,
     AcceptDeletions,
+    BadRows,
+    BadRowsFile,
     Bom,
     ChosenDelimiter,
     ChosenFormat,
@@ -73,9 +75,16 @@ def store_unavailable_reason() -> MissingExtraError | None:
     return None
 
 
-def settings(display: ProgressDisplay, *, concurrency: int, accept_deletions: bool) -> Settings:
+def settings(
+    display: ProgressDisplay, *, concurrency: int, accept_deletions: bool, bad_rows: BadRows | None
+) -> Settings:
     """Return the settings of an export or a sync from the command line."""
-    return Settings(concurrency=concurrency, on_progress=display.report, accept_deletions=accept_deletions)
+    return Settings(
+        concurrency=concurrency,
+        on_progress=display.report,
+        accept_deletions=accept_deletions,
+        on_bad_row=None if bad_rows is None else bad_rows.write,
+    )
 
 
 def require_verified(result: ExportResult | SyncResult) -> None:
@@ -127,6 +136,7 @@ async def export_files(
     concurrency: int,
     read: Callable[[Store], T],
     accept_deletions: bool = False,
+    bad_rows: BadRows | None = None,
 ) -> Outcome[T]:
     """Export to the files.
 
@@ -140,12 +150,13 @@ async def export_files(
         concurrency: requests at a time, at most.
         read: reads from the store when all files are there.
         accept_deletions: whether to remove what the server no longer has, however much it is.
+        bad_rows: is given the rows that cannot be read; None: such a row is an error.
 
     Raises:
         UsageError, ExportError, RequestError: as `export_to_files`.
     """
     place = place_of(files, store)
-    how = settings(display, concurrency=concurrency, accept_deletions=accept_deletions)
+    how = settings(display, concurrency=concurrency, accept_deletions=accept_deletions, bad_rows=bad_rows)
     with exits.keeping(place):
         targets = dict[str | Path, Format](files.items())
         result = await export_to_files(
@@ -188,6 +199,7 @@ class _Job:
     file_options: FileOptions
     concurrency: int
     accept_deletions: bool
+    bad_rows: BadRows | None
     ordered: bool
     progress: Mode
 
@@ -204,6 +216,7 @@ async def export(
     tz: TimeZone = None,
     store: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
     accept_deletions: AcceptDeletions = False,
+    bad_rows: BadRowsFile = None,
     unordered: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
@@ -228,33 +241,42 @@ async def export(
         tz: see `TimeZone`.
         store: Keep the store in this file, for tracket sync. Default: remove the store when all files are complete.
         accept_deletions: see `AcceptDeletions`.
+        bad_rows: see `BadRowsFile`.
         unordered: Write worklogs to standard output as they arrive, in no order: for a server of API 1.0 that lists
             them in no order.
         concurrency: see `Concurrency`.
         progress: see `Mode`.
         connection: which server.
     """
-    job = _Job(
-        filter=selection.filter(),
-        file_options=FileOptions(
-            columns=None if columns is None else named_columns(columns),
-            raw=raw,
-            bom=bom,
-            delimiter=DELIMITERS[delimiter],
-            tz=tz,
-        ),
-        concurrency=concurrency,
-        accept_deletions=accept_deletions,
-        ordered=not unordered,
-        progress=progress,
-    )
     outputs = output or [destinations.STANDARD_OUTPUT]
-    if destinations.to_standard_output(outputs):
-        if store is not None:
-            raise UsageError("--store is for an export to files. Give --output FILE")
-        await _to_standard_output(connection, destinations.streamed(format), job)
-    else:
-        await _to_files(connection, destinations.files(outputs, format), store, job)
+    streamed = destinations.streamed(format) if destinations.to_standard_output(outputs) else None
+    if streamed is not None and store is not None:
+        raise UsageError("--store is for an export to files. Give --output FILE")
+    files = {} if streamed is not None else destinations.files(outputs, format)
+    result: ExportResult | None = None
+    with destinations.bad_rows(bad_rows, files) as unreadable:
+        job = _Job(
+            filter=selection.filter(),
+            file_options=FileOptions(
+                columns=None if columns is None else named_columns(columns),
+                raw=raw,
+                bom=bom,
+                delimiter=DELIMITERS[delimiter],
+                tz=tz,
+            ),
+            concurrency=concurrency,
+            accept_deletions=accept_deletions,
+            bad_rows=unreadable,
+            ordered=not unordered,
+            progress=progress,
+        )
+        if streamed is not None:
+            await _to_standard_output(connection, streamed, job)
+        else:
+            result = await _to_files(connection, files, store, job)
+    if result is not None:
+        require_verified(result)
+    destinations.require_readable(unreadable, in_store=0 if result is None else result.bad_rows)
 
 
 def _client(connection: Connection, job: _Job) -> TracketClient:
@@ -271,7 +293,10 @@ async def _to_standard_output(connection: Connection, named: TextFormat, job: _J
     _say(job, tally.worklogs, tally.hours, started)
 
 
-async def _to_files(connection: Connection, files: Mapping[Path, Format], store: Path | None, job: _Job) -> None:
+async def _to_files(
+    connection: Connection, files: Mapping[Path, Format], store: Path | None, job: _Job
+) -> ExportResult | None:
+    """Export to files; return the result of the store, None if there was none."""
     started = time.monotonic()
     place_of(files, store)  # raises before anything is sent
     async with _client(connection, job) as client:
@@ -288,12 +313,13 @@ async def _to_files(connection: Connection, files: Mapping[Path, Format], store:
                     concurrency=job.concurrency,
                     read=hours,
                     accept_deletions=job.accept_deletions,
+                    bad_rows=job.bad_rows,
                 )
             _say(job, done.result.worklogs, done.read, started, files=files, result=done.result)
-            require_verified(done.result)
-            return
+            return done.result
         tally = await _stream_to_files(client, _streamed(files, store, without), job)
     _say(job, tally.worklogs, tally.hours, started, files=files)
+    return None
 
 
 def _streamed(files: Mapping[Path, Format], store: Path | None, without: MissingExtraError) -> dict[Path, TextFormat]:
@@ -324,7 +350,16 @@ async def _stream_to_files(client: TracketClient, files: Mapping[Path, TextForma
 async def _stream(client: TracketClient, sinks: Sequence[stream.Sink], job: _Job, progress: Mode) -> Tally:
     tally = Tally()
     async with show_progress(progress, client.statistics) as display:
-        await stream.copy(client, job.filter, sinks, tally, display, concurrency=job.concurrency, ordered=job.ordered)
+        await stream.copy(
+            client,
+            job.filter,
+            sinks,
+            tally,
+            display,
+            concurrency=job.concurrency,
+            ordered=job.ordered,
+            on_bad_row=None if job.bad_rows is None else job.bad_rows.write,
+        )
     return tally
 
 

@@ -30,8 +30,18 @@ from tracket_async.frames import json_text
 from tracket_async.models import Worklog
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things: 1 row, 2 rows."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def verdict(result: ExportResult | SyncResult) -> str:
     """Return whether the result is complete, and how that is known."""
+    left_out = f", {counted(result.bad_rows, 'row')} that cannot be read among them" if result.bad_rows else ""
+    return f"{_verdict(result)}{left_out}"
+
+
+def _verdict(result: ExportResult | SyncResult) -> str:
     if result.verdict == "verified":
         return "verified: as many as the server counts"
     if result.verdict == "incomplete":

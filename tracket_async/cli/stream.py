@@ -28,7 +28,7 @@ from tracket_async.export.formats import FileOptions, TextFormat
 from tracket_async.export.progress import ProgressReporter
 from tracket_async.export.source import row_format
 from tracket_async.export.tables import date_of
-from tracket_async.models import WorklogFilter
+from tracket_async.models import OnBadRow, WorklogFilter
 from tracket_async.scan.parallel import scan
 from tracket_async.scan.partition import ScanSettings
 
@@ -171,6 +171,7 @@ async def copy(
     *,
     concurrency: int,
     ordered: bool = True,
+    on_bad_row: OnBadRow | None = None,
 ) -> None:
     """Write every worklog of the filter into every sink.
 
@@ -182,6 +183,7 @@ async def copy(
         display: shows the progress.
         concurrency: requests at a time, at most.
         ordered: whether in ascending order of date, or as they arrive.
+        on_bad_row: called with each row that cannot be read; None: such a row is an error.
 
     Raises:
         IncompleteExportError: the server counts more worklogs than it has sent.
@@ -190,17 +192,21 @@ async def copy(
     client.worklogs.list(filter=filter)  # raises for a filter that this version of the API does not have
     for destination, how in sinks:
         await destination.write(how.header)
+    api_version = client.api_version if on_bad_row is None else client.api_version.keeping_bad_rows()
     total = await _total(client, filter) if display.shown else None
     reporter = ProgressReporter(display.report, statistics=client.statistics, clock=time.monotonic)
     reporter.report("fetching", 0, total=total)
-    settings = ScanSettings(item_format=row_format(client.api_version), concurrency=concurrency, ordered=ordered)
-    run = await scan(client.send, client.api_version, filter, settings, compare_total=True)
+    settings = ScanSettings(item_format=row_format(api_version), concurrency=concurrency, ordered=ordered)
+    run = await scan(client.send, api_version, filter, settings, compare_total=True)
     try:
         async with (
             BufferedWriter([destination for destination, _ in sinks]) as writer,
             contextlib.aclosing(run.batches()) as pages,
         ):
             async for page in pages:
+                if on_bad_row is not None:
+                    for bad in page.bad_rows:
+                        on_bad_row(bad.row, bad.error)
                 if not (rows := page.items):
                     continue
                 await writer.put([how.render(rows) for _, how in sinks])
@@ -217,4 +223,4 @@ async def _total(client: TracketClient, filter: WorklogFilter) -> int | None:
     """Return how many worklogs of the filter the server counts, None on API 1.0, which does not say."""
     if not client.api_version.has_total:
         return None
-    return (await client.worklogs.list(filter=filter, size=1)).total
+    return (await client.worklogs.list(filter=filter, size=1, on_bad_row=lambda _row, _error: None)).total

@@ -16,6 +16,8 @@ from tracket_async.cli import destinations, exits, output
 from tracket_async.cli.destinations import (
     DELIMITERS,
     AcceptDeletions,
+    BadRows,
+    BadRowsFile,
     Bom,
     ChosenDelimiter,
     ChosenFormat,
@@ -79,6 +81,7 @@ class _Job:
     lookback: dt.timedelta
     reconcile: DateBounds | None
     accept_deletions: bool
+    bad_rows: BadRows | None
     files: Mapping[Path, Format]
     file_options: FileOptions
     concurrency: int
@@ -106,6 +109,7 @@ async def sync(
     lookback: Annotated[int, Parameter(metavar="DAYS", validator=between(0, LONGEST))] = LOOKBACK,
     reconcile: Annotated[str | None, Parameter(metavar="SINCE..UNTIL", show_default=False)] = None,
     accept_deletions: AcceptDeletions = False,
+    bad_rows: BadRowsFile = None,
     selection: Selection = EVERYTHING,
     output: Outputs = None,
     format: ChosenFormat = None,
@@ -132,6 +136,7 @@ async def sync(
         reconcile: Compare the worklogs of these dates one by one, and find those that were deleted. Either date may be
             missing; all compares everything.
         accept_deletions: see `AcceptDeletions`.
+        bad_rows: see `BadRowsFile`.
         selection: which worklogs; of a store that exists, only those that it was created with.
         output: Write the worklogs of the store to this file, too; may be repeated.
         format: Write this format, as in tracket export.
@@ -152,33 +157,36 @@ async def sync(
         compared = None if reconcile is None else date_bounds(reconcile)
     files = destinations.files(outputs, format)
     check_place(store, files)
-    job = _Job(
-        store=store,
-        filter=None if selection == EVERYTHING and store.exists() else selection.filter(),
-        lookback=dt.timedelta(days=lookback),
-        reconcile=compared,
-        accept_deletions=accept_deletions,
-        files=files,
-        file_options=FileOptions(
-            columns=None if columns is None else named_columns(columns),
-            raw=raw,
-            bom=bom,
-            delimiter=DELIMITERS[delimiter],
-            tz=tz,
-        ),
-        concurrency=concurrency,
-    )
-    async with (
-        connection.client(limits=Limits(max_concurrency=job.concurrency)) as client,
-        show_progress(progress, client.statistics) as display,
-    ):
-        with exits.keeping(store):
-            report = await _sync(client, job, display)
+    with destinations.bad_rows(bad_rows, {store, *files}) as unreadable:
+        job = _Job(
+            store=store,
+            filter=None if selection == EVERYTHING and store.exists() else selection.filter(),
+            lookback=dt.timedelta(days=lookback),
+            reconcile=compared,
+            accept_deletions=accept_deletions,
+            bad_rows=unreadable,
+            files=files,
+            file_options=FileOptions(
+                columns=None if columns is None else named_columns(columns),
+                raw=raw,
+                bom=bom,
+                delimiter=DELIMITERS[delimiter],
+                tz=tz,
+            ),
+            concurrency=concurrency,
+        )
+        async with (
+            connection.client(limits=Limits(max_concurrency=job.concurrency)) as client,
+            show_progress(progress, client.statistics) as display,
+        ):
+            with exits.keeping(store):
+                report = await _sync(client, job, display)
     _say(job, report, as_json=json)
+    destinations.require_readable(unreadable, in_store=report.result.bad_rows)
 
 
 async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> Report:
-    how = settings(display, concurrency=job.concurrency, accept_deletions=job.accept_deletions)
+    how = settings(display, concurrency=job.concurrency, accept_deletions=job.accept_deletions, bad_rows=job.bad_rows)
     asked = None if job.filter is None else request_of(client, filter=job.filter)
     store = await open_store(job.store, request=asked)
     try:
@@ -235,6 +243,7 @@ def _as_json(job: _Job, report: Report) -> dict[str, Any]:
         "total": result.total,
         "verdict": result.verdict,
         "doubt": result.doubt,
+        "bad_rows": result.bad_rows,
         "since": None if result.since is None else write_moment(result.since),
     }
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from tracket_async.cli import files, output
+from tracket_async.cli import destinations, files, output
+from tracket_async.cli.destinations import BadRows, BadRowsFile
 from tracket_async.cli.exits import ExitCode
 from tracket_async.cli.options import (
     DEFAULT,
@@ -50,6 +51,7 @@ async def list_worklogs(
     sort_by: Literal["date", "created_date", "updated_date"] = "date",
     descending: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     columns: Annotated[str, Parameter(metavar="NAME,NAME")] = SHOWN,
+    bad_rows: BadRowsFile = None,
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> None:
@@ -61,21 +63,24 @@ async def list_worklogs(
         sort_by: Order by this column (API 2.0; 1.0 has only its own order).
         descending: List the newest first (API 2.0).
         columns: Show these columns, in this order.
+        bad_rows: see `BadRowsFile`.
         json: Print one JSON object a line, with all columns.
         connection: which server.
     """
     named = named_columns(columns)
     filter = selection.filter(sort_by=sort_by, descending=descending)
-    async with connection.client() as client:
-        limited = _Limited(client, filter, limit)
-        async with contextlib.aclosing(limited.worklogs()) as walk:
-            if json:
-                async for batch in _batches(walk):
-                    output.json(batch)
-            else:
-                await _tables(walk, named)
-    if limited.more:
-        output.note(f"There are more than these {limit:,}. --limit 0 lists all.")
+    with destinations.bad_rows(bad_rows) as unreadable:
+        async with connection.client() as client:
+            limited = _Limited(client, filter, limit, unreadable)
+            async with contextlib.aclosing(limited.worklogs()) as walk:
+                if json:
+                    async for batch in _batches(walk):
+                        output.json(batch)
+                else:
+                    await _tables(walk, named)
+        if limited.more:
+            output.note(f"There are more than these {limit:,}. --limit 0 lists all.")
+    destinations.require_readable(unreadable)
 
 
 async def _tables(walk: AsyncIterator[Worklog], columns: Sequence[str]) -> None:
@@ -131,8 +136,10 @@ async def _batches(worklogs: AsyncIterator[Worklog], size: int = BATCH) -> Async
 class _Limited:
     """The first worklogs of a list, and whether there are more."""
 
-    def __init__(self, client: TracketClient, filter: WorklogFilter, limit: int) -> None:
-        self._walk = client.worklogs.list(filter=filter, read_ahead=0 if 0 < limit <= PAGE else 1)
+    def __init__(self, client: TracketClient, filter: WorklogFilter, limit: int, bad_rows: BadRows | None) -> None:
+        read_ahead = 0 if 0 < limit <= PAGE else 1
+        on_bad_row = None if bad_rows is None else bad_rows.write
+        self._walk = client.worklogs.list(filter=filter, read_ahead=read_ahead, on_bad_row=on_bad_row)
         self._limit = limit
         self.more = False
 

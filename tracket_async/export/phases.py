@@ -35,7 +35,7 @@ from tracket_async.export.source import OutagePolicy, Source, matches
 from tracket_async.export.store import NO_CHANGES, ChangeCounts, Day, Store, WorkThread
 from tracket_async.export.tables import id_of, unique
 from tracket_async.frames import arrow_batch
-from tracket_async.models import WorklogFilter, first_moment, last_moment
+from tracket_async.models import BadRow, OnBadRow, WorklogFilter, first_moment, last_moment
 from tracket_async.scan.partition import Batch, PartitionState
 
 P = ParamSpec("P")
@@ -53,6 +53,9 @@ class Settings:
         accept_deletions: remove what the server no longer has, however much it is, and whoever's. Else worklogs stay
             when more than `GONE_SHARE` of them and more than `GONE_FEW` are gone at once, and when the server shows
             none of their user any more.
+        on_bad_row: called at the end of a run, before files are written, with each row that cannot be read and the
+            error, in the order of their ids. The store keeps such rows, so a run that is resumed calls it with all of
+            them. None: such a row is an error, `MalformedResponseError`.
         clock: time, waiting and chance, for tests.
     """
 
@@ -60,6 +63,7 @@ class Settings:
     patience: OutagePolicy = attrs.field(factory=OutagePolicy)
     on_progress: OnProgress | None = None
     accept_deletions: bool = False
+    on_bad_row: OnBadRow | None = None
     clock: Clock = attrs.field(factory=Clock)
 
 
@@ -97,7 +101,12 @@ async def open_job(client: TracketClient, store: Store, settings: Settings | Non
     clock = settings.clock.time
     async with WorkThread() as thread:
         yield ExportJob(
-            source=Source(client, patience=settings.patience, clock=settings.clock),
+            source=Source(
+                client,
+                patience=settings.patience,
+                clock=settings.clock,
+                keep_bad_rows=settings.on_bad_row is not None,
+            ),
             store=store,
             thread=thread,
             reporter=ProgressReporter(settings.on_progress, statistics=client.statistics, clock=clock),
@@ -121,6 +130,7 @@ class CommitBuffer:
         self._batches: list[Any] = []
         self._count = 0
         self._states: dict[int, PartitionState] = {}
+        self._bad_rows: list[BadRow] = []
         self._since = job.clock()
         self._commit: asyncio.Task[None] | None = None
 
@@ -129,6 +139,7 @@ class CommitBuffer:
         self._rows += batch.items
         self._count += len(batch.items)
         self._states.update((state.id, state) for state in batch.states)
+        self._bad_rows += batch.bad_rows
         if len(self._rows) >= _ARROW_ROWS:
             self._to_arrow()
 
@@ -152,8 +163,8 @@ class CommitBuffer:
         self._to_arrow()
         states = {number: state.to_json() for number, state in self._states.items()}
         if states:
-            append = self._job.do(self._job.store.append, self._batches, states)
-            self._batches, self._count, self._states = [], 0, {}
+            append = self._job.do(self._job.store.append, self._batches, states, self._bad_rows)
+            self._batches, self._count, self._states, self._bad_rows = [], 0, {}, []
             self._commit = asyncio.create_task(append)
         self._since = self._job.clock()
 
@@ -294,7 +305,7 @@ async def doubt_of_users(job: ExportJob, gone: Sequence[str]) -> str | None:
     for user, count in await job.do(job.store.unseen_users, gone):
         for id_ in await job.do(job.store.others_of, user, gone, most=_OTHERS):
             row = await job.source.row(id_)
-            if not isinstance(row, PermissionDeniedError | None) and row.user_id == user:
+            if not isinstance(row, BadRow | PermissionDeniedError | None) and row.user_id == user:
                 break
         else:
             users, hidden = users + 1, hidden + count
@@ -324,25 +335,34 @@ async def compare(job: ExportJob, wanted: WorklogFilter, *, among: int | None = 
         wanted: the dates to compare.
         among: how many worklogs those that are gone are a part of; None: those of these dates.
     """
-    changes, marked, rows = NO_CHANGES, 0, list[Row]()
+    changes, marked, rows, bad_rows = NO_CHANGES, 0, list[Row](), list[BadRow]()
     source, store, settings = job.source, job.store, job.settings
     await job.do(store.clear_marks)
     run = await source.scan(wanted, concurrency=settings.concurrency)
     async with aclosing(run.batches()) as batches:
         async for batch in batches:
             rows += batch.items
+            bad_rows += batch.bad_rows
             if len(rows) >= LOT:
                 changes, marked, rows = changes + await _upsert_and_mark(job, rows), marked + len(rows), []
                 job.reporter.report("comparing", marked, reached=run.statistics().reached, waiting=source.waiting)
     if rows:
         changes += await _upsert_and_mark(job, rows)
     marked += len(rows)
+    await job.do(store.keep_bad_rows, bad_rows)
     unmarked, gone, doubt = await job.do(store.unmarked, wanted.since, wanted.until), list[str](), None
+    others, without_id = await job.do(store.other_bad_rows, [bad.key for bad in bad_rows])
+    unmarked += others
+    if wanted == store.request.filter:  # everything has come, and they were not among it
+        await job.do(store.forget_bad_rows, without_id)
     for at in range(0, len(unmarked), settings.concurrency):
         ids = unmarked[at : at + settings.concurrency]
         found = await gather(*(source.row(id_) for id_ in ids))
         gone += [id_ for id_, row in zip(ids, found, strict=True) if row is None]
-        changes += await upsert(job, [row for row in found if not isinstance(row, PermissionDeniedError | None)])
+        await job.do(store.keep_bad_rows, [row for row in found if isinstance(row, BadRow)])
+        changes += await upsert(
+            job, [row for row in found if not isinstance(row, BadRow | PermissionDeniedError | None)]
+        )
         refusal = next((row for row in found if isinstance(row, PermissionDeniedError)), None)
         if refusal is not None:
             doubt = f"the server refuses to show worklogs that the store has, and they are kept: {refusal.message}"
@@ -462,7 +482,7 @@ async def check(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking"
         times = await source.times(wanted)
         changes += await changes_since(job, since, phase=phase)
         since = times.mark - OVERLAP
-        total, here = await source.count(wanted), await job.do(store.count)
+        total, here = await source.count(wanted), await job.do(store.count) + await job.do(store.count_bad_rows)
         job.reporter.report("checking", here, total=total, always=True)
         verdict = verdict_of(total, here, None)
         doubt = None if total is None else doubt_of(job, here - total, here)
@@ -486,6 +506,8 @@ async def check(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking"
 
 async def _compare_differing(job: ExportJob, wanted: WorklogFilter, among: int) -> Comparison:
     found = Comparison()
+    if await job.do(job.store.count_bad_rows):  # nobody knows on which days they are
+        return await compare(job, wanted, among=among)
     for part in await differing(job, wanted, await job.do(job.store.days)):
         found += await compare(job, part, among=among)
         if found.doubt is not None:
@@ -501,11 +523,22 @@ async def changes_since(job: ExportJob, since: dt.datetime, *, phase: Phase = "c
         WorklogFilter(updated_since=since, sort_by="updated_date"),
         WorklogFilter(created_since=since, sort_by="created_date"),
     ):
-        async with aclosing(in_lots(job.source.pages(wanted))) as lots:
+        bad_rows: list[BadRow] = []
+        async with aclosing(in_lots(job.source.pages(wanted, bad_rows))) as lots:
             async for rows in lots:
                 changes, fetched = changes + await upsert(job, rows), fetched + len(rows)
                 job.reporter.report(phase, fetched, waiting=job.source.waiting)
+        await job.do(job.store.keep_bad_rows, bad_rows)
     return changes
+
+
+async def tell_bad_rows(job: ExportJob) -> int:
+    """Call `Settings.on_bad_row` with each row that cannot be read; return how many the store has."""
+    bad_rows = await job.do(job.store.bad_rows)
+    if job.settings.on_bad_row is not None:
+        for bad in bad_rows:
+            job.settings.on_bad_row(bad.row, bad.error)
+    return len(bad_rows)
 
 
 async def in_lots(pages: AsyncGenerator[list[Row]], size: int = LOT) -> AsyncGenerator[list[Row]]:

@@ -22,6 +22,8 @@ Verdict = Literal["verified", "not verifiable", "incomplete", "not verified"]
   on with that.
 * ``"not verified"``: the server no longer shows worklogs that were kept all the same, or it does not answer; ``doubt``
   says why.
+
+Rows that cannot be read count as worklogs in this.
 """
 
 
@@ -78,6 +80,7 @@ class ExportResult:
         resumed: how many worklogs earlier runs had fetched.
         changes: what was added, changed and removed by the checks, because it has changed since it was fetched.
         single_partition: the server's order of dates left no choice but to fetch one page after the other.
+        bad_rows: how many rows of the server cannot be read; they are in no file.
     """
 
     worklogs: int
@@ -89,6 +92,7 @@ class ExportResult:
     resumed: int = 0
     changes: ChangeCounts = NO_CHANGES
     single_partition: bool = False
+    bad_rows: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +106,7 @@ class SyncResult:
         total: how many worklogs the server counts; None on API 1.0.
         verdict, doubt: as in `ExportResult`.
         since: API 1.0: the date from which all worklogs were compared; older ones were not looked at. None on 2.0.
+        bad_rows: as in `ExportResult`.
     """
 
     worklogs: int
@@ -111,6 +116,7 @@ class SyncResult:
     verdict: Verdict = "not verifiable"
     doubt: str | None = None
     since: dt.datetime | None = None
+    bad_rows: int = 0
 
 
 EVERY: Final = 0.1

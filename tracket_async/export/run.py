@@ -30,6 +30,7 @@ from tracket_async.export.phases import (
     compare_dates,
     fetch,
     open_job,
+    tell_bad_rows,
 )
 from tracket_async.export.progress import ExportResult
 from tracket_async.export.sheets import require_room
@@ -100,7 +101,8 @@ async def export(job: ExportJob) -> ExportResult:
     else:
         found = await compare_fetched_before(job)
         as_of = found.now if was_done else None
-    return attrs.evolve(await job.do(_result, store, resumed, found), as_of=as_of)
+    bad_rows = await tell_bad_rows(job)
+    return attrs.evolve(await job.do(_result, store, resumed, found), as_of=as_of, bad_rows=bad_rows)
 
 
 def _unchecked(store: Store, error: ExportError | RequestError) -> Check:

@@ -31,10 +31,11 @@ from tracket_async.errors import (
     UnreadableResponseError,
 )
 from tracket_async.export.tables import date_of, id_of
-from tracket_async.models import Worklog, WorklogFilter
+from tracket_async.models import BadRow, Worklog, WorklogFilter
 from tracket_async.pagination import CursorLoopGuard
 from tracket_async.scan.parallel import ParallelScan, scan
 from tracket_async.scan.partition import ItemFormat, PartitionState, ScanSettings
+from tracket_async.worklogs import of_id
 
 T = TypeVar("T")
 
@@ -80,10 +81,14 @@ class Source:
         client: sends the requests.
         counts: whether the server counts what matches, filters by change and sorts: API 2.0.
         waiting: why it waits for the server, None while it does not.
+        api_version: of the client; it keeps bad rows if that was asked for.
     """
 
-    def __init__(self, client: TracketClient, *, patience: OutagePolicy, clock: Clock) -> None:
+    def __init__(
+        self, client: TracketClient, *, patience: OutagePolicy, clock: Clock, keep_bad_rows: bool = False
+    ) -> None:
         self.client = client.with_options(wait_for_rate=True)
+        self.api_version = client.api_version.keeping_bad_rows() if keep_bad_rows else client.api_version
         self.counts = client.api_version.has_total
         self.waiting: str | None = None
         self._patience = patience
@@ -95,7 +100,7 @@ class Source:
         self, wanted: WorklogFilter, *, concurrency: int, states: Iterable[PartitionState] = ()
     ) -> ParallelScan[Row]:
         """Return the parallel scan of everything that matches, not begun yet."""
-        api_version = self.client.api_version
+        api_version = self.api_version
         settings = ScanSettings(item_format=row_format(api_version), concurrency=concurrency, states=tuple(states))
         return await scan(self._send, api_version, wanted, settings, now=self._clock.now)
 
@@ -154,8 +159,13 @@ class Source:
                 *(write_moment(moment) for moment in (header, newest, here)),
             )
 
-    async def pages(self, wanted: WorklogFilter) -> AsyncGenerator[list[Row]]:
-        """Yield all that match, page after page. A worklog may come twice: when a cursor was refused."""
+    async def pages(self, wanted: WorklogFilter, bad_rows: list[BadRow] | None = None) -> AsyncGenerator[list[Row]]:
+        """Yield all that match, page after page. A worklog may come twice: when a cursor was refused.
+
+        Args:
+            wanted: which.
+            bad_rows: is given the rows that cannot be read, where those are kept.
+        """
         cursor, guard, began_again = None, CursorLoopGuard(None), False
         while True:
             try:
@@ -166,17 +176,22 @@ class Source:
                     raise
                 cursor, guard, began_again = None, CursorLoopGuard(None), True
                 continue
-            guard.check_page(list(map(id_of, page.items)), page.next_cursor)
+            keys = [*map(id_of, page.items), *(bad.key for bad in page.bad_rows)]
+            guard.check_page(keys, page.next_cursor)
+            if bad_rows is not None:
+                bad_rows += filter(wanted.may_match, page.bad_rows)
             yield page.items
-            guard.check_cursor(len(page.items), page.next_cursor)
+            guard.check_cursor(len(page.items) + len(page.bad_rows), page.next_cursor)
             if page.next_cursor is None:
                 return
             cursor = page.next_cursor
 
-    async def row(self, id_: str) -> Row | PermissionDeniedError | None:
+    async def row(self, id_: str) -> Row | BadRow | PermissionDeniedError | None:
         """Return the worklog as it is now; None: it is gone. The error of a 403, which does not say that it is gone."""
+        version = self.api_version
         try:
-            return row_of(await self.call_until_answered(lambda: self.client.worklogs.get(id_)))
+            found = await self._send(version.get(id_), of_id(id_, version.worklog_or_bad_row))
+            return row_of(found) if isinstance(found, Worklog) else found
         except NotFoundError:
             return None
         except PermissionDeniedError as error:
@@ -222,7 +237,7 @@ class Source:
         return max(asked, wait * (0.5 + 0.5 * self._clock.random()))
 
     async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowPage:
-        api_version = self.client.api_version
+        api_version = self.api_version
         return await self._send(api_version.list(wanted, cursor=cursor, size=size), api_version.rows)
 
     def _send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:

@@ -9,6 +9,7 @@ private:
     partitions(id, state)      how far each partition of the scan is, JSON
     rows(..., batch)           the worklogs, in the order in which they were committed
     tombstones(..., found)     worklogs that the server no longer has, and when that was found
+    bad_rows(key, id, ...)     rows that cannot be read, as the server sent them, and why. No id in it is one in rows
 
 In the state ``fetching`` batches are appended, which costs a third of updating by key. A worklog that came twice is
 stored twice then, and the view shows the later row. `deduplicate` removes the others at the end; from then on each
@@ -31,13 +32,13 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar
 import attrs
 
 from tracket_async._files import FileLock, beside, refuse_link, storage_errors
-from tracket_async.errors import StoreError, TracketError
+from tracket_async.errors import MalformedResponseError, StoreError, TracketError
 from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
 from tracket_async.export.database import Database, Statement, remove
 from tracket_async.export.text import UTC, time_zone
 from tracket_async.frames import pyarrow
-from tracket_async.models import WorklogFilter
+from tracket_async.models import BadRow, WorklogFilter
 
 BOUNDS: Final = ("since", "until", "created_since", "created_until", "updated_since", "updated_until")
 
@@ -255,9 +256,23 @@ class Store:
         """Return the states that were kept with the last batches, by id."""
         return [json.loads(state) for (state,) in self.database.rows(sql.GET_PARTITIONS)]
 
-    def append(self, batches: Sequence[Any], states: Mapping[int, Mapping[str, Any]], **meta: Any) -> None:
-        """Keep Arrow batches, the new states of partitions by id, and meta, in one transaction. Only while fetching."""
+    def append(
+        self,
+        batches: Sequence[Any],
+        states: Mapping[int, Mapping[str, Any]],
+        bad_rows: Sequence[BadRow] = (),
+        **meta: Any,
+    ) -> None:
+        """Keep batches, states of partitions by id, bad rows and meta, in one transaction. Only while fetching.
+
+        Args:
+            batches: Arrow batches.
+            states: the new ones.
+            bad_rows: rows that cannot be read.
+            meta: kept as well.
+        """
         with self.database.transaction():
+            self._keep_bad_rows(bad_rows)
             if batches:
                 number = (self.meta("batch") or 0) + 1
                 with self._given(batches):
@@ -279,6 +294,7 @@ class Store:
         """
         with self.database.transaction():
             gone = self._number(sql.DEDUPLICATE)
+            self.database.execute(sql.DELETE_GOOD_BAD_ROWS)
             self.database.execute(sql.view(self.tz, deduplicated=True))
             self.database.execute(sql.DELETE_ALL_PARTITIONS)
             self._set_meta({"state": "checking"} | meta)
@@ -306,7 +322,13 @@ class Store:
     def _merge(self) -> ChangeCounts:
         self.database.execute(sql.CREATE_INCOMING)
         [(rows, differing, changed)] = self.database.rows(sql.COUNT_INCOMING)
-        for statement in (sql.DELETE_TOMBSTONES, sql.DELETE_OUTDATED, sql.INSERT_INCOMING, sql.DROP_INCOMING):
+        for statement in (
+            sql.DELETE_TOMBSTONES,
+            sql.DELETE_INCOMING_BAD_ROWS,
+            sql.DELETE_OUTDATED,
+            sql.INSERT_INCOMING,
+            sql.DROP_INCOMING,
+        ):
             self.database.execute(statement)
         return ChangeCounts(added=differing - changed, changed=changed, unchanged=rows - differing)
 
@@ -319,7 +341,48 @@ class Store:
         """
         with self.database.transaction():
             self.database.execute(sql.INSERT_TOMBSTONES, [found, list(ids)])
+            self.database.execute(sql.DELETE_BAD_ROWS, [list(ids)])
             return self._number(sql.DELETE, [list(ids)])
+
+    def keep_bad_rows(self, rows: Sequence[BadRow]) -> None:
+        """Keep rows that cannot be read, each once. A worklog that is among them is no longer one of the others."""
+        with self.database.transaction():
+            self._keep_bad_rows(rows)
+
+    def _keep_bad_rows(self, rows: Sequence[BadRow]) -> None:
+        if rows:
+            kept = {bad.key: bad for bad in rows}
+            cells = [
+                [*kept],
+                [bad.id for bad in kept.values()],
+                [bad.error.json_path for bad in kept.values()],
+                [bad.error.message for bad in kept.values()],
+                [bad.row.decode() for bad in kept.values()],
+            ]
+            self.database.execute(sql.DELETE_BAD_ROWS, [[*kept]])
+            self.database.execute(sql.INSERT_BAD_ROWS, cells)
+            self.database.execute(sql.DELETE, [[bad.id for bad in kept.values() if bad.id is not None]])
+
+    def bad_rows(self) -> list[BadRow]:
+        """Return the rows that cannot be read, in the order of their keys; without their dates."""
+        return [
+            BadRow(row=row.encode(), error=MalformedResponseError(reason, json_path=path, worklog_id=id_))
+            for id_, path, reason, row in self.database.rows(sql.GET_BAD_ROWS)
+        ]
+
+    def count_bad_rows(self) -> int:
+        """Return how many rows cannot be read."""
+        return self._number(sql.COUNT_BAD_ROWS)
+
+    def other_bad_rows(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the bad rows that are not among these keys: the ids of those that have one, the keys of the others."""
+        found = self.database.rows(sql.GET_OTHER_BAD_ROWS, [list(keys)])
+        return [id_ for _, id_ in found if id_ is not None], [key for key, id_ in found if id_ is None]
+
+    def forget_bad_rows(self, keys: Sequence[str]) -> None:
+        """Remove bad rows by their keys."""
+        with self.database.transaction():
+            self.database.execute(sql.DELETE_BAD_ROWS, [list(keys)])
 
     def days(self) -> list[Day]:
         """Return each UTC day that has worklogs, in ascending order, and how many. Only after `deduplicate`."""

@@ -21,6 +21,7 @@ from tracket_async.export.phases import (
     check,
     compare_dates,
     open_job,
+    tell_bad_rows,
     verdict_of,
 )
 from tracket_async.export.progress import SyncResult
@@ -79,10 +80,12 @@ async def sync_store(
         if reconcile is not None:
             found = await compare_dates(job, found, reconcile.since, reconcile.until)
             total = await job.source.count(store.request.filter)
-            verdict = verdict_of(total, await job.do(store.count), found.doubt)
+            here = await job.do(store.count) + await job.do(store.count_bad_rows)
+            verdict = verdict_of(total, here, found.doubt)
             found = attrs.evolve(found, total=total, verdict=verdict)
         await job.do(keep_check, store, found, whole=since is None or reconcile == DateBounds())
-        return await job.do(_result, store, found, since)
+        bad_rows = await tell_bad_rows(job)
+        return attrs.evolve(await job.do(_result, store, found, since), bad_rows=bad_rows)
 
 
 def _result(store: Store, found: Check, since: dt.datetime | None) -> SyncResult:

@@ -91,6 +91,8 @@ TABLES: Final = {
     "partitions": "id INTEGER NOT NULL, state VARCHAR NOT NULL",
     "rows": f"{sql_definitions(ATTRIBUTES)}, batch INTEGER NOT NULL",
     "tombstones": f"{sql_definitions(ATTRIBUTES)}, found TIMESTAMPTZ",
+    "bad_rows": "key VARCHAR NOT NULL, id VARCHAR, path VARCHAR NOT NULL, reason VARCHAR NOT NULL, "
+    '"row" VARCHAR NOT NULL',
 }
 CREATE: Final = (
     "CREATE SCHEMA tracket",
@@ -136,6 +138,14 @@ INSERT INTO tracket.tombstones SELECT {COLUMNS}, CAST(? AS TIMESTAMPTZ) FROM tra
 WHERE id IN (SELECT unnest(?))"""
 DELETE: Final = "DELETE FROM tracket.rows WHERE id IN (SELECT unnest(?))"
 COUNT_TOMBSTONES: Final = "SELECT count(*) FROM tracket.tombstones"
+
+GET_BAD_ROWS: Final = 'SELECT id, path, reason, "row" FROM tracket.bad_rows ORDER BY key'
+COUNT_BAD_ROWS: Final = "SELECT count(*) FROM tracket.bad_rows"
+DELETE_BAD_ROWS: Final = "DELETE FROM tracket.bad_rows WHERE key IN (SELECT unnest(?))"
+DELETE_GOOD_BAD_ROWS: Final = "DELETE FROM tracket.bad_rows WHERE id IN (SELECT id FROM tracket.rows)"
+DELETE_INCOMING_BAD_ROWS: Final = "DELETE FROM tracket.bad_rows WHERE id IN (SELECT id FROM incoming)"
+INSERT_BAD_ROWS: Final = "INSERT INTO tracket.bad_rows SELECT unnest(?), unnest(?), unnest(?), unnest(?), unnest(?)"
+GET_OTHER_BAD_ROWS: Final = "SELECT key, id FROM tracket.bad_rows WHERE key NOT IN (SELECT unnest(?)) ORDER BY key"
 
 _BETWEEN: Final = "date BETWEEN CAST(? AS TIMESTAMPTZ) AND CAST(? AS TIMESTAMPTZ)"
 CREATE_MARKED: Final = "CREATE OR REPLACE TEMP TABLE marked (id VARCHAR NOT NULL)"

@@ -19,7 +19,7 @@ import attrs
 from tracket_async._http.messages import Response
 from tracket_async.config import valid_concurrency
 from tracket_async.errors import UsageError
-from tracket_async.models import WorklogFilter
+from tracket_async.models import BadRow, WorklogFilter
 from tracket_async.pagination import CursorLoopGuard
 
 T = TypeVar("T")
@@ -52,6 +52,11 @@ class PageLike(Protocol[T_co]):
     @property
     def server_date(self) -> dt.datetime | None:
         """Return the response's Date header."""
+        ...
+
+    @property
+    def bad_rows(self) -> Sequence[BadRow]:
+        """Return the rows that cannot be read, where those are kept."""
         ...
 
 
@@ -186,12 +191,14 @@ class Batch(Generic[T]):
         states: the states that changed since the batch before, in no particular order; to be kept together with
             ``items``, in the order of the batches. Empty with ``ordered=True``: such a scan cannot be resumed.
         server_date: the response's Date header.
+        bad_rows: rows of the page that cannot be read, where those are kept; each is in exactly one batch.
     """
 
     partition: int
     items: list[T]
     states: tuple[PartitionState, ...] = ()
     server_date: dt.datetime | None = None
+    bad_rows: tuple[BadRow, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -37,6 +37,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from tracket_async.errors import UnsupportedError
+from tracket_async.models import BadRow
 from tracket_async.pagination import PROOF_STEPS
 from tracket_async.scan.partition import (
     EARLIEST,
@@ -52,6 +53,7 @@ from tracket_async.scan.partition import (
     Partition,
     ScanSettings,
     ScanStatistics,
+    within,
 )
 
 _logger: Final = logging.getLogger("tracket_async")
@@ -143,7 +145,8 @@ class Partitions(Generic[T]):
         single: one partition reads everything that is left.
     """
 
-    def __init__(self, settings: ScanSettings[T], keep: Callable[[T], bool] | None) -> None:
+    def __init__(self, settings: ScanSettings[T], dates: DateRange, keep: Callable[[T], bool] | None) -> None:
+        self._dates = dates
         self._ordered = settings.ordered
         self._keep = keep
         self._id_of = settings.item_format.id_of
@@ -159,6 +162,7 @@ class Partitions(Generic[T]):
         self._taken = array("q")  # hashes of the ids taken: 8 bytes each, however long the scan
         self._known: set[int] | None = None  # the same, from when they may come again in another partition
         self._outside: set[int] = set()  # of the ids outside of the scan's dates
+        self._bad: set[int] = set()  # of the keys of rows that cannot be read
         if self.single or any(state.wide for state in states):
             self.leave_out_known()
 
@@ -171,7 +175,7 @@ class Partitions(Generic[T]):
     def distinct(self) -> int:
         """Return how many worklogs the server has listed in this run, each counted once."""
         taken = len(self._taken) if self._known is None else len(self._known)
-        return len(self._outside) + taken
+        return len(self._outside) + len(self._bad) + taken
 
     def add(
         self,
@@ -208,6 +212,7 @@ class Partitions(Generic[T]):
             for batch in partition.held:
                 self.worklogs -= len(batch.items)
                 known.difference_update(hash(self._id_of(item)) for item in batch.items)
+                self._bad.difference_update(hash(bad.key) for bad in batch.bad_rows)
             partition.held.clear()
             self.note(partition)
         self.open = [partition for partition in self.open if not partition.dropped]
@@ -239,7 +244,10 @@ class Partitions(Generic[T]):
         some_done = any(changed.done for changed in self._changed.values())
         self._done += [changed.state() for changed in self._changed.values() if changed.dropped]
         self._changed.clear()
-        batch = Batch(partition=partition.id, items=items, states=states, server_date=page.server_date)
+        bad_rows = self._fresh_bad_rows(page.bad_rows) if page.bad_rows else ()
+        batch = Batch(
+            partition=partition.id, items=items, states=states, server_date=page.server_date, bad_rows=bad_rows
+        )
         if self._ordered:
             if not partition.dropped:
                 partition.held.append(batch)
@@ -260,6 +268,12 @@ class Partitions(Generic[T]):
                 known.add(key)
                 fresh.append(item)
         return fresh
+
+    def _fresh_bad_rows(self, rows: Iterable[BadRow]) -> tuple[BadRow, ...]:
+        """Return those that have not come before and may be within the scan's dates. They belong to no partition."""
+        fresh = {key: bad for bad in rows if (key := hash(bad.key)) not in self._bad}
+        self._bad.update(fresh)
+        return tuple(bad for bad in fresh.values() if bad.date is None or within(self._dates, bad.date))
 
     def _release(self) -> None:
         """Hand over the batches that wait for nothing any more."""
@@ -334,7 +348,7 @@ class Scheduler(Generic[T]):
         warn: Callable[[str], None] = _logger.warning,
     ) -> None:
         self._warn = warn
-        self.partitions = Partitions(settings, keep)
+        self.partitions = Partitions(settings, dates, keep)
         self._dates = dates
         self._format = settings.item_format
         self._workers = settings.concurrency
@@ -503,8 +517,9 @@ class Scheduler(Generic[T]):
         if self._first_totals.get(partition.id, 0) is None:
             self._first_totals[partition.id] = page.total
         ids = list(map(self._format.id_of, page.items))
-        partition.guard.check_page(ids, page.next_cursor)
-        partition.guard.check_cursor(len(ids), page.next_cursor)
+        keys = [*ids, *(bad.key for bad in page.bad_rows)] if page.bad_rows else ids
+        partition.guard.check_page(keys, page.next_cursor)
+        partition.guard.check_cursor(len(keys), page.next_cursor)
         before = partition.reached
         try:
             result = self._take(partition, page, ids) if ids else PageResult[T]()

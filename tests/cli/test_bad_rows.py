@@ -1,0 +1,140 @@
+"""``--bad-rows``: rows that cannot be read go into a file of their own, with the reason."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from functools import partial
+
+import pytest
+
+from tracket_async.cli import export as command
+
+ODD = {"minutes": "many", "worklogMinutes": "many"}
+MAY = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
+BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
+
+
+@pytest.fixture
+def server(hostile, monkeypatch, tmp_path):
+    """``server(api)``: 300 worklogs, of which two cannot be read; the current folder is empty."""
+    monkeypatch.chdir(tmp_path)
+
+    def serve(api="2.0"):
+        hostile.add(*hostile.make_rows(299))
+        # Its change is new, so that a second run asks for it alone.
+        hostile.add(hostile.Row("wl-0299", MAY, created=None, updated=dt.datetime.now(dt.UTC).replace(microsecond=0)))
+        hostile.overlay = {"wl-0007": ODD, "wl-0100": ODD}
+        for name, value in hostile.env(api).items():
+            monkeypatch.setenv(name, value)
+        return hostile
+
+    return serve
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def assert_both_are_in(path, server, api):
+    found = lines(path)
+    member = "worklogMinutes" if api == "1.0" else "minutes"
+    shown = [server._shown(server.rows[ident], int(api[0])) for ident in ("wl-0007", "wl-0100")]
+    assert sorted((one["row"] for one in found), key=str) == sorted(shown, key=str)
+    for one in found:
+        assert one.keys() == {"reason", "row"}
+        ident = one["row"]["worklogId" if api == "1.0" else "id"]
+        assert f".{member} of worklog {ident!r} should be a finite number, and is a string" in one["reason"]
+
+
+@BOTH
+@pytest.mark.parametrize("target", ["-", "out.ndjson"])
+def test_an_export_leaves_them_out_and_ends_with_1(tracket, server, tmp_path, api, target):
+    served = server(api)
+    result = tracket("export", "-o", target, "--bad-rows", "bad.ndjson")
+    assert result.code == 1
+    written = result.lines if target == "-" else (tmp_path / target).read_text().splitlines()
+    assert [json.loads(line)["id"] for line in written] == sorted(served.rows.keys() - {"wl-0007", "wl-0100"})
+    assert_both_are_in(tmp_path / "bad.ndjson", served, api)
+    assert "The server sent 2 rows that cannot be read. bad.ndjson has the reason and what was sent" in result.err
+    assert target == "-" or ", 2 rows that cannot be read among them.\n" in result.err
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.ndjson"} | ({target} - {"-"})
+
+
+def test_an_export_without_a_store_leaves_them_out_as_well(tracket, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "store_unavailable_reason", lambda: command.MissingExtraError("there is none"))
+    served = server()
+    result = tracket("export", "-o", "out.csv", "--bad-rows", "bad.ndjson")
+    assert result.code == 1
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 299
+    assert_both_are_in(tmp_path / "bad.ndjson", served, "2.0")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("export",), ("export", "-o", "out.csv"), ("list", "--limit", 0), ("sync", "store.duckdb")]
+)
+def test_without_the_option_the_error_names_the_row_and_the_option(tracket, server, arguments):
+    server()
+    result = tracket(*arguments)
+    assert result.code == 1
+    assert "of worklog 'wl-0" in result.err
+    assert " --bad-rows bad-rows.ndjson\n" in result.err
+
+
+def test_a_list_leaves_them_out(tracket, server, tmp_path):
+    served = server()
+    result = tracket("list", "--limit", 0, "--json", "--bad-rows", "bad.ndjson")
+    assert result.code == 1
+    assert len(result.lines) == 298
+    assert_both_are_in(tmp_path / "bad.ndjson", served, "2.0")
+    short = tracket("list", "--limit", 5, "--bad-rows", "bad.ndjson")
+    assert (short.code, len(short.lines)) == (1, 6)
+
+
+def test_a_sync_counts_them_in_its_report(tracket, server, tmp_path):
+    served = server()
+    result = tracket("sync", "store.duckdb", "--json", "--bad-rows", "bad.ndjson", "-o", "out.ndjson")
+    assert result.code == 1
+    report = json.loads(result.out)
+    assert (report["worklogs"], report["bad_rows"], report["total"], report["verdict"]) == (298, 2, 300, "verified")
+    assert len(lines(tmp_path / "out.ndjson")) == 298
+    assert_both_are_in(tmp_path / "bad.ndjson", served, "2.0")
+    again = tracket("sync", "store.duckdb", "--bad-rows", "bad.ndjson")
+    assert again.code == 1
+    assert "verified: as many as the server counts, 2 rows that cannot be read among them.\n" in again.out
+    assert_both_are_in(tmp_path / "bad.ndjson", served, "2.0")
+    without = tracket("sync", "store.duckdb")
+    assert without.code == 1
+    assert "2 rows of the server cannot be read, and are left out. To see them, run: " in without.err
+
+
+def test_a_kept_store_is_exported_with_its_bad_rows_left_out_and_told(tracket, server):
+    server()
+    run = partial(tracket, "export", "-o", "out.csv", "--store", "store.duckdb")
+    assert run("--bad-rows", "bad.ndjson").code == 1
+    again = run()
+    assert again.code == 1
+    assert "2 rows of the server cannot be read, and are left out" in again.err
+
+
+def test_no_bad_row_gives_an_empty_file_and_exit_code_0(tracket, server, tmp_path):
+    served = server()
+    served.overlay = {}
+    (tmp_path / "bad.ndjson").write_text("of an earlier run\n")
+    assert tracket("export", "-o", "out.csv", "--bad-rows", "bad.ndjson").code == 0
+    assert (tmp_path / "bad.ndjson").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("export", "-o", "bad.ndjson"), "bad.ndjson cannot be the file of --bad-rows"),
+        (("sync", "bad.ndjson"), "bad.ndjson cannot be the file of --bad-rows"),
+    ],
+)
+def test_a_file_cannot_be_for_two_things(tracket, server, arguments, said):
+    served = server()
+    result = tracket(*arguments, "--bad-rows", "bad.ndjson")
+    assert result.code == 2
+    assert said in result.err
+    assert served.requests == []
