@@ -97,10 +97,14 @@ def last_millisecond(moment: dt.datetime) -> str:
         return write_moment(moment)
 
 
-def parse_date(text: str) -> dt.date:
+def parse_date(text: str, *, offset_needed: bool = True) -> dt.date:
     """Return a date that a person wrote: ``YYYY-MM-DD``, or an ISO 8601 date-time with an offset.
 
     Stricter than `read_moment`, which reads what servers send.
+
+    Args:
+        text: the date.
+        offset_needed: refuse a date-time without an offset; False: return it as a naive datetime.
 
     Returns:
         A date, or (a datetime is a date to Python) an aware datetime that keeps its offset.
@@ -117,7 +121,7 @@ def parse_date(text: str) -> dt.date:
         found = dt.date.fromisoformat(text) if day_only else dt.datetime.fromisoformat(text.upper())
     except ValueError:
         raise refusal from None
-    if isinstance(found, dt.datetime) and found.utcoffset() is None:
+    if offset_needed and isinstance(found, dt.datetime) and found.utcoffset() is None:
         raise ValueError(f"{text!r:.40} has no offset, so nobody knows which moment it is. Append Z for UTC, or +02:00")
     return found
 

@@ -56,12 +56,12 @@ def is_id(_instance: object, attribute: Attribute, value: object) -> None:
 
 
 def is_minutes(_instance: object, attribute: Attribute, value: object) -> None:
-    """Check for a finite number, at least 0."""
+    """Check for a finite number. It may be negative, as a correction is: a server that has one can be given it back."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{attribute.name} must be a number of minutes, not {type(value).__name__}")
-    if not 0 <= value <= sys.float_info.max:  # no nan, and no int that a float cannot hold
+    if not abs(value) <= sys.float_info.max:  # no nan, and no int that a float cannot hold
         shown = reprlib.repr(value)  # which cuts an int of a thousand digits short
-        raise ValueError(f"{attribute.name} must be a finite number of minutes, at least 0, not {shown}")
+        raise ValueError(f"{attribute.name} must be a finite number of minutes, not {shown}")
 
 
 def is_moment(_instance: object, attribute: Attribute, value: object) -> None:
@@ -272,7 +272,7 @@ class NewWorklog:
         user_id: the monday.com user who worked.
         date: the time of the work. An aware datetime, or a ``datetime.date``, meaning that day at 00:00 UTC. API 2.0
             records only the day, as it is written: ``2026-03-02T08:00+13:00`` is 2 March.
-        minutes: minutes worked, finite and at least 0.
+        minutes: minutes worked, finite; negative in a correction.
         description, category_id, billable_minutes: None means none.
         team_id, project_id, custom_fields: API 2.0 only; on 1.0 they raise `UnsupportedError` when used.
 

@@ -28,7 +28,7 @@ from tracket_async.models import NewWorklog
 
 def test_what_a_model_refuses_is_the_users_mistake():
     with pytest.raises(UsageError, match="minutes must be a finite number"), refusals():
-        NewWorklog(item_id="1", user_id="2", date=dt.date(2024, 5, 20), minutes=-1)
+        NewWorklog(item_id="1", user_id="2", date=dt.date(2024, 5, 20), minutes=float("nan"))
     with pytest.raises(UsageError, match="item_id must be a string"), refusals():
         NewWorklog(item_id=1, user_id="2", date=dt.date(2024, 5, 20), minutes=1)
 

@@ -104,7 +104,7 @@ def test_latency_is_given_in_milliseconds_and_lifetimes_in_seconds():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--seed", "BAD"], "BAD, line 2: worklogMinutes must not be negative"),
+        (["--seed", "BAD"], "BAD, line 2: worklogMinutes must be a number of minutes"),
         (["--seed", "NOWHERE"], "cannot read NOWHERE: No such file"),
         (["--seed", "BAD", "--sample", "1"], "not both"),
         (["--sample", "10", "--skew-month", "1999-01"], "skew_month must lie between"),
@@ -123,7 +123,7 @@ def test_latency_is_given_in_milliseconds_and_lifetimes_in_seconds():
 )
 def test_what_cannot_be_used_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys, worklog, arguments, says):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "BAD").write_text(json.dumps(worklog(1)) + "\n" + json.dumps(worklog(2, worklogMinutes=-1)))
+    (tmp_path / "BAD").write_text(json.dumps(worklog(1)) + "\n" + json.dumps(worklog(2, worklogMinutes="x")))
     (tmp_path / "BINARY").write_bytes(b"\xff\xfe")
     if arguments == ["--port", "1"]:
         monkeypatch.setattr(program.Emulator, "_listen", _refused)

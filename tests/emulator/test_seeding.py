@@ -202,7 +202,7 @@ def test_a_missing_created_date_stays_missing_and_null_means_the_same(worklog):
         ({"worklogId": None}, "worklogId must be a string"),
         ({"userId": 5}, "userId must be a string"),
         ({"itemId": ""}, "itemId must not be empty"),
-        ({"worklogMinutes": -1}, "worklogMinutes must not be negative"),
+        ({"worklogMinutes": True}, "worklogMinutes must be a number of minutes"),
         ({"worklogDate": "2024-01-01"}, "worklogDate must be an RFC 3339"),
         ({"createdDate": "x"}, "createdDate must be"),
         ({"updatedDate": 5}, "updatedDate must be a string"),

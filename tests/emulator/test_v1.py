@@ -110,9 +110,8 @@ def test_an_id_that_utf_8_cannot_carry_is_that_of_no_worklog():
         ("worklogMinutes", None, "number of minutes"),
         ("worklogMinutes", "90", "number of minutes"),
         ("worklogMinutes", True, "number of minutes"),
-        ("worklogMinutes", -0.5, "negative"),
         ("worklogMinutes", 10**400, "finite"),
-        ("worklogBillableMinutes", -1, "negative"),
+        ("worklogBillableMinutes", 10**400, "finite"),
         ("worklogBillableMinutes", "x", "number of minutes"),
     ],
 )

@@ -83,7 +83,7 @@ async def test_the_approval_can_be_a_bare_string(serve, connect, worklog):
         ("date", "20241022"),
         ("date", "2024-13-01"),
         ("minutes", "1"),
-        ("billableMinutes", -1),
+        ("billableMinutes", "x"),
         ("team", 1),
         ("description", {}),
         ("customFields", None),

@@ -14,7 +14,7 @@ from tracket_async import RetryPolicy, TracketClient
 from tracket_async._http.limits import Clock
 from tracket_async.emulator import Emulator
 from tracket_async.importer.journal import Journal, JournalHeader, journal_path
-from tracket_async.importer.reader import ReadOptions
+from tracket_async.importer.records import ReadOptions
 from tracket_async.importer.rows import InputFile, make_new_worklog
 from tracket_async.importer.run import ImportRun, ImportSettings
 from tracket_async.importer.source import InputSource

@@ -13,7 +13,7 @@ from tracket_async.emulator import faults
 from tracket_async.errors import (
     AuthenticationError,
 )
-from tracket_async.importer.reader import ReadOptions
+from tracket_async.importer.records import ReadOptions
 from tracket_async.importer.rows import InputFile, make_change, make_worklog_id
 from tracket_async.importer.run import (
     ChangeRun,

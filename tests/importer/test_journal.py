@@ -149,6 +149,7 @@ async def test_the_journal_is_lines_of_readable_json(path):
         "api": "2.0",
         "base_url": "https://tracket.example/prefix",
         "account": "7",
+        "reading": "",
     }
     assert entries == [
         {"line": 1, "sent_at": "2024-06-01T12:00:00Z", "clock_offset": -0.25},

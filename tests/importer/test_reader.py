@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import io
+import tempfile
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 from tracket_async.client import API_VERSIONS
 from tracket_async.export import text
 from tracket_async.importer.columns import SETTABLE
-from tracket_async.importer.reader import BadLine, ReadOptions, Record, read_records
+from tracket_async.importer.csv_file import NOT_TEXT
+from tracket_async.importer.reader import RecordReader
+from tracket_async.importer.records import BadLine, ReadOptions, Record
 from tracket_async.importer.rows import make_new_worklog
+from tracket_async.importer.source import InputSource
+from tracket_async.importer.values import read_id
 from tracket_async.models import NewWorklog, Worklog
 
 V1, V2 = API_VERSIONS["1.0"](), API_VERSIONS["2.0"]()
@@ -24,8 +28,20 @@ HEADER = b"id,date,minutes,description\r\n"
 DAY = dt.date(2024, 5, 20)
 
 
+class Content(InputSource):
+    """An input that has these bytes."""
+
+    def __init__(self, content):
+        self.name, self.path = "in.csv", None
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._file.write(content)
+        self._file.flush()
+        self._seen = self._state()
+
+
 def records(content, format, **choices):
-    return list(read_records(io.BytesIO(content), ReadOptions(format=format, **choices)))
+    with Content(content) as source:
+        return list(RecordReader(source, ReadOptions(format=format, **choices)).records())
 
 
 def reasons(content, format, **choices):
@@ -89,11 +105,10 @@ def test_a_csv_record_has_its_first_line_s_number_and_no_empty_cells():
     [
         (b"x,2024-05-20,soon,", "minutes must be a number"),
         (b"x,2024-05-20,5", "it has 3 cells and the header has 4"),
-        (b"x,2024-05-20,5,,", "it has 5 cells and the header has 4"),
+        (b"x,2024-05-20,5,,z", "it has 5 cells and the header has 4; put a cell that contains ',' in quotes"),
         (b"x,2024-05-20,5,\xff", "it is not UTF-8 text"),
         (b'x,2024-05-20,5,"a"b', "',' expected after '\"'"),
         (b"x,2024-05-20,5,a\rb", "new-line character seen"),
-        (b"x,2024-05-20,5," + b"a" * 200_000, "field larger than field limit"),
     ],
 )
 def test_reading_goes_on_after_a_bad_csv_record(cell, reason):
@@ -106,14 +121,16 @@ def test_reading_goes_on_after_a_bad_csv_record(cell, reason):
 
 def test_an_unclosed_quote_is_reported_with_its_first_line():
     assert reasons(HEADER + b'x,2024-05-20,5,ok\r\ny,2024-05-20,5,"never\r\nends\r\n', "csv") == [
-        (3, "unexpected end of data")
+        (3, "a quote that opens here is never closed")
     ]
 
 
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        (b"id;date;minutes\r\n1;2;3\r\n", "there is no column 'id;date;minutes'"),
+        (b"id;date;minuts\r\n1;2;3\r\n", "there is no column 'minuts'"),
+        (b"name,id;minutes\r\n", "its columns may be separated by ',' or ';'; give --delimiter"),
+        (b"id,minutes;date,description;day\r\n", "its columns may be separated by ',' or ';'; give --delimiter"),
         (b"id,id\r\n1,2\r\n", "id is given twice"),
         (b"\xff\r\n1\r\n", "it is not UTF-8 text"),
         (b"\r\n\r\nname\r\n1\r\n", "there is no column 'name'"),
@@ -137,7 +154,7 @@ def test_a_line_of_ids_is_an_id():
         Record(3, {"id": "b"}),
         Record(4, {"id": "c d"}),
     ]
-    assert reasons(b"a\n\xff\nb", "ids") == [(2, "it is not UTF-8 text; save the file as UTF-8")]
+    assert reasons(b"a\n\xff\nb\nc.0\n7.0\n\xa0d", "ids")[0] == (2, NOT_TEXT)
 
 
 @pytest.mark.parametrize(("content", "format"), [(b'{"id": "a"}', "ndjson"), (b"id\r\na\r\n", "csv"), (b"a\n", "ids")])
@@ -155,8 +172,18 @@ TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     st.sampled_from(["'s avonds", "''", "'=1", "=1+1", "\n=1", "\uff1d1", 'a,b\r\n"c"', "\t", "\0", "\ufeffx"]),
 )
-IDS = st.from_regex(r"\S(.*\S)?", fullmatch=True) | TEXTS.filter(str.strip)
-MINUTES = st.floats(0, allow_nan=False, allow_infinity=False)
+MINUTES = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def is_plain_id(text):
+    """No program has spoilt it."""
+    try:
+        return read_id("id", text) == text
+    except ValueError:
+        return False
+
+
+IDS = TEXTS.filter(is_plain_id)
 WORKLOGS = st.builds(
     Worklog,
     id=IDS,
@@ -205,12 +232,13 @@ def test_the_day_in_the_time_zone_of_an_export_is_accepted(date, zone):
 
 
 def test_lines_are_read_lazily():
-    def lines():
-        yield HEADER
-        yield b"a,2024-05-20,5,\r\n"
-        pytest.fail("nobody has asked for this line")
+    class Endless(Content):
+        def lines(self, _encoding):
+            yield b'{"id": "a"}'
+            pytest.fail("nobody has asked for this line")
 
-    assert next(read_records(lines(), ReadOptions(format="csv"))).values["id"] == "a"
+    with Endless(b"") as source:
+        assert next(RecordReader(source, ReadOptions(format="ndjson")).records()).values["id"] == "a"
 
 
 def test_the_csv_module_s_limits_stay_as_they_are():

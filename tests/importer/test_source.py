@@ -12,7 +12,8 @@ import threading
 import pytest
 
 from tracket_async.errors import StorageError, StoreError, UsageError
-from tracket_async.importer.source import MAX_LINE_BYTES, Fingerprint, InputSource
+from tracket_async.importer import source as source_module
+from tracket_async.importer.source import Fingerprint, InputSource
 
 CONTENT = b"one\r\ntwo\n\nlast"
 
@@ -66,11 +67,12 @@ def test_a_file_that_was_touched_counts_as_changed(path):
 
 
 @pytest.mark.parametrize("extra", [0, 1])
-def test_a_line_over_the_limit_is_refused(path, extra):
-    path.write_bytes(b"x\n" + b"a" * (MAX_LINE_BYTES + extra))
+def test_a_line_over_the_limit_is_refused(path, extra, monkeypatch):
+    monkeypatch.setattr(source_module, "MAX_LINE_BYTES", 1000)
+    path.write_bytes(b"x\n" + b"a" * (1000 + extra))
     with InputSource(str(path)) as source:
         if extra:
-            with pytest.raises(UsageError, match=r"Line 2 of .* is longer than 1,048,576 bytes, so it is no file of"):
+            with pytest.raises(UsageError, match=r"Line 2 of .* is longer than 1,000 bytes, so it is no file of"):
                 list(source.lines())
         else:
             assert len(list(source.lines())) == 2

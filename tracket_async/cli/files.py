@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import attrs
@@ -21,7 +20,9 @@ from tracket_async.cli.progress import show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import UsageError
-from tracket_async.importer.reader import FORMAT_OF_SUFFIX, InputFormat, ReadOptions
+from tracket_async.importer.columns import read_mapping
+from tracket_async.importer.reader import format_of
+from tracket_async.importer.records import TABLES, InputFormat, ReadOptions
 from tracket_async.importer.rows import Change, InputFile, MakeItem, Validation, make_change, make_worklog_id
 from tracket_async.importer.run import Apply, ChangeRun, RunReport, deletions, updates
 from tracket_async.importer.source import STANDARD_INPUT, InputSource
@@ -41,22 +42,30 @@ def validated(input_file: InputFile[T], *, json: bool) -> Validation:
     validation, name = input_file.validate(), input_file.source.name
     if validation.bad_lines:
         for bad in validation.bad:
-            output.note(f"  line {bad.line}: {output.one_line(bad.reason)}")
+            output.note(f"  {unit(input_file)} {bad.line}: {output.one_line(bad.reason)}")
         if validation.bad_lines > len(validation.bad):
             output.note(f"  and {validation.bad_lines - len(validation.bad):,} more")
         if json:
             bad_lines = [attrs.asdict(bad) for bad in validation.bad]
             output.json([{"file": name, "rows": validation.rows, "bad_lines": validation.bad_lines, "bad": bad_lines}])
-        lines = "1 line" if validation.bad_lines == 1 else f"{validation.bad_lines:,} lines"
+        lines = f"{validation.bad_lines:,} {unit(input_file)}{'' if validation.bad_lines == 1 else 's'}"
         raise UsageError(f"{lines} of {name} cannot be used. Nothing was sent. Correct the file and run the same again")
     if not validation.rows:
         raise UsageError(f"There are no worklogs in {name}. Give a file with worklogs")
     if validation.ignored:
         output.note(f"Ignored columns, which only the server sets: {', '.join(sorted(validation.ignored))}.")
+    if validation.repaired_ids:
+        ids = "1 id was" if validation.repaired_ids == 1 else f"{validation.repaired_ids:,} ids were"
+        output.note(f"{ids} written as a number with .0, as pandas and spreadsheets do; the .0 is left out.")
     if validation.dropped_times:
         dates = "1 date has" if validation.dropped_times == 1 else f"{validation.dropped_times:,} dates have"
         output.note(f"{dates} a time of day, which API {input_file.api_version.version} does not keep: the day counts.")
     return validation
+
+
+def unit(input_file: InputFile[T]) -> str:
+    """Return what the numbers of a file's records count: "line" or "row"."""
+    return "row" if input_file.options.format in TABLES else "line"
 
 
 def counts(report: RunReport, done: str, already: str) -> str:
@@ -78,16 +87,17 @@ def counts(report: RunReport, done: str, already: str) -> str:
     return ", ".join(f"{number:,} {what}" for number, what in parts if number)
 
 
-def error_lines(report: RunReport, rest: str) -> Iterator[str]:
+def error_lines(report: RunReport, rest: str, unit: str) -> Iterator[str]:
     """Return a line for each row that needs attention.
 
     Args:
         report: has the rows.
+        unit: what the rows' numbers count.
         rest: says where the rows are that the report does not list; a clause.
     """
     for error in report.errors:
         candidates = f": {', '.join(map(output.text, error.candidates))}" if error.candidates else ""
-        yield f"  line {error.line}: {error.kind}: {output.one_line(error.reason)}{candidates}"
+        yield f"  {unit} {error.line}: {error.kind}: {output.one_line(error.reason)}{candidates}"
     left = report.failed + report.ambiguous - len(report.errors)
     if left > 0:
         yield f"  and {left:,} more{rest}"
@@ -117,17 +127,89 @@ def command(name: str, *arguments: str, options: Mapping[str, Any], connection: 
     Args:
         name: of the command.
         arguments: what follows it.
-        options: name to value; None and False are left out, True is the name alone.
+        options: name to value; None and False are left out, True is the name alone, several values repeat it.
         connection: which server.
     """
     words = [name, *arguments]
     for option, value in {**options, **attrs.asdict(connection)}.items():
         if value is None or value is False:
             continue
-        words.append(f"--{option.replace('_', '-')}")
-        if value is not True:
-            words.append(str(value))
+        name = f"--{option.replace('_', '-')}"
+        values: list[Any] = value if isinstance(value, list) else [value]
+        for each in values:
+            words += [name] if each is True else [name, str(each)]
     return command_line(*words)
+
+
+# -- how a file is read --------------------------------------------------------------------------------------------
+
+
+@Parameter(name="*", group=Group("File", sort_key=1))
+@attrs.frozen(kw_only=True)
+class Reading:
+    """The options for reading a file. None: what the file itself leaves no doubt about."""
+
+    format: Annotated[
+        InputFormat | None,
+        Parameter(help="Read this format. Default: the ending of the file's name.", show_default=False),
+    ] = None
+    raw: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="Read CSV of an export with --raw: texts are as they are."),
+    ] = False
+    encoding: Annotated[
+        str | None, Parameter(metavar="NAME", help="Read text in this encoding, such as cp1252.", show_default=False)
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        Parameter(metavar="CHAR", help="Read CSV with this character between cells, or tab.", show_default=False),
+    ] = None
+    decimal: Annotated[
+        Literal[".", ","] | None,
+        Parameter(help="Read numbers in text with this decimal point.", show_default=False),
+    ] = None
+    date_format: Annotated[
+        str | None,
+        Parameter(
+            metavar="FORMAT",
+            help="Read local dates as dmy, mdy or ymd, or by a pattern such as %d.%m.%Y.",
+            show_default=False,
+        ),
+    ] = None
+    map: Annotated[
+        list[str] | None,
+        Parameter(
+            metavar="OLD=NEW",
+            negative=(),
+            help="Read column OLD as NEW; OLD= skips it, '*=' skips all that are not known. May be repeated.",
+            show_default=False,
+        ),
+    ] = None
+
+    def options(self, name: str, *, only_id: bool = False, default: InputFormat | None = None) -> ReadOptions:
+        """Return the options for a file.
+
+        Args:
+            name: of the file.
+            only_id: read nothing but the id.
+            default: the format where neither option nor name says one.
+
+        Raises:
+            UsageError: the format is not known, or an option has no meaning.
+        """
+        format = self.format or format_of(name) or default
+        if format is None or (format == "ids" and not only_id):
+            raise UsageError(f"The format of {name} is not known. Give --format ndjson or --format csv")
+        return ReadOptions(
+            format=format,
+            raw=self.raw,
+            only_id=only_id,
+            encoding=self.encoding,
+            delimiter=self.delimiter,
+            decimal=self.decimal,
+            date_format=self.date_format,
+            mapping=read_mapping(self.map or ()),
+        )
 
 
 # -- update and delete ---------------------------------------------------------------------------------------------
@@ -139,7 +221,7 @@ OnError = Annotated[
 
 @Parameter(name="*", group=Group("Many worklogs", sort_key=1))
 @attrs.frozen(kw_only=True)
-class FromFile:
+class FromFile(Reading):
     """The options for the worklogs of a file."""
 
     from_file: Annotated[
@@ -148,14 +230,6 @@ class FromFile:
             metavar="FILE", allow_leading_hyphen=True, help="Read the worklogs from a file; - is standard input."
         ),
     ] = None
-    format: Annotated[
-        InputFormat | None,
-        Parameter(help="Read this format. Default: the ending of the file's name.", show_default=False),
-    ] = None
-    raw: Annotated[
-        bool,
-        Parameter(negative=(), show_default=False, help="Read CSV of an export with --raw: texts are as they are."),
-    ] = False
     concurrency: Concurrency = CONCURRENCY
     on_error: OnError = "collect"
 
@@ -228,9 +302,7 @@ def run(
     name = given.from_file or ""
     if name == STANDARD_INPUT == connection.token_file:
         raise UsageError("Standard input cannot be both the token and the worklogs. Give one of them as a file")
-    chosen = given.format or FORMAT_OF_SUFFIX.get(Path(name).suffix.lower()) or ("ids" if edit is DELETE else None)
-    if chosen is None or (chosen == "ids" and edit is not DELETE):
-        raise UsageError(f"The format of {name} is not known. Give --format ndjson or --format csv")
+    options = given.options(name, only_id=edit is DELETE, default="ids" if edit is DELETE else None)
     if not yes and not output.can_ask():
         raise UsageError(f"There is no terminal to ask at. Give --yes to {edit.command} without asking")
     client = connection.client(limits=Limits(max_concurrency=given.concurrency))
@@ -238,7 +310,7 @@ def run(
     try:
         input_file = InputFile(
             source=source,
-            options=ReadOptions(format=chosen, raw=given.raw, only_id=edit is DELETE),
+            options=options,
             make=edit.make,
             api_version=client.api_version,
             id_of=edit.id_of,
@@ -281,15 +353,23 @@ async def _run(
                 await work.run()
         finally:
             report = work.report()
-            _say(edit, given, report, name, time.monotonic() - started, json=json, connection=connection)
+            _say(edit, given, report, input_file, time.monotonic() - started, json=json, connection=connection)
     return exit_code(report)
 
 
 def _say(
-    edit: _Edit[T], given: FromFile, report: RunReport, name: str, seconds: float, *, json: bool, connection: Connection
+    edit: _Edit[T],
+    given: FromFile,
+    report: RunReport,
+    input_file: InputFile[T],
+    seconds: float,
+    *,
+    json: bool,
+    connection: Connection,
 ) -> None:
+    name = input_file.source.name
     output.note(f"{name}: {counts(report, edit.done, edit.already)} in {seconds:.1f} s.")
-    for line in error_lines(report, ""):
+    for line in error_lines(report, "", unit(input_file)):
         output.note(line)
     if not report.complete:
         options = {name: value for name, value in attrs.asdict(given).items() if value != getattr(NO_FILE, name)}

@@ -9,14 +9,24 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import attrs
 from cyclopts import Parameter
 
 from tracket_async.cli import output
 from tracket_async.cli.exits import ExitCode
-from tracket_async.cli.files import OnError, command, counts, error_lines, exit_code, print_json, validated
+from tracket_async.cli.files import (
+    OnError,
+    Reading,
+    command,
+    counts,
+    error_lines,
+    exit_code,
+    print_json,
+    unit,
+    validated,
+)
 from tracket_async.cli.options import CONCURRENCY, DEFAULT, Concurrency, Connection, Json
 from tracket_async.cli.progress import Mode, show_progress
 from tracket_async.client import TracketClient
@@ -24,7 +34,6 @@ from tracket_async.config import Limits
 from tracket_async.errors import ExportError, UsageError
 from tracket_async.importer import journal as journals
 from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState
-from tracket_async.importer.reader import FORMAT_OF_SUFFIX, ReadOptions
 from tracket_async.importer.rows import InputFile, Validation, make_new_worklog
 from tracket_async.importer.run import ImportRun, ImportSettings, RunReport
 from tracket_async.importer.source import STANDARD_INPUT, Fingerprint, InputSource
@@ -33,6 +42,7 @@ from tracket_async.models import NewWorklog
 _NAMED: Final = 12
 """Hexadecimal digits of a content's SHA-256 that name its journal."""
 
+READING: Final = Reading()
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
@@ -55,8 +65,7 @@ def import_worklogs(
     file: Annotated[str, Parameter(allow_leading_hyphen=True, metavar="FILE")],
     /,
     *,
-    format: Annotated[Literal["ndjson", "csv"] | None, Parameter(show_default=False)] = None,
-    raw: Flag = False,
+    reading: Reading = READING,
     dry_run: Flag = False,
     on_error: OnError = "collect",
     resend_ambiguous: Flag = False,
@@ -77,8 +86,7 @@ def import_worklogs(
 
     Args:
         file: The file; - is standard input, whose journal lies in the current folder and is named after its content.
-        format: Read this format. Default: the ending of the file's name (.ndjson, .jsonl, .csv).
-        raw: Read CSV of an export with --raw: an apostrophe before what looks like a formula belongs to the text.
+        reading: how the file is read.
         dry_run: Only validate the file, and say what an import would do.
         on_error: see `OnError`.
         resend_ambiguous: Send again what may have been created and is not found on the server.
@@ -90,21 +98,20 @@ def import_worklogs(
     """
     if file == STANDARD_INPUT == connection.token_file:
         raise UsageError("Standard input cannot be both the token and the worklogs. Give one of them as a file")
-    chosen = format or FORMAT_OF_SUFFIX.get(Path(file).suffix.lower())
-    if chosen is None:
-        raise UsageError(f"The format of {file} is not known. Give --format ndjson or --format csv")
+    read = reading.options(file)
     client = connection.client(limits=Limits(max_concurrency=concurrency))
     source = InputSource(file)
     try:
         input_file = InputFile(
             source=source,
-            options=ReadOptions(format=chosen, raw=raw),
+            options=read,
             make=make_new_worklog,
             api_version=client.api_version,
         )
         validation = validated(input_file, json=json)
         content = source.fingerprint()
-        options = {"format": format, "raw": raw, "journal": journal, "concurrency": concurrency, "on_error": on_error}
+        ways = {name: value for name, value in attrs.asdict(reading).items() if value not in (None, False)}
+        options = {**ways, "journal": journal, "concurrency": concurrency, "on_error": on_error}
         plan = _Plan(
             client=client,
             input_file=input_file,
@@ -113,8 +120,9 @@ def import_worklogs(
             header=JournalHeader(
                 size=content.size,
                 sha256=content.sha256,
-                format=chosen,
-                raw=raw,
+                format=read.format,
+                raw=read.raw,
+                reading=", ".join(f"{name} {ways[name]}" for name in sorted(ways.keys() - {"format", "raw"})),
                 api=client.api,
                 base_url=client.base_url,
                 account=client.account,
@@ -172,7 +180,7 @@ def _say(plan: _Plan, report: RunReport, seconds: float) -> None:
         )
     else:
         output.note(f"{name}: {counts(report, 'created', 'created before')} in {seconds:.1f} s.")
-    for line in error_lines(report, f"; all are in {plan.journal}"):
+    for line in error_lines(report, f"; all are in {plan.journal}", unit(plan.input_file)):
         output.note(line)
     if not report.complete:
         output.note(f"To continue: {plan.again}")

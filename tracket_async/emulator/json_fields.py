@@ -61,7 +61,7 @@ def name(value: Any) -> str:
 
 
 def minutes(value: Any) -> float:
-    """Check a finite number of minutes, zero or more; true and false are no numbers."""
+    """Check a finite number of minutes, which the vendor's page does not bound; true and false are no numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number of minutes")  # noqa: TRY004 -- as above
     try:
@@ -70,8 +70,6 @@ def minutes(value: Any) -> float:
         raise ValueError("must be finite") from None
     if not math.isfinite(number):
         raise ValueError("must be finite")
-    if number < 0:
-        raise ValueError("must not be negative")
     return number
 
 

@@ -15,8 +15,8 @@ Schema = dict[str, Any]
 
 _NAME: Final[Schema] = {"type": "string", "minLength": 1}
 _TEXT: Final[Schema] = {"type": ["string", "null"]}
-_MINUTES: Final[Schema] = {"type": "number", "minimum": 0}
-_MINUTES_OR_NULL: Final[Schema] = {"type": ["number", "null"], "minimum": 0}
+_MINUTES: Final[Schema] = {"type": "number"}
+_MINUTES_OR_NULL: Final[Schema] = {"type": ["number", "null"]}
 _DAY: Final[Schema] = {"type": "string", "format": "date"}
 _INSTANT: Final[Schema] = {"type": "string", "format": "date-time"}
 _INSTANT_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}

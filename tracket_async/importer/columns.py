@@ -1,154 +1,129 @@
-"""The columns of an import file: which attribute each name means, and how its values are read. Pure.
+"""The columns of an import file: which attribute each name means. Pure.
 
-A file has our attribute names, as ``tracket export`` writes them, or the names of API 1.0. An unknown name is refused
-and not left out: it is more likely to be a typing mistake than something to do without.
-
-The value readers undo what ``export/text.py`` does, so that an export can be read back: one table for the values of
-JSON, one for the cells of CSV. They are never given a null or an empty cell, whose meaning is the caller's business.
+A file has our attribute names, as ``tracket export`` writes them, or the names of API 1.0; upper case, spaces, hyphens
+and underscores make no difference. ``hours`` and ``billable_hours`` stand for minutes. An unknown name is refused and
+not left out: it is more likely to be a typing mistake than something to do without. Who wants it otherwise says so with
+a mapping of names.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import attrs
-import msgspec
 
 from tracket_async._api import v1
-from tracket_async._timestamps import parse_date
-from tracket_async.export.text import unescape_formula
-from tracket_async.frames import MOMENTS, NUMBERS
+from tracket_async.errors import UsageError
 from tracket_async.models import NewWorklog, Worklog
 
 SETTABLE: Final = tuple(attribute.name for attribute in attrs.fields(NewWorklog))
 """The attributes that a caller can set."""
 
+HOURS: Final[Mapping[str, str]] = {"hours": "minutes", "billable_hours": "billable_minutes"}
+"""The columns that hold an attribute in hours, and the attribute."""
+
 ATTRIBUTES: Final[Mapping[str, str]] = {
     **{wire_name: name for name, wire_name in v1.SCHEMA.names.items()},
     **{attribute.name: attribute.name for attribute in attrs.fields(Worklog)},
     "day": "day",
+    **{name: name for name in HOURS},
 }
 """The attribute of each column name; ``day`` is the calendar day that an export writes next to the date."""
 
+UNNAMED: Final = ""
+"""The attribute of a column without a name. It may be there as long as it is empty."""
+OTHERS: Final = "*"
+"""In a mapping: every column that is neither mapped nor known."""
 
-def column_attributes(columns: Iterable[str], *, only_id: bool = False) -> list[str | None]:
-    """Return the attribute of each column.
+_IGNORED_IN_NAMES: Final = re.compile(r"[\s_\-\ufeff]+")
+
+
+def plain(name: str) -> str:
+    """Return a name without upper case, spaces, hyphens and underscores."""
+    return _IGNORED_IN_NAMES.sub("", name).casefold()
+
+
+_PLAIN: Final = {plain(name): attribute for name, attribute in ATTRIBUTES.items()}
+
+
+def attribute_of(name: str) -> str | None:
+    """Return the attribute that a column name means, None if there is none."""
+    return ATTRIBUTES.get(name) or _PLAIN.get(plain(name))
+
+
+def read_mapping(pairs: Sequence[str]) -> dict[str, str | None]:
+    """Return the mapping of column names that texts of the form ``old=new`` say: old name to attribute, None to skip.
+
+    Raises:
+        UsageError: a text has no ``=``, an old name is given twice, or a new name is no column.
+    """
+    mapping: dict[str, str | None] = {}
+    for pair in pairs:
+        old, equals, new = pair.rpartition("=")
+        attribute = attribute_of(new) if new.strip() else None
+        if not equals or (attribute is None and new.strip()):
+            raise UsageError(f"--map {pair!r} is not OLD=NEW. NEW is one of {_names()}, or nothing to skip the column")
+        if old.strip() == OTHERS and attribute is not None:
+            raise UsageError(
+                f"--map {pair!r} gives one name to all columns. Give '*=' to skip those that are not known"
+            )
+        if mapping.setdefault(_key(old), attribute) != attribute:
+            raise UsageError(f"--map names the column {old.strip()!r} twice. Give one new name")
+    return mapping
+
+
+def _key(name: str) -> str:
+    return plain(name) or name.strip()
+
+
+def column_attributes(
+    columns: Sequence[str], *, mapping: Mapping[str, str | None] | None = None, only_id: bool = False
+) -> list[str | None]:
+    """Return the attribute of each column: None for one to skip, `UNNAMED` for one without a name.
 
     Args:
         columns: the names in the file.
+        mapping: see `read_mapping`.
         only_id: return None for every column but the id's, whatever its name.
 
     Raises:
-        ValueError: a column is unknown, or two of them mean the same attribute.
+        ValueError: columns are unknown, or two of them mean the same attribute.
     """
+    mapping = mapping or {}
     names: list[str | None] = []
     found: dict[str, str] = {}
+    unknown: list[str] = []
     for column in columns:
-        name = ATTRIBUTES.get(column)
+        key = _key(column)
+        name = mapping[key] if key in mapping else UNNAMED if not key else attribute_of(column)
         if only_id and name != "id":
             names.append(None)
             continue
-        if name is None:
-            raise ValueError(f"there is no column {column!r}; the columns are {', '.join((*SETTABLE, 'day', 'id'))}")
-        if name in found:
-            raise ValueError(f"{name} is given twice, as {found[name]} and as {column}; remove one of the two")
-        found[name] = column
+        if name is None and key not in mapping and OTHERS not in mapping:
+            unknown.append(column)
+            continue
+        if name:
+            attribute = HOURS.get(name, name)
+            if attribute in found:
+                raise ValueError(
+                    f"{attribute} is given twice, as {found[attribute]} and as {column}; remove one of the two"
+                )
+            found[attribute] = column
         names.append(name)
+    if unknown:
+        raise ValueError(_unknown(unknown))
     return names
 
 
-ValueReader = Callable[[str, Any], Any]
-"""Read the value of an attribute, given the attribute's name; raise `ValueError` with a reason."""
-ValueReaders = Mapping[str, ValueReader]
-
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_SHOWN: Final = 40
-
-
-def shortened(value: object) -> str:
-    """Return the repr of a value for an error message, cut to 40 characters."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def _unknown(unknown: Sequence[str]) -> str:
+    listed = ", ".join(repr(name) for name in unknown)
+    return (
+        f"there is no column {listed}; the columns are {_names()}."
+        " --map OLD=NEW gives a column another name, --map OLD= skips one, and --map '*=' skips all that are not known"
+    )
 
 
-def _date(name: str, value: object) -> dt.date:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a string, not {shortened(value)}")  # noqa: TRY004 - one kind for all
-    try:
-        return parse_date(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _day(name: str, value: object) -> dt.date:
-    found = _date(name, value)
-    if isinstance(found, dt.datetime):
-        raise ValueError(f"{name} must be YYYY-MM-DD, without a time of day, not {shortened(value)}")  # noqa: TRY004
-    return found
-
-
-def _json_number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} must be a number of minutes, not {shortened(value)}")  # noqa: TRY004 - one kind for all
-    return value
-
-
-def _json_id(name: str, value: object) -> str:
-    # Spreadsheets and other programs make numbers of ids that consist of digits.
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)
-    raise ValueError(f"{name} must be a string, not {shortened(value)}")
-
-
-def _json_text(name: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise ValueError(f"{name} must be a string, not {shortened(value)}")
-
-
-def _json_object(name: str, value: object) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value  # pyright: ignore[reportUnknownVariableType] - the model looks at what is in it
-    raise ValueError(f"{name} must be an object, not {shortened(value)}")
-
-
-def _raw_cell(_name: str, value: str) -> str:
-    return value
-
-
-def _cell(_name: str, value: str) -> str:
-    return unescape_formula(value)
-
-
-def _cell_number(name: str, value: str) -> float:
-    if _NUMBER.fullmatch(value):
-        return float(value)
-    raise ValueError(f"{name} must be a number of minutes, with a point and not a comma, not {shortened(value)}")
-
-
-def _cell_object(name: str, value: str) -> dict[str, Any]:
-    try:
-        read = msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError):
-        raise ValueError(f"{name} must be JSON, not {shortened(value)}") from None
-    return _json_object(name, read)
-
-
-def _table(text: ValueReader, others: ValueReader, numbers: ValueReader, objects: ValueReader) -> ValueReaders:
-    return {
-        **dict.fromkeys(("id", *SETTABLE), others),
-        "description": text,
-        **{name: _date for name in SETTABLE if name in MOMENTS},
-        "day": _day,
-        **{name: numbers for name in SETTABLE if name in NUMBERS},
-        "custom_fields": objects,
-    }
-
-
-JSON_READERS: Final = _table(_json_text, _json_id, _json_number, _json_object)
-CSV_READERS: Final = _table(_cell, _cell, _cell_number, _cell_object)
-RAW_CSV_READERS: Final = _table(_raw_cell, _raw_cell, _cell_number, _cell_object)
-"""For a file that was written with ``--raw``: every apostrophe belongs to its text."""
+def _names() -> str:
+    return ", ".join((*SETTABLE, *HOURS, "day", "id"))

@@ -137,6 +137,7 @@ class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         size, sha256: of the file, as in `Fingerprint`.
         format, raw: how the file is read, as in `ReadOptions`.
+        reading: the other options for reading it, as text; empty: none.
         api, base_url: where the rows go.
         account: whose they are; None: not known, and taken to be any.
         schema: the version of the journal's own format.
@@ -149,13 +150,14 @@ class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
     api: str
     base_url: str
     account: str | None = None
+    reading: str = ""
     schema: int = SCHEMA
     journal: str = "tracket import"
 
 
 _DIFFERENCES: Final = (
     (("size", "sha256"), "the file was changed since"),
-    (("format", "raw"), "the file was read in another way (--format, --raw)"),
+    (("format", "raw", "reading"), "the file was read in another way (--format, --raw, --map, ...)"),
     (("api",), "it went to another version of the API"),
     (("base_url",), "it went to another server"),
     (("account",), "it went to another account"),

@@ -1,98 +1,174 @@
-"""The records of an input file, numbered by the lines on which they begin, from 1.
+"""Reading the records of an input file, numbered by the lines on which they begin, from 1.
 
-Three formats are read: NDJSON, CSV, and one id a line. A line that cannot be used becomes a `BadLine` and reading goes
-on, so that whoever has to mend the file learns everything at once.
+Every format becomes rows of named values (`Rows`); what the columns mean and how their values are read is the same for
+all. A line that cannot be used becomes a `BadLine` and reading goes on, so that whoever has to mend the file learns
+everything at once. Cells of text are read in the one notation that the whole file allows: it is looked for in a pass
+over the file before the first.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Any, Final
 
 import attrs
 import msgspec
 
-from tracket_async.importer.columns import (
-    CSV_READERS,
-    JSON_READERS,
-    RAW_CSV_READERS,
-    ValueReaders,
-    column_attributes,
-)
+from tracket_async.importer.columns import ATTRIBUTES, HOURS, column_attributes
+from tracket_async.importer.csv_file import NOT_TEXT, csv_rows
+from tracket_async.importer.records import BadLine, CheckHeader, InputFormat, ReadOptions, Record, Rows
+from tracket_async.importer.source import UTF_8, InputSource
+from tracket_async.importer.table_file import duckdb_rows, parquet_rows
+from tracket_async.importer.values import IDS, Notation, RepairedIds, Survey, ValueReader, ValueReaders, value_readers
 
-InputFormat = Literal["ndjson", "csv", "ids"]
-
-FORMAT_OF_SUFFIX: Final[Mapping[str, InputFormat]] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
-
-NOT_TEXT: Final = "it is not UTF-8 text; save the file as UTF-8"
-_BOM: Final = b"\xef\xbb\xbf"
-
-
-@attrs.frozen
-class Record:
-    """One record of the file.
-
-    Attributes:
-        line: the line on which it begins, from 1.
-        values: attribute to value, of the id, the day and what can be set; None for a null of JSON. A date keeps the
-            offset that is written in the file. An attribute that the file leaves out, or an empty cell of CSV, is
-            missing.
-        ignored: the attributes in it that only the server sets, the id not among them.
-    """
-
-    line: int
-    values: dict[str, Any]
-    ignored: frozenset[str] = frozenset()
+_SUFFIXES: Final[Mapping[str, InputFormat]] = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".duckdb": "duckdb",
+}
+_MOST_HEADERS: Final = 1000
+"""Sets of names of JSON objects that are remembered."""
 
 
-@attrs.frozen
-class BadLine:
-    """A line that cannot be used, and the reason."""
-
-    line: int
-    reason: str
+def format_of(name: str) -> InputFormat | None:
+    """Return the format that the ending of a file's name says; None: it says none."""
+    return _SUFFIXES.get(Path(name).suffix.lower())
 
 
 @attrs.frozen(kw_only=True)
-class ReadOptions:
-    """Options for reading a file.
+class _Format:
+    """One format.
 
     Attributes:
-        format: ``"ndjson"``: an object a line; ``"csv"``: a header and then a record for each worklog (RFC 4180);
-            ``"ids"``: an id a line. Empty lines do not count.
-        raw: CSV only: an apostrophe before what looks like a formula belongs to the text.
-        only_id: read nothing but the id.
+        rows: returns the rows of a source.
+        empty_is_missing: an empty cell says nothing; otherwise it is an empty text.
+        surveyed: numbers and dates may be text in any notation.
+        escaped: an apostrophe may stand before what looks like a formula.
     """
 
-    format: InputFormat
-    raw: bool = False
-    only_id: bool = False
+    rows: Callable[[InputSource, ReadOptions, CheckHeader], Rows]
+    empty_is_missing: bool = False
+    surveyed: bool = False
+    escaped: bool = False
 
 
-def read_records(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadLine]:
-    """Yield the records in their order.
+_Plan = tuple[tuple[str | None, str, ValueReader | None], ...]
+"""Of each column of a row: its attribute (None: to skip), the one that its value is put in, and who reads it (None:
+only the server sets it)."""
+
+
+class RecordReader:
+    """The records of a file, which can be read more than once.
 
     Args:
-        lines: each with its line break, in UTF-8; a byte order mark may stand before the first.
+        source: its bytes.
         options: how to read them.
+
+    Attributes:
+        repaired: the ids, of the rows read since `records` was called, that were floats.
     """
-    return _FORMATS[options.format](_without_mark(lines), options)
+
+    def __init__(self, source: InputSource, options: ReadOptions) -> None:
+        self.repaired = RepairedIds()
+        self._source = source
+        self._options = options
+        self._format = _FORMATS[options.format]
+        self._as_documented = False
+        self._readers: ValueReaders | None = None
+
+    def records(self) -> Iterator[Record | BadLine]:
+        """Yield the records in their order.
+
+        Raises:
+            StoreError: the file was changed since it was opened.
+            UsageError: it cannot be read at all, or can be read in two ways.
+        """
+        if self._readers is None:
+            escaped = self._format.escaped and not self._options.raw
+            self._readers = value_readers(self._notation(), self.repaired, escaped=escaped)
+        self.repaired.count = 0
+        plans: dict[tuple[str, ...], _Plan] = {}
+        for row in self._rows():
+            if isinstance(row, BadLine):
+                yield row
+                continue
+            line, values = row
+            names = tuple(values)
+            try:
+                if names not in plans:
+                    if len(plans) >= _MOST_HEADERS:
+                        plans.clear()
+                    plans[names] = self._plan(names, self._readers)
+                yield self._record(line, plans[names], values.values())
+            except ValueError as error:
+                yield BadLine(line, str(error))
+
+    def _rows(self) -> Rows:
+        return self._format.rows(self._source, self._options, self._check_header)
+
+    def _check_header(self, names: list[str], *, comma_separated: bool = False) -> None:
+        self._attributes(names)
+        self._as_documented = comma_separated and all(name in ATTRIBUTES for name in names)
+
+    def _attributes(self, names: Iterable[str]) -> list[str | None]:
+        return column_attributes([*names], mapping=self._options.mapping, only_id=self._options.only_id)
+
+    def _plan(self, names: Iterable[str], readers: ValueReaders) -> _Plan:
+        return tuple(
+            (name, HOURS.get(name or "", name or ""), readers.get(name or "")) for name in self._attributes(names)
+        )
+
+    def _record(self, line: int, plan: _Plan, values: Iterable[Any]) -> Record:
+        kept: dict[str, Any] = {}
+        ignored: set[str] = set()
+        empty_is_missing = self._format.empty_is_missing
+        for (name, target, read), value in zip(plan, values, strict=True):
+            if name is None or (empty_is_missing and value == ""):
+                continue
+            if read is not None:
+                kept[target] = None if value is None else read(name, value)
+            elif value is not None:
+                ignored.add(name)
+        return Record(line, kept, frozenset(ignored))
+
+    def _notation(self) -> Notation:
+        options = self._options
+        if not self._format.surveyed or options.only_id:
+            return Notation(decimal=options.decimal or ".", date_order=options.date_format)
+        survey: Survey | None = None
+        attributes: dict[tuple[str, ...], list[str | None]] = {}
+        for row in self._rows():
+            if isinstance(row, BadLine):
+                continue
+            line, values = row
+            if survey is None:
+                survey = Survey(options.decimal, options.date_format, as_documented=self._as_documented)
+            names = tuple(values)
+            if names not in attributes:
+                attributes[names] = self._attributes(names)
+            for name, value in zip(attributes[names], values.values(), strict=True):
+                if name is not None:
+                    survey.add(line, name, value)
+        return Notation() if survey is None else survey.notation()
 
 
-def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
-    for number, line in enumerate(lines):
-        yield line if number else line.removeprefix(_BOM)
-
-
-def _ndjson(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadLine]:
-    for number, line in enumerate(lines, start=1):
+def _ndjson(source: InputSource, options: ReadOptions, _check_header: CheckHeader) -> Rows:
+    ids: dict[str, bool] = {}
+    for number, line in enumerate(_lines(source, options), start=1):
         if not line.strip():
             continue
         try:
             found = _object(line)
-            names = column_attributes(found, only_id=options.only_id)
-            yield _record(number, zip(names, found.values(), strict=True), JSON_READERS)
+            for name in [name for name, value in found.items() if type(value) is float]:
+                if name not in ids:
+                    ids[name] = _is_id(name, options)
+                if ids[name]:  # as it is written, because an exponent tells that digits are lost
+                    found[name] = _decode_exactly(line)[name]
+            yield number, found
         except RecursionError:
             yield BadLine(number, "it is nested too deeply")
         except UnicodeDecodeError:
@@ -103,6 +179,9 @@ def _ndjson(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | B
             yield BadLine(number, str(error))
 
 
+_decode_exactly: Final = msgspec.json.Decoder(dict[str, Any], float_hook=str).decode
+
+
 def _object(line: bytes) -> dict[str, Any]:
     content: dict[str, Any] | list[Any] | str | float | bool | None = msgspec.json.decode(line)
     if isinstance(content, dict):
@@ -110,84 +189,36 @@ def _object(line: bytes) -> dict[str, Any]:
     raise ValueError('it must be a JSON object, such as {"id": "wl-1", "minutes": 90}')
 
 
-def _ids(lines: Iterable[bytes], _options: ReadOptions) -> Iterator[Record | BadLine]:
-    for number, line in enumerate(lines, start=1):
+def _is_id(name: str, options: ReadOptions) -> bool:
+    try:
+        return column_attributes([name], mapping=options.mapping)[0] in IDS
+    except ValueError:
+        return False
+
+
+def _ids(source: InputSource, options: ReadOptions, _check_header: CheckHeader) -> Rows:
+    for number, line in enumerate(_lines(source, options), start=1):
         try:
-            text = line.decode().strip()
+            text = line.decode().strip(" \t\r\n")
         except UnicodeDecodeError:
             yield BadLine(number, NOT_TEXT)
             continue
         if text:
-            yield Record(number, {"id": text})
+            yield number, {"id": text}
 
 
-class _Texts:
-    """The lines as text: an iterator that goes on after it has raised, which a generator does not."""
-
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = iter(lines)
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.number += 1
-        try:
-            return line.decode()
-        except UnicodeDecodeError:
-            raise ValueError(NOT_TEXT) from None
+def _csv(source: InputSource, options: ReadOptions, check_header: CheckHeader) -> Rows:
+    return csv_rows(lambda: _lines(source, options), options.delimiter, check_header)
 
 
-def _csv(lines: Iterable[bytes], options: ReadOptions) -> Iterator[Record | BadLine]:
-    texts = _Texts(lines)
-    rows = csv.reader(texts, strict=True)
-    names: list[str | None] | None = None
-    readers = RAW_CSV_READERS if options.raw else CSV_READERS
-    while True:
-        line = texts.number + 1
-        try:
-            cells = next(rows)
-            if not cells:
-                continue
-            if names is None:
-                names = column_attributes(cells, only_id=options.only_id)
-                continue
-            yield _record(line, _filled(names, cells), readers)
-        except StopIteration:
-            return
-        except (csv.Error, ValueError) as error:
-            if names is None:
-                # Without a header, every line after it would only be one more complaint.
-                yield BadLine(line, f"the header cannot be used: {error}")
-                return
-            yield BadLine(line, str(error))
+def _lines(source: InputSource, options: ReadOptions) -> Iterator[bytes]:
+    return source.lines(source.detect_encoding() or options.encoding or UTF_8)
 
 
-def _filled(names: list[str | None], cells: list[str]) -> list[tuple[str | None, str]]:
-    if len(cells) != len(names):
-        raise ValueError(
-            f"it has {len(cells)} cells and the header has {len(names)}; put a cell that contains a comma in quotes"
-        )
-    return [(name, cell) for name, cell in zip(names, cells, strict=True) if cell]
-
-
-def _record(line: int, pairs: Iterable[tuple[str | None, Any]], readers: ValueReaders) -> Record:
-    kept: dict[str, Any] = {}
-    ignored: set[str] = set()
-    for name, value in pairs:
-        if name is None:
-            continue
-        if name in readers:
-            kept[name] = None if value is None else readers[name](name, value)
-        elif value is not None:
-            ignored.add(name)
-    return Record(line, kept, frozenset(ignored))
-
-
-_FORMATS: Final[Mapping[InputFormat, Callable[[Iterable[bytes], ReadOptions], Iterator[Record | BadLine]]]] = {
-    "ndjson": _ndjson,
-    "csv": _csv,
-    "ids": _ids,
+_FORMATS: Final[Mapping[InputFormat, _Format]] = {
+    "ndjson": _Format(rows=_ndjson),
+    "csv": _Format(rows=_csv, empty_is_missing=True, surveyed=True, escaped=True),
+    "parquet": _Format(rows=lambda source, _, check_header: parquet_rows(source, check_header), surveyed=True),
+    "duckdb": _Format(rows=lambda source, _, check_header: duckdb_rows(source, check_header), surveyed=True),
+    "ids": _Format(rows=_ids),
 }

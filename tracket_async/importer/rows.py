@@ -15,12 +15,11 @@ import attrs
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._timestamps import in_utc
 from tracket_async.errors import UsageError
-from tracket_async.importer.columns import (
-    SETTABLE,
-    shortened,
-)
-from tracket_async.importer.reader import BadLine, ReadOptions, Record, read_records
+from tracket_async.importer.columns import SETTABLE
+from tracket_async.importer.reader import RecordReader
+from tracket_async.importer.records import BadLine, ReadOptions, Record
 from tracket_async.importer.source import InputSource
+from tracket_async.importer.values import shortened
 from tracket_async.models import NewWorklog, WorklogChanges
 
 T = TypeVar("T")
@@ -111,6 +110,8 @@ def _date(date: dt.date | None, day: dt.date | None, api_version: ApiVersion) ->
         return date
     if api_version.keeps_days:
         return date.date() if day is None else day
+    if date.tzinfo is None:
+        raise UsageError(f"date {date} has no offset, so nobody knows which moment it is. Append Z for UTC, or +02:00")
     try:
         return in_utc(date)
     except ValueError as error:
@@ -121,7 +122,7 @@ def _may_be_on(date: dt.date, day: dt.date, *, midnight_is_a_day: bool) -> bool:
     """Return whether a date is on a day: its own, or for a moment that is written in UTC, the day in some time zone."""
     if not isinstance(date, dt.datetime):
         return date == day
-    if date.utcoffset() or (midnight_is_a_day and date.time() == dt.time.min):
+    if date.tzinfo is None or date.utcoffset() or (midnight_is_a_day and date.time() == dt.time.min):
         return date.date() == day
     shift = day.toordinal() - date.toordinal()
     return shift == 0 or (shift == 1 and date.hour >= _NEXT_DAY_HOUR) or (shift == -1 and date.hour < _DAY_BEFORE_HOUR)
@@ -158,6 +159,7 @@ class Validation:
         bad_lines: the number of all of them.
         ignored: the attributes in the file that only the server sets, the id not among them.
         dropped_times: the number of rows with a time of day, which the API version does not keep.
+        repaired_ids: the number of ids that were floats, and were read as the whole numbers that they stand for.
     """
 
     rows: int = 0
@@ -165,6 +167,7 @@ class Validation:
     bad_lines: int = 0
     ignored: frozenset[str] = frozenset()
     dropped_times: int = 0
+    repaired_ids: int = 0
 
     def add_bad_line(self, bad: BadLine) -> None:
         """Count a line that cannot be used, and list it if it is one of the first."""
@@ -191,17 +194,20 @@ class InputFile(Generic[T]):
     make: MakeItem[T]
     api_version: ApiVersion
     id_of: Callable[[T], str] | None = None
+    _reader: RecordReader = attrs.field(
+        init=False, default=attrs.Factory(lambda self: RecordReader(self.source, self.options), takes_self=True)
+    )
 
     def validate(self) -> Validation:
         """Read every line and report those that cannot be used.
 
         Raises:
             StoreError: the file changed meanwhile.
-            UsageError: it cannot be read at all.
+            UsageError: it cannot be read at all, or can be read in two ways.
         """
         found = Validation()
         lines: dict[str, int] = {}
-        for record in read_records(self.source.lines(), self.options):
+        for record in self._reader.records():
             if isinstance(record, BadLine):
                 found.add_bad_line(record)
                 continue
@@ -215,6 +221,7 @@ class InputFile(Generic[T]):
             found.dropped_times += _drops_time(record, self.api_version)
             if not record.ignored <= found.ignored:
                 found.ignored |= record.ignored
+        found.repaired_ids = self._reader.repaired.count
         return found
 
     def rows(self, wanted: Callable[[int], bool] = lambda _line: True) -> Iterator[InputRow[T]]:
@@ -226,7 +233,7 @@ class InputFile(Generic[T]):
         Raises:
             StoreError: the file changed since it was opened.
         """
-        for record in read_records(self.source.lines(), self.options):
+        for record in self._reader.records():
             row = self._row(record) if isinstance(record, Record) and wanted(record.line) else None
             if isinstance(row, InputRow):
                 yield row

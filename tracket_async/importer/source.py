@@ -6,6 +6,7 @@ to a temporary file first. It has no name, belongs to this user alone, and is go
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import os
@@ -13,7 +14,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, TypeAlias
@@ -26,8 +27,18 @@ from tracket_async.errors import StoreError, UsageError
 File: TypeAlias = io.BufferedReader | io.BufferedRandom
 
 STANDARD_INPUT: Final = "-"
-MAX_LINE_BYTES: Final = 1 << 20
-"""A worklog has a few hundred bytes. A longer line is not taken into memory: it belongs to no file of worklogs."""
+UTF_8: Final = "utf-8"
+MAX_LINE_BYTES: Final = 64 << 20
+"""A worklog has a few hundred bytes, a long description some more. A longer line is not taken into memory."""
+_CHUNK: Final = 1 << 16
+_HEAD: Final = 4
+_MARKS: Final = (
+    (codecs.BOM_UTF8, UTF_8),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,19 +81,75 @@ class InputSource:
         """Close it. A copy is gone then."""
         self._file.close()
 
-    def lines(self) -> Iterator[bytes]:
-        """Yield the lines from the first on, each with its line break. One iteration at a time.
+    def detect_encoding(self) -> str | None:
+        """Return the encoding that the first bytes show, None if they show none.
+
+        That is one with a byte order mark, or UTF-16 whose first character is of ASCII.
+        """
+        head = self.rewound().read(_HEAD)
+        for mark, encoding in _MARKS:
+            if head.startswith(mark):
+                return encoding
+        if len(head) > 1 and (head[0] == 0) != (head[1] == 0):
+            return "utf-16-le" if head[1] == 0 else "utf-16-be"
+        return None
+
+    def lines(self, encoding: str = UTF_8) -> Iterator[bytes]:
+        """Yield the lines in UTF-8 from the first on, each with its line break. One iteration at a time.
+
+        A byte order mark is left out. Where the encoding is UTF-8, the bytes are as they are in the file, right or
+        wrong.
 
         Raises:
             StoreError: the file was changed since it was opened.
-            UsageError: a line is longer than `MAX_LINE_BYTES`, or the file cannot be read.
+            UsageError: a line is longer than `MAX_LINE_BYTES`, or the file cannot be read, or is not in the encoding.
         """
         self._file.seek(0)
+        encoding = codecs.lookup(encoding).name
+        if encoding == UTF_8:
+            lines = self._byte_lines()
+        elif "\r\n".encode(encoding) == b"\r\n":
+            lines = self._transcoded(encoding)
+        else:
+            lines = self._wide_lines(encoding)
+        for line in lines:
+            yield line.removeprefix(codecs.BOM_UTF8)
+            break
+        yield from lines
+        self.check()
+
+    def _transcoded(self, encoding: str) -> Iterator[bytes]:
+        for number, line in enumerate(self._byte_lines(), start=1):
+            try:
+                yield line.decode(encoding).encode()
+            except UnicodeDecodeError:
+                raise self._not_in(encoding, number) from None
+
+    def _byte_lines(self) -> Iterator[bytes]:
         number = 0
-        while line := self._next(number + 1):
+        while line := self._read(self._file.readline, MAX_LINE_BYTES + 1):
             number += 1
+            self._check_length(len(line), number)
             yield line
-        self._check()
+
+    def _wide_lines(self, encoding: str) -> Iterator[bytes]:
+        """Yield the lines of a text whose line breaks are not the bytes of ASCII."""
+        decoder, rest, number = codecs.getincrementaldecoder(encoding)(), "", 0
+        while True:
+            chunk = self._read(self._file.read, _CHUNK)
+            try:
+                rest += decoder.decode(chunk, not chunk)
+            except UnicodeDecodeError:
+                raise self._not_in(encoding, number + 1) from None
+            *lines, rest = rest.split("\n")
+            for line in lines:
+                number += 1
+                yield f"{line}\n".encode()
+            if not chunk:
+                break
+            self._check_length(len(rest), number + 1)
+        if rest:
+            yield rest.encode()
 
     def fingerprint(self) -> Fingerprint:
         """Read all bytes and return their fingerprint.
@@ -90,25 +157,39 @@ class InputSource:
         Raises:
             StoreError: the file was changed since it was opened.
         """
-        self._file.seek(0)
-        digest = hashlib.file_digest(self._file, "sha256")
-        self._check()
+        digest = hashlib.file_digest(self.rewound(), "sha256")
+        self.check()
         return Fingerprint(size=self._seen[0], sha256=digest.hexdigest())
 
-    def _next(self, number: int) -> bytes:
+    def _read(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
-            line = self._file.readline(MAX_LINE_BYTES + 1)
+            found = read(size)
         except OSError as error:
             raise UsageError(f"{self.name} cannot be read: {error.strerror}") from None
-        if len(line) > MAX_LINE_BYTES:
+        self.check()
+        return found
+
+    def _check_length(self, length: int, number: int) -> None:
+        if length > MAX_LINE_BYTES:
             raise UsageError(
                 f"Line {number} of {self.name} is longer than {MAX_LINE_BYTES:,} bytes, so it is no file of worklogs."
                 " Give another file or --format"
             )
-        self._check()
-        return line
 
-    def _check(self) -> None:
+    def _not_in(self, encoding: str, number: int) -> UsageError:
+        return UsageError(f"Line {number} of {self.name} is not {encoding} text. Give another --encoding")
+
+    def rewound(self) -> File:
+        """Return the file itself, at its beginning, for formats that are not read from front to back. Leave it open."""
+        self._file.seek(0)
+        return self._file
+
+    def check(self) -> None:
+        """Check that the file was not changed since it was opened.
+
+        Raises:
+            StoreError: it was.
+        """
         # Cheap beside what is done with a line; whoever edits the file in an editor is seen before the next one.
         if self._state() != self._seen:
             raise StoreError(
