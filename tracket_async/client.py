@@ -56,6 +56,7 @@ API: Final = "TRACKET_API"
 BASE_URL: Final = "TRACKET_BASE_URL"
 CA_BUNDLE: Final = "TRACKET_CA_BUNDLE"
 RATE: Final = "TRACKET_RATE"
+CURSOR_PARAMETER: Final = "TRACKET_CURSOR_PARAMETER"
 TOKEN: Final = "TRACKET_TOKEN"  # noqa: S105 - the variable's name
 CREDENTIALS: Final = ("TRACKET_CLIENT_ID", "TRACKET_CLIENT_SECRET", "TRACKET_ACCOUNT_ID")
 
@@ -83,6 +84,8 @@ def settings_of(environ: Mapping[str, str], *, auth: bool = True) -> dict[str, A
         found["ssl"] = _trusting(bundle)
     if rate := environ.get(RATE):
         found["limits"] = Limits(requests_per_second=_rate(rate))
+    if name := environ.get(CURSOR_PARAMETER):
+        found["cursor_parameter"] = name
     if auth:
         found["auth"] = _auth(environ)
     return found
@@ -214,7 +217,8 @@ class TracketClient:
         TRACKET_API (``1.0`` or ``2.0``), TRACKET_BASE_URL, and for the credentials TRACKET_TOKEN, which wins where it
         is set, or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID. TRACKET_CA_BUNDLE is a file or
         folder of PEM certificates that are trusted beside the operating system's, TRACKET_RATE the highest number of
-        requests a second. A variable that is empty is not set.
+        requests a second, and TRACKET_CURSOR_PARAMETER the ``cursor_parameter`` of API 1.0. A variable that is empty is
+        not set.
 
         Args:
             environ: the variables; None: those of this process.

@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from tracket_async.cli import main
+from tracket_async.cli.options import SETTINGS
 from tracket_async.client import TracketClient
 from tracket_async.config import RetryPolicy
 
@@ -35,9 +36,7 @@ class Terminal(io.TextIOWrapper):
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tmp_path_factory):
     """No setting of whoever runs the tests, and a width that is always the same."""
-    for name in ("API", "BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "ACCOUNT_ID", "CA_BUNDLE", "RATE"):
-        monkeypatch.delenv(f"TRACKET_{name}", raising=False)
-    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+    for name in (*SETTINGS, "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     # Output that is not buffered fails at other places than output that is, which is what users have.

@@ -65,6 +65,48 @@ def left(request, tracket, serve, seed, monkeypatch, tmp_path):
     return served, words, out
 
 
+@pytest.mark.parametrize("order", ["descending", "unsorted", "ascending"])
+@pytest.mark.parametrize("refused", [{1}, {2, 9}])
+@pytest.mark.parametrize("interrupted", [None, 6])
+def test_a_refused_cursor_costs_no_worklog_in_any_order(
+    tracket, hostile, monkeypatch, tmp_path, order, refused, interrupted
+):
+    """1,250 worklogs, newest first, and one 410: 250 were written once, and the exit code was 0."""
+    hostile.add(*hostile.make_rows(1250))
+    hostile.order, hostile.refused_cursors = order, refused
+    hostile.fail = lambda _request: 403 if len(hostile.requests) == interrupted else None
+    for name, value in hostile.env("1.0").items():
+        monkeypatch.setenv(name, value)
+    out = tmp_path / "out.csv"
+    command = ("export", "-o", out, "--concurrency=2")
+    if interrupted is not None:
+        result = tracket(*command)
+        assert (result.code, "To resume: " in result.err) == (7, True)
+    result = tracket(*command)
+    assert result.code == 0, result.err
+    assert minutes_in(out) == {row.id: row.minutes for row in hostile.rows.values()}
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 1251
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("-o", "out.csv")])
+def test_the_first_page_again_for_every_cursor_ends_an_export(tracket, hostile, monkeypatch, tmp_path, arguments):
+    hostile.add(*hostile.make_rows(600))
+    hostile.cursor_name = "page"
+    for name, value in hostile.env("1.0").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    result = tracket("export", *arguments)
+    assert result.code == 1
+    assert "The server sent the same page again for another cursor" in result.err
+    assert "set cursor_parameter, or the variable TRACKET_CURSOR_PARAMETER" in result.err
+    assert len(hostile.requests) <= 2 * 16 + 3
+    assert not (tmp_path / "out.csv").exists()
+    monkeypatch.setenv("TRACKET_CURSOR_PARAMETER", "page")
+    assert tracket("export", "-o", "out.csv").code == 0
+    assert len(minutes_in(tmp_path / "out.csv")) == 600
+
+
 def test_the_next_run_has_what_changed_since_and_verifies_it(tracket, left, tmp_path):
     _, words, out = left
     result = tracket(*words)
