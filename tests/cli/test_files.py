@@ -69,7 +69,7 @@ def test_every_worklog_that_a_file_names_is_deleted(tracket, served, file, name,
     assert re.fullmatch(rf"{re.escape(name)}: 2 deleted in \d+\.\d s\.\n", result.err)
     assert set(worklogs(served)) == {f"wl-{n:03}" for n in range(10) if n not in (1, 2)}
     again = tracket("delete", "--from-file", name, "-y", "--json")
-    assert again.code == 0
+    assert again.code == 1
     assert f"{name}: 2 already gone in " in again.err
     report = json.loads(again.out)
     assert (report["file"], report["rows"], report["already"], report["complete"]) == (name, 2, 2, True)
@@ -107,13 +107,18 @@ def test_an_export_that_somebody_has_edited_can_be_given(tracket, served, folder
 def test_it_asks_once_with_the_number(tracket, served, file, asked):
     questions = asked(False)
     result = tracket("delete", "--from-file", file("ids", "wl-001", "wl-002"))
-    assert (result.code, result.err) == (1, "Nothing was sent.\n")
+    assert result.code == 1
+    assert result.err.splitlines() == [
+        "  line 1: wl-001, 2024-05-02, 7, 31 min, Text 1",
+        "  line 2: wl-002, 2024-05-03, 7, 32 min, Text 2",
+        "Nothing was sent.",
+    ]
     assert tracket("update", "--from-file", file("in.ndjson", '{"id": "wl-001", "minutes": 1}')).code == 1
     assert questions == [
         "Delete the 2 worklogs of ids?",
         "Update the worklog of in.ndjson?",
     ]
-    assert len(served.emulator.request_log) == 0
+    assert {received.method for received in served.emulator.request_log} == {"GET"}
     asked(True)
     assert tracket("delete", "--from-file", "ids").code == 0
     assert served.count == 8
@@ -209,3 +214,140 @@ def test_a_bar_shows_how_far_it_is_on_a_terminal(tracket, served, file, terminal
     shown = terminal("stderr")
     assert tracket("delete", "--from-file", name, "--yes").code == 0
     assert "10 of 10 worklogs" in shown.text
+
+
+def test_the_first_rows_are_shown_before_the_question(tracket, served, file, asked):
+    asked(False)
+    lines = [
+        "id,minutes,description",
+        "wl-001,99,new",
+        "nobody,5,",
+        *(f"wl-{n:03},{30 + n}," for n in range(2, 9)),
+        "a,1,",
+    ]
+    result = tracket("update", "--from-file", file("in.csv", *lines, "b,1,"))
+    assert result.code == 1
+    shown = result.err.splitlines()
+    assert shown[:3] == [
+        "  line 2: wl-001: minutes 31 -> 99, description 'Text 1' -> 'new'",
+        "  line 3: nobody: there is no such worklog",
+        "  line 4: wl-002: as it is already",
+    ]
+    assert shown[10:] == ["  and 1 more; --dry-run shows them all", "Nothing was sent."]
+
+
+def test_a_dry_run_of_changes_shows_old_and_new_values_and_totals(tracket, served, file):
+    lines = [
+        '{"id": "wl-001", "minutes": 99, "description": null, "date": "2024-05-20"}',
+        '{"id": "wl-002", "minutes": 32}',
+        '{"id": "wl-003", "minutes": 40, "custom_fields": {"place": "home"}}',
+    ]
+    result = tracket("update", "--from-file", file("in.ndjson", *lines), "--dry-run")
+    assert (result.code, result.out.splitlines()) == (
+        0,
+        [
+            "line 1: wl-001: date 2024-05-02 -> 2024-05-20, minutes 31 -> 99, description 'Text 1' -> nothing",
+            "line 3: wl-003: minutes 33 -> 40, custom_fields.place nothing -> 'home'",
+        ],
+    )
+    assert result.err == (
+        "in.ndjson: tracket update would change 2 (minutes of 2, date of 1, description of 1, custom_fields.place of 1,"
+        " minutes 64 -> 139); 1 unchanged. Nothing was sent.\n"
+    )
+    assert {received.method for received in served.emulator.request_log} == {"GET"}
+    missing = tracket(
+        "update", "--from-file", file("in.csv", "id,minutes", "nobody,1", "wl-001,31"), "--dry-run", "--json"
+    )
+    assert missing.code == 1
+    assert [json.loads(line) for line in missing.lines] == [
+        {"line": 2, "id": "nobody", "found": False, "changes": {}},
+        {"line": 3, "id": "wl-001", "found": True, "changes": {}},
+        {
+            "file": "in.csv",
+            "dry_run": True,
+            "changed": 0,
+            "unchanged": 1,
+            "missing": 1,
+            "fields": {},
+            "minutes_before": 0.0,
+            "minutes_after": 0.0,
+        },
+    ]
+    assert missing.err == "in.csv: tracket update would change 0; 1 unchanged; 1 not on the server. Nothing was sent.\n"
+
+
+def test_a_dry_run_of_deletions_shows_the_worklogs(tracket, served, file):
+    result = tracket("delete", "--from-file", file("ids", "wl-001", "nobody"), "--dry-run")
+    assert (result.code, result.out.splitlines()) == (
+        0,
+        ["line 1: wl-001, 2024-05-02, 7, 31 min, Text 1", "line 2: nobody: there is no such worklog"],
+    )
+    assert result.err == "ids: tracket delete would delete 1 with 31 minutes; 1 not on the server. Nothing was sent.\n"
+    assert served.count == 10
+    assert tracket("delete", "--from-file", file("none", "nobody"), "--dry-run").code == 1
+
+
+def test_a_worklog_that_cannot_be_read_ends_a_dry_run(tracket, served, file):
+    served.emulator.faults.add(faults.Status(403), method="GET", route="/timeEntries/{id}", nth=2)
+    result = tracket("delete", "--from-file", file("ids", "wl-001", "wl-002"), "--dry-run", "--concurrency", 1)
+    assert (result.code, served.count) == (7, 10)
+
+
+def test_a_deletion_of_nothing_that_is_there_ends_with_1(tracket, served, file):
+    """A spreadsheet has written other ids than the server has."""
+    result = tracket("delete", "--from-file", file("ids", "5000204170", "5000204171"), "--yes")
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == (
+        "None of the 2 worklogs is there. Check the ids, the server and the version of the API, unless an earlier run"
+        " deleted them"
+    )
+    assert tracket("delete", "--from-file", file("ids", "5000204170", "wl-001"), "--yes").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("in.csv", ["id,item_id,user_id", "5000204173.0,7.0,8", "wl-1,9,10.0"]),
+        (
+            "in.ndjson",
+            ['{"id": 5000204173.0, "item_id": "7.0", "user_id": 8}', '{"id":"wl-1","item_id":9,"user_id":10.0}'],
+        ),
+    ],
+)
+def test_ids_that_were_made_floats_are_repaired_and_counted(tracket, serve, seed, file, name, lines):
+    served = serve(seed=[seed(1, worklogId="5000204173"), seed(2, worklogId="wl-1")])
+    result = tracket("update", "--from-file", file(name, *lines), "--yes")
+    assert result.code == 0
+    assert result.err.splitlines()[0] == (
+        "3 ids were written as a number with .0, as pandas and spreadsheets do; the .0 is left out."
+    )
+    found = worklogs(served)
+    assert [(one["itemId"], one["userId"]) for one in found.values()] == [("7", "8"), ("9", "10")]
+
+
+@pytest.mark.parametrize("value", ["nan", "#REF!", "#N/A", "5.0002E+09", "12345678901234567.0", " 7", "7\u00a0"])
+@pytest.mark.parametrize("column", ["id", "user_id", "category_id"])
+def test_spoilt_ids_are_refused_by_line_and_nothing_is_sent(tracket, served, file, value, column):
+    row = {"id": "wl-001", "minutes": "5", column: value}
+    for name, lines in (
+        ("in.csv", [",".join(row), ",".join(row.values())]),
+        ("in.ndjson", ["", json.dumps(row | {"minutes": 5})]),
+    ):
+        result = tracket("update", "--from-file", file(name, *lines), "--yes")
+        assert result.code == 2
+        assert result.err.startswith(f"  line 2: {column} {value!r} ")
+    assert len(served.emulator.request_log) == 0
+
+
+def test_options_for_reading_need_a_file_and_are_repeated_in_hints(tracket, served, file):
+    assert "--map needs a file of worklogs" in tracket("update", "wl-001", "--minutes", 5, "--map", "a=b").err
+    served.emulator.faults.add(faults.Status(403), method="PUT", route="/timeEntries/{id}")
+    name = file("in.csv", "ref;time;x", "wl-001;1,5;y")
+    options = ("--map", "ref=id", "--map", "time=hours", "--map", "*=", "--decimal", ",")
+    result = tracket("update", "--from-file", name, "--yes", *options)
+    assert result.err.splitlines()[-1].endswith(
+        "tracket update --decimal , --map ref=id --map time=hours --map '*=' --from-file in.csv --yes"
+    )
+    served.emulator.faults.clear()
+    assert tracket("update", "--from-file", name, "--yes", *options).code == 0
+    assert worklogs(served)["wl-001"]["worklogMinutes"] == 90

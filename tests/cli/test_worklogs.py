@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -372,3 +373,42 @@ def test_a_secret_is_never_printed(tracket, serve, fault, arguments, credentials
     result = tracket(*arguments, "--debug")
     assert (result.code == 0) == (fault is None)
     assert CANARY not in result.out + result.err
+
+
+def test_an_id_that_was_made_a_float_is_repaired_and_told(tracket, serve, seed):
+    served = serve(seed=[seed(1, worklogId="5000204173"), seed(2, worklogId="5000204174")])
+    result = tracket("update", "5000204173.0", "--item", "7.0")
+    assert result.code == 0
+    assert result.err.splitlines() == [
+        "The id 5000204173.0 is read as 5000204173: pandas and spreadsheets write .0 behind numbers.",
+        "The id 7.0 is read as 7: pandas and spreadsheets write .0 behind numbers.",
+    ]
+    assert served.ask(served.emulator.get, "5000204173")["itemId"] == "7"
+    assert tracket("delete", "5000204173.0", "5000204174", "--yes").code == 0
+    assert served.count == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "5E+09"),
+        ("delete", "--yes", "wl-001", "nan"),
+        ("update", "wl-001", "--user", "7 "),
+        ("update", "wl-001", "--category", "#N/A"),
+        ("create", "--item", "1", "--user", "5.0002e+09", "--date", "2024-05-20", "--minutes", "5"),
+    ],
+)
+def test_a_spoilt_id_is_refused_and_nothing_is_sent(tracket, serve, seed, arguments):
+    served = serve(seed=[seed(1)])
+    result = tracket(*arguments)
+    assert result.code == 2
+    assert re.search("white space around it|stands for no value|digits may be lost", result.err)
+    assert len(served.emulator.request_log) == 0
+
+
+def test_negative_minutes_are_not_typed_by_hand(tracket, serve, seed):
+    served = serve(seed=[seed(1)])
+    result = tracket("update", "wl-001", "--minutes=-30")
+    assert result.code == 2
+    assert "It must be at least 0; tracket import and update --from-file take negative minutes" in result.err
+    assert len(served.emulator.request_log) == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import attrs
@@ -21,11 +22,13 @@ from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import UsageError
 from tracket_async.importer.columns import read_mapping
+from tracket_async.importer.preview import Planned, Previewed, Totals, preview
 from tracket_async.importer.reader import format_of
 from tracket_async.importer.records import TABLES, InputFormat, ReadOptions
 from tracket_async.importer.rows import Change, InputFile, MakeItem, Validation, make_change, make_worklog_id
 from tracket_async.importer.run import Apply, ChangeRun, RunReport, deletions, updates
 from tracket_async.importer.source import STANDARD_INPUT, InputSource
+from tracket_async.models import Worklog, WorklogChanges
 
 T = TypeVar("T")
 
@@ -135,10 +138,12 @@ def command(name: str, *arguments: str, options: Mapping[str, Any], connection: 
         if value is None or value is False:
             continue
         name = f"--{option.replace('_', '-')}"
-        values: list[Any] = value if isinstance(value, list) else [value]
-        for each in values:
-            words += [name] if each is True else [name, str(each)]
+        words += [name] if value is True else [word for each in _each(value) for word in (name, str(each))]
     return command_line(*words)
+
+
+def _each(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType] - of any option
 
 
 # -- how a file is read --------------------------------------------------------------------------------------------
@@ -230,6 +235,9 @@ class FromFile(Reading):
             metavar="FILE", allow_leading_hyphen=True, help="Read the worklogs from a file; - is standard input."
         ),
     ] = None
+    dry_run: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Only show what would change, old -> new.")
+    ] = False
     concurrency: Concurrency = CONCURRENCY
     on_error: OnError = "collect"
 
@@ -248,6 +256,7 @@ class _Edit(Generic[T]):
     already: str
     make: MakeItem[T]
     id_of: Callable[[T], str]
+    changes_of: Callable[[T], WorklogChanges | None]
     apply: Callable[[TracketClient], Apply[T]]
 
 
@@ -259,6 +268,7 @@ UPDATE: Final = _Edit[Change](
     already="unchanged",
     make=make_change,
     id_of=lambda each: each[0],
+    changes_of=lambda each: each[1],
     apply=updates,
 )
 DELETE: Final = _Edit[str](
@@ -269,6 +279,7 @@ DELETE: Final = _Edit[str](
     already="already gone",
     make=make_worklog_id,
     id_of=lambda each: each,
+    changes_of=lambda _each: None,
     apply=deletions,
 )
 
@@ -293,7 +304,7 @@ def run(
         edit: `UPDATE` or `DELETE`.
         given: the file.
         yes: do not ask.
-        json: print the report as one line of JSON.
+        json: print the report, or of a dry run every row and the totals, as lines of JSON.
         connection: which server.
 
     Raises:
@@ -303,7 +314,7 @@ def run(
     if name == STANDARD_INPUT == connection.token_file:
         raise UsageError("Standard input cannot be both the token and the worklogs. Give one of them as a file")
     options = given.options(name, only_id=edit is DELETE, default="ids" if edit is DELETE else None)
-    if not yes and not output.can_ask():
+    if not (yes or given.dry_run or output.can_ask()):
         raise UsageError(f"There is no terminal to ask at. Give --yes to {edit.command} without asking")
     client = connection.client(limits=Limits(max_concurrency=given.concurrency))
     source = InputSource(name)
@@ -335,26 +346,100 @@ async def _run(
 ) -> ExitCode:
     name = input_file.source.name
     with input_file.source:
-        if not yes and not await output.confirm(f"{edit.verb} {_worklogs(rows)} of {name}?"):
-            output.note("Nothing was sent.")
-            return ExitCode.INCOMPLETE
-        started = time.monotonic()
-        work = ChangeRun(
-            edit.apply(client),
-            input_file,
-            total=rows,
-            concurrency=given.concurrency,
-            on_error=given.on_error,
-            on_row=lambda: display.advance(None),
-        )
-        try:
-            async with client, show_progress("auto", client.statistics) as display:
-                display.begin(edit.phase, rows)
-                await work.run()
-        finally:
-            report = work.report()
-            _say(edit, given, report, input_file, time.monotonic() - started, json=json, connection=connection)
+        async with client:
+            if given.dry_run:
+                return await _dry_run(edit, given, client, input_file, json=json)
+            if not yes:
+                await _show_first(edit, client, input_file, rows)
+                if not await output.confirm(f"{edit.verb} {_worklogs(rows)} of {name}?"):
+                    output.note("Nothing was sent.")
+                    return ExitCode.INCOMPLETE
+            started = time.monotonic()
+            work = ChangeRun(
+                edit.apply(client),
+                input_file,
+                total=rows,
+                concurrency=given.concurrency,
+                on_error=given.on_error,
+                on_row=lambda: display.advance(None),
+            )
+            try:
+                async with show_progress("auto", client.statistics) as display:
+                    display.begin(edit.phase, rows)
+                    await work.run()
+            finally:
+                report = work.report()
+                _say(edit, given, report, input_file, time.monotonic() - started, json=json, connection=connection)
+    if edit is DELETE and report.already == rows:
+        output.note(f"None of {_worklogs(rows)} is there. {_CHECK}")
+        return ExitCode.INCOMPLETE
     return exit_code(report)
+
+
+_CHECK: Final = "Check the ids, the server and the version of the API, unless an earlier run deleted them"
+_FIRST: Final = 10
+"""So many rows are shown before the question."""
+
+
+def _planned(edit: _Edit[T], input_file: InputFile[T]) -> Iterator[Planned]:
+    return (Planned(row.line, edit.id_of(row.item), edit.changes_of(row.item)) for row in input_file.rows())
+
+
+async def _show_first(edit: _Edit[T], client: TracketClient, input_file: InputFile[T], rows: int) -> None:
+    async for found in preview(client, islice(_planned(edit, input_file), _FIRST)):
+        output.note(f"  {unit(input_file)} {_described(found)}")
+    if rows > _FIRST:
+        output.note(f"  and {rows - _FIRST:,} more; --dry-run shows them all")
+
+
+async def _dry_run(
+    edit: _Edit[T], given: FromFile, client: TracketClient, input_file: InputFile[T], *, json: bool
+) -> ExitCode:
+    totals = Totals()
+    async for found in preview(client, _planned(edit, input_file), concurrency=given.concurrency):
+        totals.add(found)
+        if json:
+            fields = {name: {"old": old, "new": new} for name, (old, new) in found.fields.items()}
+            output.json([{"line": found.row.line, "id": found.row.id, "found": bool(found.worklog), "changes": fields}])
+        elif found.worklog is None or found.row.changes is None or found.fields:
+            output.line(f"{unit(input_file)} {_described(found)}")
+    name, (before, after) = input_file.source.name, totals.minutes
+    missing = f"; {totals.missing:,} not on the server" if totals.missing else ""
+    if edit is DELETE:
+        what = f"delete {totals.changed:,} with {output.text(before)} minutes{missing}"
+    else:
+        counted = ", ".join(f"{name} of {number:,}" for name, number in totals.fields.most_common())
+        minutes = f", minutes {output.text(before)} -> {output.text(after)}" if "minutes" in totals.fields else ""
+        unchanged = f"; {totals.unchanged:,} unchanged" if totals.unchanged else ""
+        what = f"change {totals.changed:,}{f' ({counted}{minutes})' if counted else ''}{unchanged}{missing}"
+    output.note(f"{name}: tracket {edit.command} would {what}. Nothing was sent.")
+    if json:
+        numbers = {"changed": totals.changed, "unchanged": totals.unchanged, "missing": totals.missing}
+        both = {"fields": dict(totals.fields), "minutes_before": before, "minutes_after": after}
+        output.json([{"file": name, "dry_run": True, **numbers, **both}])
+    done = totals.changed if edit is DELETE else not totals.missing
+    return ExitCode.DONE if done else ExitCode.INCOMPLETE
+
+
+def _described(found: Previewed) -> str:
+    """Return a row of a preview as a line, after the word for a row."""
+    start = f"{found.row.line}: {found.row.id}"
+    if found.worklog is None:
+        return f"{start}: there is no such worklog"
+    if found.row.changes is None:
+        return f"{found.row.line}: {facts(found.worklog)}"
+    fields = (f"{name} {_value(old)} -> {_value(new)}" for name, (old, new) in found.fields.items())
+    return f"{start}: {', '.join(fields) or 'as it is already'}"
+
+
+def _value(value: Any) -> str:
+    return "nothing" if value is None else repr(value) if isinstance(value, str) else output.text(value)
+
+
+def facts(worklog: Worklog) -> str:
+    """Return a line that shows which worklog it is."""
+    shown = (worklog.id, worklog.date, worklog.user_id, f"{output.text(worklog.minutes)} min", worklog.description)
+    return ", ".join(output.text(fact) for fact in shown if fact is not None)
 
 
 def _say(

@@ -27,13 +27,25 @@ import attrs
 from cyclopts import Group, Parameter, Token
 
 from tracket_async._timestamps import parse_date
+from tracket_async.cli.output import note
 from tracket_async.client import TracketClient
 from tracket_async.config import check_concurrency
 from tracket_async.errors import ConfigurationError, TracketError, UsageError
 from tracket_async.export import text as cells
+from tracket_async.importer.values import read_id
 from tracket_async.models import WorklogFilter
 
-Id = Annotated[str, Parameter(metavar="ID")]
+
+def convert_id(_type: Any, tokens: Sequence[Token]) -> str:
+    """Return an id; one that a program has made a float of is repaired, and a note says so."""
+    given = tokens[0].value
+    found = read_id("the id", given)
+    if found != given:
+        note(f"The id {given} is read as {found}: pandas and spreadsheets write .0 behind numbers.")
+    return found
+
+
+Id = Annotated[str, Parameter(converter=convert_id, metavar="ID")]
 Json = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 

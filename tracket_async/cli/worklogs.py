@@ -23,6 +23,7 @@ from tracket_async.cli.options import (
     Json,
     Selection,
     between,
+    convert_id,
     named_columns,
     refusals,
 )
@@ -164,9 +165,16 @@ CLEARED: Final[dict[Clearable, str]] = {
 }
 
 Text = Annotated[str | None, Parameter(metavar="TEXT", show_default=False)]
-OptionalId = Annotated[str | None, Parameter(metavar="ID", show_default=False)]
-Minutes = Annotated[float, Parameter(metavar="MINUTES")]
-OptionalMinutes = Annotated[float | None, Parameter(metavar="MINUTES", show_default=False)]
+OptionalId = Annotated[str | None, Parameter(converter=convert_id, metavar="ID", show_default=False)]
+
+
+def _not_negative(_type: Any, value: float | None) -> None:
+    if value is not None and value < 0:
+        raise ValueError("It must be at least 0; tracket import and update --from-file take negative minutes")
+
+
+Minutes = Annotated[float, Parameter(metavar="MINUTES", validator=_not_negative)]
+OptionalMinutes = Annotated[float | None, Parameter(metavar="MINUTES", validator=_not_negative, show_default=False)]
 CustomFields = Annotated[
     list[str] | None, Parameter(name="--field", negative=(), metavar="REFERENCE=OPTION", show_default=False)
 ]
@@ -260,7 +268,7 @@ def update(
         clear: Clear this field; may be repeated.
         many: the worklogs of a file.
         yes: With --from-file, do not ask. Needed where there is no terminal.
-        json: Print the worklog, or with --from-file the report, as one line of JSON.
+        json: Print the worklog, or with --from-file the report, as one line of JSON; of a dry run, every row.
         connection: which server.
     """
     given: dict[str, Any] = {
@@ -345,8 +353,7 @@ async def _delete(ids: Iterable[str], *, yes: bool, connection: Connection) -> E
 
 
 def _question(worklog: Worklog) -> str:
-    facts = (worklog.id, worklog.date, worklog.user_id, f"{output.text(worklog.minutes)} min", worklog.description)
-    return f"Delete worklog {', '.join(output.text(fact) for fact in facts if fact is not None)}?"
+    return f"Delete worklog {files.facts(worklog)}?"
 
 
 def _custom_fields(given: Iterable[str], *, clearing: bool = False) -> dict[str, str | None]:
