@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib.util
 import os
@@ -127,3 +128,22 @@ def hostile():
     specification.loader.exec_module(module)
     with module.Hostile() as server:
         yield server
+
+
+@pytest.fixture
+def connect(hostile):
+    """``async with connect(api) as client``; the server has 600 worklogs, five a day from 1 March 2024."""
+    from tracket_async._http.limits import Clock
+    from tracket_async.client import TracketClient
+    from tracket_async.config import RetryPolicy
+
+    hostile.add(*hostile.make_rows(600))
+    quick = Clock(sleep=lambda seconds: asyncio.sleep(seconds / 200))
+    at_once = RetryPolicy(wait_initial=0, wait_initial_rate_limited=0, wait_jitter=0)
+
+    @contextlib.asynccontextmanager
+    async def open_client(api="2.0", **settings):
+        async with TracketClient.from_env(hostile.env(api), **{"retry": at_once, "clock": quick} | settings) as client:
+            yield client
+
+    return open_client

@@ -215,7 +215,7 @@ class RequestError(TracketError):
     def is_passing(self) -> bool:
         """Return whether the fault may be over after a while; False of one that stays until somebody mends it."""
         if isinstance(self, UnreadableResponseError):
-            return True
+            return not self.came_twice
         if self.status is None:
             passing = isinstance(self, NetworkError | ServerError | RateLimitedError)
             return passing and not isinstance(self, CertificateError)
@@ -368,8 +368,13 @@ class ResponseError(RequestError):
 
 
 class UnreadableResponseError(ResponseError):
-    """The body is not JSON."""
+    """The body is not JSON.
 
+    Attributes:
+        came_twice: True when the same broken JSON has come twice: it is no fault of the way, and would come again.
+    """
+
+    came_twice: bool = False
     hint = "A proxy or a login page may stand between; check TRACKET_BASE_URL"
 
 

@@ -107,6 +107,15 @@ def test_when_nothing_remains_the_session_waits_for_the_reset_and_no_call_fails(
     run_session(scenario, script(exhausted(status, prefix=prefix), 200), limits=limits)
 
 
+def test_a_rate_limit_in_one_header_makes_the_session_wait(run_session):
+    async def scenario(session, transport):
+        await session.send(GET, body)
+        return session.statistics().paused_for
+
+    for value in ("limit=10, remaining=0, reset=20", '"default";r=0;t=20'):
+        assert run_session(scenario, script(reply(200, RateLimit=value))) == pytest.approx(20)
+
+
 def test_who_queues_as_the_last_request_is_answered_waits_for_the_reset(run_session):
     async def scenario(session, transport):
         calls = [session.send(GET, body, options=CallOptions(timeout=5)) for _ in range(3)]

@@ -287,6 +287,30 @@ def test_a_reset_without_the_servers_date_is_relative_to_the_time_here():
     assert reset_in({"X-RateLimit-Reset": "5"}, now=now) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "remains", "refused"),
+    [
+        ("limit=10, remaining=0, reset=5", 5, 5),
+        ("limit=10, remaining=3, reset=5", None, None),
+        ("limit=10,remaining=0,reset=5", 5, 5),
+        ("limit=10, reset=5", None, 5),
+        ('"default";r=0;t=5', 5, 5),
+        ('"default";r=3;t=5', None, None),
+        ('"burst";r=0;t=5, "daily";r=99;t=3600', 5, 5),
+        ('"burst";r=0;t=5, "daily";r=0;t=3600', 3600, 3600),
+        ('"burst"; r=0; t=5; pk=:YWJj:', 5, 5),
+        ('"default";t=5', None, 5),
+        ('"default";r=0', None, None),
+        ("", None, None),
+        ("remaining=0, reset=-5", None, None),
+        ("nonsense", None, None),
+    ],
+)
+def test_a_rate_limit_in_one_header_is_read_in_both_forms(value, remains, refused):
+    assert reset_in({"RateLimit": value}, now=None) == remains
+    assert answer(429, {"RateLimit": value}).retry_after == refused
+
+
 @EXAMPLES
 @given(st.text(max_size=20) | st.floats().map(str), st.text(max_size=20) | st.floats().map(str))
 def test_a_reset_never_raises_and_never_asks_for_a_strange_wait(remaining, reset):

@@ -26,7 +26,7 @@ import attrs
 from tracket_async._http.auth import Authorizer
 from tracket_async._http.limits import Clock, ConcurrencyLimiter, RateLimiter, ServerPause
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, Secret
-from tracket_async._http.responses import error_for, excerpt, request_id, reset_in
+from tracket_async._http.responses import REMAINING_HEADERS, error_for, excerpt, is_broken_json, request_id, reset_in
 from tracket_async._http.transport import Transport
 from tracket_async.config import RetryPolicy
 from tracket_async.errors import (
@@ -36,6 +36,7 @@ from tracket_async.errors import (
     DeadlineExceededError,
     MismatchedResponseError,
     RequestError,
+    UnreadableResponseError,
 )
 from tracket_async.events import AttemptEnded, AttemptStarted, EventDispatcher, SessionPaused
 
@@ -43,6 +44,8 @@ T = TypeVar("T")
 
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
+_BEGINNING: Final = 200
+"""So many bytes, and the length, tell whether two answers that are broken JSON are the same."""
 OVERLOADED: Final = 503
 
 _LONGEST_ADVISORY_PAUSE: Final = 60.0  # seconds
@@ -62,6 +65,7 @@ class Call:
         attempts: how many attempts there were, a replay after a 401 included.
         maybe_done: whether an attempt that failed may have taken effect nevertheless.
         replayed: whether it was sent again after a 401.
+        broken: length and beginning of the latest answer that was broken JSON; None: there was none.
         mismatched: whether it was sent again after the answer to another request.
         retry_cost: the tokens that its latest retry took from the retry budget.
         status: of the latest answer, None without one.
@@ -78,6 +82,7 @@ class Call:
     attempts: int = 0
     maybe_done: bool = False
     replayed: bool = False
+    broken: tuple[int, bytes] | None = None
     mismatched: bool = False
     retry_cost: int = 0
     status: int | None = None
@@ -218,6 +223,12 @@ class Attempt:
                 try:
                     parsed = response
                     return parse(response)
+                except UnreadableResponseError as unreadable:
+                    if is_broken_json(response.body):
+                        # An HTML page may be that of a maintenance, which passes. Cursors may be fresh each time.
+                        before, call.broken = call.broken, (len(response.body), response.body[:_BEGINNING])
+                        unreadable.add(came_twice=before == call.broken)
+                    raise
                 except MismatchedResponseError:
                     if call.mismatched or not call.idempotent:
                         raise
@@ -316,7 +327,7 @@ class Attempt:
         if status < 500 and status != LIMITED:  # noqa: PLR2004
             self._limiter.on_success()
             self._rate_limiter.on_success(began=began, now=now)
-            if "RateLimit-Remaining" in response.headers or "X-RateLimit-Remaining" in response.headers:
+            if any(name in response.headers for name in REMAINING_HEADERS):
                 self._wait_for_reset(response, now)
         elif status == OVERLOADED:
             self._limiter.on_overload(began=began, now=now)

@@ -109,13 +109,18 @@ def unreadable(response: Response) -> UnreadableResponseError:
         found = "nothing"
     elif beginning.startswith(b"<"):
         found = "an HTML or XML page"
-    elif beginning[:1] in b'{["':
+    elif is_broken_json(beginning):
         found = "JSON that is broken, cut short or nested too deeply"
     else:
         found = "something that is no JSON"
     return UnreadableResponseError(
         f"The server answers {response.status} with {found}", status=response.status, excerpt=excerpt(response.body)
     )
+
+
+def is_broken_json(body: bytes) -> bool:
+    """Return whether a body that cannot be read looks like JSON."""
+    return body.lstrip()[:1] in _JSON_BEGINS
 
 
 def malformed(
@@ -183,6 +188,10 @@ _NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", re.ASCII)
 _LONGEST_WAIT = 1e9
 """Seconds. A longer wait is nonsense, and a Reset of so much is a moment since 1970."""
 _RATE_LIMIT_PREFIXES: Final = ("RateLimit-", "X-RateLimit-")
+REMAINING_HEADERS: Final = (*(f"{prefix}Remaining" for prefix in _RATE_LIMIT_PREFIXES), "RateLimit")
+"""The headers that may say how many requests are left."""
+_QUOTA: Final = re.compile(r"\b(remaining|reset|r|t)\s*=\s*(\d{1,12})", re.ASCII)
+_JSON_BEGINS: Final = frozenset({b"{", b"[", b'"'})
 _LONGEST_NAME = 128
 _DEEPEST = 4
 
@@ -262,22 +271,37 @@ def reset_in(headers: Mapping[str, str], *, now: dt.datetime | None, refused: bo
     """Return the seconds until the server accepts requests again, None when it accepts them now or does not say.
 
     Args:
-        headers: ``RateLimit-Remaining`` and ``-Reset``, or the same with ``X-``. A Reset is a number of seconds, or a
-            moment in seconds since 1970, which is taken relative to the answer's Date.
+        headers: ``RateLimit-Remaining`` and ``-Reset``, or the same with ``X-``, or ``RateLimit`` as the drafts of the
+            IETF (draft-ietf-httpapi-ratelimit-headers) have it: ``limit=10, remaining=0, reset=5`` up to 07,
+            ``"default";r=0;t=5`` since 08. A Reset is a number of seconds, or a moment in seconds since 1970, which is
+            taken relative to the answer's Date.
         now: the time here, aware, for an answer without a Date.
         refused: whether the server answers 429, so that a Reset counts without a Remaining.
     """
+    waits = [
+        _until(reset, headers, now)
+        for remaining, reset in _quotas(headers)
+        if reset is not None and not remaining and (remaining is not None or refused)
+    ]
+    return max((wait for wait in waits if 0 < wait < _LONGEST_WAIT), default=None)
+
+
+def _until(reset: float, headers: Mapping[str, str], now: dt.datetime | None) -> float:
+    """Return the seconds until a reset, 0 when that is not known."""
+    if reset < _LONGEST_WAIT:
+        return reset
+    since = parse_http_date(header(headers, "Date") or "") or now
+    return 0.0 if since is None else reset - since.timestamp()
+
+
+def _quotas(headers: Mapping[str, str]) -> Iterator[tuple[float | None, float | None]]:
+    """Yield what each limit leaves, and when it is reset; None: the server does not say."""
     for prefix in _RATE_LIMIT_PREFIXES:
-        remaining = _number(header(headers, f"{prefix}Remaining"))
-        seconds = _number(header(headers, f"{prefix}Reset"))
-        if seconds is None or remaining or (remaining is None and not refused):
-            continue
-        if seconds >= _LONGEST_WAIT:
-            since = parse_http_date(header(headers, "Date") or "") or now
-            seconds = 0.0 if since is None else seconds - since.timestamp()
-        if 0 < seconds < _LONGEST_WAIT:
-            return seconds
-    return None
+        yield _number(header(headers, f"{prefix}Remaining")), _number(header(headers, f"{prefix}Reset"))
+    combined = header(headers, "RateLimit") or ""
+    for part in combined.split(",") if combined.startswith('"') else [combined]:
+        found: dict[str, str] = dict(_QUOTA.findall(part))
+        yield _number(found.get("remaining", found.get("r"))), _number(found.get("reset", found.get("t")))
 
 
 def _retry_after(headers: Mapping[str, str], *, is_limited: bool, now: dt.datetime | None) -> float | None:
