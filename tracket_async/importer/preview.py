@@ -1,7 +1,7 @@
-"""What changes and deletions of the worklogs of a file would do, shown before they are made.
+"""A preview of changes and deletions of the worklogs of a file: nothing is written.
 
 Each worklog is read from the server, several at once and at the rate that the server accepts, and compared with what
-the file says about it. Nothing is written.
+the file says about it.
 """
 
 from __future__ import annotations
