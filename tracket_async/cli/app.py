@@ -8,7 +8,7 @@ from typing import Any, Final
 from cyclopts import App
 
 from tracket_async._version import __version__
-from tracket_async.cli import demo, export, import_file, sync, worklogs
+from tracket_async.cli import demo, export, import_file, report, sync, worklogs
 
 HELP: Final = """Read and write the worklogs of Tracket, the time tracking of monday.com teams.
 
@@ -24,6 +24,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     ("demo", demo.demo),
     ("export", export.export),
     ("sync", sync.sync),
+    ("report", report.report),
     ("import", import_file.import_worklogs),
     ("list", worklogs.list_worklogs),
     ("get", worklogs.get),

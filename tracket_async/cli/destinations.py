@@ -231,8 +231,8 @@ def open_file(path: Path) -> Generator[File]:
         yield File(path, file)
 
 
-def check(path: Path) -> None:
-    """Check, before anything is sent, that a file can be created or replaced there.
+def check(path: Path, option: str = "--output") -> None:
+    """Check, before anything is sent, that a file can be created or replaced there; ``option`` names it.
 
     Raises:
         UsageError: the folder does not exist, or the path is a link or something else that is not a file.
@@ -243,7 +243,7 @@ def check(path: Path) -> None:
             " Give --output -, and let the shell send standard output there"
         )
     if not path.parent.is_dir():
-        raise UsageError(f"The folder {path.parent} does not exist. Create it, or give another --output")
+        raise UsageError(f"The folder {path.parent} does not exist. Create it, or give another {option}")
     try:
         refuse_link(path)
     except StorageError as error:
