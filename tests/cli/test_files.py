@@ -75,6 +75,36 @@ def test_every_worklog_that_a_file_names_is_deleted(tracket, served, file, name,
     assert (report["file"], report["rows"], report["already"], report["complete"]) == (name, 2, 2, True)
 
 
+ODD_TEXTS = [
+    "'s avonds",
+    "''",
+    "'=1",
+    "=1+1",
+    "\n=1",
+    "\r\n@x",
+    "\uff1d1",
+    "\uff0b1",
+    'a,b\r\n"c"',
+    "-x",
+    "\t+1",
+    "日本",
+]
+
+
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+@pytest.mark.parametrize("name", ["out.csv", "out.ndjson"])
+def test_an_export_that_is_written_back_changes_nothing(tracket, serve, seed, name, api):
+    served = serve(api, seed=[seed(n, description=text) for n, text in enumerate(ODD_TEXTS)])
+    before = worklogs(served)
+    assert tracket("export", "-o", name).code == 0
+    for id_ in before:
+        served.ask(served.emulator.update, id_, {"description": "lost", "worklogMinutes": 1})
+    result = tracket("update", "--from-file", name, "--yes")
+    assert result.code == 0, result.err
+    changed = {id_: one["updatedDate"] for id_, one in worklogs(served).items()}
+    assert worklogs(served) == {id_: one | {"updatedDate": changed[id_]} for id_, one in before.items()}
+
+
 @pytest.mark.parametrize("format", ["csv", "ndjson"])
 def test_every_worklog_that_a_file_names_is_changed(tracket, served, file, format):
     lines = {

@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from tracket_async.emulator.faults import Delay, Hang
+from tracket_async.emulator.faults import Delay, Hang, Status
 
 TRACKET = (sys.executable, "-m", "tracket_async.cli")
 LIMIT = 60
@@ -105,6 +105,30 @@ def test_an_export_that_was_ended_goes_on_and_makes_the_same_files(serve, tmp_pa
 
 
 NAMES = ("out.ndjson", "out.csv", "out.parquet")
+
+
+def test_rows_that_wait_out_a_429_are_not_sent_when_an_import_is_interrupted(serve, seed, tmp_path):
+    served, file = serve(), tmp_path / "in.ndjson"
+    file.write_text("".join(json.dumps(seed(number)) + "\n" for number in range(40)), encoding="utf-8")
+    journal = tmp_path / "in.ndjson.tracket-journal"
+    served.emulator.faults.add(Status(429, retry_after="60"), method="POST", route="/timeEntries")
+    with started("import", str(file), "--concurrency=16") as process:
+        while not journal.exists() or journal.read_text(encoding="utf-8").count('"sent_at"') < 16:
+            assert process.poll() is None
+            time.sleep(0.01)
+        while not served.ask(served.emulator.request_log.count, method="POST", status=429):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    *_, said, how, line = err.decode().splitlines()
+    assert ": 40 not sent in " in said  # after the 5 seconds that answers on their way are given
+    assert (how.startswith("To continue: "), line) == (True, "tracket: interrupted")
+    assert "ambiguous" not in journal.read_text(encoding="utf-8")
+    served.ask(served.emulator.faults.clear)
+    with started("import", str(file)) as process:
+        _, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, served.count) == (0, 40), err
 
 
 @pytest.mark.usefixtures("slow")
