@@ -29,7 +29,7 @@ from tracket_async import (
     WorklogFilter,
 )
 from tracket_async._http.messages import Request
-from tracket_async.client import CREDENTIALS
+from tracket_async.client import CREDENTIALS, settings_of
 from tracket_async.models import client_side_check, combine_filter
 
 CANARY = "canary-3f9c"
@@ -110,6 +110,26 @@ async def test_the_environment_makes_a_client():
     assert TracketClient.from_env(ENVIRONMENT).api == "2.0"
 
 
+V1 = {"TRACKET_V1_CURSOR_PARAMETER": "page", "TRACKET_V1_START_DATE": "day", "TRACKET_V1_SCHEME": "Token"}
+
+
+@pytest.mark.parametrize("how", ["environment", "argument"])
+def test_the_open_settings_of_1_0_come_from_the_environment(how):
+    environ = {"TRACKET_TOKEN": CANARY, "TRACKET_BASE_URL": NOWHERE, **V1}
+    named = {"api": "1.0"} if how == "argument" else {}
+    client = TracketClient.from_env(environ if named else environ | {"TRACKET_API": "1.0"}, **named)
+    request = client.api_version.list(WorklogFilter(since=MONDAY), cursor="c")
+    assert request.query == (("page", "c"), ("startDate", "2024-05-06"))
+    assert settings_of(environ, api="1.0")["auth"].scheme == "Token"
+    assert settings_of(environ | {"TRACKET_V1_SCHEME": "none"}, api="1.0")["auth"].scheme == ""
+    assert settings_of(environ | {"TRACKET_V1_SCHEME": ""}, api="1.0")["auth"].scheme == "Bearer"
+
+
+def test_with_2_0_the_settings_of_1_0_mean_nothing():
+    assert settings_of({"TRACKET_TOKEN": CANARY, **V1}) == {"auth": BearerToken(CANARY)}
+    assert TracketClient.from_env({"TRACKET_TOKEN": CANARY, "TRACKET_API": "1.0", **V1}, api="2.0").api == "2.0"
+
+
 def test_the_environment_is_that_of_the_process_by_default(monkeypatch):
     monkeypatch.setenv("TRACKET_TOKEN", CANARY)
     monkeypatch.setenv("TRACKET_BASE_URL", "https://of-the-process.example")
@@ -131,6 +151,12 @@ def test_the_environment_is_that_of_the_process_by_default(monkeypatch):
         ),
         ({"TRACKET_TOKEN": CANARY, "TRACKET_API": "2"}, "1.0 or 2.0, not '2'"),
         ({"TRACKET_TOKEN": f"{CANARY}\n"}, "white space"),
+        ({"TRACKET_TOKEN": "t", "TRACKET_API": "1.0", "TRACKET_V1_SCHEME": f"A {CANARY}"}, "must be one word"),
+        ({"TRACKET_TOKEN": "t", "TRACKET_API": "1.0", "TRACKET_V1_START_DATE": "x"}, "one of moment, day, not 'x'"),
+        (
+            ENVIRONMENT | {"TRACKET_API": "1.0", "TRACKET_V1_SCHEME": "Token"},
+            "TRACKET_V1_SCHEME goes with TRACKET_TOKEN",
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_in_the_environment_is_named_and_never_shown(environ, message):

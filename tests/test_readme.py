@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 from tracket_async import NewWorklog, TracketClient
@@ -113,6 +114,30 @@ async def test_the_code_of_the_docs_on_odd_rows_runs(hostile):
         bad: list[bytes] = []
         assert await namespace["readable_minutes"](client, bad) == 290
         assert [json.loads(row)["id"] for row in bad] == ["wl-0001"]
+
+
+@pytest.mark.tracket(sample=300)
+async def test_the_code_for_migrating_finds_ids_categories_and_sums(tracket_emulator):
+    document = (ROOT / "docs" / "migrating-to-2.0.md").read_text(encoding="utf-8")
+    namespace: dict = {}
+    for code in re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL):
+        exec(compile(code, "migrating-to-2.0.md", "exec"), namespace)
+    months, found = {}, {}
+    for api in ("1.0", "2.0"):
+        async with TracketClient.from_env(tracket_emulator.env(api)) as client:
+            found[api] = [worklog async for worklog in client.worklogs.list()]
+            months[api] = await namespace["minutes_of"](client, dt.date(2024, 2, 9))
+    assert months["1.0"] == months["2.0"] > 0
+    old, new = found["1.0"], found["2.0"]
+    assert namespace["compare"](old, new) == (300, {})
+    others = [attrs.evolve(worklog, id=f"n-{worklog.id}") for worklog in new]
+    same, moved = namespace["compare"](old, [*new[:100], *others[100:]])
+    assert same == 100
+    assert len(moved) > 150
+    assert all(to == f"n-{of}" for of, to in moved.items())
+    async with TracketClient.from_env(tracket_emulator.env("2.0")) as client:
+        by_name = await namespace["categories"](client)
+    assert {worklog.category_id for worklog in old} - {None} <= set(by_name.values())
 
 
 def test_every_exit_code_is_documented():

@@ -61,6 +61,7 @@ class Outcome(Generic[T]):
             ``client.worklogs.reconcile``); ``"not_sent"``: nobody tried, because the run was stopped.
         item: as it was given.
         worklog: the server's answer to a create or update that is ``ok``; None otherwise.
+        message: what the server says about a delete that is ``ok``; None where it says nothing.
         error: why it is ``failed`` or ``ambiguous``; None if the run was closed while it was in progress.
     """
 
@@ -68,6 +69,7 @@ class Outcome(Generic[T]):
     status: Status
     item: T
     worklog: Worklog | None = None
+    message: str | None = None
     error: Exception | None = None
 
 
@@ -105,7 +107,7 @@ class Outcomes(Generic[T]):
     def __init__(
         self,
         items: Iterable[T] | AsyncIterable[T],
-        write: Callable[[T], Awaitable[Worklog | None]],
+        write: Callable[[T], Awaitable[Worklog | str | None]],
         *,
         concurrency: int = 16,
         on_error: OnError = "stop",
@@ -222,7 +224,7 @@ class _Run(Generic[T]):
         self,
         *,
         source: AsyncIterator[T],
-        write: Callable[[T], Awaitable[Worklog | None]],
+        write: Callable[[T], Awaitable[Worklog | str | None]],
         stops_after: Collection[Status],
         patience: int,
         key: Callable[[T], Hashable] | None,
@@ -336,7 +338,7 @@ class _Run(Generic[T]):
         self._unfinished[taken.index] = attrs.evolve(taken, status="ambiguous")
         self.writing += 1
         try:
-            worklog = await self._write(taken.item)
+            answer = await self._write(taken.item)
         except asyncio.CancelledError as error:
             if not getattr(error, "maybe_sent", True):
                 self._unfinished[taken.index] = taken
@@ -352,7 +354,9 @@ class _Run(Generic[T]):
         finally:
             self.writing -= 1
         self._failures_in_a_row = 0
-        return attrs.evolve(taken, status="ok", worklog=worklog)
+        if isinstance(answer, str):
+            return attrs.evolve(taken, status="ok", message=answer)
+        return attrs.evolve(taken, status="ok", worklog=answer)
 
     def _failed(self, error: Exception, status: Status) -> None:
         """Stop if this failure is a reason to, see `Outcomes`."""

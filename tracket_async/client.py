@@ -56,12 +56,14 @@ API: Final = "TRACKET_API"
 BASE_URL: Final = "TRACKET_BASE_URL"
 CA_BUNDLE: Final = "TRACKET_CA_BUNDLE"
 RATE: Final = "TRACKET_RATE"
-CURSOR_PARAMETER: Final = "TRACKET_CURSOR_PARAMETER"
+V1_SCHEME: Final = "TRACKET_V1_SCHEME"
+V1_SETTINGS: Final = {"TRACKET_V1_CURSOR_PARAMETER": "cursor_parameter", "TRACKET_V1_START_DATE": "start_date"}
+"""What the vendor's page of API 1.0 leaves open, and the argument of `TracketClient` for it."""
 TOKEN: Final = "TRACKET_TOKEN"  # noqa: S105 - the variable's name
 CREDENTIALS: Final = ("TRACKET_CLIENT_ID", "TRACKET_CLIENT_SECRET", "TRACKET_ACCOUNT_ID")
 
 
-def settings_of(environ: Mapping[str, str], *, auth: bool = True) -> dict[str, Any]:
+def settings_of(environ: Mapping[str, str], *, auth: bool = True, api: str | None = None) -> dict[str, Any]:
     """Return the arguments of `TracketClient` that the environment gives. A variable that is empty is not set.
 
     TRACKET_TOKEN, where it is set, is used as it is, whatever is set beside it. Otherwise TRACKET_CLIENT_ID,
@@ -70,24 +72,27 @@ def settings_of(environ: Mapping[str, str], *, auth: bool = True) -> dict[str, A
     Args:
         environ: the variables.
         auth: whether to look for credentials.
+        api: the version of the API that is used, whatever the environment says; None: the environment's. TRACKET_V1_*
+            counts with 1.0 alone.
 
     Raises:
         ConfigurationError: credentials are missing, or a part of them (names the variables and shows no value); the CA
             bundle cannot be read; the rate is no number above 0.
     """
     found: dict[str, Any] = {}
-    if api := environ.get(API):
-        found["api"] = api
+    if named := environ.get(API):
+        found["api"] = named
+    is_v1 = (api or named) == "1.0"
+    if is_v1:
+        found |= {argument: environ[name] for name, argument in V1_SETTINGS.items() if environ.get(name)}
     if base_url := environ.get(BASE_URL):
         found["base_url"] = base_url
     if bundle := environ.get(CA_BUNDLE):
         found["ssl"] = _trusting(bundle)
     if rate := environ.get(RATE):
         found["limits"] = Limits(requests_per_second=_rate(rate))
-    if name := environ.get(CURSOR_PARAMETER):
-        found["cursor_parameter"] = name
     if auth:
-        found["auth"] = _auth(environ)
+        found["auth"] = _auth(environ, environ.get(V1_SCHEME) if is_v1 else None)
     return found
 
 
@@ -115,15 +120,19 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _auth(environ: Mapping[str, str]) -> Auth:
+def _auth(environ: Mapping[str, str], scheme: str | None) -> Auth:
     if token := environ.get(TOKEN):
-        return BearerToken(token)
+        return BearerToken(token) if not scheme else BearerToken(token, scheme="" if scheme == "none" else scheme)
     missing = [name for name in CREDENTIALS if not environ.get(name)]
     if len(missing) == len(CREDENTIALS):
         raise _missing(f"Neither {TOKEN} nor {', '.join(CREDENTIALS[:-1])} and {CREDENTIALS[-1]} are set")
     if missing:
         present = [name for name in CREDENTIALS if name not in missing]
         raise _missing(f"{' and '.join(present)} {_is(present)} set, but {' and '.join(missing)} {_is(missing)} not")
+    if scheme:
+        raise ConfigurationError(
+            f"{V1_SCHEME} goes with {TOKEN}, and client credentials are set", hint=f"Unset it, or set {TOKEN}"
+        )
     client_id, client_secret, account_id = (environ[name] for name in CREDENTIALS)
     return ClientCredentials(client_id, client_secret, account_id)
 
@@ -217,8 +226,9 @@ class TracketClient:
         TRACKET_API (``1.0`` or ``2.0``), TRACKET_BASE_URL, and for the credentials TRACKET_TOKEN, which wins where it
         is set, or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID. TRACKET_CA_BUNDLE is a file or
         folder of PEM certificates that are trusted beside the operating system's, TRACKET_RATE the highest number of
-        requests a second, and TRACKET_CURSOR_PARAMETER the ``cursor_parameter`` of API 1.0. A variable that is empty is
-        not set.
+        requests a second. With API 1.0, TRACKET_V1_CURSOR_PARAMETER is its ``cursor_parameter``, TRACKET_V1_START_DATE
+        its ``start_date``, and TRACKET_V1_SCHEME the word before TRACKET_TOKEN in the Authorization header (or
+        ``none``). A variable that is empty is not set.
 
         Args:
             environ: the variables; None: those of this process.
@@ -229,7 +239,7 @@ class TracketClient:
             ConfigurationError: what is missing or wrong, by its name, never by its value.
         """
         variables = os.environ if environ is None else environ
-        found = settings_of(variables, auth="auth" not in settings)
+        found = settings_of(variables, auth="auth" not in settings, api=settings.get("api"))
         if "limits" in found and "limits" in settings:
             given: Limits = settings["limits"]
             rate = given.requests_per_second or found["limits"].requests_per_second

@@ -411,8 +411,9 @@ class CursorLoopError(RequestError):
 
     fault: Fault = "server"
     hint = (
-        "The server may expect the cursor in another query parameter: on API 1.0, set cursor_parameter, or the"
-        " variable TRACKET_CURSOR_PARAMETER. Otherwise report it to the vendor; narrowing the dates may walk around it"
+        "The server may expect the cursor in another query parameter: on API 1.0, set cursor_parameter,"
+        " --v1-cursor-parameter or TRACKET_V1_CURSOR_PARAMETER. Otherwise report it to the vendor;"
+        " narrowing the dates may walk around it"
     )
 
 

@@ -68,7 +68,16 @@ class CallContext:
 
     def send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         """Send a request with these options; see `TracketSession.send`."""
-        return self.session.send(request, parse, options=self.options)
+        if self.api_version.offline_hint is None:
+            return self.session.send(request, parse, options=self.options)
+        return self._send_and_explain(request, parse)
+
+    async def _send_and_explain(self, request: Request, parse: Callable[[Response], T]) -> T:
+        try:
+            return await self.session.send(request, parse, options=self.options)
+        except RequestError as error:
+            self.api_version.explain(error, request)
+            raise
 
     def waiting_for_rate(self) -> CallContext:
         """Return this context for one of many calls, which wait for the server's rate in place of failing on a 429."""
@@ -265,15 +274,18 @@ class Worklogs:
         with mark_cancellation(maybe_sent=True):
             return await self.get(id)
 
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str) -> str | None:
         """Delete a worklog. It is a success, too, that an earlier attempt of the same call has deleted it already.
+
+        Returns:
+            The ``message`` with which the server confirms it; None when it sent none.
 
         Raises:
             NotFoundError: there is no such worklog.
             UsageError: no id looks like that; nothing was sent.
         """
         context = self._context
-        await context.send(context.api_version.delete(id), context.api_version.deleted)
+        return await context.send(context.api_version.delete(id), context.api_version.deleted)
 
     async def reconcile(
         self, error: AmbiguousWriteError, *, reads: int = 2, wait: float = 2.0, exclude: Collection[str] = ()
@@ -459,7 +471,7 @@ class Worklogs:
     def _outcomes(
         self,
         items: Iterable[T] | AsyncIterable[T],
-        write: Callable[[T], Awaitable[Worklog | None]],
+        write: Callable[[T], Awaitable[Worklog | str | None]],
         concurrency: int,
         on_error: OnError,
         **settings: Any,

@@ -201,7 +201,6 @@ def test_a_wrong_value_is_told_with_what_was_expected_and_what_was_found(version
         (b'["x', "JSON that is broken"),
         (b'{"worklogs": []} {}', "JSON that is broken"),
         (b'{"worklogs":' + b"[" * 100_000, "nested too deeply"),
-        (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b"Service unavailable", "something that is no JSON"),
         (b'{"worklogs": [\xff}', "JSON that is broken"),
         ("<html>".encode("utf-16"), "something that is no JSON"),
@@ -216,6 +215,16 @@ def test_a_body_that_is_no_json_is_unreadable(version, body, said):
             read(answer(body))
         assert caught.value.__context__ is None
         assert caught.value.status == 200
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_json_that_is_nested_very_deeply_is_an_error(version):
+    api_version = API_VERSIONS[version]()
+    body = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for read in (api_version.page, api_version.rows, api_version.worklog):
+        # CPython 3.14 sets no limit to it, and what is missing is told.
+        with pytest.raises(ResponseError, match=r"nested too deeply|and is missing"):
+            read(answer(body))
 
 
 @pytest.mark.parametrize("version", API_VERSIONS)

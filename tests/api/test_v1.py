@@ -12,11 +12,21 @@ import json
 import attrs
 import pytest
 
-from tracket_async._api import v1
+from tracket_async._api import v1, v2
 from tracket_async._api.schema import STATUSES
 from tracket_async._http.messages import Response
 from tracket_async.client import API_VERSIONS
-from tracket_async.errors import MalformedResponseError, UnsupportedError, UsageError
+from tracket_async.errors import (
+    ConnectError,
+    GoneError,
+    MalformedResponseError,
+    NotFoundError,
+    RedirectError,
+    ServerError,
+    UnreadableResponseError,
+    UnsupportedError,
+    UsageError,
+)
 from tracket_async.models import UNSET, ApprovalStatus, NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
 API = API_VERSIONS["1.0"]()
@@ -169,7 +179,37 @@ def test_a_list_begins_at_start_date_and_goes_on_at_a_cursor():
 
 
 def test_a_delete_answers_with_a_message():
-    assert API.deleted(answer({"message": "text"})) is None
+    assert API.deleted(answer({"message": "text"})) == "text"
+    for without in ({}, {"message": 1}, [], "text", None):
+        assert API.deleted(answer(without)) is None
+    assert API.deleted(attrs.evolve(answer({}), body=b" ")) is None
+
+
+LIST = API.list(WorklogFilter())
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "offline"),
+    [
+        (LIST, ConnectError("refused"), True),
+        (API.get("w-1"), GoneError("410"), True),
+        (API.get("w-1"), RedirectError("301"), True),
+        (LIST, UnreadableResponseError("an HTML page"), True),
+        (LIST, NotFoundError("404"), True),
+        (API.get("w-1"), NotFoundError("404", excerpt="<!doctype html>"), True),
+        (API.get("w-1"), NotFoundError("404", excerpt='{"error"'), False),
+        (LIST, ServerError("500"), False),
+    ],
+)
+def test_where_the_version_seems_to_be_offline_the_error_says_so(request_, error, offline):
+    before = error.hint
+    API.explain(error, request_)
+    assert ("Tracket took API 1.0 offline on 2024-10-01: use API 2.0" in error.hint) is offline
+    assert "docs/migrating-to-2.0.md" in error.hint or not offline
+    assert error.hint.startswith(before)
+    again = NotFoundError("404")
+    v2.api_version().explain(again, LIST)
+    assert again.hint == NotFoundError.hint
 
 
 @pytest.mark.parametrize(("name", "value", "attribute", "meant", "creating", "updating"), SENT)

@@ -99,10 +99,10 @@ def test_the_first_page_again_for_every_cursor_ends_an_export(tracket, hostile, 
     result = tracket("export", *arguments)
     assert result.code == 1
     assert "The server sent the same page again for another cursor" in result.err
-    assert "set cursor_parameter, or the variable TRACKET_CURSOR_PARAMETER" in result.err
+    assert "set cursor_parameter, --v1-cursor-parameter or TRACKET_V1_CURSOR_PARAMETER" in result.err
     assert len(hostile.requests) <= 2 * 16 + 3
     assert not (tmp_path / "out.csv").exists()
-    monkeypatch.setenv("TRACKET_CURSOR_PARAMETER", "page")
+    monkeypatch.setenv("TRACKET_V1_CURSOR_PARAMETER", "page")
     assert tracket("export", "-o", "out.csv").code == 0
     assert len(minutes_in(tmp_path / "out.csv")) == 600
 

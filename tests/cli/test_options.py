@@ -245,6 +245,19 @@ def test_a_rate_is_a_setting_like_the_others(env_file):
     assert Connection(env_file=path, rate=2.5).settings({"TRACKET_RATE": "7"})["TRACKET_RATE"] == "2.5"
 
 
+def test_the_open_settings_of_1_0_are_options_too(env_file):
+    path = env_file("TRACKET_V1_SCHEME=Token\nTRACKET_API=1.0\n")
+    given = Connection(env_file=path, v1_cursor_parameter="page", v1_start_date="day")
+    assert given.settings({"TRACKET_V1_START_DATE": "moment"}) == {
+        "TRACKET_API": "1.0",
+        "TRACKET_V1_SCHEME": "Token",
+        "TRACKET_V1_CURSOR_PARAMETER": "page",
+        "TRACKET_V1_START_DATE": "day",
+    }
+    with pytest.raises(ConfigurationError, match=r"--v1-start-date is a setting of API 1.0. Leave it out, or give"):
+        Connection(v1_start_date="day").settings({})
+
+
 def test_the_rate_holds_whatever_else_a_command_limits(monkeypatch):
     monkeypatch.setenv("TRACKET_TOKEN", "t")
     assert Connection(rate=2.5).client(limits=Limits(max_concurrency=2)).statistics().rate == 2.5

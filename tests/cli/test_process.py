@@ -341,7 +341,7 @@ def test_at_a_terminal_an_export_has_a_bar_and_a_list_is_a_table(serve, at_a_ter
 @pytest.mark.parametrize(
     ("typed", "code", "left", "said"),
     [
-        (b"y\n", 0, 0, "Deleted worklog wl-001."),
+        (b"y\n", 0, 0, "Deleted worklog wl-001: The"),
         (b"n\n", 1, 1, "Kept worklog"),
         (b"\x03", 130, 1, "tracket: interrupted"),
     ],

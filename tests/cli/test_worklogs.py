@@ -179,7 +179,8 @@ def test_create_update_and_delete(tracket, serve, api):
     assert changed["billable_minutes"] == 30.5
 
     result = tracket("delete", identifier, "--yes")
-    assert (result.code, result.out, result.err) == (0, "", f"Deleted worklog {identifier}.\n")
+    noun = "worklog" if api == "1.0" else "time entry"
+    assert (result.code, result.out, result.err) == (0, "", f"Deleted worklog {identifier}: The {noun} was deleted.\n")
     assert served.ask(served.emulator.worklogs) == []
 
 
@@ -210,7 +211,7 @@ def test_delete_takes_several_and_stops_at_the_first_that_fails(tracket, serve, 
     served = serve(seed=[seed(1), seed(2)])
     result = tracket("delete", "wl-001", "wl-009", "wl-002", "-y")
     assert result.code == 1
-    assert result.err.splitlines()[0] == "Deleted worklog wl-001."
+    assert result.err.splitlines()[0] == "Deleted worklog wl-001: The time entry was deleted."
     assert len(result.err.splitlines()) == 2
     assert served.count == 1
 
@@ -250,7 +251,7 @@ def test_delete_asks_at_a_terminal_and_shows_what_it_is_about(tracket, serve, ty
     stderr = typed(answer)
     assert tracket("delete", "wl-001").code == 0
     question = "Delete worklog wl-001, 2024-05-02, 7, 31 min, Text 1? [y/N] "
-    assert stderr.text == f"{question}Deleted worklog wl-001.\n"
+    assert stderr.text == f"{question}Deleted worklog wl-001: The time entry was deleted.\n"
     assert served.count == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def start():
         while not lines or "TRACKET_TOKEN" not in lines[-1]:
             lines.append(process.stdout.readline())
             assert lines[-1], process.stderr.read()
-        settings = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
+        words = shlex.split("".join(lines), comments=False)
+        settings = dict(word.split("=", 1) for word in words if word.startswith("TRACKET_"))
         return process, lines, settings
 
     yield run

@@ -56,6 +56,13 @@ def test_the_approval_follows_the_setting():
     assert approval["properties"]["approval"]["enum"] == ["open", "submitted", "approved", "rejected"]
 
 
+def test_of_1_0_the_fields_are_required_that_the_vendors_page_stars(described):
+    schemas = described["components"]["schemas"]
+    starred = ["itemId", "userId", "worklogDate", "worklogMinutes", "worklogId"]
+    assert [schemas[name]["required"] for name in ("Worklog", "UpdatedWorklog")] == [starred] * 2
+    assert (schemas["Worklogs"]["required"], schemas["Message"]["required"]) == (["worklogs"], ["message"])
+
+
 EXAMPLES = os.environ.get("TRACKET_CONTRACT_EXAMPLES", "")
 HOOKS = """
 import schemathesis
@@ -71,7 +78,11 @@ def before_call(context, case, kwargs):
 
 @pytest.mark.skipif(importlib.util.find_spec("schemathesis") is None, reason="Schemathesis is not installed")
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("settings", [{}, {"approval_shape": "string", "v1_order": "unsorted"}], ids=["usual", "other"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"approval_shape": "string", "v1_order": "unsorted", "v1_fields": "starred"}],
+    ids=["usual", "other"],
+)
 async def test_every_answer_is_as_documented(serve, tmp_path, settings):
     if settings and not EXAMPLES:
         pytest.skip("the slice runs against the usual settings")

@@ -10,10 +10,12 @@ from tracket_async import (
     ApprovalStatus,
     BadRequestError,
     Category,
+    ConnectError,
     MalformedResponseError,
     NewWorklog,
     NotFoundError,
     PermissionDeniedError,
+    RetryPolicy,
     TracketClient,
     UnsupportedError,
     UsageError,
@@ -105,7 +107,8 @@ async def test_an_update_that_names_nothing_changes_nothing(running, api):
 async def test_a_deleted_worklog_is_gone(running, api):
     async with running() as (emulator, client):
         created = await client.worklogs.create(new(api))
-        assert await client.worklogs.delete(created.id) is None
+        noun = "worklog" if api == "1.0" else "time entry"
+        assert await client.worklogs.delete(created.id) == f"The {noun} was deleted."
         assert emulator.count == 0
         for operation in (
             client.worklogs.get(created.id),
@@ -115,6 +118,42 @@ async def test_a_deleted_worklog_is_gone(running, api):
             with pytest.raises(NotFoundError) as caught:
                 await operation
             assert caught.value.path.endswith(created.id)
+
+
+async def test_many_deletes_give_what_the_server_says_too(running, api):
+    async with running(sample=3) as (emulator, client):
+        ids = [worklog.id async for worklog in client.worklogs.list()]
+        outcomes = [outcome async for outcome in client.worklogs.delete_many(ids)]
+        assert {(outcome.status, outcome.worklog) for outcome in outcomes} == {("ok", None)}
+        assert all(outcome.message.endswith("was deleted.") for outcome in outcomes)
+        assert emulator.count == 0
+
+
+async def test_a_server_of_1_0_that_is_gone_is_told_by_every_call():
+    settings = {"auth": BearerToken("t"), "base_url": "http://127.0.0.1:9", "retry": RetryPolicy(attempts=1)}
+    for api, offline in (("1.0", True), ("2.0", False)):
+        async with TracketClient(api=api, **settings) as client:
+            for call in (client.worklogs.list(), client.worklogs.get("w"), client.worklogs.delete("w")):
+                with pytest.raises(ConnectError) as caught:
+                    await call
+                assert ("took API 1.0 offline on 2024-10-01" in str(caught.value)) is offline
+
+
+async def test_fields_that_1_0_may_leave_out_can_be_missing():
+    async with Emulator(sample=150, v1_fields="starred") as emulator:
+        shown = {worklog["worklogId"]: worklog for worklog in emulator.worklogs()}
+        async with TracketClient.from_env(emulator.env("1.0")) as client:
+            listed = [worklog async for worklog in client.worklogs.list()]
+            exported = [worklog async for worklog in client.worklogs.export()]
+            assert len(listed) == len(exported) == 150
+            for worklog in listed:
+                assert (worklog.description, worklog.approval_status, worklog.updated_date) == (None, None, None)
+                assert worklog.minutes == shown[worklog.id]["worklogMinutes"]
+                assert worklog.extra == {}
+            changed = await client.worklogs.update(listed[0].id, WorklogChanges(minutes=7))
+            assert (changed.minutes, changed.user_id) == (7, listed[0].user_id)
+            assert await client.worklogs.delete(listed[0].id) == "The worklog was deleted."
+        assert "description" in next(iter(shown.values()))
 
 
 async def test_a_delete_whose_answer_is_lost_is_repeated_and_succeeds(running, api, route):

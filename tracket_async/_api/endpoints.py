@@ -40,7 +40,18 @@ from tracket_async._api.schema import (
 from tracket_async._http.messages import Json, Request, Response, encode_json
 from tracket_async._http.responses import header, json_type, malformed
 from tracket_async._timestamps import parse_http_date
-from tracket_async.errors import MalformedResponseError, ResponseError, UnsupportedError, UsageError
+from tracket_async.errors import (
+    ConnectError,
+    GoneError,
+    MalformedResponseError,
+    NotFoundError,
+    RedirectError,
+    RequestError,
+    ResponseError,
+    UnreadableResponseError,
+    UnsupportedError,
+    UsageError,
+)
 from tracket_async.models import (
     BadRow,
     Category,
@@ -120,6 +131,7 @@ class ApiVersion:
         max_page_size: the most worklogs on a page; None when the size cannot be chosen.
         categories_path: the path of the categories; None when the version does not list them.
         keeps_bad_rows: whether a row of a list that cannot be read is kept, and not an error.
+        offline_hint: what to do when nothing answers any more; None while the vendor serves this version.
         filters_ranges: whether the server filters by both ends of a range (of dates, by day; of created and updated
             dates) and sorts. Where it does not, it takes a first date at most, and the order is its own.
     """
@@ -134,6 +146,7 @@ class ApiVersion:
     page_size: int | None = None
     max_page_size: int | None = None
     categories_path: str | None = None
+    offline_hint: str | None = None
     filters_ranges: bool
     keeps_bad_rows: bool = False
     oddities: Oddities = attrs.field(factory=Oddities, repr=False, eq=False)
@@ -182,6 +195,16 @@ class ApiVersion:
                 "the last" if days.until is None else days.until.date(),
             )
         return days
+
+    def explain(self, error: RequestError, request: Request) -> None:
+        """Add to the error of a call that this version may be offline, where that is what it looks like.
+
+        So it looks when there is no server or no such path any more, or when another page stands in its place.
+        """
+        gone = isinstance(error, ConnectError | GoneError | RedirectError | UnreadableResponseError)
+        missing = isinstance(error, NotFoundError) and (request.path == self.path or error.excerpt.startswith("<"))
+        if self.offline_hint is not None and (gone or missing):
+            error.add(hint=f"{error.hint}. {self.offline_hint}" if error.hint else self.offline_hint)
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -327,10 +350,16 @@ class ApiVersion:
         _, found, last = target.path.rpartition(f"{self.path}/")
         return unquote(last) if found and "/" not in last else ""
 
-    def deleted(self, response: Response) -> None:
-        """Check the response to `delete`: nothing, or any JSON. Anything else (a login page, say) confirms nothing."""
-        if response.body.strip():
-            checked(response)
+    def deleted(self, response: Response) -> str | None:
+        """Return the ``message`` in the response to `delete`; None when it has none.
+
+        Nothing and any JSON confirm the deletion. Anything else (a login page, say) confirms nothing.
+        """
+        if not response.body.strip():
+            return None
+        content = value(checked(response), "$", response)
+        message = content.get("message") if isinstance(content, dict) else None
+        return message if isinstance(message, str) else None
 
     def category_list(self, response: Response) -> Categories:
         """Read the response to `categories`, in the server's order."""

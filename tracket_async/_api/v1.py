@@ -107,6 +107,11 @@ NOT_OFFERED: Final = ("created_since", "created_until", "updated_since", "update
 
 _ALL: Final = WorklogFilter()
 
+OFFLINE: Final = (
+    "Tracket took API 1.0 offline on 2024-10-01: use API 2.0, with a client id and secret (Tracket, Preferences, API"
+    ' tokens), and without api="1.0", --api 1.0 or TRACKET_API=1.0. docs/migrating-to-2.0.md says what changes'
+)
+
 
 def api_version(*, cursor_parameter: str = "cursor", start_date: StartDate = "moment") -> ApiVersion:
     """Make the `ApiVersion` of API 1.0.
@@ -132,6 +137,7 @@ def api_version(*, cursor_parameter: str = "cursor", start_date: StartDate = "mo
         filters_ranges=False,
         filter_query=FilterQuery(START_DATES[start_date]),
         cursor_parameter=cursor_parameter,
+        offline_hint=OFFLINE,
     )
 
 

@@ -187,9 +187,14 @@ def _unescape(character: str) -> str:
 CREDENTIALS: Final = frozenset(
     {"TRACKET_TOKEN", "TRACKET_CLIENT_ID", "TRACKET_CLIENT_SECRET", "TRACKET_ACCOUNT_ID"},
 )
-SETTINGS: Final = CREDENTIALS | {
-    *("TRACKET_API", "TRACKET_BASE_URL", "TRACKET_CA_BUNDLE", "TRACKET_RATE", "TRACKET_CURSOR_PARAMETER"),
+V1: Final[Mapping[str, str]] = {
+    "TRACKET_V1_SCHEME": "v1_scheme",
+    "TRACKET_V1_CURSOR_PARAMETER": "v1_cursor_parameter",
+    "TRACKET_V1_START_DATE": "v1_start_date",
 }
+"""The settings of API 1.0 alone, and the attributes of `Connection` for them."""
+
+SETTINGS: Final = CREDENTIALS | {"TRACKET_API", "TRACKET_BASE_URL", "TRACKET_CA_BUNDLE", "TRACKET_RATE"} | V1.keys()
 
 SECRET_FLAGS: Final[Mapping[str, str]] = {
     "--token": "TRACKET_TOKEN",
@@ -240,6 +245,25 @@ class Connection:
             help="Send at most this many requests a second (else TRACKET_RATE, else as many as the server accepts).",
         ),
     ] = None
+    v1_scheme: Annotated[
+        str | None,
+        Parameter(
+            metavar="WORD",
+            help="API 1.0: the word before the token in the Authorization header, or none (else TRACKET_V1_SCHEME, else"
+            " Bearer).",
+        ),
+    ] = None
+    v1_cursor_parameter: Annotated[
+        str | None,
+        Parameter(
+            metavar="NAME",
+            help="API 1.0: the query parameter that takes a cursor (else TRACKET_V1_CURSOR_PARAMETER, else cursor).",
+        ),
+    ] = None
+    v1_start_date: Annotated[
+        Literal["moment", "day"] | None,
+        Parameter(help="API 1.0: what startDate is sent as (else TRACKET_V1_START_DATE, else moment)."),
+    ] = None
     no_proxy: Annotated[
         bool,
         Parameter(
@@ -257,7 +281,8 @@ class Connection:
         """Return the ``TRACKET_*`` settings that apply, and no other variable.
 
         Raises:
-            ConfigurationError: a file cannot be read, or is not what it should be.
+            ConfigurationError: a file cannot be read, or is not what it should be; or an option is for API 1.0, and
+                2.0 is used.
         """
         flags: dict[str, str] = {}
         if self.api is not None:
@@ -268,11 +293,17 @@ class Connection:
             flags["TRACKET_TOKEN"] = read_token(self.token_file)
         if self.rate is not None:
             flags["TRACKET_RATE"] = repr(self.rate)
+        of_v1 = {name: given for name, attribute in V1.items() if (given := getattr(self, attribute)) is not None}
+        flags |= of_v1
         from_file: dict[str, str] = {}
         if self.env_file is not None:
             name = f"--env-file {self.env_file}"
             from_file = parse(_read(self.env_file, name=name), name=name)
-        return merge(flags, environ, from_file)
+        merged = merge(flags, environ, from_file)
+        if of_v1 and merged.get("TRACKET_API") != "1.0":
+            option = V1[next(iter(of_v1))].replace("_", "-")
+            raise ConfigurationError(f"--{option} is a setting of API 1.0. Leave it out, or give --api 1.0")
+        return merged
 
     def client(self, **settings: Any) -> TracketClient:
         """Create a client with these settings, not yet open. With ``--debug``, tell on standard error how it connects.

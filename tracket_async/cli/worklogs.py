@@ -344,8 +344,8 @@ async def _delete(ids: Iterable[str], *, yes: bool, connection: Connection) -> E
     async with connection.client() as client:
         for id in ids:
             if yes or await output.confirm(_question(await client.worklogs.get(id))):
-                await client.worklogs.delete(id)
-                output.note(f"Deleted worklog {output.text(id)}.")
+                message = await client.worklogs.delete(id)
+                output.note(f"Deleted worklog {output.text(id)}{f': {message}' if message else '.'}")
             else:
                 code = ExitCode.INCOMPLETE
                 output.note(f"Kept worklog {output.text(id)}.")

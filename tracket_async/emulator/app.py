@@ -18,7 +18,7 @@ from weakref import WeakSet
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from tracket_async.emulator import handlers, routes
 from tracket_async.emulator.faults import Hang, Script
@@ -30,6 +30,7 @@ from tracket_async.emulator.request_log import ReceivedRequest, RequestLog
 from tracket_async.emulator.routes import JSON, ApiError, ApiResponse, Resource
 from tracket_async.emulator.settings import Settings
 from tracket_async.emulator.store import Store
+from tracket_async.emulator.v1 import starred
 
 Handler = Callable[[ApiRequest], ApiResponse]
 
@@ -299,7 +300,7 @@ class Api:
         v1 = WorklogHandlers(store, handlers.V1, self.ids, self.now)
         v2 = WorklogHandlers(store, handlers.V2, self.ids, self.now)
         openapi = document(settings)
-        return {
+        served: dict[str, Handler] = {
             "1.0 list": partial(handlers.list_v1, store, settings.page_size, settings.v1_order),
             "1.0 get": v1.get,
             "1.0 create": v1.create,
@@ -314,6 +315,17 @@ class Api:
             "2.0 token": lambda request: self.tokens.issue(request.body),
             "openapi": lambda _: openapi,
         }
+        if settings.v1_fields == "starred":
+            served |= {name: _starred(handler) for name, handler in served.items() if name.startswith("1.0")}
+        return served
+
+
+def _starred(handler: Handler) -> Handler:
+    def handle(request: ApiRequest) -> ApiResponse:
+        response = handler(request)
+        return evolve(response, body=starred(response.body))
+
+    return handle
 
 
 def _unused_ids(store: Store, seed: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tracket_async.emulator.handlers import V2_DEFAULT_SIZE, V2_DIRECTIONS, V2_FILTERS, V2_LARGEST_SIZE, V2_SORTS
@@ -10,6 +10,7 @@ from tracket_async.emulator.oauth import GRANT
 from tracket_async.emulator.records import APPROVAL_STATUSES
 from tracket_async.emulator.routes import JSON, RESOURCES, Action, ApiResponse, json_response
 from tracket_async.emulator.settings import Settings
+from tracket_async.emulator.v1 import STARRED
 
 Schema = dict[str, Any]
 
@@ -28,12 +29,12 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _output_object(properties: Schema, *optional: str) -> Schema:
+def _output_object(properties: Schema, *optional: str, required: Sequence[str] | None = None) -> Schema:
     """Return the schema of an object with these keys, all required but the optional ones, and no others."""
     return {
         "type": "object",
         "properties": properties,
-        "required": [name for name in properties if name not in optional],
+        "required": [name for name in properties if name not in optional] if required is None else list(required),
         "additionalProperties": False,
     }
 
@@ -101,8 +102,8 @@ def _schemas(settings: Settings) -> dict[str, Schema]:
     link = _output_object({"href": {"type": "string"}})
     category = _output_object({"id": {"type": "string"}, "name": {"type": "string"}})
     return {
-        "Worklog": _output_object({**_V1_OUTPUT, "approvalStatus": _STATUS}, "createdDate"),
-        "UpdatedWorklog": _output_object(_V1_OUTPUT, "createdDate"),
+        "Worklog": _output_object({**_V1_OUTPUT, "approvalStatus": _STATUS}, required=STARRED),
+        "UpdatedWorklog": _output_object(_V1_OUTPUT, required=STARRED),
         "NewWorklog": _input_object(_V1_INPUT, "itemId", "userId", "worklogDate", "worklogMinutes"),
         "WorklogChanges": _input_object(_V1_INPUT),
         "Worklogs": _output_object(

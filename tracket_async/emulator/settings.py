@@ -11,6 +11,7 @@ from attrs import Attribute, field, fields, frozen
 from tracket_async.emulator.v2 import ApprovalShape
 
 V1Order = Literal["ascending", "descending", "unsorted"]
+V1Fields = Literal["all", "starred"]
 
 LARGEST_PAGE: Final = 100_000
 
@@ -49,6 +50,7 @@ class Settings:
     Attributes:
         page_size: Worklogs on a page of 1.0 (2.0 lets the client choose, 25 by default, 100 at most).
         v1_order: The order in which 1.0 lists: by ascending date, by descending date, or by none.
+        v1_fields: The fields of a worklog that 1.0 shows: all, or those that the vendor's page stars alone.
         approval_shape: The approval in 2.0: ``{"status": ..., "approver": ...}`` or the bare status.
         latency: Seconds that every authorised request waits before it is carried out; others go on meanwhile.
         token_lifetime: Seconds that a token from the token call is valid.
@@ -72,6 +74,11 @@ class Settings:
     )
     v1_order: V1Order = field(
         default="ascending", validator=_one_of, metadata={"choices": get_args(V1Order), "help": "the order of 1.0"}
+    )
+    v1_fields: V1Fields = field(
+        default="all",
+        validator=_one_of,
+        metadata={"choices": get_args(V1Fields), "help": "starred: 1.0 leaves out what may be missing"},
     )
     approval_shape: ApprovalShape = field(
         default="object", validator=_one_of, metadata={"choices": get_args(ApprovalShape), "help": "approvals in 2.0"}

@@ -93,6 +93,20 @@ def render_updated(worklog: Worklog) -> bytes:
     return f'{_render_head(worklog)},"approverUserId":{string_or_null(worklog.approver)}}}'.encode()
 
 
+STARRED: Final = ("itemId", "userId", "worklogDate", "worklogMinutes", "worklogId")
+"""The fields of a worklog that the vendor's page marks as always there."""
+
+
+def starred(body: bytes) -> bytes:
+    """Return the JSON of a worklog, or of a page of them, without the fields that may be missing."""
+    payload = json.loads(body)
+    worklogs = payload.get("worklogs", [payload])
+    for worklog in worklogs:
+        for name in worklog.keys() - {*STARRED, "message"}:
+            del worklog[name]
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def _render_head(worklog: Worklog) -> str:
     created = "" if worklog.created == NEVER else f'"createdDate":"{format_instant(worklog.created)}",'
     return (
