@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import gzip
 import hashlib
+import io
 import json
 import unicodedata
 from collections import Counter
@@ -262,3 +265,98 @@ async def test_twelve_thousand_real_worklogs_come_out_of_both_versions_as_they_w
     entries = await http.walk_v2(size=100)
     assert len({each["id"] for each in entries}) == 12_299
     assert sum(each["minutes"] for each in entries) == pytest.approx(5_700_118.8)
+
+
+EXPORTED = {
+    "id": "w1",
+    "day": "2024-05-20",
+    "user_id": "7",
+    "date": "2024-05-20T00:00:00.000Z",
+    "minutes": -90.5,
+    "item_id": "5000204173",
+    "description": "'=1+1",
+    "category_id": None,
+    "billable_minutes": None,
+    "created_date": "2024-05-20T08:00:00.123456Z",
+    "updated_date": None,
+    "approval_status": None,
+    "approver_user_id": None,
+    "team_id": "t",
+    "project_id": "p",
+    "board_id": "b",
+    "parent_item_id": None,
+    "custom_fields": {"place": "home"},
+}
+
+
+def csv_text(rows, delimiter=","):
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=delimiter)
+    writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow(json.dumps(cell) if isinstance(cell, dict) else cell for cell in row.values())
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("name", ["s.ndjson", "s.csv", "s.CSV", "s.ndjson.gz", "s.csv.gz", "semicolons.csv"])
+def test_a_seed_may_be_what_an_export_writes(tmp_path, name, mark):
+    rows = [EXPORTED, EXPORTED | {"id": "w2", "description": "a\n;b", "custom_fields": None}]
+    if ".csv" in name.lower():
+        escaped = [
+            row | {"description": f"'{row['description']}" if "=" in row["description"] else "a\n;b"} for row in rows
+        ]
+        text = csv_text(escaped, ";" if name.startswith("semi") else ",")
+    else:
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+    content = mark + text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    first, second = read_seed(tmp_path / name)
+    assert (first.id, first.item, first.user, first.minutes, first.description) == (
+        "w1",
+        "5000204173",
+        "7",
+        -90.5,
+        "'=1+1",
+    )
+    assert (first.category, first.billable, first.approval, first.updated) == (None, None, "open", NEVER)
+    assert (first.team, first.project, first.board, first.custom) == ("t", "p", "b", '{"place":"home"}')
+    assert (second.id, second.description, second.custom) == ("w2", "a\n;b", "{}")
+
+
+def test_every_bad_line_of_a_seed_is_reported(tmp_path, worklog):
+    lines = [worklog(1), b"{", worklog(2, worklogMinutes="x"), worklog(1)]
+    path = write(tmp_path / "seed.ndjson", *lines, *[b"[]"] * 20)
+    with pytest.raises(SeedError) as caught:
+        read_seed(path)
+    told = str(caught.value).splitlines()
+    assert told[0].startswith(f"{path}, line 2: the body is not JSON")
+    assert told[1] == f"{path}, line 3: worklogMinutes must be a number of minutes"
+    assert told[2] == f"{path}, line 4: worklogId 'w0001' was on {path}, line 1 already"
+    assert (len(told), told[20]) == (21, "and 3 more")
+
+
+def test_a_bad_record_of_a_csv_seed_has_its_first_line(tmp_path):
+    bad = EXPORTED | {"minutes": "soon", "description": "a\nb"}
+    worse = EXPORTED | {"id": "w2", "custom_fields": "{"}
+    path = tmp_path / "seed.csv"
+    path.write_text(csv_text([EXPORTED, bad, worse]) + "\n")
+    with pytest.raises(SeedError) as caught:
+        read_seed(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}, line 3: worklogMinutes must be a number of minutes",
+        f"{path}, line 5: customFields must be an object",
+    ]
+    path.write_bytes(b"id,minutes\r\n\xff,1\r\n")
+    with pytest.raises(SeedError, match="is not CSV in UTF-8"):
+        read_seed(path)
+    path.write_bytes(b"")
+    assert read_seed(path) == []
+
+
+def test_a_seed_that_is_not_compressed_as_its_name_says_is_refused(tmp_path):
+    path = tmp_path / "seed.csv.gz"
+    for content in (b"id", gzip.compress(b"id,minutes\r\n")[:-9]):
+        path.write_bytes(content)
+        with pytest.raises(SeedError, match=r"cannot read .*: "):
+            read_seed(path)

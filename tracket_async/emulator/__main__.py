@@ -88,7 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         description="A server that behaves like Tracket, for both versions of its API.",
     )
     content = parser.add_argument_group("worklogs")
-    content.add_argument("--seed", type=Path, metavar="FILE", help="worklogs of the 1.0 shape, one JSON object a line")
+    content.add_argument(
+        "--seed",
+        type=Path,
+        metavar="FILE",
+        help="worklogs that tracket export has written as NDJSON or CSV, or of the 1.0 shape, one JSON object a line",
+    )
     content.add_argument("--sample", type=int, metavar="N", help="N worklogs of a made-up company")
     content.add_argument("--sample-seed", type=int, default=0, metavar="N", help="another number, another company")
     content.add_argument("--skew-month", metavar="YYYY-MM", help="half of the sample falls into this month")

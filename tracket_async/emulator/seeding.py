@@ -7,18 +7,20 @@ and the worklogs are dealt out along the running sum of the weights, so their nu
 whose result depends on the platform, the locale, the time zone or hash seeds, and weights are whole numbers, because
 sums of floats differ between versions of Python.
 
-A seed is worklogs in the 1.0 shape, from a file of one JSON object a line or from Python. All of it is checked before
-anything is served; an error names the line and the field.
+A seed is worklogs in the 1.0 shape, or as `tracket export` writes them, from a file of one JSON object a line, from CSV
+or from Python. All of it is checked before anything is served; an error names every bad line and its field.
 """
 # ruff: noqa: PLR2004 -- the shares and spans below are the company; names for them would only say so again
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -275,42 +277,135 @@ def _uuid(chance: Random) -> str:
 
 
 class SeedError(ValueError):
-    """A seed cannot be used; the message names the file, the line or item, and what is wrong with it."""
+    """A seed cannot be used; the message names the file, each line or item, and what is wrong with it."""
+
+
+_MOST_LISTED: Final = 20
+"""So many bad lines are listed; the others are counted."""
+
+_EXPORTED: Final[Mapping[str, str]] = {
+    "id": "worklogId",
+    "item_id": "itemId",
+    "user_id": "userId",
+    "date": "worklogDate",
+    "minutes": "worklogMinutes",
+    "category_id": "worklogCategory",
+    "billable_minutes": "worklogBillableMinutes",
+    "created_date": "createdDate",
+    "updated_date": "updatedDate",
+    "approval_status": "approvalStatus",
+    "approver_user_id": "approverUserId",
+    "team_id": "team",
+    "board_id": "board",
+    "parent_item_id": "parentItem",
+    "project_id": "project",
+    "custom_fields": "customFields",
+}
+"""The columns of `tracket export`, and the keys of the 1.0 shape that they fill."""
+_NUMBERS: Final = frozenset({"worklogMinutes", "worklogBillableMinutes"})
+_OFTEN_NULL: Final = ("approvalStatus", "customFields")
+_ESCAPED: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
+"""What an export to CSV writes an apostrophe before."""
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 def read_seed(seed: Path | Iterable[Mapping[str, Any]]) -> list[Worklog]:
     """Read the worklogs of a seed, in its order; empty lines are skipped, and keys that mean nothing are ignored.
 
     Args:
-        seed: A file of one JSON object a line (UTF-8), or the objects themselves.
+        seed: A file, or the objects themselves, of the 1.0 shape or with the columns of `tracket export`. A file is one
+            JSON object a line, or CSV where its name ends in ``.csv``; in UTF-8, a byte order mark may stand before it;
+            behind ``.gz`` it is compressed.
 
     Raises:
-        SeedError: The file cannot be read, or a worklog is malformed or has an id that came before.
+        SeedError: The file cannot be read, or worklogs are malformed or have an id that came before: it names them all,
+            up to 20.
     """
     items = _lines(seed) if isinstance(seed, Path) else _items(seed)
     worklogs: list[Worklog] = []
     places: dict[str, str] = {}
+    wrong: list[str] = []
     for where, item in items:
         try:
             payload = parse_object(item) if isinstance(item, bytes) else item
-            worklog = Worklog(**v1.read_stored(payload))
-        except ApiError as error:
-            raise SeedError(f"{where}: {error}") from None
+            worklog = Worklog(**v1.read_stored(_in_1_0_shape(payload)))
+        except (ApiError, ValueError) as error:
+            wrong.append(f"{where}: {error}")
+            continue
         first = places.setdefault(worklog.id, where)
         if first != where:
-            raise SeedError(f"{where}: worklogId {worklog.id!r} was on {first} already")
+            wrong.append(f"{where}: worklogId {worklog.id!r} was on {first} already")
         worklogs.append(worklog)
+    if wrong:
+        more = [f"and {len(wrong) - _MOST_LISTED:,} more"] if len(wrong) > _MOST_LISTED else []
+        raise SeedError("\n".join([*wrong[:_MOST_LISTED], *more]))
     return worklogs
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+def _in_1_0_shape(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "worklogId" in payload or "id" not in payload:
+        return payload
+    shape = {_EXPORTED.get(name, name): value for name, value in payload.items()}
+    for name in _OFTEN_NULL:
+        if shape.get(name) is None:
+            shape.pop(name, None)
+    return shape
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes | Mapping[str, Any]]]:
+    packed = path.suffix.lower() == ".gz"
+    name = path.with_suffix("") if packed else path
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"{path}, line {number}", line
-    except OSError as error:
-        raise SeedError(f"cannot read {path}: {error.strerror}") from error
+        with gzip.open(path) if packed else path.open("rb") as file:
+            lines = (line if number else line.removeprefix(_BOM) for number, line in enumerate(file))
+            yield from _csv(path, lines) if name.suffix.lower() == ".csv" else _ndjson(path, lines)
+    except (OSError, EOFError) as error:
+        raise SeedError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _ndjson(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line
+
+
+def _csv(path: Path, lines: Iterator[bytes]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        texts = (line.decode() for line in lines)
+        head = next(texts, "")
+        # The separator is the one that the header has most of: no column name holds any of them.
+        rows = csv.reader(chain((head,), texts), delimiter=max(",;\t", key=head.count), strict=True)
+        names = next(rows, [])
+        line = rows.line_num + 1
+        for cells in rows:
+            if cells:
+                yield f"{path}, line {line}", _from_cells(names, cells)
+            line = rows.line_num + 1
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise SeedError(f"{path} is not CSV in UTF-8: {error}") from None
+
+
+def _from_cells(names: list[str], cells: list[str]) -> dict[str, Any]:
+    """Return the values of a record; what is no value stays text, for the checks to refuse."""
+    values: dict[str, Any] = dict.fromkeys(names)
+    for name, cell in zip(names, cells, strict=False):
+        key = _EXPORTED.get(name, name)
+        if not cell:
+            continue
+        if key in _NUMBERS:
+            values[name] = _value(float, cell)
+        elif key == "customFields":
+            values[name] = _value(json.loads, cell)
+        else:
+            values[name] = cell[1:] if cell[0] == "'" and cell[1:2] in _ESCAPED else cell
+    return values
+
+
+def _value(read: Callable[[str], Any], cell: str) -> Any:
+    try:
+        return read(cell)
+    except ValueError:
+        return cell
 
 
 def _items(seed: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
