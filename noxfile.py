@@ -1,7 +1,7 @@
 """Every check of this project, as nox sessions.
 
 ``nox`` alone runs lint, types and the test suite on the Python that runs it. ``nox -s ci`` runs what CI checks beyond
-that: the other Pythons, coverage, the lowest versions of the dependencies, and the OpenAPI contract.
+that: the other Pythons, coverage, the lowest versions of the dependencies, pandas and polars, and the OpenAPI contract.
 
 Each session installs one dependency group of pyproject.toml. The package is tested as it will be installed, as a wheel;
 ``PYTHONSAFEPATH`` keeps Python from importing the checkout in its place.
@@ -106,10 +106,23 @@ def contract(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def frames(session: nox.Session) -> None:
+    """Test worklogs in pandas and polars, which are too large for every session."""
+    install(session, "frames")
+    session.run("pytest", "-q", "tests/test_frames.py", *session.posargs, env=SAFE_PATH)
+
+
 @nox.session(python=False)
 def ci(session: nox.Session) -> None:
     """Run what CI checks beyond ``nox`` alone; coverage replaces the plain suite on one of the other Pythons."""
-    for name in ["contract", "lowest", f"coverage-{(OTHERS or [THIS])[0]}", *(f"tests-{each}" for each in OTHERS[1:])]:
+    for name in [
+        "contract",
+        "frames",
+        "lowest",
+        f"coverage-{(OTHERS or [THIS])[0]}",
+        *(f"tests-{each}" for each in OTHERS[1:]),
+    ]:
         session.notify(name)
 
 

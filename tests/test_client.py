@@ -272,6 +272,14 @@ async def test_left_open_it_warns():
         gc.collect()
 
 
+async def test_a_notebook_opens_and_closes_a_client_without_a_block():
+    client = make()
+    assert await client.open() is client
+    with pytest.raises(ClientStateError):
+        await client.open()
+    await client.aclose()
+
+
 async def test_closing_twice_does_no_harm():
     client = await make().__aenter__()
     await client.aclose()

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from tracket_async.frames import WorklogTable
     from tracket_async.models import (
         UNSET,
         ApprovalStatus,
@@ -131,6 +132,7 @@ __all__ = [
     "Worklog",
     "WorklogChanges",
     "WorklogFilter",
+    "WorklogTable",
     "Worklogs",
     "__version__",
 ]
@@ -138,6 +140,7 @@ __all__ = [
 _HOMES: Final = {
     "bulk": ("Outcome", "Outcomes"),
     "client": ("TracketClient",),
+    "frames": ("WorklogTable",),
     "models": (
         "UNSET",
         "ApprovalStatus",

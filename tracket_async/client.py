@@ -150,7 +150,7 @@ def _missing(message: str) -> ConfigurationError:
 class TracketClient:
     """Call the Tracket API for one account, from as many tasks at once as you like, on one event loop.
 
-    Use it with ``async with``, or close it with `aclose`::
+    Use it with ``async with``, or `open` and `aclose` it::
 
         async with TracketClient(auth=BearerToken(token)) as client:
             async for worklog in client.worklogs.list(since=monday):
@@ -281,7 +281,12 @@ class TracketClient:
         return self._context.api_version
 
     async def __aenter__(self) -> Self:
-        """Open the client on the running event loop.
+        return await self.open()
+
+    async def open(self) -> Self:
+        """Open the client on the running event loop, and return it: in a notebook, say, in place of ``async with``.
+
+        Close it with `aclose`.
 
         Raises:
             ClientStateError: it is, or was, open; or it is a view (`with_options`).

@@ -26,10 +26,9 @@ from tracket_async.errors import StorageError, UnsupportedError
 from tracket_async.export import text as cells
 from tracket_async.export.formats import FileOptions, TextFormat
 from tracket_async.export.progress import ProgressReporter
-from tracket_async.export.source import row_format
 from tracket_async.export.tables import date_of
 from tracket_async.models import OnBadRow, WorklogFilter
-from tracket_async.scan.parallel import scan
+from tracket_async.scan.parallel import row_format, scan
 from tracket_async.scan.partition import ScanSettings
 
 PIECE: Final = 1 << 20

@@ -31,11 +31,12 @@ from tracket_async.client import TracketClient
 from tracket_async.config import valid_concurrency
 from tracket_async.errors import PermissionDeniedError, StorageError, StoreError
 from tracket_async.export.progress import OnProgress, Phase, ProgressReporter, Verdict
-from tracket_async.export.source import OutagePolicy, Source, matches
+from tracket_async.export.source import OutagePolicy, Source
 from tracket_async.export.store import NO_CHANGES, ChangeCounts, Day, Store, WorkThread
 from tracket_async.export.tables import id_of, unique
 from tracket_async.frames import arrow_batch
 from tracket_async.models import BadRow, OnBadRow, WorklogFilter, first_moment, last_moment
+from tracket_async.scan.parallel import matches
 from tracket_async.scan.partition import Batch, PartitionState
 
 P = ParamSpec("P")

@@ -11,11 +11,11 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from itertools import chain
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import attrs
 
-from tracket_async._api.endpoints import ApiVersion, RowPage
+from tracket_async._api.endpoints import RowPage
 from tracket_async._api.fast import Row, columns_of, row_of
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
@@ -30,11 +30,11 @@ from tracket_async.errors import (
     RequestError,
     UnreadableResponseError,
 )
-from tracket_async.export.tables import date_of, id_of
+from tracket_async.export.tables import id_of
 from tracket_async.models import BadRow, Worklog, WorklogFilter
 from tracket_async.pagination import CursorLoopGuard
-from tracket_async.scan.parallel import ParallelScan, scan
-from tracket_async.scan.partition import ItemFormat, PartitionState, ScanSettings
+from tracket_async.scan.parallel import ParallelScan, matches, row_format, scan
+from tracket_async.scan.partition import PartitionState, ScanSettings
 from tracket_async.worklogs import of_id
 
 T = TypeVar("T")
@@ -248,14 +248,3 @@ def broken_json(error: RequestError) -> str | None:
     """Return the beginning of a body that is JSON and broken, None after another error."""
     is_broken = isinstance(error, UnreadableResponseError) and error.excerpt and error.excerpt[0] in '{["'
     return error.excerpt if is_broken else None
-
-
-def row_format(api_version: ApiVersion) -> ItemFormat[Row]:
-    """Return the item format of a parallel scan in which every item is a `Row`."""
-    return ItemFormat(page=api_version.rows, date_of=date_of, id_of=id_of, matches=matches)
-
-
-def matches(wanted: WorklogFilter, row: Row) -> bool:
-    """Return whether the row is within all bounds of the filter."""
-    # A row has all attributes of a worklog.
-    return wanted.matches(cast("Worklog", row))

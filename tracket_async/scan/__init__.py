@@ -15,7 +15,7 @@ A cursor can only be followed page after page. AWS calls the way around that a p
 
 from __future__ import annotations
 
-from tracket_async.scan.parallel import ParallelScan, scan, worklog_format
+from tracket_async.scan.parallel import ParallelScan, row_format, scan, worklog_format
 from tracket_async.scan.partition import (
     DAY,
     Batch,
@@ -39,6 +39,7 @@ __all__ = [
     "PartitionState",
     "ScanSettings",
     "ScanStatistics",
+    "row_format",
     "scan",
     "worklog_format",
 ]

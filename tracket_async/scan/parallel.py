@@ -8,11 +8,12 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from operator import attrgetter
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 
 from tracket_async._api.endpoints import ApiVersion
+from tracket_async._api.fast import Row
 from tracket_async._http.messages import Response
 from tracket_async._tasks import gather
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
@@ -204,6 +205,17 @@ def worklog_format(api_version: ApiVersion) -> ItemFormat[Worklog]:
     return ItemFormat(
         page=api_version.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches
     )
+
+
+def row_format(api_version: ApiVersion) -> ItemFormat[Row]:
+    """Return the format of a scan whose items are rows."""
+    return ItemFormat(page=api_version.rows, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=matches)
+
+
+def matches(wanted: WorklogFilter, row: Row) -> bool:
+    """Return whether the row is within all bounds of the filter."""
+    # A row has all attributes of a worklog.
+    return wanted.matches(cast("Worklog", row))
 
 
 async def scan(
