@@ -14,6 +14,7 @@ an attribute; it can be given to the constructor and changed at any time.
 | *connections*             | |
 | unasked = payload         | each answer is followed at once by a second one, with this JSON, that nobody asked for |
 | stray(payload)            | such an answer comes now, on every open connection |
+| barge_in = function       | ``barge_in(request)`` gives the payload of one right before the true answer, or None |
 | mute()                    | connections that are open now never answer again, and what comes over them is lost |
 | keep_alive = seconds      | ``Keep-Alive: timeout=...``, and idle connections are closed after it |
 | body_on_204 = True        | DELETE and a 204 of PUT have a body behind their headers |
@@ -175,7 +176,7 @@ class Hostile:
         self.forbidden, self.overlay, self.rename = set(), {}, {}
         self.encode = self.change_text = lambda same: same
         self.total, self.after_page = lambda true, _number: true, lambda _server: None
-        self.fail = lambda _request: None
+        self.fail = self.barge_in = lambda _request: None
         for name, value in switches.items():
             assert hasattr(self, name), f"there is no switch {name}"
             setattr(self, name, value)
@@ -255,7 +256,8 @@ class Hostile:
                 if answer.cut:
                     break
                 second = b"" if self.unasked is None else self._bytes(self._json(self.unasked))
-                writer.write(self._bytes(answer) + second)
+                first = b"" if (payload := self.barge_in(request)) is None else self._bytes(self._json(payload))
+                writer.write(first + self._bytes(answer) + second)
                 await writer.drain()
                 if request.headers.get("connection") == "close":
                     break

@@ -10,15 +10,27 @@ from contextlib import aclosing
 import pytest
 
 from tracket_async._api import v2
+from tracket_async._http.messages import Response
 from tracket_async.errors import (
     ClientStateError,
     CursorLoopError,
+    GoneError,
     IncompleteExportError,
+    MalformedResponseError,
+    MismatchedResponseError,
     ServerError,
     TracketError,
 )
 from tracket_async.models import Page, Worklog, WorklogFilter
-from tracket_async.pagination import MAX_EMPTY_PAGES, PROOF_STEPS, CursorLoopGuard, OrderCheck, Paginator, Recount
+from tracket_async.pagination import (
+    MAX_EMPTY_PAGES,
+    PROOF_STEPS,
+    CursorLoopGuard,
+    OrderCheck,
+    Paginator,
+    Recount,
+    said_twice,
+)
 
 DAY = dt.datetime(2024, 5, 6, tzinfo=dt.UTC)
 
@@ -510,3 +522,122 @@ async def test_what_was_created_meanwhile_is_asked_for_within_the_filter():
     with pytest.raises(IncompleteExportError):
         await counting.check(100, 600, DAY)
     assert counting.send.asked[-1]["fields.createdDate.gte"] == "2024-05-06T01:00:00.000Z"
+
+
+# -- pages that may be the answer to another request -----------------------------------------------------------------
+
+
+def response(*, reused=True):
+    return Response(200, {}, b"", reused=reused)
+
+
+EMPTY, FULL = Page(items=[]), Page(items=[worklog(0), worklog(1)])
+"""Pages that end a list."""
+
+
+@pytest.mark.parametrize(
+    ("pages", "belongs", "may_be_empty", "asked"),
+    [
+        ([EMPTY, FULL], None, False, 2),
+        ([EMPTY, EMPTY], None, False, 2),
+        ([EMPTY], None, True, 1),
+        ([FULL], None, False, 1),
+        ([FULL], lambda worklog: worklog.id == FULL.items[-1].id, False, 1),
+        ([FULL, EMPTY], lambda _worklog: False, True, 2),
+        ([Page(items=[], next_cursor="more")], None, False, 1),
+        ([MalformedResponseError("no page"), FULL], None, True, 2),
+    ],
+)
+def test_an_unlikely_page_counts_when_it_comes_twice(pages, belongs, may_be_empty, asked):
+    coming = iter(pages)
+
+    def read(_response):
+        page = next(coming)
+        if isinstance(page, Exception):
+            raise page
+        return page
+
+    checked = said_twice(read, belongs, may_be_empty=may_be_empty)
+    for _ in range(asked - 1):
+        with pytest.raises(MismatchedResponseError):
+            checked(response())
+    assert checked(response()) is pages[-1]
+
+
+def test_the_first_answer_over_a_connection_is_nobody_elses():
+    assert said_twice(lambda _response: EMPTY, None)(response(reused=False)) is EMPTY
+
+
+def test_what_is_no_page_twice_is_an_error():
+    def read(_response):
+        raise MalformedResponseError("no page")
+
+    checked = said_twice(read, None)
+    with pytest.raises(MismatchedResponseError) as caught:
+        checked(response())
+    assert isinstance(caught.value.__cause__, MalformedResponseError)
+    with pytest.raises(MalformedResponseError):
+        checked(response())
+
+
+def some(*numbers):
+    return [worklog(number) for number in numbers]
+
+
+def test_a_page_with_a_malformed_item_is_a_page():
+    def read(_response):
+        raise MalformedResponseError("no minutes", json_path="$.items[3].minutes")
+
+    with pytest.raises(MalformedResponseError):
+        said_twice(read, None)(response())
+
+
+class Ending:
+    """Three pages; the answers to the requests for the last are those given."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    async def __call__(self, cursor):
+        self.asked.append(cursor)
+        if cursor == "c":
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        return {
+            None: Page(items=some(0, 1), next_cursor="b"),
+            "b": Page(items=some(2, 3), next_cursor="c"),
+            "d": Page(items=some(8)),
+        }[cursor]
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "found"),
+    [
+        ([Page(items=some(4, 5))] * 2, "bcc", "012345"),
+        # The first answer was that to another request.
+        ([Page(items=some(8)), Page(items=some(4, 5), next_cursor="d")], "bccd", "01238458"),
+        # The second was.
+        ([Page(items=some(4, 5)), Page(items=some(8))], "bcc", "0123458"),
+        # A cursor that is good for one request.
+        ([Page(items=some(4, 5)), GoneError("used", status=410)], "bcc", "012345"),
+    ],
+)
+async def test_the_end_of_a_list_without_totals_is_asked_for_once_more(answers, asked, found):
+    fetch = Ending(*answers)
+    got = [item.id async for item in Paginator(fetch, confirm_end=True)]
+    assert fetch.asked == [None, *asked]
+    assert got == [f"w{number}" for number in found]
+
+
+async def test_a_list_of_one_page_is_asked_for_once():
+    asked = []
+
+    async def fetch(cursor):
+        asked.append(cursor)
+        return FULL
+
+    assert [w async for w in Paginator(fetch, confirm_end=True)] == FULL.items
+    assert asked == [None]

@@ -23,7 +23,17 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
 import attrs
 
-from tracket_async.errors import ClientStateError, CursorLoopError, IncompleteExportError, TracketError, UsageError
+from tracket_async.errors import (
+    BadRequestError,
+    ClientStateError,
+    CursorLoopError,
+    GoneError,
+    IncompleteExportError,
+    MalformedResponseError,
+    MismatchedResponseError,
+    TracketError,
+    UsageError,
+)
 from tracket_async.models import BadRow, OnBadRow, Page, Worklog, WorklogFilter
 
 if TYPE_CHECKING:
@@ -149,14 +159,15 @@ class TotalCheck:
         seen: how many worklogs the pages held, without those that a page repeats of the page before.
     """
 
-    __slots__ = ("_before", "_began", "_pages", "_totals", "seen")
+    __slots__ = ("_before", "_began", "_first", "_largest", "_pages", "seen")
 
     def __init__(self) -> None:
         self.seen = 0
         self._before: frozenset[str] = frozenset()
         self._began: dt.datetime | None = None
         self._pages = 0
-        self._totals: set[int] = set()
+        self._first: int | None = None
+        self._largest = 0
 
     def add(self, ids: Sequence[str], total: int | None, server_date: dt.datetime | None) -> None:
         """Count a page."""
@@ -164,7 +175,8 @@ class TotalCheck:
             self._began = server_date
         self._pages += 1
         if total is not None:
-            self._totals.add(total)
+            self._first = total if self._first is None else self._first
+            self._largest = max(self._largest, total)
             here = frozenset(ids)
             self.seen += len(here - self._before)
             self._before = here
@@ -175,12 +187,61 @@ class TotalCheck:
         Raises:
             IncompleteExportError: the server counts more worklogs than it sent.
         """
-        if not self._totals:
+        if self._first is None:
             return
-        if self.seen < min(self._totals):
-            await recount.check(self.seen, min(self._totals), self._began)
+        if self.seen < self._first:
+            await recount.check(self.seen, self._first, self._began)
         else:
-            recount.warn_of_small_total(self.seen, max(self._totals))
+            recount.warn_of_small_total(self.seen, self._largest)
+
+
+P = TypeVar("P", bound="_PageLike")
+
+
+class _PageLike(Protocol):
+    @property
+    def items(self) -> Sequence[Any]: ...
+    @property
+    def bad_rows(self) -> Sequence[BadRow]: ...
+    @property
+    def next_cursor(self) -> str | None: ...
+
+
+def said_twice(
+    read: Callable[[Response], P], belongs: Callable[[Any], bool] | None, *, may_be_empty: bool = False
+) -> Callable[[Response], P]:
+    """Return a reader for the response to one request of a page, which has an unlikely page sent once more.
+
+    Over a kept connection may come an answer that nobody asked for, or that to another request. Where it ends a list
+    and holds nothing of it, or is no page, it counts only when it is the first answer over its connection, or when the
+    next answer is such a page, too.
+
+    Args:
+        read: reads a page.
+        belongs: returns whether an item is what was asked for; None: every item is.
+        may_be_empty: whether an empty page is likely.
+    """
+    asked_again = False
+
+    def checked(response: Response) -> P:
+        nonlocal asked_again
+        if asked_again or not response.reused:
+            return read(response)
+        doubt: MalformedResponseError | None = None
+        try:
+            page = read(response)
+        except MalformedResponseError as error:
+            if "[" in error.json_path:  # it is a page, and an item of it is wrong
+                raise
+            doubt = error
+        else:
+            plausible = any(belongs is None or belongs(item) for item in page.items) if page.items else may_be_empty
+            if plausible or page.bad_rows or page.next_cursor is not None:
+                return page
+        asked_again = True
+        raise MismatchedResponseError("The page may be the answer to another request") from doubt
+
+    return checked
 
 
 class Send(Protocol):
@@ -402,6 +463,8 @@ class Paginator:
         recount: counts once more when worklogs are missing; None: totals are not compared.
         on_bad_row: called with each row that cannot be read, just before its page is handed over; None: nobody is.
         keep_bad_row: as ``keep``, for rows that cannot be read.
+        confirm_end: fetch the last page, where it is not the first one, once more, and go on if it has changed. For a
+            server without totals, where the answer to another request would end the list in silence.
 
     Raises:
         UsageError: ``read_ahead`` is negative.
@@ -417,6 +480,7 @@ class Paginator:
         recount: Recount | None = None,
         on_bad_row: OnBadRow | None = None,
         keep_bad_row: Callable[[BadRow], bool] | None = None,
+        confirm_end: bool = False,
     ) -> None:
         if read_ahead < 0:
             raise UsageError(f"read_ahead must be at least 0 pages, not {read_ahead}")
@@ -427,6 +491,7 @@ class Paginator:
         self._recount = recount
         self._on_bad_row = on_bad_row
         self._keep_bad_row = keep_bad_row
+        self._confirm_end = confirm_end
 
     def __await__(self) -> Generator[None, None, Page]:
         return self._first().__await__()
@@ -509,9 +574,12 @@ class Paginator:
         guard = CursorLoopGuard(cursor)
         order = OrderCheck()
         count = TotalCheck() if cursor is None and self._recount is not None else None
+        confirmed = not self._confirm_end
         while True:
             try:
                 page = await self._fetch(cursor)
+                if page.next_cursor is None and cursor is not None and not confirmed:
+                    page, confirmed = await self._confirmed(page, cursor), True
                 ids = [worklog.id for worklog in page.items]
                 ids += [bad.key for bad in page.bad_rows]
                 guard.check_page(ids, page.next_cursor)
@@ -529,6 +597,17 @@ class Paginator:
             cursor = page.next_cursor
         if count is not None and self._recount is not None:
             await count.check(self._recount)
+
+    async def _confirmed(self, page: Page, cursor: str) -> Page:
+        """Return the last page, fetched once more, together with what it had before."""
+        try:
+            again = await self._fetch(cursor)
+        except (BadRequestError, GoneError):
+            return page  # the cursor was good for one request
+        ids = {worklog.id for worklog in again.items}
+        bad = {bad.key: bad for bad in (*page.bad_rows, *again.bad_rows)}
+        items = [*(worklog for worklog in page.items if worklog.id not in ids), *again.items]
+        return attrs.evolve(again, items=items, bad_rows=tuple(bad.values()))
 
     def _kept(self, page: Page) -> Page:
         if self._keep is None:

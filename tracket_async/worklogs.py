@@ -47,7 +47,7 @@ from tracket_async.models import (
     client_side_check,
     combine_filter,
 )
-from tracket_async.pagination import Paginator, Position, Recount, ResumableIteration, noting_failure
+from tracket_async.pagination import Paginator, Position, Recount, ResumableIteration, noting_failure, said_twice
 
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import Acknowledged, ApiVersion
@@ -162,11 +162,12 @@ class Worklogs:
         api_version = context.api_version
         wanted = api_version.resolve(combine_filter(filter, since, until))
         api_version.list(wanted, size=size)  # a mistake is told here, and not at the first page
-        recount = Recount(context.send, api_version, wanted)
+        recount, keep = Recount(context.send, api_version, wanted), client_side_check(wanted)
 
         async def fetch(cursor: str | None) -> Page:
             if not (wanted.bounds_dates and api_version.keeps_days):
-                return await context.send(api_version.list(wanted, cursor=cursor, size=size), api_version.page)
+                request = api_version.list(wanted, cursor=cursor, size=size)
+                return await context.send(request, said_twice(api_version.page, keep))
             page = await self._page_of_days(context, wanted, cursor, size)
             if self._days_have_offsets:
                 recount.wanted = a_day_wider(wanted)
@@ -175,11 +176,12 @@ class Worklogs:
         return Paginator(
             fetch,
             read_ahead=read_ahead,
-            keep=client_side_check(wanted),
+            keep=keep,
             until=None if api_version.filters_ranges else wanted.until,
             recount=recount if api_version.has_total else None,
             on_bad_row=on_bad_row,
             keep_bad_row=wanted.may_match,
+            confirm_end=not api_version.has_total,
         )
 
     async def _page_of_days(
@@ -200,7 +202,8 @@ class Worklogs:
 
         known = self._days_have_offsets
         asked = a_day_wider(wanted) if known else wanted
-        page = await context.send(api_version.list(asked, cursor=cursor, size=size), page_of)
+        checked = said_twice(page_of, asked.matches)
+        page = await context.send(api_version.list(asked, cursor=cursor, size=size), checked)
         if self._days_have_offsets is None:
             await context.send(api_version.list(a_day_wider(wanted), size=api_version.smallest_page), page_of)
         if self._days_have_offsets and not known:

@@ -101,7 +101,9 @@ async def test_an_error_keeps_what_has_come_and_the_next_run_fetches_only_the_re
             emulator.request_log.clear()
             async with open_job(client, store, Settings(concurrency=1)) as job:
                 await fetch(job, 500, None)
-            assert len([entry for entry in emulator.request_log if entry.cursor is not None]) == 5
+            # On API 1.0, which does not count, the last page is asked for once more.
+            again = client.api == "1.0"
+            assert len([entry for entry in emulator.request_log if entry.cursor is not None]) == 5 + again
             assert store.deduplicate() == 0
             assert texts_in(store) == await texts_on(client)
 

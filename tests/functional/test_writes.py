@@ -239,8 +239,9 @@ async def test_an_ambiguous_create_that_did_not_happen_stays_ambiguous(running, 
             await client.worklogs.reconcile(caught.value)
         assert again.value.candidates == ()
         reads = [entry for entry in emulator.request_log if entry.method == "GET"]
-        # On 2.0, what comes out empty is asked for once more with a day more, in case its days are no instants.
-        assert len(reads) == (2 if api == "1.0" else 4)
+        # On 2.0, what comes out empty is asked for once more with a day more, in case its days are no instants. And the
+        # second look goes over a connection that was used, where an empty list counts when it comes twice.
+        assert len(reads) == (2 if api == "1.0" else 4) + 1
 
 
 async def test_two_of_the_same_cannot_be_told_apart_unless_one_is_known(running, api, route, patient):

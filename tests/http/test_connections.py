@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 
 import pytest
 
@@ -106,6 +107,47 @@ async def test_an_unasked_answer_is_not_taken_for_the_next(server, transport, ht
     await until(lambda: idle(transport)[0].should_close)
     assert await send(transport, request_) == OF_B
     assert server.connections == 2
+
+
+def wait_for_bytes(transport):
+    """Wait until the idle connection has something to be read, without a turn of the loop, which would read it."""
+    sock = idle(transport)[0].transport.get_extra_info("socket")
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        assert selector.select(5)
+
+
+@pytest.mark.parametrize("request_", [GET, POST, PUT, DELETE], ids=lambda request: request.method)
+async def test_an_unasked_answer_that_the_loop_has_not_read_yet_counts(server, transport, http, request_):
+    server.answers = [http(200, OF_A), http(200, OF_B)]
+    assert await send(transport) == OF_A
+    server.received[0].writer.write(http(200, OF_A))
+    wait_for_bytes(transport)
+    assert not idle(transport)[0].should_close
+    assert await send(transport, request_) == OF_B
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("request_", [POST, PUT], ids=lambda request: request.method)
+async def test_no_body_is_sent_behind_an_unasked_answer(server, transport, http, request_, monkeypatch):
+    """It comes when the connection is taken already; up to Python 3.11 a body is written a turn of the loop later."""
+    server.answers = [http(200, OF_A), http(200, OF_B)]
+    assert await send(transport) == OF_A
+    (protocol,), connected = idle(transport), ReadTimeout.connected
+
+    def taken(self, use, **more):
+        connected(self, use, **more)
+        monkeypatch.undo()
+        server.received[0].writer.write(http(200, OF_A))
+        while protocol.is_clean():
+            pass
+
+    monkeypatch.setattr(ReadTimeout, "connected", taken)
+    with pytest.raises(ConnectionLostError) as caught:
+        await send(transport, request_)
+    assert not caught.value.maybe_sent
+    assert len(server.received) == 1
+    assert await send(transport, request_) == OF_B
 
 
 async def test_half_an_unasked_answer_is_enough(server, transport, http):

@@ -8,6 +8,7 @@ import socket
 import ssl
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -390,10 +391,10 @@ async def test_each_piece_of_an_answer_is_a_sign_of_life(server, get, monkeypatc
 
 
 def test_each_piece_of_a_long_body_that_is_taken_is_a_sign_of_life():
-    taken = []
-    pieces = _Pieces(b"abcdef", lambda: taken.append(None))
+    watch = Mock()
+    pieces = _Pieces(b"abcdef", watch)
     assert [pieces.read(4), pieces.read(4), pieces.read(4)] == [b"abcd", b"ef", b""]
-    assert len(taken) == 3
+    assert [name for name, _, _ in watch.mock_calls] == ["begin_body", "received", "received", "received"]
 
 
 async def drip(exchange):

@@ -63,6 +63,10 @@ def simulate(server, dates, *, workers=3, ordered=False, seed=0, states=(), unti
         while len(flying) < workers and (request := scheduler.next()) is not None:
             partition = request.partition
             flying.append((request, server(partition.asked_since, partition.asked_until, partition.cursor)))
+        if not flying and scheduler.finished:
+            scheduler.confirm_ends()
+            if not scheduler.finished:
+                continue
         if not flying:
             assert scheduler.finished
             assert not scheduler.partitions.held

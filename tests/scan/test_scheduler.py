@@ -12,18 +12,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async.errors import CursorLoopError, UnsupportedError
+from tracket_async.errors import CursorLoopError, IncompleteExportError, UnsupportedError
 from tracket_async.models import Page
 from tracket_async.pagination import PROOF_STEPS
-from tracket_async.scan.partition import DateRange, DensityEstimate, PartitionState
-from tracket_async.scan.scheduler import CARVE_PAGES, FILTER_IGNORED, HELD_PAGES, OUT_OF_ORDER, SPARE_SHARE
+from tracket_async.scan.partition import DateRange, DensityEstimate, PartitionState, ScanSettings
+from tracket_async.scan.scheduler import (
+    CARVE_PAGES,
+    FILTER_IGNORED,
+    HELD_PAGES,
+    OUT_OF_ORDER,
+    SPARE_SHARE,
+    Scheduler,
+)
 
 # Tests are no package, and are imported by their path.
 _spec = importlib.util.spec_from_file_location("scan_servers", Path(__file__).with_name("servers.py"))
 servers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(servers)
-DAY, MICROSECOND, START, Server, items_of, rows_of, simulate = (
+DAY, ITEMS, MICROSECOND, START, Server, items_of, rows_of, simulate = (
     servers.DAY,
+    servers.ITEMS,
     servers.MICROSECOND,
     servers.START,
     servers.Server,
@@ -605,3 +613,73 @@ def test_statistics_tell_how_the_run_stands():
     assert scheduler.statistics().reached is None
     assert (scheduler.statistics().partitions_open, scheduler.statistics().remaining) == (0, 0)
     assert scheduler.statistics().partitions_done >= 2
+
+
+# -- the end of a list without totals ---------------------------------------------------------------------------------
+
+
+class Mistaken(Server):
+    """API 1.0; the answer to the nth request (from 0) is the end of another list, with so many of its last rows."""
+
+    def __init__(self, rows, *, size, nth, last=0):
+        super().__init__(rows, size=size, v2=False)
+        self.nth, self.last, self.asked = nth, last, 0
+
+    def __call__(self, since, until, cursor):
+        self.asked += 1
+        if self.asked == self.nth + 1:
+            return Page(items=sorted(self.rows)[len(self.rows) - self.last :])
+        return super().__call__(since, until, cursor)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("nth", range(12))
+@pytest.mark.parametrize("number", [5, 60])
+def test_an_empty_page_in_place_of_another_loses_nothing_in_silence(nth, workers, ordered, number):
+    rows = rows_of(day / 2 for day in range(number))
+    server = Mistaken(rows, size=4, nth=nth)
+    dates = range_of(rows, bounded=False, v2=False, known=False)
+    try:
+        batches, _ = simulate(server, dates, workers=workers, ordered=ordered, seed=nth)
+    except IncompleteExportError:
+        assert ordered
+    else:
+        assert sorted(items_of(batches)) == rows
+
+
+def test_later_worklogs_that_were_handed_over_already_make_it_an_error():
+    rows = rows_of(range(60))
+    dates = DateRange(since=START, until=START + 60 * DAY, grain=DAY / 24)
+    with pytest.raises(IncompleteExportError, match="ended a list before its worklogs of 2024-01-05, and later ones"):
+        simulate(Mistaken(rows, size=4, nth=1), dates, workers=2, ordered=True)
+
+
+@pytest.mark.parametrize("nth", range(14))
+def test_the_end_of_the_list_in_place_of_a_page_loses_nothing_and_doubles_nothing(nth):
+    rows = rows_of(range(60))
+    batches, _ = simulate(Mistaken(rows, size=5, nth=nth, last=7), DateRange(grain=DAY), workers=1)
+    assert sorted(items_of(batches)) == rows
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("workers", [1, 3, 6])
+@pytest.mark.parametrize("number", [0, 1, 7, 60])
+def test_the_end_costs_one_more_request(workers, ordered, number):
+    rows = rows_of(day / 4 for day in range(number))
+    server = Mistaken(rows, size=4, nth=-1)
+    dates = range_of(rows, bounded=False, v2=False, known=False)
+    simulate(server, dates, workers=workers, ordered=ordered)
+    scheduler = Scheduler(dates, ScanSettings(item_format=ITEMS, concurrency=workers, ordered=ordered))
+    before, server.asked = server.asked, 0
+    while (request := scheduler.next()) is not None:
+        partition = request.partition
+        scheduler.arrived(request, server(partition.asked_since, partition.asked_until, partition.cursor))
+    scheduler.confirm_ends()
+    assert len(scheduler.partitions.open) == 1
+    request = scheduler.next()
+    partition = request.partition
+    scheduler.arrived(request, server(partition.asked_since, partition.asked_until, partition.cursor))
+    scheduler.confirm_ends()
+    assert scheduler.finished
+    assert before <= -(-number // 4) + 2 * workers + 1

@@ -70,11 +70,13 @@ class Response:
         status: the HTTP status.
         headers: names are compared without case; of a repeated header the first counts.
         body: all of it, decompressed.
+        reused: whether its connection had been used before, so that it may be an answer that nobody asked for.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
+    reused: bool = False
 
     def scrubbed(self, scrub: Callable[[str], str]) -> Self:
         """Return the answer with every secret masked in it, for an error that shows parts of it.

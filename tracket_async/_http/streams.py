@@ -206,6 +206,10 @@ class ConnectionUse:
         self.expires_after = _NEVER
 
 
+class UnaskedAnswerError(ConnectionResetError):
+    """The server sent something over a kept connection before the request was written. Nothing was sent."""
+
+
 class ReadTimedOut(TimeoutError):  # noqa: N818 - no error of ours: `map_exception` maps it as it does aiohttp's
     """Nothing was received for too long."""
 
@@ -234,11 +238,17 @@ class ReadTimeout:
             raise RuntimeError("an attempt is made by a task")
         return ReadWatch(self, task, self._loop.time() if connected else _NEVER)
 
-    def connected(self, use: ConnectionUse) -> None:
-        """Take note that the running task has its connection."""
+    def connected(self, use: ConnectionUse, *, is_clean: Callable[[], bool] = lambda: True) -> None:
+        """Take note that the running task has its connection.
+
+        Args:
+            use: of the connection.
+            is_clean: returns whether nothing has come over the connection that nobody asked for.
+        """
         watch = self._watches.get(asyncio.current_task())  # type: ignore[arg-type]  # None is nobody
         if watch is not None:
             watch.use = use
+            watch.is_clean = is_clean
             watch.received()
 
     def now(self) -> float:
@@ -282,13 +292,17 @@ class ReadWatch:
     Attributes:
         since: when it last received something, or began to wait; infinity before that.
         use: of its connection; None before it has one.
+        is_clean: returns whether nothing has come over it that nobody asked for.
+        unsent: whether it ended before its body was sent, because something had.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_read_timeout", "_task", "since", "use")
+    __slots__ = ("_cancelling", "_expired", "_read_timeout", "_task", "is_clean", "since", "unsent", "use")
 
     def __init__(self, read_timeout: ReadTimeout, task: asyncio.Task[Any], since: float) -> None:
         self.since = since
         self.use: ConnectionUse | None = None
+        self.is_clean: Callable[[], bool] = lambda: True
+        self.unsent = False
         self._read_timeout = read_timeout
         self._task = task
         self._cancelling = task.cancelling()
@@ -311,6 +325,16 @@ class ReadWatch:
     def received(self) -> None:
         """Take note that something was received, or could be sent."""
         self.since = self._read_timeout.now()
+
+    def begin_body(self) -> None:
+        """Check, before anything of a request with a body is written, that nothing has come unasked.
+
+        Raises:
+            UnaskedAnswerError: it has.
+        """
+        if not self.is_clean():
+            self.unsent = True
+            raise UnaskedAnswerError
 
     def timed_out(self) -> bool:
         """Return whether the read timeout, and nobody else, has cancelled the attempt."""

@@ -16,8 +16,8 @@ import functools
 import io
 import math
 import re
+import selectors
 import ssl as ssl_module
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
@@ -145,7 +145,6 @@ _HEADERS: Final = re.compile(
 )
 _ERROR_BODY_BYTES: Final = 64 * 1024
 """As much of an error's body as is read: its message may stand behind a long stack trace."""
-_LONG_BODY_BYTES: Final = 256 * 1024
 _JSON: Final = "application/json"
 _KEPT_BLOCK: Final = 512 * 1024
 """Bytes. asyncio receives each time into a fresh block of 256 KiB, which glibc would ask of the kernel and give back,
@@ -153,14 +152,30 @@ page faults and all: a tenth of what reading a page of worklogs takes. One block
 blocks up to that size (mallopt(3), M_MMAP_THRESHOLD, "dynamic"). Elsewhere it does nothing."""
 
 
+_Poll: Final[type[selectors.SelectSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""Asks the system about one socket. It opens no file of its own, as epoll would."""
+
+
 class _Protocol(ResponseHandler):
-    """A connection that knows when it was used, and where a 204 ends."""
+    """A connection that knows when it was used, whether anything came unasked, and where a 204 ends."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.use = ConnectionUse()
         self.head: bytes | None = None
         """The beginning of the answer, until its header section has ended; None: not looked at."""
+        self._poll = _Poll()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._poll.register(transport.get_extra_info("socket"), selectors.EVENT_READ)
+
+    def is_clean(self) -> bool:
+        """Return whether nothing has come that nobody asked for, the end of the connection included.
+
+        What the event loop has not read yet counts: the system is asked, as httpcore does it.
+        """
+        return not (self.should_close or self._poll.select(0))
 
     def data_received(self, data: bytes) -> None:
         """Pass the data on to aiohttp's parser, but nothing that follows the headers of a 204 (RFC 9110, 15.3.5)."""
@@ -182,7 +197,9 @@ class _Connector(aiohttp.TCPConnector):
     """A pool that gives out no connection which cannot be trusted, and starts the read timeout when one is there.
 
     aiohttp looks whether a connection should close when it is given back, and not when it is taken (its issue 13656):
-    what a server sends in between would be taken for the answer to the next request (RFC 9112, 9.2).
+    what a server sends in between would be taken for the answer to the next request (RFC 9112, 9.2). A request without
+    a body is written in the same turn of the loop in which its connection is taken. Before a body is written, `_Pieces`
+    looks again.
     """
 
     def __init__(self, read_timeout: ReadTimeout, **settings: Any) -> None:
@@ -207,12 +224,13 @@ class _Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             protocol: Any = connection.protocol
             use: ConnectionUse = protocol.use
-            if use.last is None or not (protocol.should_close or self._is_stale(use, req.method)):
+            if use.last is None or (protocol.is_clean() and not self._is_stale(use, req.method)):
                 break
             connection.close()
         use.reused = use.last is not None
         protocol.head = None if req.method == "GET" else b""
-        self._read_timeout.connected(use)
+        # A new one may have been sent session tickets of TLS 1.3 at once.
+        self._read_timeout.connected(use, **({"is_clean": protocol.is_clean} if use.reused else {}))
         return connection
 
     def _is_stale(self, use: ConnectionUse, method: str) -> bool:
@@ -222,14 +240,20 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Pieces(io.BytesIO):
-    """A body that is sent piece by piece; each that goes out is a sign of life of the server."""
+    """A body that is sent piece by piece; each that goes out is a sign of life of the server.
 
-    def __init__(self, body: bytes, on_read: Callable[[], None]) -> None:
+    The first goes out together with the headers. Up to Python 3.11, that is a turn of the loop after the connection was
+    taken.
+    """
+
+    def __init__(self, body: bytes, watch: ReadWatch) -> None:
         super().__init__(body)
-        self._on_read = on_read
+        self._watch = watch
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._on_read()
+        if not self.tell():
+            self._watch.begin_body()
+        self._watch.received()
         return super().read(size)
 
 
@@ -305,7 +329,7 @@ class Transport:
                     await self._session.request(
                         request.method,
                         self._base_url.url(request.path, request.query),
-                        data=_data(request.body, watch.received),
+                        data=None if request.body is None else _Pieces(request.body, watch),
                         headers=self._headers(request, authorization),
                         allow_redirects=False,
                         timeout=self._timeout_for(seconds),
@@ -360,7 +384,7 @@ class Transport:
                 while chunk := await content.readany():
                     watch.received()
                     body.feed(chunk)
-                return Response(status, headers, body.finish())
+                return Response(status, headers, body.finish(), reused=watch.use is not None and watch.use.reused)
             if status >= 400:  # noqa: PLR2004
                 return Response(status, headers, await self._beginning(answer, watch))
         except BaseException:
@@ -400,7 +424,7 @@ class Transport:
             if self._is_closed():
                 return closed(maybe_sent=use is not None)
             failure = map_exception(error, origin=self._base_url.origin)
-            if use is None:
+            if use is None or watch.unsent:
                 failure.add(maybe_sent=False)
             if isinstance(failure, ConnectError):
                 self._connector.clear_dns_cache()
@@ -440,8 +464,3 @@ def _expiry(keep_alive: str) -> float:
     """Return the seconds for which a connection may be idle, by the server's Keep-Alive header."""
     found = re.search(r"\btimeout\s*=\s*\"?(\d{1,9})", keep_alive, re.IGNORECASE)
     return math.inf if found is None else max(0.0, int(found[1]) - _EXPIRY_MARGIN)
-
-
-def _data(body: bytes | None, on_read: Callable[[], None]) -> bytes | _Pieces | None:
-    # A long one is sent piece by piece, as writing it at once would hold up the loop.
-    return body if body is None or len(body) <= _LONG_BODY_BYTES else _Pieces(body, on_read)

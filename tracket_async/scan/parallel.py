@@ -18,7 +18,7 @@ from tracket_async._http.messages import Response
 from tracket_async._tasks import gather
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter, a_day_wider, check_scan_order
-from tracket_async.pagination import Recount, Send
+from tracket_async.pagination import Recount, Send, said_twice
 from tracket_async.scan.partition import (
     DAY,
     Batch,
@@ -140,10 +140,12 @@ class ParallelScan(Generic[T]):
         return [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
 
     async def _found_more(self) -> bool:
-        """Look once whether what came out empty is so; return whether there is something to read."""
+        """Look once whether what came out empty, or has ended, is so; return whether there is something to read."""
         if self._look_wider is not None and not self._scheduler.partitions.distinct:
             look_wider, self._look_wider = self._look_wider, None
             await look_wider()
+        if self._scheduler.finished:
+            self._scheduler.confirm_ends()
         return not self._scheduler.finished
 
     async def _compare(self, recount: Recount) -> None:
@@ -250,7 +252,12 @@ async def scan(
     def fetch(
         since: dt.datetime | None, until: dt.datetime | None, cursor: str | None
     ) -> Coroutine[Any, Any, PageLike[T]]:
-        return send(api_version.list(bounded(since, until), cursor=cursor), page_of)
+        asked = bounded(since, until)
+        # A first page may be empty: the scan asks for the end once more, or compares totals. On API 1.0, the worklogs
+        # behind a partition may be on it as well.
+        first = cursor is None
+        belongs = None if first and not dates.enforced else functools.partial(settings.item_format.matches, asked)
+        return send(api_version.list(asked, cursor=cursor), said_twice(page_of, belongs, may_be_empty=first))
 
     looked = not api_version.keeps_days
 

@@ -18,7 +18,7 @@ import attrs
 
 from tracket_async._http.messages import Response
 from tracket_async.config import valid_concurrency
-from tracket_async.errors import UsageError
+from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.models import BadRow, WorklogFilter
 from tracket_async.pagination import CursorLoopGuard
 
@@ -287,6 +287,24 @@ class PageResult(Generic[T]):
     outside: list[str] = attrs.field(factory=list[str])
     past: bool = False
 
+    def unknown(self, known: set[int]) -> list[T]:
+        """Return the items whose ids, as hashes, are not among those known, and add them to these."""
+        fresh: list[T] = []
+        for item, identifier in zip(self.items, self.ids, strict=True):
+            key = hash(identifier)
+            if key not in known:
+                known.add(key)
+                fresh.append(item)
+        return fresh
+
+
+def late_error(date: dt.datetime) -> IncompleteExportError:
+    """Create the error for worklogs from a date on that come after later ones have been handed over in order."""
+    return IncompleteExportError(
+        f"The server ended a list before its worklogs of {date.date()}, and later ones have been handed over",
+        hint="Begin again: a proxy may have mixed its answers up",
+    )
+
 
 def _no_ids() -> set[str]:
     return set()
@@ -336,6 +354,7 @@ class Partition(Generic[T]):
         pages: pages that have arrived for it.
         busy: its page is on its way.
         dropped: what arrives for it is of no use any more.
+        confirmed: its list had ended, and is asked for its end once more.
         unordered: the order of its pages does not matter, and nothing follows from their dates.
         remaining: an estimate of what it has still to take; None: unknown.
         guess: the estimate with which it was split off ``lender``; both are settled by the first total.
@@ -367,6 +386,7 @@ class Partition(Generic[T]):
     pages: int = 0
     busy: bool = False
     dropped: bool = False
+    confirmed: bool = False
     unordered: bool = False
     remaining: float | None = None
     guess: float = 0.0
@@ -500,6 +520,31 @@ class Partition(Generic[T]):
         """Set the bounds of its next query, from a date on."""
         margin = DAY if self.wide else dt.timedelta(0)
         self.asked_since, self.asked_until = shifted(since, -margin), shifted(self.until, margin)
+
+
+@attrs.frozen
+class LastPage(Generic[T]):
+    """The last page of a partition, and the state of the partition before it."""
+
+    partition: Partition[T]
+    ids: list[str]
+    cursor: str | None
+    reached: dt.datetime | None
+    last: dt.datetime | None
+    edge: frozenset[str]
+
+    @classmethod
+    def before(cls, partition: Partition[T], ids: list[str]) -> LastPage[T]:
+        """Return it, before the partition has taken it; ``ids`` are those of its items."""
+        return cls(partition, ids, partition.cursor, partition.reached, partition.last, frozenset(partition.edge))
+
+    def take_back(self) -> None:
+        """Let the partition ask for the page once more, and leave out what it had."""
+        partition = self.partition
+        partition.cursor, partition.reached, partition.last = self.cursor, self.reached, self.last
+        partition.edge = {*self.edge, *self.ids}
+        partition.guard = CursorLoopGuard(None)
+        partition.done, partition.confirmed = False, True
 
 
 def _outside(moments: list[dt.datetime], ids: list[str], dates: DateRange) -> list[str]:

@@ -47,12 +47,14 @@ from tracket_async.scan.partition import (
     DateRange,
     DensityEstimate,
     FilterIgnoredError,
+    LastPage,
     OutOfOrderError,
     PageLike,
     PageResult,
     Partition,
     ScanSettings,
     ScanStatistics,
+    late_error,
     within,
 )
 
@@ -196,6 +198,14 @@ class Partitions(Generic[T]):
         self.note(partition)
         return partition
 
+    def reopen(self, partitions: Iterable[Partition[T]]) -> None:
+        """Let partitions that were done go on, before any other is."""
+        self.open = sorted(partitions, key=lambda partition: partition.since or EARLIEST)
+        numbers = {partition.id for partition in self.open}
+        self._done = [state for state in self._done if state.id not in numbers]
+        for partition in self.open:
+            self.note(partition)
+
     def note(self, partition: Partition[T]) -> None:
         """Let the next batch tell that the partition's state changed."""
         self._changed[partition.id] = partition
@@ -230,7 +240,7 @@ class Partitions(Generic[T]):
         if self._known is None:
             self._taken.fromlist([hash(key) for key in result.ids])
         else:
-            items = self._unknown(self._known, result)
+            items = result.unknown(self._known)
             duplicates += len(result.items) - len(items)
         self._outside.update(map(hash, result.outside))
         partition.taken += len(items)
@@ -258,16 +268,6 @@ class Partitions(Generic[T]):
             if some_done:
                 self._done += [one.state() for one in self.open if one.done]
                 self.open = [one for one in self.open if not one.done]
-
-    @staticmethod
-    def _unknown(known: set[int], result: PageResult[T]) -> list[T]:
-        fresh: list[T] = []
-        for item, identifier in zip(result.items, result.ids, strict=True):
-            key = hash(identifier)
-            if key not in known:
-                known.add(key)
-                fresh.append(item)
-        return fresh
 
     def _fresh_bad_rows(self, rows: Iterable[BadRow]) -> tuple[BadRow, ...]:
         """Return those that have not come before and may be within the scan's dates. They belong to no partition."""
@@ -359,6 +359,8 @@ class Scheduler(Generic[T]):
         self._density = DensityEstimate()
         self._pages = self._refused = 0
         self._first_totals: dict[int, int | None] = {}
+        self._ended: list[LastPage[T]] = []
+        self._latest: dt.datetime | None = None  # of all dates that were listed
         if not settings.states:
             self._begin()
 
@@ -467,7 +469,7 @@ class Scheduler(Generic[T]):
 
     def _split(self, partition: Partition[T], remaining: float, kept: float) -> Partition[T] | None:
         """Make a partition of the dates behind the first ``kept`` (0 to 1) of another, where there is room."""
-        if self.partitions.single or not self._may_split():
+        if self.partitions.single or partition.confirmed or not self._may_split():
             return None
         # Behind everything that has been taken, so that nothing is taken twice.
         cut = cut_within(self._dates, partition.reached or partition.since, partition.until, kept)
@@ -488,9 +490,11 @@ class Scheduler(Generic[T]):
         going, size = self.partitions.open, self._page_size
         spent = self._pages - self.partitions.distinct / size
         spent_by_others = spent - sum(partition.pages - partition.taken / size for partition in going)
-        allowed = float(SPARE_REQUESTS * self._workers)
+        end = 0 if self._dates.enforced else 1  # see `confirm_ends`
         if self._ordered:
-            allowed += self._pages / SPARE_SHARE - SPARE_REQUESTS
+            allowed = SPARE_REQUESTS * (self._workers - 1) + max(self._pages / SPARE_SHARE - end, 0.0)
+        else:
+            allowed = SPARE_REQUESTS * self._workers - end
         return spent_by_others + len(going) + 1 <= allowed
 
     def _position(self, partition: Partition[T]) -> dt.datetime | None:
@@ -505,6 +509,7 @@ class Scheduler(Generic[T]):
         Raises:
             CursorLoopError: the cursors, or the pages, go round in a circle.
             UnsupportedError: ``ordered`` was asked for, and the server's order is another.
+        IncompleteExportError: with ``ordered``, a list had ended too early, and later worklogs were handed over.
         """
         partition = request.partition
         partition.busy = False
@@ -515,12 +520,17 @@ class Scheduler(Generic[T]):
             return
         self._page_size = max(self._page_size, len(page.items))
         if self._first_totals.get(partition.id, 0) is None:
-            self._first_totals[partition.id] = page.total
+            # None of nothing: it may be the answer to another request.
+            self._first_totals[partition.id] = page.total or None
         ids = list(map(self._format.id_of, page.items))
         keys = [*ids, *(bad.key for bad in page.bad_rows)] if page.bad_rows else ids
         partition.guard.check_page(keys, page.next_cursor)
         partition.guard.check_cursor(len(keys), page.next_cursor)
-        before = partition.reached
+        before, latest = partition.reached, self._latest
+        end = LastPage.before(partition, ids) if page.next_cursor is None and not self._dates.enforced else None
+        if ids:
+            listed = self._format.date_of(page.items[-1])
+            self._latest = listed if latest is None else max(latest, listed)
         try:
             result = self._take(partition, page, ids) if ids else PageResult[T]()
         except OutOfOrderError:
@@ -533,8 +543,29 @@ class Scheduler(Generic[T]):
             self._count_down(partition, page)
         else:
             self._estimate(partition, page, since=before, first=partition.cursor is None)
+        if partition.confirmed and result.items:
+            self._check_late(self._format.date_of(result.items[0]), latest)
         self._settle(partition, page, result)
+        if end is not None and not (result.past or partition.confirmed):
+            self._ended.append(end)
         self.partitions.deliver(partition, result, page)
+
+    def confirm_ends(self) -> None:
+        """Ask once more, without totals, for the page that ends last, and for those that end before other worklogs."""
+        ended, self._ended = self._ended, []
+        if not ended or self.partitions.single:
+            return
+        latest = self._latest or min(end.partition.asked_since or EARLIEST for end in ended)
+        early = [end for end in ended if (end.partition.last or end.partition.asked_since or EARLIEST) <= latest]
+        for end in early:
+            end.take_back()
+        self.partitions.reopen(end.partition for end in early)
+
+    def _check_late(self, date: dt.datetime, latest: dt.datetime | None) -> None:
+        """Prepare for worklogs that were behind the end of a list: others have been handed over before them."""
+        self.partitions.leave_out_known()
+        if self._ordered and latest is not None and date < latest:
+            raise late_error(date)
 
     def _take(self, partition: Partition[T], page: PageLike[T], ids: list[str]) -> PageResult[T] | None:
         """Return what of the page belongs to the partition; None if another partition reads everything from now on."""

@@ -1,0 +1,65 @@
+"""Answers that nobody asked for, and that come when the next request was sent already: one test for each way to read.
+
+No client can tell such an answer by its connection. What does not fit the request is asked for again. What fits (a page
+of the same list) costs a walk a repetition, or an error; see ``docs/reliability.md``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+
+import pytest
+
+from tracket_async import RetryPolicy, TracketClient, TracketError
+
+BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
+SINCE = dt.date(2024, 1, 1)
+STRAYS = ["an empty page", "an empty object", "a worklog", "a page of other dates", "the last page of the list"]
+READERS = {
+    "list": lambda worklogs: worklogs.list(since=SINCE),
+    "export, one at a time": lambda worklogs: worklogs.export(since=SINCE, concurrency=1),
+    "export, in order": lambda worklogs: worklogs.export(since=SINCE, concurrency=8, ordered=True),
+    "export": lambda worklogs: worklogs.export(since=SINCE, concurrency=8),
+}
+
+
+def payload(hostile, api, stray):
+    shown = [hostile._shown(row, 1 if api == "1.0" else 2) for row in hostile.rows.values()]
+    name, date = ("worklogs", "worklogDate") if api == "1.0" else ("items", "date")
+    if stray == "a worklog":
+        return shown[3]
+    if stray == "an empty object":
+        return {}
+    rows = {
+        "an empty page": [],
+        "a page of other dates": [{**row, date: "2019-01-01T00:00:00.000Z"[: len(row[date])]} for row in shown[:5]],
+        "the last page of the list": shown[-50:],
+    }[stray]
+    total = {} if api == "1.0" else {"total": 600 if stray == "the last page of the list" else len(rows)}
+    return {name: rows, **total}
+
+
+@BOTH
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_no_worklog_is_lost_in_silence(hostile, api, reader, stray):
+    """The stray answer comes right before the answer to the nth request, over the connection of that request."""
+    hostile.add(*hostile.make_rows(600))
+    hostile.page_size = 50
+    unasked = payload(hostile, api, stray)
+    for nth in (2, 3, 9, 12):
+        number = itertools.count(1)
+        hostile.barge_in = lambda _request, number=number, nth=nth: unasked if next(number) == nth else None
+        got = []
+        async with TracketClient.from_env(hostile.env(api), retry=RetryPolicy(wait_initial=0)) as client:
+            try:
+                async for worklog in READERS[reader](client.worklogs):
+                    got.append(worklog.id)  # noqa: PERF401 - what came before an error counts
+            except TracketError:
+                assert set(got) < set(hostile.rows)
+                continue
+        if "export" in reader:
+            assert len(got) == len(set(got))
+        if not (api == "1.0" and reader in ("export", "export, in order") and stray == "the last page of the list"):
+            assert set(got) == set(hostile.rows)
