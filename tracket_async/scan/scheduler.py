@@ -543,8 +543,10 @@ class Scheduler(Generic[T]):
             self._count_down(partition, page)
         else:
             self._estimate(partition, page, since=before, first=partition.cursor is None)
-        if partition.confirmed and result.items:
-            self._check_late(self._format.date_of(result.items[0]), latest)
+        if partition.confirmed and result.items:  # others have been handed over before them
+            self.partitions.leave_out_known()
+            if self._ordered and latest is not None and (date := self._format.date_of(result.items[0])) < latest:
+                raise late_error(date)
         self._settle(partition, page, result)
         if end is not None and not (result.past or partition.confirmed):
             self._ended.append(end)
@@ -560,12 +562,6 @@ class Scheduler(Generic[T]):
         for end in early:
             end.take_back()
         self.partitions.reopen(end.partition for end in early)
-
-    def _check_late(self, date: dt.datetime, latest: dt.datetime | None) -> None:
-        """Prepare for worklogs that were behind the end of a list: others have been handed over before them."""
-        self.partitions.leave_out_known()
-        if self._ordered and latest is not None and date < latest:
-            raise late_error(date)
 
     def _take(self, partition: Partition[T], page: PageLike[T], ids: list[str]) -> PageResult[T] | None:
         """Return what of the page belongs to the partition; None if another partition reads everything from now on."""
