@@ -56,6 +56,29 @@ class TestMarks:
         assert (tracket_emulator.count, tracket_emulator.settings.page_size) == (20, 3)
 
 
+def test_a_mark_that_cannot_be_used_is_told_without_its_values(tmp_path):
+    wrong = {
+        'api="s3cret"': "api must be '1.0' or '2.0'",
+        'sample="s3cret"': "sample must be a number of worklogs, or a Sample",
+        'nonsense="s3cret"': "got an unexpected keyword argument 'nonsense'",
+        'token="s3 cret"': "token must be printable ASCII without spaces and quotes",
+        'page_size="s3cret"': "page_size must be a number, not of the type str",
+        "page_size=0": "page_size must lie between 1 and 100000, not be 0",
+        'port="s3cret"': "port must be a number",
+        '"s3cret"': "takes settings by their names",
+    }
+    tests = [
+        f"@pytest.mark.tracket({mark})\nasync def test_{n}(tracket_client): pass\n" for n, mark in enumerate(wrong)
+    ]
+    ini = STRICT.replace("= strict", "= auto")
+    done = pytest_in(tmp_path, "import pytest\n" + "\n".join(tests), "--tb=line", ini=ini)
+    assert "8 errors" in done.stdout, done.stdout + done.stderr
+    for words in wrong.values():
+        assert words in done.stdout
+    assert "s3cret" not in done.stdout
+    assert "s3 cret" not in done.stdout
+
+
 def test_it_works_in_the_strict_mode_of_pytest_asyncio(tmp_path):
     done = pytest_in(
         tmp_path,

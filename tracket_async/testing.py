@@ -39,6 +39,8 @@ def _arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
     # The closest mark comes first and wins, name by name.
     node: pytest.Item = request.node
     for mark in node.iter_markers("tracket"):
+        if mark.args:
+            pytest.fail(f"The mark tracket takes settings by their names: {MARK}", pytrace=False)
         arguments = {**mark.kwargs, **arguments}
     return arguments
 
@@ -48,7 +50,14 @@ async def _emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
 
     settings = _arguments(request)
     settings.pop("api", None)
-    async with Emulator(**settings) as emulator:
+    try:
+        made = Emulator(**settings)
+    except (TypeError, ValueError) as error:
+        # "Settings.__init__() got an unexpected keyword argument 'x'", or a message that shows no value.
+        pytest.fail(
+            f"The mark tracket cannot be used: {str(error).removeprefix('Settings.__init__() ')}", pytrace=False
+        )
+    async with made as emulator:
         yield emulator
 
 
@@ -56,6 +65,8 @@ async def _client(request: pytest.FixtureRequest, tracket_emulator: Emulator) ->
     from tracket_async.client import TracketClient  # imported when a test uses it
 
     api = _arguments(request).get("api", "2.0")
+    if api not in {"1.0", "2.0"}:
+        pytest.fail("The mark tracket cannot be used: api must be '1.0' or '2.0'", pytrace=False)
     async with TracketClient.from_env(tracket_emulator.env(api)) as client:
         yield client
 

@@ -182,7 +182,7 @@ def test_bad_lines_are_json_for_programs(tracket, serve, folder):
         (("in.txt",), "The format of in.txt is not known. Give --format ndjson or --format csv"),
         (("-",), "The format of - is not known."),
         (("empty.csv",), "There are no worklogs in empty.csv. Give a file with worklogs"),
-        (("in.ndjson", "--concurrency", "0"), 'Invalid value "0" for --concurrency. It must be at least 1, not 0'),
+        (("in.ndjson", "--concurrency", "0"), "Invalid value for --concurrency. It must be at least 1, not 0"),
         (("-", "--format=csv", "--token-file=-"), "Standard input cannot be both the token and the worklogs."),
         ((), "requires an argument"),
     ],

@@ -160,11 +160,26 @@ def test_a_signal_that_the_caller_ignores_is_ignored(monkeypatch, capsys):
     assert ignored == [signal.SIG_IGN]
 
 
-def test_an_argument_that_is_none_is_usage(capsys):
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--v1-order", "s3cret"], "argument --v1-order: must be one of these (choose from "),
+        (["--port", "s3cret"], "argument --port: must be a whole number. See tracket emulator --help"),
+        (["--latency", "s3cret"], "argument --latency: must be a number. See"),
+        (["--token-lifetime=s3cret"], "argument --token-lifetime: must be a number. See"),
+        (["--s3cret"], "an argument is not known. See"),
+        (["--port"], "argument --port: expected one argument. See"),
+    ],
+)
+def test_an_argument_that_is_none_is_usage_and_is_not_shown(capsys, arguments, says):
     with pytest.raises(SystemExit) as caught:
-        main(["--v1-order", "random"])
+        main(arguments)
     assert caught.value.code == 2
-    assert "invalid choice" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("tracket emulator: ")
+    assert err.count("\n") == 1
+    assert says in err
+    assert "s3cret" not in err
 
 
 def _stop_soon(monkeypatch, number):

@@ -73,7 +73,7 @@ FAULTS = [
     faults.Html(status=502, commit=True),
     faults.MalformedJson(commit=True),
     faults.ContentType(),
-    faults.DeepJson(depth=50_000),
+    faults.DeepJson(depth=50_000, commit=True),
     faults.DuplicateRows(),
     faults.EmptyPage(),
     faults.RepeatedCursor(),

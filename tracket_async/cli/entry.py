@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Container, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -34,6 +34,14 @@ NOT_KNOWN: Final = re.compile(
     r'Unknown command(?: "[a-z]{1,12}"(?=\.))?|Unknown option: (?:--[a-z][a-z-]{0,20}(?![\w-])|-\w)?'
 )
 """What a parser's error says of a command or an option that does not exist, as far as it may be shown."""
+NOT_CONVERTED: Final = {
+    "unable to convert into int": "it must be a whole number",
+    "unable to convert into float": "it must be a number",
+    "unable to convert into bool": "it takes no value",
+    ": is no date": ": it is no date",
+    ": has no offset": ": it has no offset",
+}
+"""Words of a parser's error whose value is left out, and what is said in their place."""
 DID_YOU_MEAN: Final = re.compile(r"Did you mean [^?]+\?")
 SECRETS: Final = ("TRACKET_TOKEN", "TRACKET_CLIENT_SECRET")
 SHORTEST: Final = 8
@@ -100,7 +108,7 @@ def _run(arguments: list[str]) -> int:
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        mistake = _mistake(type(error).__name__, str(error))
+        mistake = _mistake(type(error).__name__, str(error), arguments[1:])
         raise UsageError(f"{mistake} {_hint(arguments, dict(COMMANDS))}") from None
     result = command(*bound.args, **bound.kwargs)
     if inspect.iscoroutine(result):
@@ -108,14 +116,20 @@ def _run(arguments: list[str]) -> int:
     return ExitCode.DONE if result is None else int(result)
 
 
-def _mistake(kind: str, text: str) -> str:
+def _mistake(kind: str, text: str, arguments: Iterable[str]) -> str:
     """Return the text of a parser's error without the arguments that it did not understand: they may be secrets."""
+    for argument in arguments:
+        for word in filter(None, (argument, argument.partition("=")[2])):
+            for shown in (f'"{word}"', f"{word!r:.40}"):
+                text = text.replace(f"{shown} ", "")
+    for said, meant in NOT_CONVERTED.items():
+        text = text.replace(said, meant)
     if kind == "UnusedCliTokensError":
         return "There are too many arguments."
     if found := NOT_KNOWN.match(text):
         guess = DID_YOU_MEAN.search(text)
         return f"{found[0].rstrip(': ')}.{f' {guess[0]}' if guess else ''}"
-    return f"{one_line(text).rstrip('.')}."
+    return f"{one_line(text).rstrip('.')}.".replace("?.", "?")
 
 
 def _hint(arguments: list[str], commands: Container[str]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import ipaddress
 import os
+import re
 import shlex
 import signal
 import sys
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 from tracket_async.emulator.faults import FaultFileError, Script, read_rules
 from tracket_async.emulator.seeding import Sample, SeedError
@@ -82,8 +83,26 @@ def write_private_file(path: Path, text: str) -> None:
         raise
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End with one line, which shows no value."""
+        shown = re.sub(r"invalid (?:(int|float|\w+) value|choice): .*?( \(choose from .*\))?$", _wrong, message)
+        shown = re.sub(r"unrecognized arguments: .*", "an argument is not known", shown)
+        self.exit(_USAGE, f"{self.prog}: {shown}. See {self.prog} --help\n")
+
+
+def _wrong(found: re.Match[str]) -> str:
+    return (
+        f"must be one of these{found[2]}"
+        if found[2]
+        else "must be a whole number"
+        if found[1] == "int"
+        else ("must be a number")
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tracket emulator",
         description="A server that behaves like Tracket, for both versions of its API.",
     )

@@ -64,6 +64,10 @@ class Emulator:
     ) -> None:
         if seed is not None and sample is not None:
             raise ValueError("give a seed or a sample, not both")
+        if not isinstance(sample, int | Sample | None):  # pyright: ignore[reportUnnecessaryIsInstance] - of callers without a type checker
+            raise TypeError("sample must be a number of worklogs, or a Sample")
+        if not isinstance(port, int):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+            raise TypeError("port must be a number")
         if not 0 <= port <= LARGEST_PORT:
             raise ValueError(f"port must lie between 0, which takes a free one, and {LARGEST_PORT}, not be {port}")
         self._settings = Settings(**settings)

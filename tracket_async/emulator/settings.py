@@ -18,8 +18,10 @@ LARGEST_PAGE: Final = 100_000
 
 def _in_range(low: float, high: float) -> Any:
     def check(_settings: object, attribute: Attribute[Any], value: float) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance] - of callers without a type checker
+            raise TypeError(f"{attribute.name} must be a number, not of the type {type(value).__name__}")
         if not low <= value <= high:
-            raise ValueError(f"{attribute.name} must lie between {low} and {high}, not be {value!r}")
+            raise ValueError(f"{attribute.name} must lie between {low} and {high}, not be {value}")
 
     return check
 
