@@ -113,13 +113,25 @@ def frames(session: nox.Session) -> None:
     session.run("pytest", "-q", "tests/test_frames.py", *session.posargs, env=SAFE_PATH)
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the page of tracket report in Chromium; with the argument picture, take that of the README, too."""
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        session.skip("there is no chromium, or no chromedriver: on Debian, apt-get install chromium chromium-driver")
+    install(session, "browser")
+    picture = {"TRACKET_PICTURE": "docs/report.png"} if "picture" in session.posargs else {}
+    session.run("pytest", "tests/report/test_browser.py", env=SAFE_PATH | picture)
+
+
 @nox.session(python=False)
 def ci(session: nox.Session) -> None:
     """Run what CI checks beyond ``nox`` alone; coverage replaces the plain suite on one of the other Pythons."""
+    looked = ["browser"] if shutil.which("chromium") else []
     for name in [
         "contract",
         "frames",
         "lowest",
+        *looked,
         f"coverage-{(OTHERS or [THIS])[0]}",
         *(f"tests-{each}" for each in OTHERS[1:]),
     ]:

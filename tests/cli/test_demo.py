@@ -44,6 +44,11 @@ def test_the_demo_exports_and_sums_up_what_it_exported(tracket, tmp_path, monkey
     assert "█" in result.out
     assert "\x1b" not in result.out + result.err
     assert max(len(line) for line in result.lines if "import duckdb" not in line) <= 120
+    assert result.lines[-1] == "To see charts of it all, open tracket-demo/report.html in a browser."
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Hours of a made-up company</h1>" in page
+    assert "400 worklogs, 20" in page
+    assert '"Development"' in page
     assert len(result.err.splitlines()) == 3
     assert result.err.endswith("; verified: as many as the server counts.\n")
 
@@ -59,7 +64,9 @@ def test_a_folder_that_is_there_is_used_again(tracket, tmp_path):
     for number in (30, 20):
         assert tracket("demo", "--worklogs", number, "--folder", tmp_path).code == 0
     assert len((tmp_path / "worklogs.ndjson").read_bytes().splitlines()) == 20
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["worklogs.csv", "worklogs.ndjson", "worklogs.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("report.html", "worklogs.csv", "worklogs.ndjson", "worklogs.parquet")
+    ]
 
 
 def test_what_it_proposes_to_try_next_works(tracket, tmp_path, monkeypatch, serve):

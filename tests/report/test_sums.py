@@ -154,6 +154,15 @@ def test_the_smallest_values_and_the_earliest_months_are_summed_up_together(work
     }
 
 
+def test_a_month_without_worklogs_is_there_unless_a_date_is_far_off(work, lines_of):
+    year = [f"2025-{month:02}" for month in range(11, 13)] + ["2026-01", "2026-02"]
+    assert cube_of(lines_of([work("2025-11-30"), work("2026-02-01")])).facets["month"] == year
+    far = lines_of([work("2006-03-01"), work("2026-03-01")])
+    assert cube_of(far, months=300).facets["month"] == ["2006-03", "2026-03"]
+    near = lines_of([work("2006-04-01"), work("2026-03-01")])
+    assert len(cube_of(near, months=300).facets["month"]) == 240
+
+
 def test_statuses_have_a_fixed_order_and_unknown_ones_follow(work, lines_of):
     statuses = ["new", None, "rejected", "open", "approved", "submitted"]
     worklogs = [work(minutes=number, approval_status=status) for number, status in enumerate(statuses)]

@@ -27,6 +27,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from tracket_async._api.fast import Row
+from tracket_async._files import atomic_write
 from tracket_async._platform import PLATFORM
 from tracket_async.cli import output
 from tracket_async.cli.destinations import open_file
@@ -42,6 +43,8 @@ from tracket_async.export.progress import ExportResult
 from tracket_async.export.run import request_of
 from tracket_async.export.store import Store
 from tracket_async.models import WorklogFilter
+from tracket_async.report.page import Names, page
+from tracket_async.report.source import open_worklogs
 
 # -- the emulator --------------------------------------------------------------------------------------------------
 
@@ -178,7 +181,10 @@ async def demo(
         async with TracketClient.from_env({**settings, "TRACKET_API": "2.0"}) as client:
             summary = await _export(client, folder, concurrency)
             names = {category.id: category.name for category in await client.categories.list()}
+    written = _write_page(folder, names)
     _print(summary, names, folder, worklogs)
+    if written is not None:
+        output.line(f"To see charts of it all, open {written} in a browser.")
 
 
 async def _export(client: TracketClient, folder: Path, concurrency: int) -> Summary:
@@ -227,6 +233,17 @@ async def _streamed(
         ]
         await copy(client, WorklogFilter(), sinks, summary, display, concurrency=concurrency)
     return summary
+
+
+def _write_page(folder: Path, names: Mapping[str, str | None]) -> Path | None:
+    """Write the page of tracket report; return its path, None where there is no Parquet file to make it of."""
+    if store_unavailable_reason() is not None:
+        return None
+    source, target = folder / "worklogs.parquet", folder / "report.html"
+    known = Names(categories={key: name for key, name in names.items() if name is not None})
+    with open_worklogs(source) as worklogs, atomic_write(target) as file:
+        file.write(page(worklogs, title="Hours of a made-up company", about=[source.name], names=known))
+    return target
 
 
 # -- the summary ---------------------------------------------------------------------------------------------------

@@ -90,6 +90,10 @@
   const card = (id, title, wide, ...children) =>
     html("section", { id, class: wide ? "wide" : null, "aria-labelledby": `${id}-title` }, html("h2", { id: `${id}-title` }, title), ...children);
 
+  const square = (colour) => svg("rect", { class: colour, width: 12, height: 12 });
+  const keys = (pairs) => html("ul", { "aria-label": "Legend" }, ...pairs.map(([name, shape]) =>
+    html("li", {}, svg("svg", { width: 14, height: 12, "aria-hidden": "true" }, shape), html("bdi", {}, name))));
+
   // A chart of columns and rows; pointer and arrow keys move a cursor that reads a value out below.
   function chart(label, box, drawn, text) {
     const read = html("p", { class: "read", "aria-live": "polite" }, "Point at the chart, or focus it and press the arrow keys.");
@@ -104,12 +108,12 @@
       cursor.setAttribute("visibility", "visible");
       read.textContent = text(column, row);
     };
-    const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], Home: [-1e9, 0], End: [1e9, 0] };
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], Home: [-1e9, 0], End: [1e9, 0] };
     const picture = svg("svg", {
       viewBox: `0 0 ${box.width} ${box.height}`, width: box.width, height: box.height, tabindex: 0, role: "application",
       "aria-roledescription": "chart", "aria-label": `${label}. Arrow keys read the values; the table below has them all.`,
       keydown: (event) => {
-        const step = keys[event.key];
+        const step = steps[event.key];
         if (!step) return;
         event.preventDefault();
         move(column + step[0], row + step[1]);
@@ -180,10 +184,8 @@
     const text = (index) => `${shown[index]}: ${hours(sums[index].minutes)} h; ` +
       names.approval.flatMap((name, approval) => parts[index][approval] ? [`${name} ${hours(parts[index][approval])} h`] : []).join(", ") +
       `; billable: ${billableHours(sums[index])}${mute(sums[index]) ? "" : " h"}`;
-    const key = (name, shape) => html("li", {}, svg("svg", { width: 14, height: 12, "aria-hidden": "true" }, shape), html("bdi", {}, name));
-    const legend = html("ul", { "aria-label": "Legend" },
-      ...names.approval.map((name, approval) => key(name, svg("rect", { class: data.colours[approval], width: 12, height: 12 }))),
-      key("billable", svg("path", { class: "billable-line", d: "M0 6H14" })));
+    const legend = keys([...names.approval.map((name, approval) => [name, square(data.colours[approval])]),
+      ["billable", svg("path", { class: "billable-line", d: "M0 6H14" })]]);
     const head = ["Month", "Hours", ...names.approval, "Billable", "Not said"];
     const line = (name, each, part) => [name, hours(each.minutes), ...Array.from(part, hours), billableHours(each), hours(each.unsaid)];
     const whole = parts.reduce((all, part) => all.map((minutes, approval) => minutes + part[approval]), several(names.approval.length, () => 0));
@@ -218,6 +220,7 @@
     const head = ["", "", "Hours", "Share", "Billable", ...(whole.unsaid ? ["Not said"] : [])];
     const classes = { Share: "share", "Not said": "more" };
     return card(id, title, wide,
+      keys([["billable", square("billable")], ["not billable", square("rest")], ...(whole.unsaid ? [["not said", square("unsaid")]] : [])]),
       html("table", { class: "bars" },
         html("thead", {}, html("tr", {}, ...head.map((name) => name ? html("th", { scope: "col", class: classes[name] || null }, name) : html("td")))),
         html("tbody", {}, ...listed.map((code) => row(choose(code), sums[code])), rest.length ? row(`${rest.length} others`, others) : null)),

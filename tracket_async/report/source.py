@@ -206,11 +206,7 @@ _DELIMITERS: Final[tuple[Delimiter, ...]] = get_args(Delimiter)
 
 
 def _csv(_connection: Any, path: Path) -> _Found:
-    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as file:
-        try:
-            first = file.readline(LONGEST_LINE)
-        except (ValueError, EOFError, gzip.BadGzipFile):
-            first = ""
+    first = _first_line(path)
     delimiter = max(_DELIMITERS, key=first.count)
     header = first.rstrip("\r\n").replace('"', "").split(delimiter)
     if "" in header or len(set(header)) < len(header):
@@ -232,11 +228,23 @@ def _unescaped(name: str) -> str:
     return f"regexp_replace({name}, '^''([=+\\-@\\t\\r\\n＝＋－＠''])', '\\1') AS {name}"  # noqa: RUF001 - full width
 
 
+def _first_line(path: Path) -> str:
+    """Return the first line, empty where it is no text."""
+    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as file:
+        try:
+            return file.readline(LONGEST_LINE)
+        except (ValueError, EOFError, gzip.BadGzipFile):
+            return ""
+
+
 def _opened(path: Path) -> Any:
     return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")
 
 
 def _ndjson(_connection: Any, path: Path) -> _Found:
+    first = _first_line(path).strip()
+    if first and not (first.startswith("{") and first.endswith("}")):  # older DuckDBs pass over half an object
+        raise UsageError(f"{path} has no JSON object in its first line", hint=_HINT)
     relation = (
         f"read_json({_quoted(path)}, format = 'newline_delimited', maximum_object_size = {LONGEST_LINE},"
         f" columns = {{{_text_columns(COLUMNS)}}})"

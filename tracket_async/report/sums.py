@@ -202,12 +202,17 @@ def prepare_cube(worklogs: Worklogs) -> None:
     """Give a rank to each value of a facet, and sum up the worklogs by the ranks, for `cube`."""
     cases = [f"WHEN '{status}' THEN {place}" for place, status in enumerate(STATUSES)]
     for facet, value in _FACETS.items():
-        order = "value DESC" if facet == "month" else "sum(minutes) DESC, value"
+        values, order = (
+            f"SELECT {value} AS value, sum(minutes) AS size FROM worklogs GROUP BY {value}",
+            "size DESC, value",
+        )
+        if facet == "month":
+            values, order = _months(worklogs), "value DESC"
         if facet == "approval":
             order = f"CASE value {' '.join(cases)} ELSE {len(STATUSES)} END, {order}"
         worklogs.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {facet}_ranks AS SELECT {value} AS value,"
-            f" CAST(row_number() OVER (ORDER BY {order}) - 1 AS INTEGER) AS place FROM worklogs GROUP BY {value}"
+            f"CREATE OR REPLACE TEMP TABLE {facet}_ranks AS"
+            f" SELECT value, CAST(row_number() OVER (ORDER BY {order}) - 1 AS INTEGER) AS place FROM ({values})"
         )
     places = ", ".join(f"{facet}_ranks.place AS {facet}" for facet in _FACETS)
     joins = " ".join(
@@ -217,6 +222,20 @@ def prepare_cube(worklogs: Worklogs) -> None:
         f"CREATE OR REPLACE TEMP TABLE coded AS SELECT {places}, isodow(day) - 1 AS weekday, {_SUMS}"
         f" FROM worklogs {joins} GROUP BY ALL"
     )
+
+
+def _months(worklogs: Worklogs) -> str:
+    """Return the query of the months: those without worklogs too, unless a date that is far off makes them too many."""
+    month = _SQL["month"]
+    [(first, last)] = worklogs.rows(f"SELECT min({month}), max({month}) FROM worklogs")
+    if first is None or (last.year - first.year) * 12 + last.month - first.month >= LONGEST_SPAN:
+        return f"SELECT DISTINCT {month} AS value FROM worklogs"
+    series = f"generate_series(TIMESTAMP '{first}', TIMESTAMP '{last}', INTERVAL 1 MONTH)"
+    return f"SELECT CAST(unnest({series}) AS DATE) AS value"
+
+
+LONGEST_SPAN: Final = 240
+"""Months from the first to the last at most that are all shown."""
 
 
 def cube(worklogs: Worklogs, *, most: int, months: int, cells: int) -> Cube | None:
