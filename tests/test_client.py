@@ -363,6 +363,13 @@ async def test_a_create_during_which_the_client_is_closed_is_ambiguous(monkeypat
 # -- what is asked of the server, and what is not -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("bound", ["since", "until", "created_since", "updated_until"])
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:00-08:00", "0001-01-01T00:00:00+13:00"])
+def test_a_moment_beyond_the_calendar_is_refused_by_name(bound, text):
+    with pytest.raises(ValueError, match=f"{bound} is outside of the years 1 to 9999 in UTC"):
+        WorklogFilter(**{bound: dt.datetime.fromisoformat(text)})
+
+
 def test_a_bound_is_given_once():
     bounded = WorklogFilter(since=MONDAY, until=MONDAY, created_since=MONDAY)
     assert combine_filter(None, MONDAY, MONDAY) == WorklogFilter(since=MONDAY, until=MONDAY)

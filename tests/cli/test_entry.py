@@ -91,6 +91,8 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
         (("list", "--since", "yesterday"), "Invalid value for --since: it is no date. Give YYYY-MM-DD"),
         (("list", "--since", "2024-05-20T10:00"), "Invalid value for --since: it has no offset"),
         (("list", "--since", "2024-05-21", "--until", "2024-05-20"), "is after until"),
+        (("list", "--since", "9999-12-31T23:59-08:00"), "since is outside of the years 1 to 9999 in UTC"),
+        (("export", "--until", "0001-01-01T00:00+13:00"), "until is outside of the years 1 to 9999 in UTC"),
         (("--api", "2.0", "list"), "Options come after the command: see tracket --help"),
         (("get",), 'Command "get" parameter ID requires an argument'),
         (("get", "a", "b"), "There are too many arguments. See tracket get --help"),

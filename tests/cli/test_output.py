@@ -33,6 +33,7 @@ DAY = dt.datetime(2024, 5, 20, tzinfo=dt.UTC)
         (90.25, "90.25"),
         (5700118.8, "5700118.8"),
         (DAY, "2024-05-20"),
+        (DAY.replace(year=1), "0001-05-20"),
         (DAY.replace(hour=9, microsecond=1000), "2024-05-20T09:00:00.001Z"),
         (ApprovalStatus.OPEN, "open"),
         ({}, ""),

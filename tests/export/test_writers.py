@@ -162,6 +162,16 @@ def test_a_day_is_that_of_the_stores_time_zone(deduplicated, make_worklog, tmp_p
         assert [str(row["day"]) for row in contents(tmp_path / "out", name)] == [day]
 
 
+@pytest.mark.parametrize("name", ["csv", "ndjson", "duckdb"])
+@pytest.mark.parametrize("tz", ["America/Los_Angeles", "Pacific/Kiritimati", "UTC"])
+def test_a_day_that_the_calendar_does_not_have_is_that_of_utc(deduplicated, make_worklog, tmp_path, name, tz):
+    ends = [dt.datetime(1, 1, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, 23, tzinfo=dt.UTC)]
+    store = deduplicated([make_worklog(number, date=date) for number, date in enumerate(ends, 1)])
+    store.set_tz(tz)
+    write_file(store, tmp_path / "out", name)
+    assert [str(row["day"]) for row in contents(tmp_path / "out", name)] == ["0001-01-01", "9999-12-31"]
+
+
 @pytest.mark.parametrize("tz", ["UTC", "America/Los_Angeles"])
 def test_a_day_does_not_depend_on_the_time_zone_of_the_reader(deduplicated, make_worklog, tmp_path, tz):
     store = deduplicated([make_worklog(1, date=dt.datetime(2024, 3, 1, tzinfo=dt.UTC))])

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tracket_async._timestamps import write_moment
+from tracket_async._timestamps import write_day, write_moment
 from tracket_async.export import text as cells
 from tracket_async.export.progress import ExportResult, SyncResult
 from tracket_async.export.store import ChangeCounts
@@ -226,7 +226,7 @@ def _plain(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dt.datetime):
-        return f"{value:%Y-%m-%d}" if value.timetz() == _MIDNIGHT else write_moment(value)
+        return write_day(value) if value.timetz() == _MIDNIGHT else write_moment(value)
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, Mapping):

@@ -23,6 +23,7 @@ from rich.table import Column
 from rich.text import Text
 
 from tracket_async._http.session import SessionStatistics
+from tracket_async._timestamps import write_day
 from tracket_async.cli import output
 from tracket_async.export.progress import Progress
 
@@ -193,7 +194,7 @@ def words(task: bars.Task) -> Iterator[str]:
     if more := details(progress):
         yield more
     if progress.reached is not None:
-        yield f"{progress.reached:%Y-%m-%d}"
+        yield write_day(progress.reached)
     passed = task.finished_time if task.finished_time is not None else task.elapsed
     yield str(dt.timedelta(seconds=int(passed or 0)))
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import attrs
 from cyclopts import Parameter
 
-from tracket_async._timestamps import parse_date, write_moment
+from tracket_async._timestamps import parse_date, write_day, write_moment
 from tracket_async.cli import destinations, exits, output
 from tracket_async.cli.destinations import (
     DELIMITERS,
@@ -259,7 +259,7 @@ def lines(job: _Job, report: Report) -> Iterator[str]:
         yield "Nothing has changed."
     if result.since is not None and job.reconcile != DateBounds():
         more = "" if job.reconcile is None else " and of the dates of --reconcile"
-        compared = f"Only worklogs from {result.since:%Y-%m-%d} on{more} were compared"
+        compared = f"Only worklogs from {write_day(result.since)} on{more} were compared"
         yield f"{compared}: API 1.0 does not tell what has changed."
     buried = f", and tombstones of {report.tombstones:,}" if report.tombstones else ""
     yield f"{store} has {result.worklogs:,} worklogs{buried}; {output.verdict(result)}."

@@ -52,10 +52,11 @@ def sql_definitions(columns: Sequence[str]) -> str:
 
 def sql_day(tz: str) -> str:
     """Return the SQL expression of the day of a worklog in a time zone, whatever the time zone of the reader is."""
-    # UTC is spelt without the time zones of the extension ICU, which a reader may not have.
+    if tz == UTC:  # spelt without the time zones of the extension ICU, which a reader may not have
+        return "CAST(make_timestamp(epoch_us(date)) AS DATE)"
     quoted = tz.replace("'", "''")
-    local = "make_timestamp(epoch_us(date))" if tz == UTC else f"timezone('{quoted}', date)"
-    return f"CAST({local} AS DATE)"
+    # A day before the year 1, or after 9999, is that of UTC.
+    return f"least(greatest(CAST(timezone('{quoted}', date) AS DATE), DATE '0001-01-01'), DATE '9999-12-31')"
 
 
 def sql_cell(name: str, tz: str) -> str:
