@@ -41,14 +41,14 @@ def subject(sizes: Sizes) -> Subject:
             unit="us CPU a worklog",
             ours=Side("tracket-async", "parquet"),
             other=read,
-            budget=Budget(at_most=3),
+            budget=Budget(at_most=5.0),
         ),
         Row(
             name="export as streamed NDJSON, 2.0",
             unit="us CPU a worklog",
             ours=Side("tracket-async", "ndjson"),
             other=read,
-            budget=Budget(at_most=1.3),
+            budget=Budget(at_most=2.8),
         ),
     )
     return Subject(name="export", cases=cases, rows=rows)

@@ -183,6 +183,22 @@ def test_a_meeting_tells_who_was_not_there_between_two_dates(deduplicated, make_
     assert len(store.unmarked(None, None)) == 5
 
 
+def test_users_of_whom_nothing_is_marked_and_their_other_worklogs(deduplicated, make_worklog, batch_of):
+    users = ["a", "b", None, "a", "b", None, None, "b"]
+    worklogs = [make_worklog(number, user_id=user) for number, user in enumerate(users)]
+    store = deduplicated(worklogs)
+    gone = ["wl-00000", "wl-00001", "wl-00002", "wl-00004"]
+    store.clear_marks()
+    assert store.unseen_users(gone) == [("a", 1), ("b", 2), (None, 1)]
+    store.upsert_and_mark(batch_of(worklogs[3:4]))
+    assert store.unseen_users(gone) == [("b", 2), (None, 1)]
+    assert store.unseen_users([]) == []
+    assert store.others_of("b", gone, most=9) == ["wl-00007"]
+    assert store.others_of(None, gone, most=9) == ["wl-00006", "wl-00005"]
+    assert store.others_of(None, gone, most=1) == ["wl-00006"]
+    assert store.others_of("c", gone, most=9) == []
+
+
 def test_the_view_counts_days_in_the_stores_time_zone(store, make_worklog, batch_of):
     store.append([batch_of([make_worklog(1, date=dt.datetime(2024, 3, 1, 23, 30, tzinfo=dt.UTC))])], {})
     assert store.tz == "UTC"
