@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
+from tracket_async.errors import UsageError
 from tracket_async.importer.records import BadLine, CheckHeader, Rows
 from tracket_async.importer.source import MAX_LINE_BYTES
 
@@ -81,6 +82,8 @@ def csv_rows(lines: Lines, delimiter: str | None, check_header: CheckHeader) -> 
             yield line, _named(names, cells, chosen)
         except StopIteration:
             return
+        except UsageError:  # the file cannot be read at all
+            raise
         except (csv.Error, ValueError) as error:
             reason = str(error)
             if reason == _UNCLOSED:
@@ -136,6 +139,8 @@ def _header(lines: Lines, skipped: int, delimiter: str) -> tuple[int, list[str]]
         for cells in csv.reader(texts, strict=True, delimiter=delimiter):
             if any(map(str.strip, cells)):
                 return texts.number, [cell.strip() for cell in cells]
+    except UsageError:
+        raise
     except (csv.Error, ValueError):
         pass  # it will be reported when the file is read
     return texts.number, []
