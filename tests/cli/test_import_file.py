@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
 from tracket_async.cli import import_file
 from tracket_async.emulator import faults
@@ -451,3 +452,38 @@ def test_programs_get_lines_of_json(tracket, serve, ndjson):
     result = tracket("import", ndjson(20), "--progress", "json")
     end = json.loads(next(line for line in result.err.splitlines() if '"end"' in line))
     assert (end["done"], end["total"]) == (20, 20)
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["out.xlsx", "out.csv.gz", "out.ndjson.gz"])
+def test_what_is_exported_for_excel_or_compressed_is_imported(tracket, serve, seed, folder, api, name):
+    moments = ["2024-05-20T22:30:15.250Z", "2024-05-21T00:00:00.000Z"]
+    rows = [seed(number, worklogDate=moment, itemId="007") for number, moment in enumerate(moments)]
+    first = serve(api, seed=rows)
+    assert tracket("export", "-o", name, "--tz", "Europe/Amsterdam").code == 0
+    exported = first.ask(first.emulator.worklogs)
+    second = serve(api)
+    result = tracket("import", name)
+    assert result.code == 0, result.err
+    imported = second.ask(second.emulator.worklogs)
+    kept = len("2024-05-20" if api == "2.0" else moments[0])
+    assert [each["worklogDate"][:kept] for each in imported] == [each["worklogDate"][:kept] for each in exported]
+    for one in ("itemId", "worklogMinutes", "description"):
+        assert [each[one] for each in imported] == [each[one] for each in exported]
+    assert journal(name).exists()
+
+
+def test_a_sheet_is_named(tracket, serve, folder):
+    served = serve()
+    with xlsxwriter.Workbook("in.xlsx") as book:
+        book.add_worksheet("notes").write_row(0, 0, ["not", "for", "import"])
+        sheet = book.add_worksheet("hours")
+        sheet.write_row(0, 0, ["user_id", "item_id", "date", "minutes"])
+        sheet.write_row(1, 0, [7, 5000204173, "2024-05-20", 90])
+    assert tracket("import", "in.xlsx").code == 2
+    assert tracket("import", "in.xlsx", "--sheet", "hours").code == 0
+    [made] = served.ask(served.emulator.worklogs)
+    assert (made["userId"], made["itemId"], made["worklogMinutes"]) == ("7", "5000204173", 90)
+    sheet = tracket("import", "in.xlsx", "--sheet", "none")
+    assert (sheet.code, sheet.err.count("\n")) == (2, 1)
+    assert "Its sheets are notes, hours" in sheet.err

@@ -16,7 +16,7 @@ from tracket_async.client import API_VERSIONS
 from tracket_async.export import text
 from tracket_async.importer.columns import SETTABLE
 from tracket_async.importer.csv_file import NOT_TEXT
-from tracket_async.importer.reader import RecordReader
+from tracket_async.importer.reader import RecordReader, format_of
 from tracket_async.importer.records import BadLine, ReadOptions, Record
 from tracket_async.importer.rows import make_new_worklog
 from tracket_async.importer.source import InputSource
@@ -244,3 +244,15 @@ def test_lines_are_read_lazily():
 def test_the_csv_module_s_limits_stay_as_they_are():
     records(HEADER, "csv")
     assert csv.field_size_limit() == 131072
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("a.ndjson", "ndjson"), ("a.JSONL.gz", "ndjson"), ("a.csv", "csv"), ("a.csv.gz", "csv"), ("a.tsv", "csv"),
+        ("a.TSV.gz", "csv"), ("a.parquet", "parquet"), ("a.duckdb", "duckdb"), ("a.XLSX", "xlsx"), ("a", None),
+        ("-", None),
+    ],
+)  # fmt: skip
+def test_the_ending_of_a_name_says_the_format(name, format):
+    assert format_of(name) == format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
@@ -36,6 +37,33 @@ def test_an_input_source_can_be_read_many_times(path):
         assert source.fingerprint() == fingerprint(CONTENT)
         assert next(source.lines()) == b"one\r\n"
         assert (source.name, source.path) == (str(path), path.resolve())
+
+
+def test_a_file_that_ends_in_gz_is_its_content(tmp_path):
+    path = tmp_path / "in.csv.GZ"
+    path.write_bytes(gzip.compress(CONTENT[:5]) + gzip.compress(CONTENT[5:]))
+    with InputSource(str(path)) as source:
+        for _ in range(2):
+            assert b"".join(source.lines()) == CONTENT
+        assert source.fingerprint() == fingerprint(CONTENT)
+        assert source.path == path.resolve()
+
+
+@pytest.mark.parametrize("cut", [1, 8, 9, 40])
+def test_a_truncated_gzip_file_is_refused(tmp_path, cut):
+    path = tmp_path / "in.csv.gz"
+    path.write_bytes(gzip.compress(os.urandom(100))[:-cut])
+    with pytest.raises(UsageError, match=r"in.csv.gz ends too early: a part of the gzip file is missing"):
+        InputSource(str(path))
+
+
+@pytest.mark.parametrize("at", [0, 12, -6])
+def test_a_file_that_is_no_gzip_file_or_a_broken_one_is_refused(tmp_path, at):
+    path, content = tmp_path / "in.csv.gz", bytearray(gzip.compress(bytes(range(256))))
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"in.csv.gz is not the gzip file that .gz promises: "):
+        InputSource(str(path))
 
 
 def test_a_link_has_the_path_of_its_file(path, tmp_path):

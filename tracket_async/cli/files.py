@@ -181,6 +181,10 @@ class Reading:
             show_default=False,
         ),
     ] = None
+    sheet: Annotated[
+        str | None,
+        Parameter(metavar="NAME", help="Read this sheet of an Excel workbook. Default: the first.", show_default=False),
+    ] = None
     map: Annotated[
         list[str] | None,
         Parameter(
@@ -214,6 +218,7 @@ class Reading:
             decimal=self.decimal,
             date_format=self.date_format,
             mapping=read_mapping(self.map or ()),
+            sheet=self.sheet,
         )
 
 

@@ -15,28 +15,23 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from tracket_async.export import formats
 from tracket_async.importer.columns import ATTRIBUTES, HOURS, column_attributes
 from tracket_async.importer.csv_file import NOT_TEXT, csv_rows
 from tracket_async.importer.records import BadLine, CheckHeader, InputFormat, ReadOptions, Record, Rows
+from tracket_async.importer.sheet_file import sheet_rows
 from tracket_async.importer.source import UTF_8, InputSource
 from tracket_async.importer.table_file import duckdb_rows, parquet_rows
 from tracket_async.importer.values import IDS, Notation, RepairedIds, Survey, ValueReader, ValueReaders, value_readers
 
-_SUFFIXES: Final[Mapping[str, InputFormat]] = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".duckdb": "duckdb",
-}
 _MOST_HEADERS: Final = 1000
 """Sets of names of JSON objects that are remembered."""
 
 
 def format_of(name: str) -> InputFormat | None:
     """Return the format that the ending of a file's name says; None: it says none."""
-    return _SUFFIXES.get(Path(name).suffix.lower())
+    path = Path(name)
+    return "csv" if ".tsv" in map(str.lower, path.suffixes[-2:]) else formats.format_of(path)
 
 
 @attrs.frozen(kw_only=True)
@@ -48,12 +43,14 @@ class _Format:
         empty_is_missing: an empty cell says nothing; otherwise it is an empty text.
         surveyed: numbers and dates may be text in any notation.
         escaped: an apostrophe may stand before what looks like a formula.
+        typed_cells: text may have become a number when it was typed into its cell.
     """
 
     rows: Callable[[InputSource, ReadOptions, CheckHeader], Rows]
     empty_is_missing: bool = False
     surveyed: bool = False
     escaped: bool = False
+    typed_cells: bool = False
 
 
 _Plan = tuple[tuple[str | None, str, ValueReader | None], ...]
@@ -89,7 +86,9 @@ class RecordReader:
         """
         if self._readers is None:
             escaped = self._format.escaped and not self._options.raw
-            self._readers = value_readers(self._notation(), self.repaired, escaped=escaped)
+            self._readers = value_readers(
+                self._notation(), self.repaired, escaped=escaped, typed_cells=self._format.typed_cells
+            )
         self.repaired.count = 0
         plans: dict[tuple[str, ...], _Plan] = {}
         for row in self._rows():
@@ -211,6 +210,10 @@ def _csv(source: InputSource, options: ReadOptions, check_header: CheckHeader) -
     return csv_rows(lambda: _lines(source, options), options.delimiter, check_header)
 
 
+def _xlsx(source: InputSource, options: ReadOptions, check_header: CheckHeader) -> Rows:
+    return sheet_rows(source, options.sheet, check_header)
+
+
 def _lines(source: InputSource, options: ReadOptions) -> Iterator[bytes]:
     return source.lines(source.detect_encoding() or options.encoding or UTF_8)
 
@@ -220,5 +223,6 @@ _FORMATS: Final[Mapping[InputFormat, _Format]] = {
     "csv": _Format(rows=_csv, empty_is_missing=True, surveyed=True, escaped=True),
     "parquet": _Format(rows=lambda source, _, check_header: parquet_rows(source, check_header), surveyed=True),
     "duckdb": _Format(rows=lambda source, _, check_header: duckdb_rows(source, check_header), surveyed=True),
+    "xlsx": _Format(rows=_xlsx, empty_is_missing=True, surveyed=True, typed_cells=True),
     "ids": _Format(rows=_ids),
 }

@@ -11,9 +11,9 @@ import attrs
 from tracket_async.errors import UsageError
 from tracket_async.importer.values import ORDERS, Decimal
 
-InputFormat = Literal["ndjson", "csv", "parquet", "duckdb", "ids"]
+InputFormat = Literal["ndjson", "csv", "parquet", "duckdb", "xlsx", "ids"]
 
-TABLES: Final[frozenset[InputFormat]] = frozenset({"parquet", "duckdb"})
+TABLES: Final[frozenset[InputFormat]] = frozenset({"parquet", "duckdb", "xlsx"})
 """The formats that have rows and no lines."""
 
 _DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
@@ -67,7 +67,8 @@ class ReadOptions:
 
     Attributes:
         format: ``"ndjson"``: an object a line; ``"csv"``: a header and then a record for each worklog (RFC 4180);
-            ``"parquet"``, ``"duckdb"``: as an export writes them; ``"ids"``: an id a line. Empty lines do not count.
+            ``"parquet"``, ``"duckdb"``: as an export writes them; ``"xlsx"``: a sheet with a header; ``"ids"``: an id a
+            line. Empty lines and rows do not count.
         raw: CSV only: an apostrophe before what looks like a formula belongs to the text.
         only_id: read nothing but the id.
         encoding: the encoding of text, by its name in Python; None: UTF-8, unless the first bytes say another one. A
@@ -77,6 +78,7 @@ class ReadOptions:
         date_format: ``"dmy"``, ``"mdy"``, ``"ymd"`` or a pattern of ``strptime`` for dates that are not ISO 8601;
             None: what all dates of the file together show.
         mapping: other names of columns, see `read_mapping`.
+        sheet: the name of the sheet of an Excel workbook; None: the first.
 
     Raises:
         UsageError: an option has no meaning.
@@ -90,6 +92,7 @@ class ReadOptions:
     decimal: Decimal | None = None
     date_format: str | None = None
     mapping: Mapping[str, str | None] = attrs.field(factory=dict[str, str | None])
+    sheet: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.encoding is not None:
@@ -98,6 +101,8 @@ class ReadOptions:
                 codecs.getincrementaldecoder(self.encoding)
             except LookupError:
                 raise UsageError(f"there is no encoding {self.encoding!r}. Give utf-8, utf-16 or cp1252, say") from None
+        if self.sheet is not None and self.format != "xlsx":
+            raise UsageError("--sheet is for Excel workbooks (.xlsx)")
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
             raise UsageError(f"--delimiter must be one character, or tab, not {self.delimiter!r}")
         if self.date_format is not None and self.date_format not in ORDERS and "%" not in self.date_format:

@@ -1,12 +1,15 @@
 """The bytes of an input file, which can be read more than once and must not change in between.
 
 Whoever reads again gets the same bytes or an error. Standard input and pipes, which can be read only once, are copied
-to a temporary file first. It has no name, belongs to this user alone, and is gone with the process.
+to a temporary file first, and so is what a file contains whose name ends in ``.gz``. The copy has no name, belongs to
+this user alone, and is gone with the process.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
+import gzip
 import hashlib
 import io
 import os
@@ -14,15 +17,17 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self, TypeAlias
+from typing import IO, Final, Self, TypeAlias, cast
 
 import attrs
 
 from tracket_async._files import storage_errors
 from tracket_async.errors import StoreError, UsageError
+from tracket_async.export.formats import is_gzip
 
 File: TypeAlias = io.BufferedReader | io.BufferedRandom
 
@@ -210,16 +215,32 @@ def _opened(name: str) -> tuple[File, Path | None]:
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from None
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file, path.resolve()
+        return (_decompressed(file, name) if is_gzip(path) else file), path.resolve()
     with file:
         return _copied(file, name), None
+
+
+def _decompressed(file: File, name: str) -> File:
+    with file, gzip.GzipFile(fileobj=file) as content:
+        return _copied(cast("IO[bytes]", content), name)
+
+
+@contextlib.contextmanager
+def _gzip_errors(name: str) -> Generator[None]:
+    try:
+        yield
+    except EOFError:
+        raise UsageError(f"{name} ends too early: a part of the gzip file is missing. Copy it here again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise UsageError(f"{name} is not the gzip file that .gz promises: {error}") from None
 
 
 def _copied(stream: IO[bytes], name: str) -> File:
     with storage_errors(Path(tempfile.gettempdir()), f"copy {name} to"):
         copy = tempfile.TemporaryFile(prefix="tracket-")  # noqa: SIM115 - closed by `Source.close`
         try:
-            shutil.copyfileobj(stream, copy)
+            with _gzip_errors(name):
+                shutil.copyfileobj(stream, copy)
             copy.flush()
         except BaseException:
             copy.close()

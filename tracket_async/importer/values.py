@@ -344,6 +344,7 @@ class _Cell:
     notation: Notation
     repaired: RepairedIds
     escaped: bool
+    typed_cells: bool
 
     def minutes(self, name: str, value: object) -> float:
         unit = MINUTES[name]
@@ -395,6 +396,8 @@ class _Cell:
     def text(self, name: str, value: object) -> str:
         if isinstance(value, str):
             return unescape_formula(value) if self.escaped else value
+        if self.typed_cells and isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
         raise ValueError(f"{name} must be a string, not {shortened(value)}")
 
 
@@ -402,15 +405,18 @@ def _float_text(value: float) -> str:
     return f"{value:.1f}" if value.is_integer() and abs(value) < 10**_EXACT_DIGITS else repr(value)
 
 
-def value_readers(notation: Notation, repaired: RepairedIds, *, escaped: bool = False) -> ValueReaders:
+def value_readers(
+    notation: Notation, repaired: RepairedIds, *, escaped: bool = False, typed_cells: bool = False
+) -> ValueReaders:
     """Return the function that reads each column.
 
     Args:
         notation: of the file.
         repaired: counts the ids that were floats.
         escaped: an apostrophe may stand before text that looks like a formula, as an export to CSV writes it.
+        typed_cells: text may have become a number when it was typed into its cell.
     """
-    cell = _Cell(notation, repaired, escaped)
+    cell = _Cell(notation, repaired, escaped, typed_cells)
     return {
         **dict.fromkeys(IDS, cell.id),
         "description": cell.text,
