@@ -103,7 +103,7 @@ def _value(cell: Any, *, in_utc: bool) -> Any:
 
 
 class _About:
-    """What calamine does not tell of a workbook.
+    """The facts about a workbook that calamine does not tell.
 
     Attributes:
         errors: row (from 1) to column (from 0) to error: the cells whose formula failed.
