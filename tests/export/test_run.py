@@ -24,8 +24,8 @@ from tracket_async.errors import (
     TargetBusyError,
     UsageError,
 )
+from tracket_async.export import phases, sync, text, writers
 from tracket_async.export import run as runs
-from tracket_async.export import text, writers
 from tracket_async.export.formats import FileOptions
 from tracket_async.export.phases import Settings, open_job
 from tracket_async.export.run import export_to_files, export_to_store, request_of, write_files
@@ -110,6 +110,24 @@ async def test_a_store_that_was_done_is_as_of_its_last_check_when_the_server_doe
                 assert result.as_of == checked
             script.clear()
             assert (await export_to_store(client, store)).verdict == "verified"
+
+
+@pytest.mark.parametrize(("module", "run"), [(runs, export_to_store), (sync, sync_store)])
+async def test_the_only_worklog_of_a_user_may_be_deleted_during_the_run_that_fetched_it(
+    on_2, stored, some_worklog, monkeypatch, module, run
+):
+    seed = [some_worklog(number, userId=f"u-{number == 0}") for number in range(50)]
+    async with on_2(seed=seed) as (emulator, client):
+
+        async def check(*args, **settings):
+            emulator.delete("wl-00000")
+            return await phases.check(*args, **settings)
+
+        monkeypatch.setattr(module, "check", check)
+        with stored(client) as store:
+            result = await run(client, store)
+            assert (result.verdict, result.doubt, result.worklogs) == ("verified", None, 49)
+            assert store.tombstones() == 1
 
 
 async def test_what_waiting_does_not_mend_is_an_error_of_a_store_that_was_done_too(on_2, stored):

@@ -70,7 +70,12 @@ class Settings:
 
 @attrs.frozen(kw_only=True)
 class ExportJob:
-    """The state that all phases share: server, store and its thread, reporter; ``clock``: monotonic seconds."""
+    """The state that all phases share: server, store and its thread, reporter.
+
+    Attributes:
+        clock: returns monotonic seconds.
+        fresh: this run has fetched all that the store has, so this client may see the worklogs of all its users.
+    """
 
     source: Source
     store: Store
@@ -78,6 +83,7 @@ class ExportJob:
     reporter: ProgressReporter
     settings: Settings
     clock: Callable[[], float]
+    fresh: bool = False
 
     async def do(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the store in its thread, and return its result."""
@@ -300,7 +306,7 @@ async def doubt_of_users(job: ExportJob, gone: Sequence[str]) -> str | None:
         job: what the server has listed is marked in its store.
         gone: ids of worklogs that are gone; they are still in the store.
     """
-    if job.settings.accept_deletions or not gone:
+    if job.settings.accept_deletions or job.fresh or not gone:
         return None
     users = hidden = 0
     for user, count in await job.do(job.store.unseen_users, gone):

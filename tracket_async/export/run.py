@@ -87,6 +87,7 @@ async def export(job: ExportJob) -> ExportResult:
     store = job.store
     was_done, as_of = await job.do(lambda: store.state) == "done", None
     resumed = await fetch_rest(job)
+    job = attrs.evolve(job, fresh=resumed == 0)
     if job.source.counts:
         # Also of a store that was done: a verdict is about this run.
         try:
@@ -102,7 +103,7 @@ async def export(job: ExportJob) -> ExportResult:
         found = await compare_fetched_before(job)
         as_of = found.now if was_done else None
     bad_rows = await tell_bad_rows(job)
-    return attrs.evolve(await job.do(_result, store, resumed, found), as_of=as_of, bad_rows=bad_rows)
+    return attrs.evolve(await job.do(_result, store, resumed or 0, found), as_of=as_of, bad_rows=bad_rows)
 
 
 def _unchecked(store: Store, error: ExportError | RequestError) -> Check:
@@ -142,11 +143,15 @@ def keep_check(store: Store, found: Check, *, whole: bool = True) -> None:
     store.set_meta(state=state, mark=found.mark.isoformat(), **as_of)
 
 
-async def fetch_rest(job: ExportJob) -> int:
-    """Fetch what the store does not have yet. Return how many worklogs earlier runs had fetched; 0 of a whole store."""
+async def fetch_rest(job: ExportJob) -> int | None:
+    """Fetch what the store does not have yet.
+
+    Returns:
+        How many worklogs earlier runs had fetched; None when they had fetched all.
+    """
     store = job.store
     if await job.do(lambda: store.state) != "fetching":
-        return 0
+        return None
     resumed, total = await job.do(store.count), await job.source.count(store.request.filter)
     if await job.do(store.meta, "mark") is None:
         # The first check has to find what changes from here on, also after several interruptions.

@@ -67,8 +67,8 @@ async def sync_store(
     """
     if min(lookback, overlap) < dt.timedelta(0):
         raise ValueError("lookback and overlap must not be negative")
-    async with open_job(client, store, settings) as job:
-        await fetch_rest(job)
+    async with open_job(client, store, settings) as opened:
+        job = attrs.evolve(opened, fresh=await fetch_rest(opened) == 0)
         since = None
         if job.source.counts:
             found = await check(job, moment_of(await job.do(store.meta, "mark")) - overlap, phase="syncing")
