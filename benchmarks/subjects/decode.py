@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.rows import Budget, Case, Row, Side, Subject, own
 from benchmarks.sizes import Sizes
+from benchmarks.work.decoding import ODDITIES
 
 _OTHERS = (
     ("orjson", "orjson.loads, dicts", False, Budget(at_most=1.8)),
@@ -42,26 +43,27 @@ def subject(sizes: Sizes) -> Subject:
                     budget=budget,
                 )
             )
-        key = f"{api} unknown"
-        cases[key] = Case(
-            work="decoding.compare",
-            label="tracket-async",
-            expects=sizes.decode_pages * 100,
-            arguments={
-                "api": api,
-                "decoders": ["tracket_async", "unknown field"],
-                "pages": sizes.decode_pages,
-                "turns": sizes.decode_turns,
-            },
-        )
-        rows.append(
-            Row(
-                name=f"an unknown field in every worklog, {api}",
-                unit="us CPU a page",
-                ours=Side("tracket-async, unknown field", key, own("unknown field")),
-                other=Side("tracket-async, none", key, own("tracket_async")),
-                inverse=False,
-                budget=Budget(at_most=1.3),
+        for oddity in ODDITIES:
+            key = f"{api} {oddity}"
+            cases[key] = Case(
+                work="decoding.compare",
+                label="tracket-async",
+                expects=sizes.decode_pages * 100,
+                arguments={
+                    "api": api,
+                    "decoders": ["tracket_async", oddity],
+                    "pages": sizes.decode_pages,
+                    "turns": sizes.decode_turns,
+                },
             )
-        )
+            rows.append(
+                Row(
+                    name=f"{oddity} in every worklog, {api}",
+                    unit="us CPU a page",
+                    ours=Side(f"tracket-async, {oddity}", key, own(oddity)),
+                    other=Side("tracket-async, none", key, own("tracket_async")),
+                    inverse=False,
+                    budget=Budget(at_most=1.3),
+                )
+            )
     return Subject(name="decode", cases=cases, rows=tuple(rows))

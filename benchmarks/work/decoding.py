@@ -6,6 +6,7 @@ The figures are microseconds of CPU a page. A decoder that is not installed has 
 from __future__ import annotations
 
 import importlib
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,16 +15,17 @@ from benchmarks import data
 from benchmarks.child import Meter
 
 Decode = Callable[[bytes], Any]
-UNKNOWN = "unknown field"
-"""The decoder of tracket-async, whose pages have a field in every worklog that it does not know."""
+ODDITIES = ("unknown field", "five unknown fields", "null user", "numbers in strings")
+"""The decoder of tracket-async, whose pages have this in every worklog."""
 
 
 def compare(meter: Meter, *, api: str, decoders: list[str], pages: int, turns: int) -> int:
     """Let every decoder read every page, as often as there are turns."""
     worklogs = data.make(pages * data.PAGE, api=api)
     bodies = [data.page(worklogs, first, api=api) for first in range(0, pages * data.PAGE, data.PAGE)]
+    items = "worklogs" if api == "1.0" else "items"
     chosen = {name: DECODERS[name](api) for name in decoders}
-    read = {name: [*map(_with_unknown_field, bodies)] if name == UNKNOWN else bodies for name in chosen}
+    read = {name: [_with(name, body, items) for body in bodies] if name in ODDITIES else bodies for name in chosen}
     spent = dict.fromkeys(chosen, 0.0)
     for name, decode in chosen.items():
         decode(read[name][0])
@@ -38,10 +40,17 @@ def compare(meter: Meter, *, api: str, decoders: list[str], pages: int, turns: i
     return pages * data.PAGE
 
 
-def _with_unknown_field(body: bytes) -> bytes:
-    for name in (b'"minutes":', b'"worklogMinutes":'):
-        body = body.replace(name, b'"unknown":"value",' + name)
-    return body
+def _with(oddity: str, body: bytes, items: str) -> bytes:
+    page = json.loads(body)
+    for worklog in page[items]:
+        user, minutes = (name for name in ("userId", "user", "worklogMinutes", "minutes") if name in worklog)
+        if oddity == "null user":
+            worklog[user] = None
+        elif oddity == "numbers in strings":
+            worklog[minutes] = str(worklog[minutes])
+        else:
+            worklog.update({f"unknown{number}": "value" for number in range(5 if oddity.startswith("five") else 1)})
+    return json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _tracket_async(api: str) -> Decode:
@@ -72,7 +81,7 @@ def _cattrs(api: str) -> Decode:
 
 DECODERS: dict[str, Callable[[str], Decode]] = {
     "tracket_async": _tracket_async,
-    UNKNOWN: _tracket_async,
+    **dict.fromkeys(ODDITIES, _tracket_async),
     "orjson": _orjson,
     "pydantic": _pydantic,
     "cattrs": _cattrs,

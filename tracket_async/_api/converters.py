@@ -11,9 +11,11 @@ Writing goes the other way round, and is strict.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, Final, TypeVar
@@ -29,6 +31,7 @@ from tracket_async._api.schema import (
     DAY,
     ERROR_NAMES,
     ESSENTIAL,
+    EXPECTED,
     FAILURES,
     MOMENT,
     DecodedPage,
@@ -41,6 +44,7 @@ from tracket_async._api.schema import (
     elements,
     flatten,
     nest,
+    nest_unreadable,
     value,
 )
 from tracket_async._http.messages import Json, Response
@@ -92,7 +96,12 @@ class WorklogReader:
         )
 
     def read(
-        self, content: Json, path: str, oddities: Oddities | None = None, undecoded: Mapping[str, Json] = NO_EXTRA
+        self,
+        content: Json,
+        path: str,
+        oddities: Oddities | None = None,
+        undecoded: Mapping[str, Json] = NO_EXTRA,
+        unusual: Counter[str] | None = None,
     ) -> Worklog:
         """Return the worklog that a JSON value is.
 
@@ -101,6 +110,7 @@ class WorklogReader:
             path: where it stands.
             oddities: counts them; None: nobody does.
             undecoded: optional members that are no value here, as what stands for them in ``extra``.
+            unusual: counts the attributes that the fast decoder would not have read; None: nobody does.
 
         Raises:
             MalformedResponseError: it is no object, or its id, date or minutes cannot be read.
@@ -111,22 +121,44 @@ class WorklogReader:
         flat, incomplete = flatten(schema, content)
         unknown = {name: found for name, found in content.items() if name not in schema.groups or name in incomplete}
         unreadable: dict[str, Json] = {}
+        odd = Counter[str]() if unusual is None else unusual
         while isinstance(worklog := self._structured(flat), dict):
             for name, problem in worklog.items():
                 if name in ESSENTIAL:
                     raise self._malformed(content, flat, path, name, problem)
                 unreadable[schema.names[name]] = flat.pop(schema.names[name])
+                odd[name] += 1
         if oddities is not None:
             place = _ANY_PLACE.sub("[]", path)
             _count(unknown, "unknown", oddities, place)
-            _count({**undecoded, **unreadable}, "unreadable", oddities, place)
-            for name, where in schema.names.items():
-                found = flat.get(where)
-                if found is not None and type(found) not in schema.field_types[name].usual:
-                    _count({where: found}, "unusual", oddities, place)
-        if extra := {**unknown, **undecoded, **self._nested(unreadable, content)}:
+            without = {**undecoded, **unreadable}
+            _count(without, "unreadable", oddities, place)
+            self._count_unusual(flat, without, oddities, place, odd)
+        if extra := {**unknown, **undecoded, **nest_unreadable(schema, unreadable, content)}:
             object.__setattr__(worklog, "extra", ReadOnlyDict(extra))
         return worklog
+
+    def _count_unusual(
+        self,
+        flat: Mapping[str, Json],
+        without: Mapping[str, Json],
+        oddities: Oddities,
+        place: str,
+        unusual: Counter[str],
+    ) -> None:
+        """Count what is read although it should be of another type, and what is missing."""
+        schema = self.schema
+        for name, where in schema.names.items():
+            found, field_type = flat.get(where), schema.field_types[name]
+            kind: Kind | None = None
+            if found is None:
+                kind = "missing" if name in EXPECTED and where not in without else None
+            elif type(found) not in field_type.usual:
+                kind = "unusual"
+            if kind is not None:
+                _count({where: found}, kind, oddities, place)
+            if kind is not None or (field_type is MOMENT and found is not None and not _is_rfc_3339(found)):
+                unusual[name] += 1
 
     def _structured(self, flat: Mapping[str, Json]) -> Worklog | dict[str, Exception]:
         """Return the worklog, or what is wrong with each attribute."""
@@ -135,19 +167,6 @@ class WorklogReader:
         except cattrs.ClassValidationError as group:
             return {note.name: problem for problem, note in group.group_exceptions()[0]}
         return worklog
-
-    def _nested(self, unreadable: Mapping[str, Json], content: Mapping[str, Json]) -> dict[str, Any]:
-        """Return what could not be read under the names of a worklog's own level."""
-        nested: dict[str, Any] = {}
-        for where, found in unreadable.items():
-            member, _, inner = where.partition(".")
-            if member in self.schema.splits:
-                nested[member] = content[member]
-            elif inner:
-                nested[member] = {**nested.get(member, {}), inner: found}
-            else:
-                nested[member] = found
-        return nested
 
     def _malformed(
         self, content: Mapping[str, Json], flat: Mapping[str, Json], path: str, name: str, problem: Exception
@@ -158,6 +177,15 @@ class WorklogReader:
         if isinstance(flat.get(where), str) and self.schema.field_types[name] in (MOMENT, DAY):
             found = "another string"
         return malformed(f"{path}.{where}", expected, found, worklog_id=told_id(self.schema, content))
+
+
+def _is_rfc_3339(text: Json) -> bool:
+    """Return whether the fast decoder reads the text as a moment."""
+    try:
+        msgspec.convert(text, dt.datetime)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 _ANY_PLACE: Final = re.compile(r"\[\d+\]")
@@ -289,10 +317,11 @@ class ConverterReader:
             if name in members
         }
         worklogs: list[Worklog] = []
+        unusual = Counter[str]()
         bad_rows: list[BadRow] = []
         for index, item in enumerate(items):
             try:
-                worklogs.append(self._worklog(item, f"{path}[{index}]", response, oddities))
+                worklogs.append(self._worklog(item, f"{path}[{index}]", response, oddities, unusual))
             except MalformedResponseError as error:
                 if not keep_bad_rows:
                     raise
@@ -300,6 +329,7 @@ class ConverterReader:
         return DecodedPage(
             items=worklogs,
             bad_rows=bad_rows,
+            unusual=unusual,
             cursor=about.get(schema.cursor, msgspec.UNSET),
             links=[members.get(name, msgspec.UNSET) for name in schema.links],
             total=about.get(schema.total or ""),
@@ -319,7 +349,14 @@ class ConverterReader:
             pass
         return BadRow(row=msgspec.json.format(bytes(content), indent=-1), error=error, date=date)
 
-    def _worklog(self, content: bytes | msgspec.Raw, path: str, response: Response, oddities: Oddities) -> Worklog:
+    def _worklog(
+        self,
+        content: bytes | msgspec.Raw,
+        path: str,
+        response: Response,
+        oddities: Oddities,
+        unusual: Counter[str] | None = None,
+    ) -> Worklog:
         members = all_members(content)
         if members is None:
             raise malformed(path, "an object", json_type(value(content, path, response)), status=response.status)
@@ -333,7 +370,7 @@ class ConverterReader:
                     raise
                 undecoded[name] = bytes(raw).decode()
         try:
-            return self._read(values, path, oddities, undecoded)
+            return self._read(values, path, oddities, undecoded, unusual)
         except MalformedResponseError as error:
             error.add(status=response.status)
             raise

@@ -244,8 +244,8 @@ class ApiVersion:
         found = self.fast.worklogs(response.body)
         if found is None:
             found = self._read_by_converters(response)
-        elif self.fast.keeps_extra:
-            self._count_extra(found)
+        elif found.odd:
+            self.oddities.add_all(found.odd, self._rows_path)
         return Page(items=found.items, **self._about(found, response))
 
     def rows(self, response: Response) -> RowPage:
@@ -254,22 +254,14 @@ class ApiVersion:
         if found is None:
             page = self._read_by_converters(response)
             return RowPage(items=[row_of(worklog) for worklog in page.items], **self._about(page, response))
-        if self.fast.keeps_extra:
-            self._count_extra(found)
+        if found.odd:
+            self.oddities.add_all(found.odd, self._rows_path)
         return RowPage(items=found.items, **self._about(found, response))
 
     def _read_by_converters(self, response: Response) -> DecodedPage[Worklog]:
         page = self._converters.page(response, self.oddities, keep_bad_rows=self.keeps_bad_rows)
-        self.fast.learn(page.items)
+        self.fast.learn(page.items, page.unusual)
         return page
-
-    def _count_extra(self, page: DecodedPage[Worklog] | DecodedPage[Row]) -> None:
-        path = f"$.{self.schema.items}[]"
-        if not page.unknown:
-            self.oddities.add_kept([item.extra for item in page.items], path)
-        for name in page.unknown:
-            example = json_type(page.items[0].extra[name])
-            self.oddities.add(name, "unknown", example, path=f"{path}.{name}", times=len(page.items))
 
     def _about(self, page: DecodedPage[Any], response: Response) -> dict[str, Any]:
         """Return what a page says beside its worklogs."""
@@ -296,7 +288,13 @@ class ApiVersion:
 
     def worklog(self, response: Response) -> Worklog:
         """Read a worklog: the response to `get`, and usually to `create` and `update`."""
-        return self.fast.worklog(response.body) or self._converters.worklog(response, self.oddities)
+        found = self.fast.worklog(response.body)
+        if found is None:
+            return self._converters.worklog(response, self.oddities)
+        worklog, odd = found
+        if odd:
+            self.oddities.add_all(odd, "$")
+        return worklog
 
     def worklog_or_bad_row(self, response: Response) -> Worklog | BadRow:
         """Do the same as `worklog`; return what cannot be read and has an id when bad rows are kept."""
@@ -365,6 +363,10 @@ class ApiVersion:
         """Read the response to `categories`, in the server's order."""
         self._path_of_categories()
         return read_categories(response)
+
+    @cached_property
+    def _rows_path(self) -> str:
+        return f"$.{self.schema.items}[]"
 
     @cached_property
     def _date_with_offset(self) -> re.Pattern[bytes]:

@@ -9,12 +9,13 @@ test holds the two equal on any input.
 2. A *finisher*, written by hand for each version (``v1.py``, ``v2.py``), does what is left: moments to UTC, days to
    moments, the spelling of statuses, the members of objects inside a worklog to their attributes.
 
-3. A member that no Struct has makes it decline. Its name is then *learned*: the Structs are derived once more, with a
-   field for it, and the finished worklogs are given an `Worklog.extra` of these fields. So a server that has such a
-   member in every row is read fast from the second page on, and one that has none pays nothing.
+3. What no Struct has room for makes it decline: an unknown member, a value of another type. It is then *learned* from
+   what the converters have read (`Learned`), and the Structs are derived once more, with a field for the member, or a
+   wider one. So a server that has such in every row is read fast from the second page on, and one that has none pays
+   nothing. An unknown member costs its decoding: `LearnedExtra` reads the Struct when somebody looks.
 
-A *row* is such a Struct when it is finished: its fields are the attributes of `Worklog`, in their order, with values
-that are equal to those of the `Worklog`. It costs half of a model, and the garbage collector does not follow it.
+A *row* is such a Struct when it is finished: its first fields are the attributes of `Worklog`, in their order, with
+values that are equal to those of the `Worklog`. It costs half of a model, and the garbage collector does not follow it.
 
 A `Worklog` is filled through `Unfrozen`, a subclass that can be assigned to, and is then declared to be a `Worklog`,
 which Python allows between classes of one memory layout. The frozen class's own ``__init__`` must go through
@@ -26,16 +27,27 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
 
-from tracket_async._api.schema import ATTRIBUTES, ERROR_NAMES, FAILURES, OBJECT, DecodedPage, Schema, leaf
+from tracket_async._api.oddities import Odd
+from tracket_async._api.schema import (
+    ATTRIBUTES,
+    ERROR_NAMES,
+    EXPECTED,
+    FAILURES,
+    OBJECT,
+    DecodedPage,
+    Schema,
+)
+from tracket_async._api.unusual import WideField, WideObject
+from tracket_async._http.responses import json_type
 from tracket_async._timestamps import read_day
 from tracket_async.models import NO_EXTRA, ReadOnlyDict, Worklog
 
@@ -72,9 +84,73 @@ class Row(Protocol):
     def extra(self) -> Mapping[str, Any]: ...
 
 
-_NAMES: Final = (*ATTRIBUTES, "extra")
-_PlainRow: Final = msgspec.defstruct("PlainRow", [(name, Any) for name in _NAMES], gc=False)
-_INDEX: Final = {name: index for index, name in enumerate(_NAMES)}
+class RowBase(msgspec.Struct, gc=False):
+    """The base of all rows. Their fields are the attributes of `Worklog`, ``kept``, and what is learned.
+
+    In place of the attribute ``extra``, ``kept`` has what is of it in no other field.
+    """
+
+    if TYPE_CHECKING:
+        kept: Mapping[str, Any]
+    learned: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """The fields of unknown members, by the names of these."""
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """Return as `Worklog.extra`."""
+        if not self.learned:
+            return self.kept
+        found = {name: getattr(self, field) for name, field in self.learned.items()}
+        found = {name: value for name, value in found.items() if value is not msgspec.UNSET}
+        return ReadOnlyDict({**found, **self.kept}) if found else self.kept
+
+
+_SEALED: Final = object()
+
+
+class LearnedExtra(msgspec.Struct, gc=False, eq=False):
+    """The `Worklog.extra` of a worklog that was made of a row. To make one costs a seventh of what a dict costs.
+
+    It is a mapping, and no field of it can be written as JSON: not this one, and not its row.
+    """
+
+    row: RowBase
+    sealed: Any = _SEALED
+
+    def __getitem__(self, name: str) -> Any:
+        return self.row.extra[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.row.extra)
+
+    def __len__(self) -> int:
+        return len(self.row.extra)
+
+    __contains__ = Mapping.__contains__
+    __eq__ = Mapping.__eq__
+    __hash__ = None  # type: ignore[assignment] # as of any mapping
+    get = Mapping.get
+    keys = Mapping.keys
+    items = Mapping.items
+    values = Mapping.values
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise TypeError("This mapping is read only: make a dict of it to change it")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __repr__(self) -> str:
+        return repr(self.row.extra)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReadOnlyDict, (dict(self.row.extra),)
+
+
+Mapping.register(LearnedExtra)
+
+_FIELDS: Final = (*ATTRIBUTES, "kept")
+_PlainRow: Final = msgspec.defstruct("PlainRow", [(name, Any) for name in _FIELDS], bases=(RowBase,), gc=False)
+_INDEX: Final = {name: index for index, name in enumerate(_FIELDS)}
 
 
 def row_of(worklog: Worklog) -> Row:
@@ -86,7 +162,7 @@ def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Sequence[Any]]
     """Return the columns of these names, each with the values of all rows."""
     # Not strict: rows whose Structs have learned fields are longer.
     columns = [*zip(*map(msgspec.structs.astuple, cast("Any", rows)), strict=False)] or [()] * len(_INDEX)
-    return [columns[_INDEX[name]] for name in names]
+    return [[row.extra for row in rows] if name == "extra" else columns[_INDEX[name]] for name in names]
 
 
 # -- for the finishers of the versions --------------------------------------------------------------------------------
@@ -150,8 +226,26 @@ _NEVER: Final = Annotated[int, msgspec.Meta(gt=0, lt=0)]
 _NO_MEMBER: Final = "(no member: "
 
 
-def row_struct(schema: Schema, parts: Parts, learned: Sequence[str] = ()) -> type[msgspec.Struct]:
-    """Return the Struct of a worklog, whose fields are the attributes of `Worklog` in their order.
+@attrs.frozen
+class Learned:
+    """The members and the types that the worklogs of a server have, and the schema does not foresee.
+
+    Attributes:
+        names: unknown members.
+        wider: the attributes whose values are of other types, or missing.
+    """
+
+    names: tuple[str, ...] = ()
+    wider: frozenset[str] = frozenset()
+
+
+NOTHING: Final = Learned()
+
+
+def row_struct(
+    schema: Schema, parts: Parts, learned: Learned = NOTHING, *, all_have_them: bool = False
+) -> type[msgspec.Struct]:
+    """Return the Struct of a worklog, whose fields are those of `RowBase`.
 
     A member of the worklog that is an object stands in the field of one of the attributes that are inside of it.
     Behind the attributes are the fields learned_0, learned_1, ...
@@ -159,15 +253,17 @@ def row_struct(schema: Schema, parts: Parts, learned: Sequence[str] = ()) -> typ
     Args:
         schema: how a worklog is written.
         parts: the types of objects inside a worklog; any other object stays as it is.
-        learned: the names of further members.
+        learned: what to make room for.
+        all_have_them: whether a worklog without one of the learned members is declined.
     """
     types: dict[str, Any] = {}
     names: dict[str, str] = {}
     for member, attributes in schema.groups.items():
-        # The attribute that is the object itself, if one is.
-        holder = next((name for name in attributes if not leaf(schema.names[name])), attributes[-1])
+        holder = schema.holder(attributes)
         names[holder] = member
-        if len(attributes) == 1:
+        if not learned.wider.isdisjoint(attributes):
+            types[holder] = Any
+        elif len(attributes) == 1:
             types[holder] = schema.field_types[holder].wire_type
         else:
             types[holder] = parts.get(member, Any if member in schema.splits else OBJECT.wire_type)
@@ -176,17 +272,27 @@ def row_struct(schema: Schema, parts: Parts, learned: Sequence[str] = ()) -> typ
         if name not in types:
             names[name] = f"{_NO_MEMBER}{name})"
             fields.append((name, _NEVER, NO_FIELDS if schema.field_types[name] is OBJECT else None))
-        elif attribute.default is attrs.NOTHING:
+        elif attribute.default is attrs.NOTHING or (name in EXPECTED and name not in learned.wider):
             fields.append((name, types[name]))
         else:
             fields.append((name, types[name] | None, None))
-    names["extra"] = f"{_NO_MEMBER}extra)"
-    fields.append(("extra", _NEVER, NO_EXTRA))
-    for number, name in enumerate(learned):
-        names[f"learned_{number}"] = name
-        fields.append((f"learned_{number}", Any, msgspec.UNSET))
+    names["kept"] = f"{_NO_MEMBER}extra)"
+    fields.append(("kept", _NEVER, NO_EXTRA))
+    learned_fields = {name: f"learned_{number}" for number, name in enumerate(learned.names)}
+    for name, field in learned_fields.items():
+        names[field] = name
+        fields.append((field, Any) if all_have_them else (field, Any, msgspec.UNSET))
     # Nothing that comes out of JSON can hold itself, so the garbage collector need not follow these.
-    return msgspec.defstruct("Row", fields, rename=names, gc=False, kw_only=True, forbid_unknown_fields=True)
+    return msgspec.defstruct(
+        "Row",
+        fields,
+        bases=(RowBase,),
+        namespace={"learned": learned_fields},
+        rename=names,
+        gc=False,
+        kw_only=True,
+        forbid_unknown_fields=True,
+    )
 
 
 def page_struct(schema: Schema, worklog: type[msgspec.Struct]) -> type[msgspec.Struct]:
@@ -223,22 +329,40 @@ class FastReader:
 
     def __init__(self, schema: Schema, finisher: Finisher) -> None:
         self._schema = schema
-        self._learned: tuple[str, ...] = ()
+        self._learned = NOTHING
         self._forms = [_Form(schema, finisher, parts) for parts in finisher.forms]
 
-    @property
-    def keeps_extra(self) -> bool:
-        """Return whether what is read can have an ``extra``."""
-        return bool(self._learned) or not self._forms[0].parts
+    def learn(self, worklogs: Sequence[Worklog], unusual: Mapping[str, int]) -> None:
+        """Make room for what is in worklogs that the fast decoder has declined.
 
-    def learn(self, worklogs: Iterable[Worklog]) -> None:
-        """Add fields for the unknown members of worklogs that the fast decoder has declined."""
+        Args:
+            worklogs: of one page.
+            unusual: how many of them have a value that is not of the usual type, by the attribute. Of an object it is
+                learned when half of them have one: objects are read slowly then.
+        """
         met = {name for worklog in worklogs for name in worklog.extra}
-        names = sorted(met.difference(self._schema.groups, self._learned))
-        names = [name for name in names if _can_be_learned(name)][: self.MOST - len(self._learned)]
-        if names:
-            self._learned = (*self._learned, *names)
-            self._forms = [form.with_learned(self._learned) for form in self._forms]
+        names = sorted(met.difference(self._schema.groups, self._learned.names))
+        names = [name for name in names if _can_be_learned(name)][: self.MOST - len(self._learned.names)]
+        alone = {attributes[0] for attributes in self._schema.groups.values() if len(attributes) == 1}
+        odd = {name for name, times in unusual.items() if name in alone or 2 * times >= len(worklogs)}
+        learned = Learned((*self._learned.names, *names), self._learned.wider | odd)
+        if learned != self._learned:
+            self._learned = learned
+            self._forms = [
+                _Form(self._schema, self._forms[0].finisher, parts, learned, all_have_them=all_have_them)
+                for parts in self._parts(learned)
+                for all_have_them in ((True, False) if learned.names else (False,))
+            ]
+
+    def _parts(self, learned: Learned) -> list[Parts]:
+        """Return the parts of the forms that are still tried, each once, without the objects that are read slowly."""
+        wide = {name for name, attributes in self._schema.groups.items() if not learned.wider.isdisjoint(attributes)}
+        found: list[Parts] = []
+        for form in self._forms:
+            parts = {name: part for name, part in form.parts.items() if name not in wide}
+            if parts not in found:
+                found.append(parts)
+        return found
 
     def rows(self, body: bytes) -> DecodedPage[Row] | None:
         """Read a page as rows."""
@@ -248,11 +372,11 @@ class FastReader:
         """Read a page as worklogs."""
         return self._first(_Form.worklogs, body)
 
-    def worklog(self, body: bytes) -> Worklog | None:
-        """Read one worklog."""
+    def worklog(self, body: bytes) -> tuple[Worklog, Sequence[Odd]] | None:
+        """Read one worklog; return what is odd in it, too."""
         for form in self._forms:
-            if (worklog := form.worklog(body)) is not None:
-                return worklog
+            if (found := form.worklog(body)) is not None:
+                return found
         return None
 
     def _first(self, read: Callable[[_Form, bytes], DecodedPage[T] | None], body: bytes) -> DecodedPage[T] | None:
@@ -272,21 +396,28 @@ def _can_be_learned(name: str) -> bool:
 class _Form:
     """Read bodies whose objects inside a worklog have one form; return None for a body that has another."""
 
-    def __init__(self, schema: Schema, finisher: Finisher, parts: Parts, learned: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        finisher: Finisher,
+        parts: Parts,
+        learned: Learned = NOTHING,
+        *,
+        all_have_them: bool = False,
+    ) -> None:
         self.parts = parts
+        self.finisher = finisher
         self._schema = schema
-        self._finisher = finisher
         self._learned = learned
-
-    def with_learned(self, learned: tuple[str, ...]) -> _Form:
-        """Return this form with other learned names."""
-        return _Form(self._schema, self._finisher, self.parts, learned)
+        self._all_have_them = all_have_them
+        read_slowly = {name for name, attributes in schema.groups.items() if not learned.wider.isdisjoint(attributes)}
+        self._may_keep = [member for member in schema.splits if member not in parts and member not in read_slowly]
 
     # Made when they are first needed: most processes need a few of them.
 
     @cached_property
     def _row(self) -> type[msgspec.Struct]:
-        return row_struct(self._schema, self.parts, self._learned)
+        return row_struct(self._schema, self.parts, self._learned, all_have_them=self._all_have_them)
 
     @cached_property
     def _decode_page(self) -> Callable[[bytes], Any]:
@@ -297,69 +428,81 @@ class _Form:
         return msgspec.json.Decoder(self._row).decode
 
     @cached_property
-    def _learned_fields(self) -> list[Callable[[Any], Any]]:
-        return [attrgetter(f"learned_{number}") for number in range(len(self._learned))]
+    def _widened(self) -> list[WideField | WideObject]:
+        wider, found = self._learned.wider, list[WideField | WideObject]()
+        for member, attributes in self._schema.groups.items():
+            if not wider.isdisjoint(attributes):
+                make = WideField if len(attributes) == 1 else WideObject
+                found.append(make(self._schema, member, attributes, self._row))
+        return found
 
-    def _give_extra(self, rows: Sequence[Any], items: Sequence[Any], give: Callable[[Any, Any], None]) -> Sequence[str]:
-        # Column by column, in C: this runs for every worklog of every page.
-        names, unset = self._learned, msgspec.UNSET
-        columns = [[*map(field, rows)] for field in self._learned_fields]
-        some_lack_one = any(unset in column for column in columns)
-        if len(names) == 1 and not some_lack_one:
-            [name], [column] = names, columns
-            learned: list[dict[str, Any]] = [{name: value} for value in column]
-        elif some_lack_one:
-            learned = [
-                {name: value for name, value in zip(names, values, strict=True) if value is not unset}
-                for values in zip(*columns, strict=True)
-            ]
-        else:
-            learned = [dict(zip(names, values)) for values in zip(*columns)]  # noqa: B905 - strict costs half as much again
-        if some_lack_one or (not self.parts and any(map(_extra_of, items))):
-            for item, extra in zip(items, learned, strict=True):
-                give(item, ReadOnlyDict({**extra, **item.extra}) if extra else item.extra)
-        else:
-            deque(map(give, items, map(ReadOnlyDict, learned)), maxlen=0)
-            return names
-        return ()
+    def _usual(self, rows: Sequence[Any]) -> list[Odd]:
+        """Make usual values of those that are not, in place. Return what is odd."""
+        return [odd for field in self._widened for odd in field.read(rows)]
 
-    def _decoded(self, page: Any, items: list[T], give: Callable[[Any, Any], None]) -> DecodedPage[T]:
-        unknown = self._give_extra(page.items, items, give) if self._learned and items else ()
+    def _unknown(self, rows: Sequence[Any]) -> Iterator[Odd]:
+        """Yield the unknown members of finished rows."""
+        for number, name in enumerate(self._learned.names):
+            if self._all_have_them:
+                yield name, "unknown", json_type(getattr(rows[0], f"learned_{number}")), len(rows)
+                continue
+            values = [*map(attrgetter(f"learned_{number}"), rows)]
+            if times := len(values) - values.count(msgspec.UNSET):
+                example = next(value for value in values if value is not msgspec.UNSET)
+                yield name, "unknown", json_type(example), times
+
+    def _kept(self, rows: Sequence[Any]) -> Iterator[Odd]:
+        """Yield the objects that were kept, as they hold more than is known of them, before any learned field is."""
+        for member in self._may_keep:
+            kept = [row.kept[member] for row in rows if member in row.kept]
+            if kept:
+                yield member, "unknown", json_type(kept[0]), len(kept)
+
+    def _finished(self, rows: Sequence[Any], finish: Callable[[Sequence[Any]], T]) -> tuple[T, Sequence[Odd]]:
+        """Finish rows; return what comes out, and what is odd.
+
+        Raises:
+            ValueError: one of them is for the converters.
+        """
+        if not (self._may_keep or self._learned is not NOTHING) or not rows:
+            return finish(rows), ()
+        odd = self._usual(rows)
+        finished = finish(rows)
+        return finished, [*odd, *self._kept(rows), *self._unknown(rows)]
+
+    def _page(self, page: Any, items: list[T], odd: Sequence[Odd]) -> DecodedPage[T]:
         links = [getattr(page, f"links_{number}") for number in range(len(self._schema.links))]
-        return DecodedPage(items, page.cursor, links, page.total, (page.errors_0, page.errors_1), unknown)
+        return DecodedPage(items, page.cursor, links, page.total, (page.errors_0, page.errors_1), odd)
 
     def rows(self, body: bytes) -> DecodedPage[Row] | None:
         try:
             page = self._decode_page(body)
-            self._finisher.to_rows(page.items)
+            _, odd = self._finished(page.items, self.finisher.to_rows)
         except FAILURES:
             return None
-        return self._decoded(page, page.items, _give_row)
+        return self._page(page, page.items, odd)
 
     def worklogs(self, body: bytes) -> DecodedPage[Worklog] | None:
         try:
             page = self._decode_page(body)
-            worklogs = self._finisher.to_worklogs(page.items)
+            worklogs, odd = self._finished(page.items, self.finisher.to_worklogs)
         except FAILURES:
             return None
-        return self._decoded(page, worklogs, _give_worklog)
+        self._give_extra(page.items, worklogs)
+        return self._page(page, worklogs, odd)
 
-    def worklog(self, body: bytes) -> Worklog | None:
+    def worklog(self, body: bytes) -> tuple[Worklog, Sequence[Odd]] | None:
         try:
-            row = self._decode_worklog(body)
-            worklogs = self._finisher.to_worklogs((row,))
+            rows = (self._decode_worklog(body),)
+            worklogs, odd = self._finished(rows, self.finisher.to_worklogs)
         except FAILURES:
             return None
-        if self._learned:
-            self._give_extra((row,), worklogs, _give_worklog)
-        return worklogs[0]
+        self._give_extra(rows, worklogs)
+        return worklogs[0], odd
+
+    def _give_extra(self, rows: Sequence[Any], worklogs: Sequence[Worklog]) -> None:
+        if self._learned.names:
+            deque(map(_give_extra, worklogs, map(LearnedExtra, rows)), maxlen=0)
 
 
-_extra_of: Final = attrgetter("extra")
-
-
-def _give_row(row: Any, extra: ReadOnlyDict) -> None:
-    row.extra = extra
-
-
-_give_worklog: Final[Callable[[Any, ReadOnlyDict], None]] = Worklog.extra.__set__  # type: ignore[attr-defined] # a slot's: it passes over the lock
+_give_extra: Final[Callable[[Worklog, LearnedExtra], None]] = Worklog.extra.__set__  # type: ignore[attr-defined] # a slot's: it passes over the lock

@@ -7,22 +7,22 @@ names the field and the type of an example, and never shows a value, which is so
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from tracket_async._http.responses import json_type
-
 _logger = logging.getLogger("tracket_async")
 
-Kind = Literal["unknown", "unreadable", "unusual", "ignored", "repaired"]
+Kind = Literal["unknown", "unreadable", "unusual", "missing", "ignored", "repaired"]
+Odd: TypeAlias = tuple[str, Kind, str, int]
+"""The name of a field in JSON, its kind, the type of an example with its article, and how often."""
 
 MEANINGS: Final[Mapping[Kind, str]] = {
     "unknown": "is not known to this version, or not all of it: it is kept in `extra`",
     "unreadable": "cannot be read: the field is None, and what was sent is kept in `extra`",
     "unusual": "is of another type than it should be, and was read all the same",
+    "missing": "is null or missing, and should not be: the field is None",
     "ignored": "cannot be read, and is passed by",
     "repaired": "is no JSON as it was sent (a lone surrogate, a byte that is no UTF-8, a byte order mark, a control "
     "character, NaN): it was read as far as that is possible",
@@ -68,17 +68,14 @@ class Oddities:
             count = self._counts[field, kind] = _Count(path, example)
         count.times += times
 
-    def add_kept(self, extras: Iterable[Mapping[str, Any]], path: str) -> None:
-        """Count the unknown fields of worklogs of which all fields could be read."""
-        kept = [*filter(None, extras)]
-        for names, times in Counter(map(tuple, kept)).items():
-            for field in names:
-                count = self._counts.get((field, "unknown"))
-                if count is None:
-                    example = next(extra[field] for extra in kept if field in extra)
-                    self.add(field, "unknown", json_type(example), path=f"{path}.{field}", times=times)
-                else:
-                    count.times += times
+    def add_all(self, odd: Iterable[Odd], path: str) -> None:
+        """Count what is odd in the object, or in any of the objects, at a JSON path."""
+        for field, kind, example, times in odd:
+            count = self._counts.get((field, kind))
+            if count is None:
+                self.add(field, kind, example, path=f"{path}.{field}", times=times)
+            else:
+                count.times += times
 
     def tell(self) -> None:
         """Log each oddity, and forget them."""

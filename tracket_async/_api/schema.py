@@ -13,12 +13,14 @@ import datetime as dt
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import attrs
 import msgspec
 
+from tracket_async._api.oddities import Odd
 from tracket_async._http.messages import Json, Response
 from tracket_async._http.responses import excerpt, json_type, malformed, unreadable
 from tracket_async._timestamps import read_day, read_moment, write_day, write_moment
@@ -114,7 +116,8 @@ class DecodedPage(Generic[T]):
         links: the bytes of each member of the page that may hold its links; UNSET for one that is not there.
         total: what stands where the number of worklogs that match should; None of null or nothing.
         errors: the bytes of each member of `ERROR_NAMES`; UNSET for one that is not there.
-        unknown: the names that every worklog has in its ``extra``, and no other; empty if that is not known.
+        odd: what was odd in the worklogs, and is not counted yet.
+        unusual: how many worklogs have a value for an attribute that the fast decoder declines.
         bad_rows: the rows that cannot be read.
     """
 
@@ -123,7 +126,8 @@ class DecodedPage(Generic[T]):
     links: Sequence[Any]
     total: Any
     errors: Sequence[Any] = ()
-    unknown: Sequence[str] = ()
+    odd: Sequence[Odd] = ()
+    unusual: Mapping[str, int] = MappingProxyType({})
     bad_rows: Sequence[BadRow] = ()
 
 
@@ -243,7 +247,8 @@ class FieldError(ValueError):
     """A value is not of its field type; the text says what was expected."""
 
 
-def _string(value: Json) -> str:
+def read_string(value: Json) -> str:
+    """Return the value, which is a string; raise `FieldError` otherwise."""
     if isinstance(value, str):
         return value
     raise FieldError("a string")
@@ -252,11 +257,11 @@ def _string(value: Json) -> str:
 def _text(value: Json) -> str:
     if isinstance(value, float) and abs(value) < WHOLE and value.is_integer():
         return str(int(value))
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else read_string(value)
 
 
 def _status(value: Json) -> str:
-    text = _string(value)
+    text = read_string(value)
     return STATUSES.get(text, text)
 
 
@@ -278,14 +283,14 @@ def _number(value: Json) -> float:
 
 def _moment(value: Json) -> dt.datetime:
     try:
-        return read_moment(_string(value))
+        return read_moment(read_string(value))
     except ValueError:
         raise FieldError("a date-time (RFC 3339)") from None
 
 
 def _day(value: Json) -> dt.datetime:
     try:
-        return read_day(_string(value))
+        return read_day(read_string(value))
     except ValueError:
         raise FieldError("a day (YYYY-MM-DD)") from None
 
@@ -352,6 +357,9 @@ FIELD_TYPES: Final[Mapping[str, FieldType]] = {
 """The field type of each attribute, where a schema does not say otherwise."""
 
 
+EXPECTED: Final = frozenset({"user_id"})
+"""The attributes whose absence is told, although a worklog can be without."""
+
 ESSENTIAL: Final = frozenset(name for name, each in ATTRIBUTES.items() if each.default is attrs.NOTHING)
 """The attributes without which there is no worklog: id, date, minutes."""
 
@@ -404,6 +412,10 @@ class Schema:
         default=attrs.Factory(_group, takes_self=True), init=False, repr=False
     )
 
+    def holder(self, attributes: Sequence[str]) -> str:
+        """Return the attribute in whose field a member with these stands: the one that is the object, if one is."""
+        return next((name for name in attributes if not leaf(self.names[name])), attributes[-1])
+
 
 def flatten(schema: Schema, content: Mapping[str, Json]) -> tuple[dict[str, Json], list[str]]:
     """Return a worklog as the server sends it, made one level of the names that the schema knows.
@@ -429,6 +441,26 @@ def flatten(schema: Schema, content: Mapping[str, Json]) -> tuple[dict[str, Json
         else:
             flat[member] = value
     return flat, incomplete
+
+
+def nest_unreadable(schema: Schema, unreadable: Mapping[str, Json], content: Mapping[str, Json]) -> dict[str, Any]:
+    """Return values that cannot be read, by their names with dots, under the names of a worklog's own level.
+
+    Args:
+        schema: of the worklog.
+        unreadable: the values.
+        content: the worklog as it was sent; of an object whose form is not certain, all of it is kept.
+    """
+    nested: dict[str, Any] = {}
+    for where, found in unreadable.items():
+        member, _, inner = where.partition(".")
+        if member in schema.splits:
+            nested[member] = content[member]
+        elif inner:
+            nested[member] = {**nested.get(member, {}), inner: found}
+        else:
+            nested[member] = found
+    return nested
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

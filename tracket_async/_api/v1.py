@@ -18,7 +18,7 @@ from tracket_async._api.fast import FastReader, Finisher, unfrozen
 from tracket_async._api.schema import OTHER_SPELLINGS, STATUSES, Schema
 from tracket_async._timestamps import first_millisecond, in_utc, write_day
 from tracket_async.errors import UnsupportedError, UsageError
-from tracket_async.models import NO_EXTRA, Worklog, WorklogFilter
+from tracket_async.models import Worklog, WorklogFilter
 
 SCHEMA: Final = Schema(
     version="1.0",
@@ -85,7 +85,7 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
         worklog.approver_user_id = row.approver_user_id
         worklog.team_id = worklog.project_id = worklog.board_id = worklog.parent_item_id = None
         worklog.custom_fields = {}
-        worklog.extra = NO_EXTRA
+        worklog.extra = row.kept
         worklog.__class__ = Worklog
         add(worklog)
     return worklogs

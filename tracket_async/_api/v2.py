@@ -19,7 +19,7 @@ from tracket_async._api.schema import DAY, FIELD_TYPES, OTHER_SPELLINGS, STATUSE
 from tracket_async._http.messages import Json
 from tracket_async._timestamps import first_millisecond, in_utc, last_millisecond, write_day
 from tracket_async.errors import UsageError
-from tracket_async.models import NO_EXTRA, ReadOnlyDict, Worklog, WorklogFilter
+from tracket_async.models import ReadOnlyDict, Worklog, WorklogFilter
 
 STATUS_NAMES: Final = ("status", "approvalStatus", "state", "value")
 """The names of the status in an ``approval`` that is an object (inferred); the first that is not null counts."""
@@ -128,7 +128,7 @@ def to_rows(rows: Sequence[Any]) -> None:
         else:
             status, row.approver_user_id, complete = _split_approval(content)
             if not complete:
-                row.extra = ReadOnlyDict(approval=content)
+                row.kept = ReadOnlyDict({**row.kept, "approval": content})
         row.approval_status = OTHER_SPELLINGS[status] if status in OTHER_SPELLINGS else status  # noqa: SIM401 - get() costs twice as much
 
 
@@ -155,7 +155,6 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
         worklog.team_id = row.team_id
         worklog.board_id = row.board_id
         worklog.parent_item_id = row.parent_item_id
-        worklog.extra = NO_EXTRA
         content = row.custom_fields
         if type(content) is CustomFields:
             worklog.category_id, worklog.project_id, worklog.custom_fields = content.category, content.project, {}
@@ -167,7 +166,8 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
         else:
             status, worklog.approver_user_id, complete = _split_approval(content)
             if not complete:
-                worklog.extra = ReadOnlyDict(approval=content)
+                row.kept = ReadOnlyDict({**row.kept, "approval": content})
+        worklog.extra = row.kept
         worklog.approval_status = STATUSES[status] if status in STATUSES else status  # noqa: SIM401 - as above
         worklog.__class__ = Worklog
         add(worklog)
