@@ -355,7 +355,7 @@ def test_the_limit_gives_way_to_a_503_and_recovers(run_session):
     async def scenario(session, transport):
         await asyncio.gather(*[session.send(GET, body) for _ in range(8)])
         low = session.statistics().concurrency.limit
-        assert (low, session.statistics().concurrency.decreases) == (4, 1)
+        assert (low, session.statistics().concurrency.decreases) == (3, 1)
         await asyncio.gather(*[session.send(GET, body) for _ in range(200)])
         assert session.statistics().concurrency.limit == 8
 
@@ -377,6 +377,61 @@ def test_a_429_is_no_failure_for_a_call_that_waits_for_the_rate(run_session):
     bucket = Bucket(10, 1)
     answer = lambda sent: 200 if bucket.accepts(sent.at) else 429  # noqa: E731
     run_session(scenario, answer, timeouts=Timeouts(total=2), retry=RetryPolicy(attempts=1))
+
+
+@pytest.mark.parametrize("latency", [0.001, 0.2])
+@pytest.mark.parametrize("retry_after", ["1", "0", None])
+@pytest.mark.parametrize("burst", [1, 10])
+@pytest.mark.parametrize("rate", [10, 50])
+def test_the_servers_rate_is_used_and_hardly_exceeded(run_session, rate, burst, retry_after, latency):
+    bucket, chance, count = Bucket(rate, burst), random.Random(1), max(500, 20 * rate)
+    headers = {} if retry_after is None else {"Retry_After": retry_after}
+
+    async def scenario(session, transport):
+        left = iter(range(count))
+
+        async def worker():
+            for _ in left:
+                await session.send(GET, body, options=PATIENT)
+
+        await asyncio.gather(*[worker() for _ in range(16)])
+        return len(transport.sent) - count, asyncio.get_running_loop().time()
+
+    refused, seconds = run_session(
+        scenario,
+        lambda sent: 200 if bucket.accepts(asyncio.get_running_loop().time()) else reply(429, **headers),
+        latency=lambda sent: latency + chance.expovariate(5000),
+    )
+    # A first pause of a second is a twentieth of the time by itself.
+    assert seconds <= (1.25 if retry_after == "1" else 1.2) * max((count - burst) / rate, count * latency / 16)
+    assert refused <= 0.05 * count
+
+
+def test_a_pause_of_one_call_does_not_hold_the_others(run_session):
+    async def scenario(session, transport):
+        loop = asyncio.get_running_loop()
+        await session.send(GET, body, options=PATIENT)  # refused once, then a rate is learned
+        await session.send(GET, body, options=PATIENT)
+        began = loop.time()
+        first = asyncio.create_task(session.send(GET, body, options=PATIENT))
+        await asyncio.sleep(0.3)
+        await session.send(GET, body, options=PATIENT)
+        other = loop.time() - began
+        await first
+        return other, loop.time() - began
+
+    refusal = reply(429, Retry_After="1")
+    other, refused = run_session(scenario, script(refusal, 200, 200, refusal, 200), latency=0.001)
+    assert other < 1 <= refused < 1.3
+
+
+def test_slow_start_raises_the_limit_with_each_success(run_session):
+    async def scenario(session, transport):
+        await asyncio.gather(*[session.send(GET, body) for _ in range(100)])
+        assert session.statistics().concurrency.limit == 16
+        return [sum(round(sent.at / 0.1) == n for sent in transport.sent) for n in range(4)]
+
+    assert run_session(scenario) == [6, 16, 16, 16]
 
 
 def test_a_call_that_waits_for_the_rate_waits_out_a_pause_beyond_its_time(run_session):

@@ -3,7 +3,8 @@
 - A call that waits for a pause gives its slot back, so that a pause does not look like work. A call that waits for the
   rate keeps it, so that attempts leave the queue as evenly as they are sent.
 - Every attempt is paced with its slot and not before: what has queued there would otherwise leave it in one burst.
-- A 429 slows the whole session down to the rate that the server accepts; a 429 or 503 with Retry-After pauses it.
+- A 429 slows the whole session down to the rate that the server accepts; a 429 or 503 with Retry-After pauses it, or
+  the refused call alone (`RateLimiter.on_refusal`).
 - An answer with ``RateLimit-Remaining: 0`` pauses the session until the Reset. No call fails because of it: deadlines
   move by as much.
 - A 429 is answered here, too, where the call may wait for the rate: it waits for its turn and is sent again.
@@ -71,6 +72,7 @@ class Call:
         status: of the latest answer, None without one.
         authorization: the header that was sent last.
         wait_for_rate: see ``CallOptions.wait_for_rate``.
+        resume_at: the moment from which the server wants to see this call again; other calls may go on.
     """
 
     request: Request
@@ -88,6 +90,7 @@ class Call:
     status: int | None = None
     authorization: Secret = NO_AUTHORIZATION
     wait_for_rate: bool = False
+    resume_at: float = float("-inf")
     deadline: float | None = attrs.field(init=False)  # the moment at which it must be over
     _waiting: asyncio.Timeout | None = attrs.field(init=False, default=None)  # while it is `within` something
 
@@ -294,6 +297,8 @@ class Attempt:
             RateLimitedError, ServerError: the server has asked for a pause that is longer than the call may take.
             ClientStateError: the session was closed.
         """
+        if (pause := call.resume_at - self._clock.time()) > 0:
+            await self._clock.sleep(pause)
         while True:
             await self._wait_for_pause(call)
             await self._limiter.acquire()
@@ -341,17 +346,18 @@ class Attempt:
             status, shown.headers, shown.body, method=request.method, path=request.path, now=self._clock.now()
         )
         if status in (LIMITED, OVERLOADED) and error is not None:
-            self._slow_down(error, status, began=began, now=now)
+            self._slow_down(call, error, status, began=began, now=now)
         return response, error
 
-    def _slow_down(self, error: RequestError, status: int, *, began: float, now: float) -> None:
+    def _slow_down(self, call: Call, error: RequestError, status: int, *, began: float, now: float) -> None:
         # A longer pause is for each call to fail on by itself: a nonsensical header must not close the session for a
         # year.
         pause = error.retry_after or 0.0
         if pause > self._policy.max_retry_after:
             pause = 0.0
-        if status == LIMITED:
-            self._rate_limiter.on_refusal(began=began, now=now, pause=pause)
+        if status == LIMITED and not self._rate_limiter.on_refusal(began=began, now=now, pause=pause):
+            call.resume_at = now + pause + self._policy.jitter(pause) * self._clock.random()
+            return
         if pause:
             self._rate_limiter.hold(now + pause)
             self._begin_pause(pause, status, now)

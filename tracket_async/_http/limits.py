@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import math
 import random
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -74,18 +73,25 @@ class ConcurrencyStatistics:
     decreases: int
 
 
+INITIAL_CONCURRENCY: Final = 6
+"""Attempts at once before the server has answered one."""
+
+
 class ConcurrencyLimiter:
     """A fair semaphore whose limit adapts. Of one event loop; not thread-safe.
 
     Args:
-        max_concurrency: the highest limit, and the first.
+        max_concurrency: the highest limit.
         adaptive: False keeps the limit as it is.
+        initial: the first limit, which each success raises by 2 until it is the highest, so that a server that allows
+            few requests refuses few ("slow start", RFC 5681, 3.1). None: the highest from the start.
     """
 
-    def __init__(self, max_concurrency: int, *, adaptive: bool = True) -> None:
+    def __init__(self, max_concurrency: int, *, adaptive: bool = True, initial: int | None = None) -> None:
         self._max_concurrency = max_concurrency
         self._adaptive = adaptive
-        self._limit = max_concurrency
+        self._limit = max_concurrency if initial is None or not adaptive else min(initial, max_concurrency)
+        self._is_starting = self._limit < max_concurrency
         self._in_use = 0
         self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._successes = 0
@@ -146,6 +152,10 @@ class ConcurrencyLimiter:
             return
         if self._in_use < self._limit:
             return  # below full use nothing is learnt about a higher limit
+        if self._is_starting:
+            self._limit = min(self._limit + 2, self._max_concurrency)
+            self._admit()
+            return
         self._successes += 1
         if self._successes >= self._limit:
             self._successes = 0
@@ -157,6 +167,7 @@ class ConcurrencyLimiter:
         if not self._adaptive or began < self._decreased_at:
             return
         self._decreased_at = now
+        self._is_starting = False
         self._successes = 0
         self._decreases += 1
         self._limit = max(1, self._limit // 2)
@@ -187,12 +198,11 @@ class RateLimiter:
 
     Nothing is limited until a rate is set or the first 429 comes. From then on the rate is found in two phases:
 
-    - *probe*: begin slowly and grow by half about ten times a second, until the server refuses again: its rate lies
-      between the last one that it accepted and the one that it refused.
-    - *follow*: after each refusal go down a little, return to just below the refused rate within some seconds, wait
-      there, and only then try a higher one; the longer nothing was refused, the rarer the next try. The curve is
-      CUBIC's (RFC 9438, 4.2), as in the adaptive mode of the AWS SDKs. Between two refusals a server's token bucket
-      went from empty to empty, so what it accepted meanwhile, divided by that time, bounds its rate on both sides.
+    - *probe*: begin slowly and grow by half about ten times a second, until the server refuses again.
+    - *follow*: take the server for a token bucket, whose size its first answers have shown. Every refusal says that the
+      bucket was empty, so that the attempts since the one before tell the rate at which it fills. Go on at that rate,
+      and only after some seconds try a higher one; the longer nothing was refused, the rarer the next try. The curve is
+      CUBIC's (RFC 9438, 4.2), as in the adaptive mode of the AWS SDKs.
 
     A rate that is set is never exceeded. The decisions are synchronous; `acquire` waits for them, in the order of
     arrival. Moments are of the session's clock, in seconds. Of one event loop; not thread-safe.
@@ -223,18 +233,22 @@ class RateLimiter:
         self._turn: asyncio.Lock | None = None
         self._next_start = float("-inf")  # no attempt starts before
         self._last_start = float("-inf")
+        self._first_start: float | None = None
+        self._burst = 0  # accepted before the first refusal, and of what was sent together with what was refused
+        self._burst_seconds = 0.0
         self._probed: float | None = None  # the rate while probing
-        self._accepted_rate: float | None = None  # the latest rate that was accepted while probing
         self._grown_at = float("-inf")
         self._target: float | None = None  # the rate to return to; None: not following
+        self._is_guess = False  # whether the target comes from before the first refusal
         self._depth = _DEPTH  # the share of the target at which to begin again after a refusal
         self._plateau = _PLATEAU  # seconds from a refusal until the target is reached again
+        self._cut = _CUT  # the least share by which the next refusal lowers the rate
         self._resumed_at = float("-inf")
         self._refused_at = float("-inf")
+        self._excused_until = float("-inf")  # until then a pause holds for refused attempts alone
+        self._is_for_all = True  # whether the latest pause was for the whole session
         self._streak = 0  # accepted since the latest refusal
-        self._evidence = 0  # accepted since `_evidence_from`
-        self._evidence_from = float("-inf")
-        self._evidence_paused = 0.0
+        self._starts: deque[float] = deque(maxlen=_STARTS)  # of attempts since the latest refusal
         self.last_success = float("-inf")
 
     def rate(self, now: float) -> float | None:
@@ -266,6 +280,7 @@ class RateLimiter:
     def note_start(self, now: float) -> None:
         """Take note that an attempt starts."""
         self._last_start = now
+        self._starts.append(now)
 
     def hold(self, until: float) -> None:
         """Start no attempt before this moment."""
@@ -274,37 +289,51 @@ class RateLimiter:
     def on_success(self, *, began: float, now: float) -> None:
         """Take note that the server accepted ``now`` an attempt that ``began`` then."""
         self.last_success = now
-        self._streak += 1
-        if not self._evidence and not self.is_limiting:
-            self._evidence_from = began
-        self._evidence += 1
+        if self._first_start is None:
+            self._first_start = began
+        if began > self._refused_at:
+            self._streak += 1
+        if self._target is None and (self._probed is None or began <= self._refused_at):
+            self._burst += 1
+            self._burst_seconds = max(self._burst_seconds, began - self._first_start)
         if self._probed is not None and began >= self._grown_at and now - self._grown_at >= _PROBE_STEP:
-            self._accepted_rate = self._probed
-            self._probed *= _PROBE_GROWTH
+            accepted = self._streak / max(now - self._resumed_at, 1e-6)
+            self._probed = max(self._probed, min(_PROBE_GROWTH * self._probed, _PROBE_LEAD * accepted))
             self._grown_at = now
 
-    def on_refusal(self, *, began: float, now: float, pause: float = 0.0) -> None:
+    def on_refusal(self, *, began: float, now: float, pause: float = 0.0) -> bool:
         """Take note that the server answered ``now`` with 429 to an attempt that ``began`` then, and asks for a pause.
 
         What was sent before the latest refusal was known teaches nothing: it was sent at the old rate.
+
+        A pause is for the whole session, with one exception: many servers round up to whole seconds what lasts a
+        fraction of one. Once a rate was learned, a pause of at most a second is for the refused attempt alone
+        (RFC 9110, 10.2.3: its follow-up request), until the server refuses what is sent meanwhile, too.
+
+        Returns:
+            Whether the pause is for the whole session.
         """
-        if not self._learn or began <= self._refused_at:
-            return
+        if not self._learn:
+            return True
+        if began <= self._refused_at:
+            return self._is_for_all
         self.is_limiting = True
-        if self._target is not None:
-            self._follow_on(now, pause)
-        elif self._probed is not None:
-            self._follow(now, self._accepted_rate or self._probed / 2)
-        elif self._evidence >= _CLEAN:
-            self._follow(now, self._evidence / max(now - self._evidence_from, 1e-6))
+        self._is_for_all = not 0 < pause <= _ROUNDED or self._probed is None or began < self._excused_until
+        if self._probed is None or (self._is_guess and self._streak < _CLEAN):
+            self._begin()
         else:
-            self._begin_probe(now)
-        self._evidence_paused += pause
+            self._follow(began, pause)
+        self._starts.clear()
         self._streak = 0
         self._refused_at = now
-        self._resumed_at = self._grown_at = now + pause
-        self.hold(now + pause)
         self._last_start = max(self._last_start, now)
+        if self._is_for_all:
+            self._resumed_at = self._grown_at = now + pause
+            self.hold(now + pause)
+        else:
+            self._resumed_at = now
+            self._excused_until = now + pause
+        return self._is_for_all
 
     def _learned(self, now: float) -> float | None:
         if self._target is None:
@@ -314,52 +343,79 @@ class RateLimiter:
             return self._target * (1 - (1 - self._depth) * (1 - x) ** 3)
         return self._target * (1 + _CURIOSITY * (x - 1) ** 2)
 
-    def _begin_probe(self, now: float) -> None:
+    def _begin(self) -> None:
+        """Keep the rate that was accepted so far, where it is known; probe if that was the bucket's content."""
         self._probed = _PROBE_START
-        self._evidence, self._evidence_from, self._evidence_paused = 0, now, 0.0
+        self._is_guess = not self._is_guess and self._burst >= _CLEAN
+        self._target = self._burst / max(self._burst_seconds, 1e-6) if self._is_guess else None
 
-    def _follow(self, now: float, target: float) -> None:
-        self._probed, self._target = None, max(target, self._bounds(now)[0])
-        self._plateau = _PLATEAU / 4  # a guess is worth testing soon
-        self._evidence, self._evidence_from, self._evidence_paused = 0, now, 0.0
+    def _follow(self, began: float, pause: float) -> None:
+        rate = self.rate(began) or _PROBE_START
+        cut = min(_LARGEST_CUT, 2 * max(self._cut, _CUT))
+        plateau, depth = _PLATEAU / 2, _DEPTH
+        if self._target is None:
+            cut = _CUT
+        elif self._streak >= _CLEAN:
+            # One refusal in k attempts says that the rate is too high by 1 / k. The longer nothing was refused, the
+            # better the rate is known. A refusal with a pause is worth avoiding.
+            cut, depth = min(_CUT, 1 / self._streak), max(_DEPTH_WHEN_CLEAN, 1 - 3 / self._streak)
+            plateau = min(_LONGEST_PLATEAU, max(self._plateau, _PLATEAU * (1 + pause)) * _PATIENCE)
+        floor = rate * (1 - _LARGEST_CUT if self._target is not None and self._streak < _FEW else _FLOOR)
+        self._target = max(floor, min(self._filling_rate(began, rate), rate * (1 - cut)), _LOWEST)
+        self._cut, self._depth, self._plateau = cut, depth, max(plateau, _CLEAN / 2 / self._target)
+        self._is_guess = False
 
-    def _follow_on(self, now: float, pause: float) -> None:
-        rate = self._learned(now) or _PROBE_START
-        lowest, highest = self._bounds(now)
-        is_clean = self._streak >= _CLEAN
-        is_early = self._streak < _EARLY or (not is_clean and now - self._resumed_at < _EARLY_SECONDS)
-        likely = math.sqrt(lowest * highest) if lowest else highest
-        # One refusal in k attempts says that the rate is too high by 1 / k.
-        target = min(rate * _EARLY_CUT, likely) if is_early else rate * (1 - min(_LATE_CUT, 1 / self._streak))
-        self._depth = 1 - min(1 - _DEPTH, 3 / max(self._streak, 1))
-        # A refusal that costs a pause is worth avoiding.
-        plateau = _PLATEAU / 4 if is_early else _PLATEAU * (1 + pause)
-        self._plateau = min(_LONGEST_PLATEAU, max(self._plateau, plateau) * _PATIENCE) if is_clean else plateau
-        self._target = max(target, lowest, _LOWEST)
-        if not is_early:
-            self._evidence, self._evidence_from, self._evidence_paused = 0, now, 0.0
+    def _filling_rate(self, began: float, rate: float) -> float:
+        """Return the rate at which the server's bucket fills: it was empty, then accepted all attempts but this one."""
+        starts = [start for start in self._starts if start <= began]
+        low_accepted, high_accepted = low_refused, high_refused = 0.0, 2 * rate
+        for _ in range(_HALVINGS):
+            guess = (low_accepted + high_accepted) / 2
+            if self._tokens(guess, starts)[0] >= 1 - _TOLERANCE:
+                high_accepted = guess
+            else:
+                low_accepted = guess
+            guess = (low_refused + high_refused) / 2
+            if self._tokens(guess, starts)[1] < 1:
+                low_refused = guess
+            else:
+                high_refused = guess
+        return min(low_refused, high_accepted + _TRUST * max(0.0, low_refused - high_accepted))
 
-    def _bounds(self, now: float) -> tuple[float, float]:
-        """Return between which rates the server's lies, by what it accepted since the refusal that began the count."""
-        seconds = max(now - self._evidence_from, 1e-6)
-        lowest = (self._evidence - 1) / seconds if self._evidence >= _FEW else 0.0
-        return lowest, (self._evidence + 1) / max(seconds - self._evidence_paused, 1e-6)
+    def _tokens(self, rate: float, starts: list[float]) -> tuple[float, float]:
+        """Return the fewest tokens that an accepted attempt found, if this is the rate, and what the last one found."""
+        room = max(1.0, self._burst - rate * self._burst_seconds)
+        tokens, at = 0.0, self._refused_at
+        if len(self._starts) == _STARTS:  # the first ones are forgotten
+            tokens, at, starts = room / 2, starts[0], starts[1:]
+        fewest = found = 1.0
+        for start in starts:
+            fewest = min(fewest, found)
+            found = min(room, tokens + rate * (start - at))
+            tokens, at = found - 1, start
+        return fewest, found
 
 
-_PROBE_START: Final = 6.0  # requests a second
+_PROBE_START: Final = 8.0  # requests a second
 _PROBE_GROWTH: Final = 1.5
 _PROBE_STEP: Final = 0.1  # seconds
-_DEPTH: Final = 0.85
+_PROBE_LEAD: Final = 2.5  # times the rate that was accepted so far
+_ROUNDED: Final = 1.0  # seconds
+_DEPTH: Final = 0.9
+_DEPTH_WHEN_CLEAN: Final = 0.96
 _PLATEAU: Final = 8.0  # seconds
 _LONGEST_PLATEAU: Final = 40.0
 _PATIENCE: Final = 1.5
 _CURIOSITY: Final = 0.25
-_EARLY: Final = 6  # accepted attempts since the latest refusal
-_EARLY_SECONDS: Final = 1.0
-_EARLY_CUT: Final = 0.7
-_LATE_CUT: Final = 0.02
-_CLEAN: Final = 30
-_FEW: Final = 4
+_CUT: Final = 0.02
+_LARGEST_CUT: Final = 0.3
+_FEW: Final = 4  # accepted attempts, which tell little
+_FLOOR: Final = 0.1
+_CLEAN: Final = 30  # accepted attempts since the latest refusal
+_STARTS: Final = 512
+_HALVINGS: Final = 10
+_TOLERANCE: Final = 0.05  # tokens; answers do not take equally long
+_TRUST: Final = 0.25
 _LOWEST: Final = 1 / 60  # requests a second
 
 

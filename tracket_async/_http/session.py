@@ -23,6 +23,7 @@ import attrs
 from tracket_async._http.attempt import Attempt, Call
 from tracket_async._http.auth import Auth, Authorizer, Token, read_token, token_error
 from tracket_async._http.limits import (
+    INITIAL_CONCURRENCY,
     SUCCESS_REWARD,
     Clock,
     ConcurrencyLimiter,
@@ -143,7 +144,9 @@ class TracketSession:
         self._ssl = _verifying(ssl)
         self._proxy = proxy_for(self._base_url, proxy, os.environ if trust_env else None)
         self._clock = clock
-        self._limiter = ConcurrencyLimiter(limits.max_concurrency, adaptive=limits.adaptive)
+        self._limiter = ConcurrencyLimiter(
+            limits.max_concurrency, adaptive=limits.adaptive, initial=INITIAL_CONCURRENCY
+        )
         self._rate_limiter = RateLimiter(limits.requests_per_second, learn=limits.adaptive, clock=clock)
         self._pause = ServerPause()
         self._budget = RetryBudget(retry.budget)
