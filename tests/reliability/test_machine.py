@@ -275,7 +275,7 @@ class Machine(RuleBasedStateMachine):
             return
         call = self.client.worklogs.delete(known.id)
         result = self.run(attempted(call) if turns is None else cancelled(call, turns))
-        if result is None:
+        if result is None or isinstance(result, str):  # its message
             known.there = False
         elif isinstance(result, NotFoundError):
             assert known.there is not True
