@@ -257,6 +257,20 @@ def test_long_lists_are_cut_until_they_are_asked_for(show, work):
     assert sum(row.startswith("u") for row in shown.rows("people")) == 20
 
 
+def test_what_is_summed_up_as_others_is_known_apart_until_something_is_filtered(show, work, monkeypatch):
+    monkeypatch.setattr("tracket_async.report.page.LEVELS", ((2, 240),))
+    worklogs = [work(minutes=60 * number, user_id=f"u{number}", category_id="c") for number in range(1, 6)]
+    shown = show([*worklogs, work(minutes=30, user_id="u5", category_id="d")])
+    assert [row.split()[0] for row in shown.rows("people")] == ["u5", "u4", "u3", "u2", "u1"]
+    assert len(shown.all("#people th button")) == 2
+    assert shown.figures["people"] == "5"
+    shown.choose("category", "c")
+    assert shown.rows("people") == ["u5\n5 33 % not said 5", "u4\n4 27 % not said 4", "others 6 40 % not said 6"]
+    assert shown.figures["people"] == "over 2"
+    shown.choose("category", "d")
+    assert shown.figures["people"] == "1"
+
+
 @pytest.mark.parametrize("width", [320, 400, 800, 1600])
 def test_no_width_makes_the_page_scroll_sideways(show, company, width):
     shown = show(company, **{"7": "A person with a very long name, indeed " * 2})

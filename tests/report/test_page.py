@@ -150,8 +150,10 @@ def test_a_page_that_would_be_too_large_is_coarser(work, page_of, monkeypatch):
     coarser = Page(page_of(worklogs)).data
     assert len(coarser["facets"]["person"]) == 31
     assert coarser["facets"]["person"][-1] == "10 others"
+    assert coarser["apart"]["person"] == [[f"u{number}", 1, 1 + number, 0, 1 + number] for number in range(9, -1, -1)]
+    assert whole["apart"] == {"person": [], "project": [], "category": []}
     monkeypatch.setattr(module, "LEVELS", ((30, 240), (4, 3)))
-    monkeypatch.setattr(module, "LARGEST", 500)
+    monkeypatch.setattr(module, "LARGEST", 50)
     coarsest = Page(page_of(worklogs)).data
     assert coarsest["facets"]["person"][-1] == "36 others"
     assert coarsest["facets"]["month"] == ["earlier", "2026-07", "2026-08", "2026-09"]

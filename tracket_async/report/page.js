@@ -150,7 +150,7 @@
     const sums = found.months.slice(chosen.from, chosen.to + 1);
     const parts = found.approvals.slice(chosen.from, chosen.to + 1);
     const ticks = roundSteps(Math.max(...sums.map((each) => Math.max(each.minutes, each.billable))) / 60);
-    const [top, height] = [10, 240];
+    const [top, height] = [10, paper ? 190 : 240];
     const left = 14 + 7 * number(ticks.at(-1)).length;
     const box = { left, top, columns: shown.length, rows: 1, row: height, step: (width - left - 4) / shown.length, width, height: height + 36 };
     const y = (minutes) => top + height - (height * minutes) / 60 / ticks.at(-1);
@@ -193,37 +193,46 @@
       details(table("Hours by month", head, shown.map((name, index) => line(name, sums[index], parts[index])), line("All", found.total, whole))));
   }
 
+  // The values that are summed up as others are known apart only while nothing is filtered.
+  const unfiltered = () => Object.keys(everything).every((key) => chosen[key] === everything[key]);
+  function entries(facet, sums) {
+    const folded = data.folded[facet] ? sums.length - 1 : -1;
+    const kept = sums.map((each, code) => ({ code, name: names[facet][code], sums: each })).filter((each) => each.sums.worklogs && each.code !== folded);
+    const apart = unfiltered() ? data.apart[facet].map(([name, worklogs, minutes, billable, unsaid]) => ({ name, sums: { worklogs, minutes, billable, unsaid } })) : [];
+    return [...kept, ...apart].sort((a, b) => b.sums.minutes - a.sums.minutes);
+  }
+
   function listCard(id, title, facet, found, wide) {
-    const sums = found.lists[facet];
-    const order = sums.map((_, code) => code).filter((code) => sums[code].worklogs).sort((a, b) => sums[b].minutes - sums[a].minutes);
-    const listed = allListed[facet] || order.length <= LISTED + 1 ? order : order.slice(0, LISTED);
-    const rest = order.slice(listed.length);
     const whole = nothing();
-    order.forEach((code) => Object.keys(whole).forEach((name) => { whole[name] += sums[code][name]; }));
     const others = nothing();
-    rest.forEach((code) => Object.keys(others).forEach((name) => { others[name] += sums[code][name]; }));
-    const most = Math.max(1, others.minutes, ...listed.map((code) => sums[code].minutes));
-    const row = (name, each) => {
+    const plus = (sums, more, sign = 1) => Object.keys(sums).forEach((name) => { sums[name] += sign * more[name]; });
+    found.lists[facet].forEach((each) => plus(whole, each));
+    const order = entries(facet, found.lists[facet]);
+    const listed = allListed[facet] || order.length <= LISTED + 1 ? order : order.slice(0, LISTED);
+    plus(others, whole);
+    listed.forEach((each) => plus(others, each.sums, -1));
+    const most = Math.max(1, ...listed.map((each) => each.sums.minutes));
+    const bar = (each) => {
       const share = (minutes) => `${(100 * Math.max(minutes, 0)) / most}%`;
-      const paid = Math.min(each.billable, each.minutes);
-      return html("tr", {}, html("th", { scope: "row" }, name),
-        html("td", { class: "bar" }, svg("svg", { "aria-hidden": "true" },
-          svg("rect", { class: "rest", width: share(each.minutes), height: 14 }),
-          svg("rect", { class: "unsaid", x: share(each.minutes - each.unsaid), width: share(each.unsaid), height: 14 }),
-          svg("rect", { class: "billable", width: share(paid), height: 14 }))),
-        cell(hours(each.minutes)), html("td", { class: "share" }, percent(each.minutes, whole.minutes)), cell(billable(each)),
-        whole.unsaid ? html("td", { class: "more" }, hours(each.unsaid)) : null);
+      return svg("svg", { "aria-hidden": "true" },
+        svg("rect", { class: "rest", width: share(each.minutes), height: 14 }),
+        svg("rect", { class: "unsaid", x: share(each.minutes - each.unsaid), width: share(each.unsaid), height: 14 }),
+        svg("rect", { class: "billable", width: share(Math.min(each.billable, each.minutes)), height: 14 }));
     };
-    const choose = (code) => html("button", { type: "button", title: names[facet][code], "aria-pressed": String(chosen[facet] === code),
-      click: () => { chosen[facet] = chosen[facet] === code ? -1 : code; update(`${id}-${code}`); }, id: `${id}-${code}` },
-      html("bdi", {}, names[facet][code]));
+    const row = (name, each, drawn) => html("tr", {}, html("th", { scope: "row" }, name), html("td", { class: "bar" }, drawn ? bar(each) : ""),
+      cell(hours(each.minutes)), html("td", { class: "share" }, percent(each.minutes, whole.minutes)), cell(billable(each)),
+      whole.unsaid ? html("td", { class: "more" }, hours(each.unsaid)) : null);
+    const label = ({ code, name }) => code === undefined ? html("bdi", { title: name }, name) :
+      html("button", { type: "button", title: name, "aria-pressed": String(chosen[facet] === code), id: `${id}-${code}`,
+        click: () => { chosen[facet] = chosen[facet] === code ? -1 : code; update(`${id}-${code}`); } }, html("bdi", {}, name));
     const head = ["", "", "Hours", "Share", "Billable", ...(whole.unsaid ? ["Not said"] : [])];
     const classes = { Share: "share", "Not said": "more" };
     return card(id, title, wide,
       keys([["billable", square("billable")], ["not billable", square("rest")], ...(whole.unsaid ? [["not said", square("unsaid")]] : [])]),
       html("table", { class: "bars" },
         html("thead", {}, html("tr", {}, ...head.map((name) => name ? html("th", { scope: "col", class: classes[name] || null }, name) : html("td")))),
-        html("tbody", {}, ...listed.map((code) => row(choose(code), sums[code])), rest.length ? row(`${rest.length} others`, others) : null)),
+        html("tbody", {}, ...listed.map((each) => row(label(each), each.sums, true)),
+          others.worklogs ? row(order.length > listed.length && unfiltered() ? `${number(order.length - listed.length)} others` : "others", others) : null)),
       order.length > LISTED + 1 ? html("button", { type: "button", id: `${id}-all`, "aria-expanded": String(Boolean(allListed[facet])),
         click: () => { allListed[facet] = !allListed[facet]; update(`${id}-all`); } },
         allListed[facet] ? "Show fewer" : `Show all ${number(order.length)}`) : null);
@@ -249,11 +258,14 @@
 
   function figures({ total, approvals, lists }) {
     const approved = approvals.reduce((sum, part) => sum + (part[data.colours.indexOf("approved")] || 0), 0);
+    // Others are one entry more, unless nothing is filtered and all are known.
     const people = chosen.person >= 0 ? 1 : lists.person.filter((each) => each.worklogs).length;
+    const folded = data.folded.person && lists.person.at(-1).worklogs;
+    const many = !folded ? number(people) : unfiltered() ? number(people - 1 + data.folded.person) : `over ${number(people - 1)}`;
     const pairs = [["hours", hours(total.minutes)], ["billable", billable(total)], ["billable hours", billableHours(total)],
       ...(total.unsaid ? [["hours, not said if billable", hours(total.unsaid)]] : []),
       ["approved", percent(approved, total.minutes)], ["hours not approved", hours(total.minutes - approved)],
-      ["people", data.folded.person ? `over ${number(people - 1)}` : number(people)], ["worklogs", number(total.worklogs)]];
+      ["people", many], ["worklogs", number(total.worklogs)]];
     return html("dl", { id: "figures", class: "wide" }, ...pairs.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
   }
 
@@ -263,7 +275,7 @@
     const found = sumUp();
     const width = paper || main.clientWidth;
     const inside = Math.max(width - 30, 200);
-    const busiest = found.people.map((_, code) => code).filter((code) => found.people[code].some((minutes) => minutes > 0)).slice(0, LISTED);
+    const busiest = found.people.map((_, code) => code).filter((code) => found.people[code].some((minutes) => minutes > 0) && !(data.folded.person && code === names.person.length - 1)).slice(0, LISTED);
     main.replaceChildren(figures(found), monthsCard(found, inside),
       listCard("people", "Hours by person", "person", found), listCard("categories", "Hours by category", "category", found),
       ...(names.project.length > 1 ? [listCard("projects", "Hours by project", "project", found, true)] : []),

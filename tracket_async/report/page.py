@@ -102,11 +102,14 @@ _NOTHING_ELSE: Final = "base-uri 'none'; form-action 'none'"
 
 
 def _data(worklogs: Worklogs, names: Names) -> str:
-    """Return the JSON of the finest cube that is small enough; the last of the levels always is."""
+    """Return the JSON of the finest cube that is small enough, else of the coarsest."""
     prepare_cube(worklogs)
-    cubes = (cube(worklogs, most=most, months=months, cells=MOST_CELLS) for most, months in LEVELS)
-    texts = (_json(found, names) for found in cubes if found is not None)
-    return next(text for text in texts if len(text.encode()) <= LARGEST)
+    text = ""
+    for most, months in LEVELS:
+        found = cube(worklogs, most=most, months=months, cells=MOST_CELLS)
+        if found is not None and len((text := _json(found, names)).encode()) <= LARGEST:
+            break
+    return text
 
 
 def _json(found: Cube, names: Names) -> str:
@@ -121,6 +124,10 @@ def _json(found: Cube, names: Names) -> str:
         "facets": facets,
         "colours": [key if key in STATUSES else next(others) for key in found.facets["approval"]],
         "folded": found.folded,
+        "apart": {
+            facet: [[_name(facet, key, names), count, *map(_number, sums)] for key, count, *sums in values]
+            for facet, values in found.apart.items()
+        },
         "keys": [key - before for before, key in zip([0, *keys], keys, strict=False)],
         **dict.fromkeys(_CELL[1:], ()),
         **{name: [_number(value) for value in column] for name, column in cells.items()},

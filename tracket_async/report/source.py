@@ -336,7 +336,7 @@ def _selected(connection: Any, path: Path, found: _Found, tz: str | None, select
     connection.execute(f"CREATE TEMP TABLE given AS SELECT {', '.join(cells)} FROM {found.relation}")
     keeps_days = _keeps_days(connection, found)
     zone = None if keeps_days else tz or found.tz
-    day = sql_day(zone or UTC)
+    day = f"CASE WHEN date IS NOT NULL THEN {sql_day(zone or UTC)} END"
     if keeps_days or tz in {None, found.tz}:
         day = f"coalesce(day, {day})"
     where = "".join(f" AND {condition}" for condition in _conditions(selection, keeps_days=keeps_days))

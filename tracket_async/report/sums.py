@@ -180,11 +180,14 @@ class Cube:
         facets: the values that the codes of each facet stand for, without the weekday. Months are in the order of time
             and the others in that of hours.
         folded: how many values of a facet are summed up together: as its last code, months as the first. 0: none.
+        apart: value, worklogs, minutes, billable, unsaid of the people, projects and categories that are summed up
+            together, the largest `MOST_APART` of each.
         cells: key, worklogs, minutes, billable, unsaid of each cell, ordered by key; no billable minutes are 0 there.
     """
 
     facets: Mapping[str, Sequence[Key]]
     folded: Mapping[str, int]
+    apart: Mapping[str, Sequence[tuple[Key, int, float, float, float]]]
     cells: Sequence[tuple[int, int, float, float, float]]
 
 
@@ -266,5 +269,17 @@ def cube(worklogs: Worklogs, *, most: int, months: int, cells: int) -> Cube | No
     )
     if worklogs.rows(f"SELECT count(*) FROM ({grouped})")[0][0] > cells:
         return None
+    apart = {facet: _apart(worklogs, facet, most) for facet in ("person", "project", "category")}
     found: list[Any] = worklogs.rows(f"{grouped} ORDER BY key")
-    return Cube(facets=facets, folded=folded, cells=found)
+    return Cube(facets=facets, folded=folded, apart=apart, cells=found)
+
+
+MOST_APART: Final = 1_000
+
+
+def _apart(worklogs: Worklogs, facet: str, most: int) -> list[Any]:
+    return worklogs.rows(
+        f"SELECT value, CAST(sum(worklogs) AS BIGINT), sum(minutes), coalesce(sum(billable), 0), sum(unsaid)"
+        f" FROM coded JOIN {facet}_ranks ON coded.{facet} = {facet}_ranks.place WHERE place >= {most}"
+        f" GROUP BY value, place ORDER BY place LIMIT {MOST_APART}"
+    )
