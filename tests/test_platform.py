@@ -152,7 +152,7 @@ for module, names in (
 ):
     for name in names.split():
         delattr(module, name)
-for name in ("fcntl", "grp", "pwd", "resource", "select", "termios", "tty", "uvloop"):
+for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "uvloop"):
     sys.modules[name] = None
 sys.modules["msvcrt"] = Msvcrt()
 Sharing()

@@ -365,6 +365,23 @@ def test_a_cancellation_from_within_stays_one():
         run(work())
 
 
+def test_a_closed_stream_is_opened_at_the_null_device(monkeypatch):
+    def fstat(descriptor):
+        if descriptor == 1:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+
+    opened = []
+    monkeypatch.setattr(output, "closed", set())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        patch.setattr(os, "open", lambda *how: opened.append(how))
+        patch.setattr(os, "fdopen", lambda descriptor, mode, **_: opened.append((descriptor, mode)))
+        patch.setattr(sys, "stdout", None)
+        entry.open_standard_streams()
+    assert opened == [(os.devnull, os.O_RDWR), (1, "w")]
+    assert output.closed == {"stdout"}
+
+
 def test_where_no_signal_handler_can_be_set_the_work_runs_all_the_same():
     async def work():
         return 7

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from tracket_async import frames
-from tracket_async.errors import MissingExtraError, StorageError, StoreError, TargetBusyError
+from tracket_async.errors import MissingExtraError, StorageError, StoreError, TargetBusyError, UsageError
 from tracket_async.export import database as database_module
 from tracket_async.export.database import Database, remove, replacing_database
 from tracket_async.export.store import Store
@@ -137,6 +137,14 @@ def test_no_symbolic_link_is_followed(tmp_path, name):
     with pytest.raises(StorageError, match="symbolic link"):
         Database(tmp_path / "d.duckdb", schema=SCHEMA)
     assert (tmp_path / "elsewhere").read_bytes() == b"keep"
+
+
+def test_a_path_that_duckdb_cannot_open_is_told_before_it_is_tried(tmp_path):
+    folder = tmp_path / "r\udce9sum\udce9"
+    folder.mkdir()
+    with pytest.raises(UsageError, match=r"is no UTF-8 text, and DuckDB opens no file of such a name. Give the file"):
+        Database(folder / "d.duckdb", schema=SCHEMA)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_missing_folder_is_a_storage_error(tmp_path):

@@ -27,6 +27,7 @@ import attrs
 from cyclopts import Group, Parameter, Token
 
 from tracket_async._timestamps import parse_date
+from tracket_async.cli import output
 from tracket_async.cli.output import note
 from tracket_async.client import TracketClient
 from tracket_async.config import check_concurrency
@@ -317,7 +318,7 @@ class Connection:
         client = TracketClient.from_env(self.settings(os.environ), trust_env=not self.no_proxy, **settings)
         if self.debug:
             way = "without a proxy" if client.proxy is None else f"through the proxy {client.proxy}"
-            sys.stderr.write(f"tracket: connecting to {client.base_url} {way}\n")
+            output.note(f"tracket: connecting to {client.base_url} {way}")
         return client
 
 
