@@ -67,6 +67,7 @@ import datetime as dt
 import itertools
 import json
 import threading
+import weakref
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
@@ -182,6 +183,7 @@ class Hostile:
             setattr(self, name, value)
         self._numbers, self._lists, self._cursors, self._places = itertools.count(1), 0, 0, {}
         self._connections, self._muted, self._tasks = set(), set(), set()
+        self._transports = weakref.WeakSet()
         self._admissions, self._filled_at = 0.0, None
 
     # -- running ------------------------------------------------------------
@@ -197,6 +199,9 @@ class Hostile:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for transport in list(self._transports):
+            transport.abort()  # what nobody has read would keep it open
+        await asyncio.sleep(0)
 
     def __enter__(self):
         listening = threading.Event()
@@ -246,6 +251,7 @@ class Hostile:
         task = asyncio.current_task()
         self._tasks.add(task)
         self._connections.add(writer)
+        self._transports.add(writer.transport)
         try:
             while (request := await self._read(reader)) is not None:
                 self.requests.append(request)

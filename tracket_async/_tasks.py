@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine, Generator
+import sys
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -23,6 +24,54 @@ async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+_started: Final[set[asyncio.Task[Any]]] = set()
+
+
+def start(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task that is not collected as garbage before it is done, since the event loop does not hold it."""
+    task = asyncio.create_task(coroutine)
+    _started.add(task)
+    task.add_done_callback(_started.discard)
+    return task
+
+
+class Nested(Generic[T]):
+    """Iterate an async generator inside of another one, and close it at the end of the block, as `aclosing` does.
+
+    The event loop closes all generators that it knows of, at once, when it ends; so does the garbage collector. Either
+    would close this one while the outer one closes it, and log "asynchronous generator is already running". So the loop
+    is not told of it: its outer one alone closes it.
+    """
+
+    def __init__(self, generator: AsyncGenerator[T]) -> None:
+        self._generator = generator
+        self._begun = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._generator.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        if self._begun:
+            return self._generator.__anext__()
+        self._begun = True
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=None, finalizer=_leave_to_outer)
+        try:
+            return self._generator.__anext__()  # the loop is told of it here
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
+
+def _leave_to_outer(_generator: AsyncGenerator[Any]) -> None:
+    """Do nothing for a generator that is collected as garbage, since its outer one is, too, and closes it."""
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import attrs
 import msgspec
 
 from tracket_async._api.fast import Row, columns_of
+from tracket_async._tasks import Nested
 from tracket_async.errors import MissingExtraError, install_hint, pip_install
 from tracket_async.models import Worklog
 
@@ -129,8 +130,8 @@ def with_day(batch: Any) -> Any:
 async def record_batches(pages: AsyncGenerator[Sequence[Row]]) -> AsyncGenerator[Any]:
     """Yield the rows of pages as Arrow record batches with all columns. Call `warm_up` before."""
     rows: list[Row] = []
-    async with aclosing(pages):
-        async for page in pages:
+    async with Nested(pages) as each:
+        async for page in each:
             rows += page
             if len(rows) >= BATCH_ROWS:
                 yield with_day(arrow_batch(rows))

@@ -18,11 +18,11 @@ import datetime as dt
 import operator
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
 import attrs
 
+from tracket_async._tasks import Nested, start
 from tracket_async.errors import (
     BadRequestError,
     ClientStateError,
@@ -518,7 +518,7 @@ class Paginator:
         return ResumableIteration(self._pages(position), position)
 
     async def _items(self, position: Position) -> AsyncGenerator[Worklog]:
-        async with aclosing(self._pages(position)) as pages:
+        async with Nested(self._pages(position)) as pages:
             async for page in pages:
                 for worklog in page.items:
                     yield worklog
@@ -526,14 +526,14 @@ class Paginator:
     async def _pages(self, position: Position) -> AsyncGenerator[Page]:
         with noting_failure(position):
             if not self._read_ahead:
-                async with aclosing(self._read(position.cursor)) as read:
+                async with Nested(self._read(position.cursor)) as read:
                     async for page in read:
                         self._tell_bad_rows(page)
                         position.cursor = page.next_cursor
                         yield page
                 return
             queue = _PageQueue(self._read_ahead)
-            reader = asyncio.create_task(self._read_into(queue, position.cursor))
+            reader = start(self._read_into(queue, position.cursor))
             try:
                 while (came := await queue.get()) is not None:
                     if isinstance(came, BaseException):
@@ -558,7 +558,7 @@ class Paginator:
     async def _read_into(self, queue: _PageQueue, cursor: str | None) -> None:
         """Put the pages into the queue, then how it ended: the reader task."""
         try:
-            async with aclosing(self._read(cursor)) as read:
+            async with Nested(self._read(cursor)) as read:
                 async for page in read:
                     queue.put(page)
                     await queue.room()

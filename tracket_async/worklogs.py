@@ -15,7 +15,6 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from contextlib import aclosing
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,7 +23,7 @@ import attrs
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import TracketSession
-from tracket_async._tasks import mark_cancellation
+from tracket_async._tasks import Nested, mark_cancellation
 from tracket_async.config import CallOptions
 from tracket_async.errors import (
     AmbiguousWriteError,
@@ -535,8 +534,8 @@ class Worklogs:
     @staticmethod
     async def _export(pages: AsyncGenerator[Sequence[Worklog]], position: Position) -> AsyncGenerator[Worklog]:
         with noting_failure(position):
-            async with aclosing(pages):
-                async for page in pages:
+            async with Nested(pages) as each:
+                async for page in each:
                     for worklog in page:
                         yield worklog
 
@@ -546,7 +545,7 @@ class Worklogs:
 
         with noting_failure(position):
             await warm_up()
-            async with aclosing(record_batches(pages)) as batches:
+            async with Nested(record_batches(pages)) as batches:
                 async for batch in batches:
                     yield batch
 
@@ -594,7 +593,7 @@ async def _pages(
     from tracket_async.scan import scan
 
     found = await scan(context.send, context.api_version, wanted, settings, compare_total=True, now=context.clock.now)
-    async with aclosing(found.batches()) as batches:
+    async with Nested(found.batches()) as batches:
         async for batch in batches:
             if on_bad_row is not None:
                 for bad in batch.bad_rows:

@@ -15,7 +15,7 @@ import attrs
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._api.fast import Row
 from tracket_async._http.messages import Response
-from tracket_async._tasks import gather
+from tracket_async._tasks import gather, start
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter, a_day_wider, check_scan_order
 from tracket_async.pagination import Recount, Send, said_twice
@@ -137,7 +137,7 @@ class ParallelScan(Generic[T]):
             await self._compare(self._recount)
 
     def _workers(self) -> list[asyncio.Task[None]]:
-        return [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        return [start(self._work()) for _ in range(self._concurrency)]
 
     async def _found_more(self) -> bool:
         """Look once whether what came out empty, or has ended, is so; return whether there is something to read."""
