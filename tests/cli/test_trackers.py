@@ -114,7 +114,7 @@ def rows(path, **settings):
 @pytest.mark.skipif(not SIP.exists(), reason="the real data lies beside the project, where it is")
 def test_real_worklogs_as_a_european_spreadsheet_writes_them_are_read_equal(folder):
     """With semicolons, decimal commas, local dates, UTF-16, and empty columns."""
-    worklogs = rows(SIP, format="ndjson")
+    worklogs = rows(SIP, format="ndjson")[::4]  # enough of them, in a quarter of the time
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=";")
     writer.writerow(["Item ID", "User ID", "Text \u20ac", "Date", "Minutes", "Category ID", "", ""])
@@ -126,4 +126,4 @@ def test_real_worklogs_as_a_european_spreadsheet_writes_them_are_read_equal(fold
     path.write_bytes(out.getvalue().encode("utf-16"))
     read = rows(path, format="csv", mapping=read_mapping(["text \u20ac=description"]))
     assert read == [attrs.evolve(one, billable_minutes=None) for one in worklogs]
-    assert len(read) == 12_299
+    assert len(read) == 3_075
