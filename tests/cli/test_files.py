@@ -270,7 +270,7 @@ def test_a_dry_run_of_changes_shows_old_and_new_values_and_totals(tracket, serve
     lines = [
         '{"id": "wl-001", "minutes": 99, "description": null, "date": "2024-05-20"}',
         '{"id": "wl-002", "minutes": 32}',
-        '{"id": "wl-003", "minutes": 40, "custom_fields": {"place": "home"}}',
+        '{"id": "wl-003", "minutes": 40, "custom_fields": {"place": "home", "none": null}}',
     ]
     result = tracket("update", "--from-file", file("in.ndjson", *lines), "--dry-run")
     assert (result.code, result.out.splitlines()) == (

@@ -29,7 +29,7 @@ from tracket_async.worklogs import Worklogs
 
 # Where a child can die: at the n-th call of one of these, before it or after it.
 POINTS = {
-    "write": (os, "pwrite"),
+    "write": (os, "write"),
     "cut": (os, "ftruncate"),
     "fsync": (os, "fsync"),
     "record_sent": (Journal, "record_sent"),
@@ -79,16 +79,16 @@ def arm(point, *, nth, after):
 
 def tear(nth):
     """Of the n-th write only a half will be written."""
-    real, calls = os.pwrite, []
+    real, calls = os.write, []
 
-    def torn(descriptor, data, offset):
+    def torn(descriptor, data):
         calls.append(1)
         if len(calls) == nth:
-            real(descriptor, data[: len(data) // 2], offset)
+            real(descriptor, data[: len(data) // 2])
             die()
-        return real(descriptor, data, offset)
+        return real(descriptor, data)
 
-    os.pwrite = torn
+    os.write = torn
 
 
 def fuse(seconds):

@@ -102,7 +102,12 @@ def test_another_encoding_is_suspected_and_asked_for(read):
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding"), [(b"id,description\r\na,\x81\r\n", "cp1252"), (b"i\0d\0\r\0\n\0a\0\x00\xd8", "utf-16-le")]
+    ("content", "encoding"),
+    [
+        (b"id,description\r\na,\x81\r\n", "cp1252"),
+        (b"\r\ni\x81\r\n", "cp1252"),
+        (b"i\0d\0\r\0\n\0a\0\x00\xd8", "utf-16-le"),
+    ],
 )
 def test_a_line_that_is_not_in_the_encoding_is_named(read, content, encoding):
     with pytest.raises(UsageError, match=rf"^Line 2 of .* is not {encoding} text\. Give another --encoding"):

@@ -124,15 +124,15 @@ async def test_a_row_that_is_interrupted_while_its_entry_is_written_is_not_ambig
 
 
 async def test_an_interruption_on_a_full_disk_stays_an_interruption(emulator, file, rows, monkeypatch):
-    pwrite = os.pwrite
+    write = os.write
 
-    def full(descriptor, data, offset):
+    def full(descriptor, data):
         if b"not_sent" in data:
             raise OSError(28, "No space left on device")
-        return pwrite(descriptor, data, offset)
+        return write(descriptor, data)
 
     made = file(rows(4))
     async with made.opened(emulator, settings={"grace": 0}) as work:
-        monkeypatch.setattr(os, "pwrite", full)
+        monkeypatch.setattr(os, "write", full)
         await interrupted(work)
         assert summary(work.report()) == {"ambiguous": 4}

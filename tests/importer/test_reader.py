@@ -256,3 +256,24 @@ def test_the_csv_module_s_limits_stay_as_they_are():
 )  # fmt: skip
 def test_the_ending_of_a_name_says_the_format(name, format):
     assert format_of(name) == format
+
+
+def test_an_exponent_in_a_json_id_is_seen_although_the_number_is_whole():
+    content = b'{"id": 5000204173.0, "minutes": 1.5}\n{"id": 5e9}\n{"Task": 7e2}\n{"minutes": 1e2}\n{"x": 1.5}'
+    found = records(content, "ndjson", mapping={"task": "item_id"})
+    assert (found[0].values, found[3].values) == ({"id": "5000204173", "minutes": 1.5}, {"minutes": 100})
+    assert ["'5e9' was made a number" in found[1].reason, "'7e2' was made" in found[2].reason] == [True, True]
+    assert found[4].reason.startswith("there is no column 'x'")
+
+
+def test_objects_that_all_have_other_names_are_read():
+    content = b"".join(b'{"name %d": 1, "id": "w-%d"}\n' % (number, number) for number in range(1005))
+    assert len(records(content, "ndjson", only_id=True)) == 1005
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_another_encoding_of_json_and_of_ids_is_read(encoding):
+    assert records('{"description": "é"}'.encode(encoding), "ndjson", encoding=encoding)[0].values == {
+        "description": "é"
+    }
+    assert records("é1\n".encode(encoding), "ids", encoding=encoding)[0].values == {"id": "é1"}

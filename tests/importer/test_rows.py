@@ -235,7 +235,7 @@ def test_validation_counts_all_bad_lines_and_lists_the_first(input_file):
 
 
 def test_bad_values_models_and_api_versions_all_make_bad_lines(input_file):
-    content = b"[]\n" + (GOOD % 1).replace(b'"i"', b'" "') + (GOOD % 1).replace(b'"id"', b'"team_id"')
+    content = b"[]\n" + GOOD.replace(b"%d", b"1" + b"0" * 400) + (GOOD % 1).replace(b'"id"', b'"team_id"')
     assert [bad.line for bad in input_file(content, api="1.0").validate().bad] == [1, 2, 3]
 
 
@@ -282,3 +282,20 @@ def test_a_file_that_changes_after_validation_has_no_rows(input_file, tmp_path):
 
 def test_an_import_accepts_equal_rows(input_file):
     assert input_file(GOOD % 1 * 50).validate().rows == 50
+
+
+def test_a_date_without_an_offset_is_a_day_on_2_0_and_refused_on_1_0():
+    values = WHOLE | {"date": dt.datetime(2024, 5, 20, 9, 30)}  # noqa: DTZ001
+    assert make_new_worklog(record(**values), V2).date == dt.datetime(2024, 5, 20, tzinfo=dt.UTC)
+    assert make_new_worklog(record(**values, day=DAY), V2).date == dt.datetime(2024, 5, 20, tzinfo=dt.UTC)
+    with pytest.raises(UsageError, match=r"^day 2024-05-21 contradicts date 2024-05-20 09:30:00"):
+        make_new_worklog(record(**values, day=dt.date(2024, 5, 21)), V2)
+    with pytest.raises(UsageError, match=r"^date 2024-05-20 09:30:00 has no offset, .* Append Z for UTC, or \+02:00"):
+        make_new_worklog(record(**values), V1)
+
+
+def test_repaired_ids_are_counted_once_however_often_the_file_is_read(input_file):
+    made = input_file((GOOD % 1).replace(b'"i"', b"7.0") * 3)
+    assert made.validate().repaired_ids == 3
+    assert [row.item.item_id for row in made.rows()] == ["7"] * 3
+    assert made.validate().repaired_ids == 3

@@ -216,16 +216,16 @@ async def test_on_a_full_disk_no_row_is_sent_without_its_entry(emulator, file, r
 
 
 async def test_an_outcome_that_cannot_be_recorded_is_found_by_the_next_run(emulator, file, rows, monkeypatch):
-    pwrite = os.pwrite
+    write = os.write
 
-    def full(descriptor, data, offset):
+    def full(descriptor, data):
         if b'"created_id"' in data:
             raise OSError(28, "No space left on device")
-        return pwrite(descriptor, data, offset)
+        return write(descriptor, data)
 
     made = file(rows(20))
     async with made.opened(emulator, settings={"concurrency": 4}) as work:
-        monkeypatch.setattr(os, "pwrite", full)
+        monkeypatch.setattr(os, "write", full)
         await work.run()
         monkeypatch.undo()
         report = work.report()

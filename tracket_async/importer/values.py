@@ -37,6 +37,7 @@ def shortened(value: object) -> str:
 
 # -- ids -----------------------------------------------------------------------------------------------------------
 
+_PLAIN_ID: Final = re.compile(r"[A-Za-z]+[-_]?\d+", re.ASCII)
 _FLOAT: Final = re.compile(r"(0|[1-9]\d{0,14})\.0+", re.ASCII)
 _NUMBER_LIKE: Final = re.compile(r"[+-]?\d+(?:[.,'\u2019]\d+)+", re.ASCII)
 _EXPONENT: Final = re.compile(r"[+-]?\d+(?:[.,]\d*)?e(?:[+-]\d{1,3}|\d{1,2})", re.ASCII | re.IGNORECASE)
@@ -53,7 +54,7 @@ def read_id(name: str, text: str) -> str:
     Raises:
         ValueError: it was rounded, stands for no value, or has white space around it; the message begins with ``name``.
     """
-    if text.isdecimal():
+    if text.isdecimal() or _PLAIN_ID.fullmatch(text):
         return text
     if found := _FLOAT.fullmatch(text):
         return found[1]
@@ -383,12 +384,12 @@ class _Cell:
         raise ValueError(f"{name} must be YYYY-MM-DD, without a time of day, not {shortened(value)}")
 
     def id(self, name: str, value: object) -> str:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if isinstance(value, str):
+            text = unescape_formula(value) if self.escaped else value
+        elif isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name} must be a string, not {shortened(value)}")  # noqa: TRY004 - one kind for all
-        if isinstance(value, int):
-            return str(value)
-        text = value if isinstance(value, str) else _float_text(value)
-        text = unescape_formula(text) if self.escaped else text
+        else:
+            text = str(value) if isinstance(value, int) else _float_text(value)
         read = read_id(name, text)
         self.repaired.count += read != text
         return read
