@@ -28,7 +28,13 @@ pytestmark = [
 ]
 
 HEADLESS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
-HOSTILE = ("</script><img src=x onerror=hacked=1>", "<b>\u202egnp</b>", "\U0001f600" * 6000, "<svg onload=hacked=1>")
+HOSTILE = (
+    "</script ><img src=x onerror=hacked=1>",
+    "<b>\u202egnp</b>",
+    "\U0001f600" * 6000,
+    "<svg onload=hacked=1>",
+    "<!-- <script >",
+)
 PEOPLE = (
     *("Ada Marsh", "Ben Okafor", "Chloé Laurent", "Dmitri Volkov", "Elif Demir", "Farah Haddad", "Grace Lin"),
     *("Hugo Sørensen", "Ines Prado", "Jonas Weber", "Kaori Tanaka", "Liam Byrne", "Mei Chen", "Noor Rahman"),
