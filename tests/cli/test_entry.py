@@ -390,22 +390,33 @@ def test_where_no_signal_handler_can_be_set_the_work_runs_all_the_same():
         assert pool.submit(run, work()).result() == 7
 
 
-@pytest.mark.parametrize("read", [True, False])
-def test_a_termination_that_the_loop_does_not_come_to_ends_the_process(monkeypatch, read):
-    ended, said = threading.Event(), []
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ([(True, True), (True, False)], [(2, b"tracket: terminated\n"), 143]),  # busy; then the reader has stalled
+        ([(False, True)], [143]),
+    ],
+)
+def test_a_termination_ends_the_process_when_its_output_is_what_blocks_the_loop(monkeypatch, looks, said):
+    ended, found = threading.Event(), []
+    answers = iter([answer for of_error, of_output in looks for answer in (of_error, of_output)])
 
     async def work():
         os.kill(os.getpid(), signal.SIGTERM)
         assert ended.wait(30)  # the loop is blocked, as by a print that nobody reads
         await asyncio.sleep(0)
 
+    def end(code):
+        found.append(code)
+        ended.set()
+
     monkeypatch.setattr(entry, "PATIENCE", 0.01)
-    monkeypatch.setattr(output, "is_read", lambda _descriptor: read)
-    monkeypatch.setattr(os, "write", lambda *what: said.append(what))
-    monkeypatch.setattr(os, "_exit", lambda code: (said.append(code), ended.set()))
+    monkeypatch.setattr(output, "is_read", lambda _descriptor=1: next(answers, False))
+    monkeypatch.setattr(os, "write", lambda *what: found.append(what))
+    monkeypatch.setattr(os, "_exit", end)
     with pytest.raises(Terminated):
         run(work())
-    assert said == [*([(2, b"tracket: terminated\n")] if read else []), 143]
+    assert found[: len(said)] == said  # a real _exit is the last thing that happens
 
 
 @pytest.mark.parametrize("error", [Terminated(), KeyboardInterrupt()])

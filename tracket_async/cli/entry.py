@@ -205,26 +205,20 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 PATIENCE: Final = 1.0
-"""Seconds until the event loop must have come to a SIGTERM; what blocks it then is output that nobody reads."""
+"""Seconds from a SIGTERM to the first look whether output that nobody reads is what keeps the command from ending."""
 
 
 async def _terminable(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)
-    terminations: list[threading.Timer] = []
+    terminated, ended = False, threading.Event()
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         # Not a handler of the loop: it would not run while the loop is blocked.
-        timer = threading.Timer(PATIENCE, end_at_once)
-        timer.daemon = True
-        timer.start()
-        terminations.append(timer)
-        loop.call_soon_threadsafe(cancel)
-
-    def cancel() -> None:
-        for timer in terminations:
-            timer.cancel()
-        task.cancel()
+        nonlocal terminated
+        terminated = True
+        threading.Thread(target=end_if_stalled, args=(ended,), daemon=True).start()
+        loop.call_soon_threadsafe(task.cancel)
 
     before = None
     with contextlib.suppress(ValueError):  # only the main thread may set a handler
@@ -232,19 +226,27 @@ async def _terminable(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await task
     except asyncio.CancelledError:
-        if terminations:
+        if terminated:
             raise Terminated from None
         raise
     finally:
+        ended.set()
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
 
-def end_at_once() -> None:
-    """End the process, without cleaning up; what it has committed is kept, as after a crash."""
-    if output.is_read(ERROR):
-        os.write(ERROR, b"tracket: terminated\n")
-    os._exit(ExitCode.TERMINATED)
+def end_if_stalled(ended: threading.Event) -> None:
+    """End the process when the reader of its output has stalled, unless it ends by itself before.
+
+    Nothing is cleaned up then; what it has committed is kept, as after a crash.
+    """
+    while not ended.wait(PATIENCE):
+        can_tell = output.is_read(ERROR)
+        if can_tell and output.is_read():
+            continue  # the command is only busy
+        if can_tell:
+            os.write(ERROR, b"tracket: terminated\n")
+        os._exit(ExitCode.TERMINATED)
 
 
 ERROR: Final = 2
