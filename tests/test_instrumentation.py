@@ -7,6 +7,7 @@ import sys
 import typing
 
 import pytest
+from opentelemetry import context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,8 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tracket_async import events
-from tracket_async.errors import MissingExtraError
+from tracket_async import TracketClient, events
+from tracket_async.errors import ConnectError, MissingExtraError
 from tracket_async.events import (
     AttemptEnded,
     AttemptStarted,
@@ -217,6 +218,21 @@ def test_durations_are_measured(lab):
         "server.port": 443,
         "http.response.status_code": 200,
     }
+
+
+async def test_during_an_attempt_no_other_http_instrumentation_makes_a_span(lab):
+    lab, suppressed = lab(), {}
+
+    def look(event):
+        suppressed[type(event)] = context.get_value(context._SUPPRESS_HTTP_INSTRUMENTATION_KEY)
+
+    async with TracketClient(auth=None, base_url="http://127.0.0.1:9", observers=[lab.observe, look]) as client:
+        with pytest.raises(ConnectError):
+            await client.with_options(attempts=1).worklogs.get("wl-1")
+    assert suppressed[AttemptStarted] is True
+    assert suppressed[AttemptEnded] is suppressed[RequestEnded] is None
+    assert context.get_value(context._SUPPRESS_HTTP_INSTRUMENTATION_KEY) is None
+    assert [span.name for span in lab.spans] == ["GET /api/2.0/timeEntries/{id}"]
 
 
 def test_an_end_without_a_beginning_is_measured_and_no_more(lab):

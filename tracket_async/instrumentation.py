@@ -3,7 +3,8 @@
 `LoggingObserver` is quiet by default: nothing is above INFO, as what went wrong is raised to the caller as well.
 
 `OpenTelemetryObserver` follows the semantic conventions for HTTP clients: every attempt is a span of kind CLIENT (a
-resend is a span of its own, with its count), under whatever span is current where the call was made.
+resend is a span of its own, with its count), under whatever span is current where the call was made. While it lasts,
+OpenTelemetry's own instrumentation of aiohttp is told to make none, by the key that its HTTP instrumentations agree on.
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/ and http-metrics. Waits, pauses and token refreshes become
 events of the current span. The query is left out of ``url.full``: it holds cursors, which are different each time.
 """
@@ -31,6 +32,9 @@ from tracket_async.events import (
 )
 
 if TYPE_CHECKING:
+    from contextvars import Token
+
+    from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
@@ -131,9 +135,12 @@ class OpenTelemetryObserver:
                 "The OpenTelemetry observer needs opentelemetry, which is not installed",
                 hint=install_hint("otel"),
             )
-        from opentelemetry import metrics, trace  # an optional dependency
+        from opentelemetry import context, metrics, trace  # an optional dependency
 
         self._trace = trace
+        self._context = context
+        # There is no public name for it; a test fails when this one goes.
+        self._suppress_http = context._SUPPRESS_HTTP_INSTRUMENTATION_KEY  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider, schema_url=SCHEMA)
         self._duration = metrics.get_meter(SCOPE, meter_provider=meter_provider, schema_url=SCHEMA).create_histogram(
             "http.client.request.duration",
@@ -144,7 +151,7 @@ class OpenTelemetryObserver:
         self._base_url = (base_url or "").rstrip("/")
         self._server = _server(self._base_url)
         self._paths: dict[int, str] = {}
-        self._spans: dict[int, Span] = {}
+        self._spans: dict[int, tuple[Span, Token[Context]]] = {}
 
     def __call__(self, event: Event, /) -> None:
         """Take note of the event."""
@@ -167,16 +174,21 @@ class OpenTelemetryObserver:
             attributes["url.full"] = self._base_url + self._paths.get(event.request, event.route)
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
-        self._spans[event.request] = self._tracer.start_span(
+        span = self._tracer.start_span(
             f"{event.method} {event.route}", kind=self._trace.SpanKind.CLIENT, attributes=attributes
         )
+        # An attempt begins and ends in one task, and with it in one context.
+        context = self._context.set_value(self._suppress_http, value=True)
+        self._spans[event.request] = span, self._context.attach(context)
 
     def _end(self, event: AttemptEnded) -> None:
         outcome = _outcome(event)
         self._duration.record(event.duration, _common(event) | self._server | outcome)
-        span = self._spans.pop(event.request, None)
-        if span is None:
+        begun = self._spans.pop(event.request, None)
+        if begun is None:
             return
+        span, token = begun
+        self._context.detach(token)
         span.set_attributes(outcome)
         if "error.type" in outcome:
             span.set_status(self._trace.StatusCode.ERROR)
