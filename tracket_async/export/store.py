@@ -144,7 +144,7 @@ class Store:
         """
         self.path = Path(path)
         modules.duckdb()
-        pyarrow()
+        pyarrow().array([""])  # its first conversion imports pandas, where it is installed: here, in a thread
         refuse_link(self.path)
         with storage_errors(self.path, "look at"):
             if request is None and not self.path.exists():
