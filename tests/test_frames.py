@@ -77,6 +77,16 @@ async def test_a_table_is_the_same_as_an_exported_file(tracket_client, tmp_path)
     assert repr(table) == f"<WorklogTable of {len(table)} worklogs>"
 
 
+async def test_a_table_is_ordered_by_date_and_then_by_id(tracket_client, tracket_emulator):
+    for number in range(20):
+        day = f"2026-03-{2 - number % 2:02}T00:00:00.000Z"
+        tracket_emulator.create({"itemId": "1", "userId": "2", "worklogDate": day, "worklogMinutes": 30})
+    found = pa.table(await tracket_client.worklogs.table()).select(["date", "id"]).to_pylist()
+    keys = [(row["date"], row["id"]) for row in found]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == 20
+
+
 def test_a_batch_has_unknown_fields_and_the_day_in_utc():
     moments = [
         dt.datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC),

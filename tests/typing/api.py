@@ -35,6 +35,7 @@ from tracket_async import (
     WorklogChanges,
     WorklogFilter,
     Worklogs,
+    WorklogTable,
     __version__,
 )
 from tracket_async._http.session import SessionStatistics
@@ -152,6 +153,16 @@ async def scans(client: TracketClient) -> None:
         assert_type(batch, Batch[Worklog])
         assert_type(batch.states, tuple[PartitionState, ...])
     assert_type(run.statistics(), ScanStatistics)
+
+
+async def frames(client: TracketClient) -> None:
+    """A table has a type of its own; what pyarrow, pandas and polars make has none."""
+    assert_type(await client.open(), TracketClient)
+    table = await client.worklogs.table(since=MONDAY)
+    assert_type(table, WorklogTable)
+    assert_type(len(table), int)
+    async for batch in client.worklogs.arrow(since=MONDAY, concurrency=4):
+        batch.num_rows  # noqa: B018
 
 
 async def failures(client: TracketClient) -> None:
