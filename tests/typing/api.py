@@ -43,7 +43,7 @@ from tracket_async.events import Event, RequestEnded
 from tracket_async.scan.parallel import ParallelScan, scan, worklog_format
 from tracket_async.scan.partition import Batch, PartitionState, ScanSettings, ScanStatistics
 
-assert_type(__version__, str)
+VERSION: str = __version__
 
 MONDAY = dt.date(2024, 5, 6)
 NOW = dt.datetime.now(dt.UTC)
