@@ -162,7 +162,12 @@ def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Sequence[Any]]
     """Return the columns of these names, each with the values of all rows."""
     # Not strict: rows whose Structs have learned fields are longer.
     columns = [*zip(*map(msgspec.structs.astuple, cast("Any", rows)), strict=False)] or [()] * len(_INDEX)
-    return [[row.extra for row in rows] if name == "extra" else columns[_INDEX[name]] for name in names]
+    return [_extras(rows, columns[_INDEX["kept"]]) if name == "extra" else columns[_INDEX[name]] for name in names]
+
+
+def _extras(rows: Sequence[Row], kept: Sequence[Any]) -> Sequence[Any]:
+    kinds = cast("set[type[RowBase]]", {*map(type, rows)})
+    return [row.extra for row in rows] if any(kind.learned for kind in kinds) else kept
 
 
 # -- for the finishers of the versions --------------------------------------------------------------------------------
