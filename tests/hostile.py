@@ -267,8 +267,10 @@ class Hostile:
                 await writer.drain()
                 if request.headers.get("connection") == "close":
                     break
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, TimeoutError):
-            pass  # the client has gone, the server stops, or a kept connection has been idle for too long
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the server stops: what has not been sent yet would keep the socket open
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+            pass  # the client has gone, or a kept connection has been idle for too long
         finally:
             self._connections.discard(writer)
             self._tasks.discard(task)

@@ -145,6 +145,21 @@ async def test_a_bad_row_whose_date_is_outside_of_the_bounds_is_none_of_theirs(h
             assert sorted(got) == [f"wl-{number:04}" for number in range(45, 55) if number != 50]
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(("api", "ignored"), [("1.0", "ignore_start"), ("2.0", "ignore_dates")])
+async def test_bad_rows_of_a_server_that_ignores_dates_come_once(hostile, connect, api, ignored, ordered):
+    setattr(hostile, ignored, True)
+    hostile.overlay = {f"wl-{number:04}": BAD["minutes"] for number in range(0, 600, 7)}
+    async with connect(api) as client:
+        bad = []
+        walk = client.worklogs.export(
+            since=dt.date(2024, 3, 20), ordered=ordered, on_bad_row=lambda _, error: bad.append(error.worklog_id)
+        )
+        got = await ids(walk)
+    assert sorted([*got, *bad]) == [f"wl-{number:04}" for number in range(95, 600)]
+    assert set(bad) == {ident for ident in hostile.overlay if ident >= "wl-0095"}
+
+
 async def test_the_pages_of_a_list_have_their_bad_rows(hostile, connect):
     hostile.overlay = {"wl-0003": BAD["minutes"], "wl-0150": BAD["date"]}
     async with connect() as client:

@@ -302,3 +302,43 @@ def test_a_number_that_is_too_large_is_malformed_where_it_is_read_and_nothing_wh
         api_version.page(answer(page % (bad, bad)))
     assert caught.value.json_path == {"1.0": f"$.worklogs[0].{name}", "2.0": f"$.items[0].{name}"}[version]
     assert api_version.worklog(answer(good[:-1] + b',"unknown":1e999}')).extra == {"unknown": "1e999"}
+
+
+def sent(api_version):
+    """A worklog as a server sends it."""
+    return api_version.converter.unstructure(
+        Worklog(id="w", user_id="u", date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), minutes=1)
+    )
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_rows_that_are_no_worklog_are_kept_where_they_are_asked_for(version):
+    api_version = API_VERSIONS[version]()
+    schema, good = api_version.schema, sent(api_version)
+    bad = [None, "x", [1], {}, {**good, schema.names["minutes"]: "many"}]
+    response = answer(json.dumps({schema.items: [*bad[:3], good, *bad[3:]]}, indent=1).encode())
+    with pytest.raises(MalformedResponseError, match=r"\[0\]"):
+        api_version.page(response)
+    for read in (api_version.keeping_bad_rows().page, api_version.keeping_bad_rows().rows):
+        page = read(response)
+        assert [worklog.id for worklog in page.items] == [good[schema.names["id"]]]
+        assert [json.loads(row.row) for row in page.bad_rows] == bad
+        assert not any(b"\n" in row.row for row in page.bad_rows)
+        assert [row.id for row in page.bad_rows] == [None, None, None, None, good[schema.names["id"]]]
+        assert [row.date is None for row in page.bad_rows] == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_a_worklog_that_cannot_be_read_is_a_bad_row_if_its_id_can(version):
+    api_version = API_VERSIONS[version]()
+    names, good = api_version.schema.names, sent(api_version)
+    bad = {**good, names["minutes"]: None}
+    for body in (json.dumps(bad).encode(), b"\xef\xbb\xbf" + json.dumps(bad).encode()):
+        found = api_version.keeping_bad_rows().worklog_or_bad_row(answer(body))
+        assert (json.loads(found.row), found.id) == (bad, good[names["id"]])
+        with pytest.raises(MalformedResponseError):
+            api_version.worklog_or_bad_row(answer(body))
+    without_id = json.dumps({**bad, names["id"]: None}).encode()
+    with pytest.raises(MalformedResponseError):
+        api_version.keeping_bad_rows().worklog_or_bad_row(answer(without_id))
+    assert api_version.worklog_or_bad_row(answer(json.dumps(good).encode())).id == good[names["id"]]

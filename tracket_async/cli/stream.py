@@ -192,7 +192,7 @@ async def copy(
     for destination, how in sinks:
         await destination.write(how.header)
     api_version = client.api_version if on_bad_row is None else client.api_version.keeping_bad_rows()
-    total = await _total(client, filter) if display.shown else None
+    total = await _total(client, api_version, filter) if display.shown else None
     reporter = ProgressReporter(display.report, statistics=client.statistics, clock=time.monotonic)
     reporter.report("fetching", 0, total=total)
     settings = ScanSettings(item_format=row_format(api_version), concurrency=concurrency, ordered=ordered)
@@ -218,8 +218,8 @@ async def copy(
     display.finish(tally.worklogs)
 
 
-async def _total(client: TracketClient, filter: WorklogFilter) -> int | None:
+async def _total(client: TracketClient, api_version: ApiVersion, filter: WorklogFilter) -> int | None:
     """Return how many worklogs of the filter the server counts, None on API 1.0, which does not say."""
-    if not client.api_version.has_total:
+    if not api_version.has_total:
         return None
-    return (await client.worklogs.list(filter=filter, size=1, on_bad_row=lambda _row, _error: None)).total
+    return (await client.send(api_version.list(api_version.resolve(filter), size=1), api_version.rows)).total
