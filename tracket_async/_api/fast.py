@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from functools import cached_property
 from operator import attrgetter
 from types import MappingProxyType
@@ -126,13 +126,25 @@ class LearnedExtra(msgspec.Struct, gc=False, eq=False):
     def __len__(self) -> int:
         return len(self.row.extra)
 
-    __contains__ = Mapping.__contains__
-    __eq__ = Mapping.__eq__
+    def __contains__(self, name: object) -> bool:
+        return name in self.row.extra
+
+    def __eq__(self, other: object) -> bool:
+        return self.row.extra == (other.row.extra if isinstance(other, LearnedExtra) else other)
+
     __hash__ = None  # type: ignore[assignment] # as of any mapping
-    get = Mapping.get
-    keys = Mapping.keys
-    items = Mapping.items
-    values = Mapping.values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.row.extra.get(name, default)
+
+    def keys(self) -> KeysView[str]:
+        return self.row.extra.keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        return self.row.extra.items()
+
+    def values(self) -> ValuesView[Any]:
+        return self.row.extra.values()
 
     def _refuse(self, *_: object, **__: object) -> Any:
         raise TypeError("This mapping is read only: make a dict of it to change it")
@@ -146,7 +158,7 @@ class LearnedExtra(msgspec.Struct, gc=False, eq=False):
         return ReadOnlyDict, (dict(self.row.extra),)
 
 
-Mapping.register(LearnedExtra)
+cast("Any", Mapping).register(LearnedExtra)
 
 _FIELDS: Final = (*ATTRIBUTES, "kept")
 _PlainRow: Final = msgspec.defstruct("PlainRow", [(name, Any) for name in _FIELDS], bases=(RowBase,), gc=False)
