@@ -8,7 +8,7 @@ from typing import Any, Final
 from cyclopts import App
 
 from tracket_async._version import __version__
-from tracket_async.cli import demo, export, import_file, report, sync, worklogs
+from tracket_async.cli import check, demo, export, import_file, report, sync, worklogs
 
 HELP: Final = """Read and write the worklogs of Tracket, the time tracking of monday.com teams.
 
@@ -32,6 +32,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     ("update", worklogs.update),
     ("delete", worklogs.delete),
     ("categories", worklogs.categories),
+    ("check", check.check),
 )
 
 
