@@ -267,7 +267,7 @@ def cube(worklogs: Worklogs, *, most: int, months: int, cells: int) -> Cube | No
         f"SELECT CAST({key} AS BIGINT) AS key, CAST(sum(worklogs) AS BIGINT) AS worklogs, sum(minutes) AS minutes,"
         " coalesce(sum(billable), 0) AS billable, sum(unsaid) AS unsaid FROM coded GROUP BY key"
     )
-    if worklogs.rows(f"SELECT count(*) FROM ({grouped})")[0][0] > cells:
+    if worklogs.rows(f"SELECT count(DISTINCT {key}) FROM coded")[0][0] > cells:
         return None
     apart = {facet: _apart(worklogs, facet, most) for facet in ("person", "project", "category")}
     found: list[Any] = worklogs.rows(f"{grouped} ORDER BY key")
