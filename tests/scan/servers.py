@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from bisect import bisect_left, bisect_right
 from operator import itemgetter
 
 from tracket_async.models import Page
 from tracket_async.scan.partition import ItemFormat, ScanSettings
-from tracket_async.scan.scheduler import Scheduler
+from tracket_async.scan.scheduler import HELD_PAGES, Scheduler
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -83,3 +84,41 @@ def simulate(server, dates, *, workers=3, ordered=False, seed=0, states=(), unti
 
 def items_of(batches):
     return [item for batch in batches for item in batch.items]
+
+
+class Lists:
+    """As `Server`, for rows that are sorted already: quick."""
+
+    def __init__(self, rows, *, size, v2):
+        self.rows, self.size, self.v2 = rows, size, v2
+        self.dates = [date for date, _ in rows]
+
+    def __call__(self, since, until, cursor):
+        low = 0 if since is None else bisect_left(self.dates, since)
+        high = len(self.rows) if until is None or not self.v2 else bisect_right(self.dates, until)
+        begin = low if cursor is None else int(cursor)
+        end = min(begin + self.size, high)
+        return Page(
+            items=self.rows[begin:end],
+            next_cursor=str(end) if end < high else None,
+            total=high - low if self.v2 else None,
+        )
+
+
+def in_rounds(server, dates, *, workers, ordered=False):
+    """Every round, each worker fetches one page; returns how many rounds and pages it took."""
+    scheduler = simulate(server, dates, workers=workers, ordered=ordered, until=0)[1]
+    rounds = pages = most = 0
+    while True:
+        requests = [request for _ in range(workers) if (request := scheduler.next()) is not None]
+        if not requests:
+            assert scheduler.finished
+            assert sorted(items_of(scheduler.partitions.out)) == server.rows
+            assert most <= (HELD_PAGES + 1) * workers
+            return rounds, pages
+        rounds += 1
+        for request in requests:
+            pages += 1
+            partition = request.partition
+            scheduler.arrived(request, server(partition.asked_since, partition.asked_until, partition.cursor))
+            most = max(most, scheduler.partitions.held)

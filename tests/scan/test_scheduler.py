@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-from bisect import bisect_left, bisect_right
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from tracket_async.scan.scheduler import (
     FILTER_IGNORED,
     HELD_PAGES,
     OUT_OF_ORDER,
-    SPARE_SHARE,
     Scheduler,
 )
 
@@ -29,12 +27,14 @@ from tracket_async.scan.scheduler import (
 _spec = importlib.util.spec_from_file_location("scan_servers", Path(__file__).with_name("servers.py"))
 servers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(servers)
-DAY, ITEMS, MICROSECOND, START, Server, items_of, rows_of, simulate = (
+DAY, ITEMS, MICROSECOND, START, Lists, Server, in_rounds, items_of, rows_of, simulate = (
     servers.DAY,
     servers.ITEMS,
     servers.MICROSECOND,
     servers.START,
+    servers.Lists,
     servers.Server,
+    servers.in_rounds,
     servers.items_of,
     servers.rows_of,
     servers.simulate,
@@ -438,23 +438,6 @@ def test_many_workers_need_hardly_more_rounds_than_the_pages_demand(v2, skewed, 
     assert pages <= count / 50 * (1.35 if ordered else 1.15)
 
 
-@pytest.mark.parametrize(("pages", "workers"), [(6, 1), (6, 16), (30, 4), (30, 16), (200, 4), (200, 16), (2000, 16)])
-@pytest.mark.parametrize("skewed", [False, True])
-@pytest.mark.parametrize("v2", [False, True])
-def test_a_scan_asks_for_two_pages_a_worker_more_than_there_are_at_most(pages, workers, skewed, v2):
-    """In order one more for each `SPARE_SHARE` pages: its pieces are short, so that few pages wait."""
-    chance, count, span = random.Random(pages), 20 * pages - 7, max(pages, 60)
-    crowd = count // 2 if skewed else 0
-    days = [chance.random() * span for _ in range(count - crowd)] + [chance.uniform(9, 12) for _ in range(crowd)]
-    rows = sorted(rows_of(int(day) if v2 else day for day in days))
-    last = START + (span if v2 else 2 * span) * DAY
-    dates = DateRange(first=START if v2 else None, last=last, grain=DAY if v2 else DAY / 24 / 60, enforced=v2)
-    server = Lists(rows, size=20, v2=v2)
-    assert in_rounds(server, dates, workers=workers)[1] <= pages + 2 * workers
-    asked = in_rounds(server, dates, workers=workers, ordered=True)[1]
-    assert asked <= pages + 2 * workers + asked / SPARE_SHARE
-
-
 def test_nights_and_a_crowded_month_do_not_deceive_workers_that_are_given_no_totals():
     """Nothing says how much there is, nor where it begins: in 800 pages, most of them of one month, 16 workers are idle
     or fetch in vain for less than a twelfth of the time."""
@@ -487,44 +470,6 @@ def test_the_last_partition_is_halved_for_whoever_has_nothing_else_to_do(v2, lef
     scheduler._workers = 2
     assert scheduler.next() is not None
     assert (scheduler.next() is not None) is halved
-
-
-class Lists:
-    """As `Server`, for rows that are sorted already: quick."""
-
-    def __init__(self, rows, *, size, v2):
-        self.rows, self.size, self.v2 = rows, size, v2
-        self.dates = [date for date, _ in rows]
-
-    def __call__(self, since, until, cursor):
-        low = 0 if since is None else bisect_left(self.dates, since)
-        high = len(self.rows) if until is None or not self.v2 else bisect_right(self.dates, until)
-        begin = low if cursor is None else int(cursor)
-        end = min(begin + self.size, high)
-        return Page(
-            items=self.rows[begin:end],
-            next_cursor=str(end) if end < high else None,
-            total=high - low if self.v2 else None,
-        )
-
-
-def in_rounds(server, dates, *, workers, ordered=False):
-    """Every round, each worker fetches one page; returns how many rounds and pages it took."""
-    scheduler = simulate(server, dates, workers=workers, ordered=ordered, until=0)[1]
-    rounds = pages = most = 0
-    while True:
-        requests = [request for _ in range(workers) if (request := scheduler.next()) is not None]
-        if not requests:
-            assert scheduler.finished
-            assert sorted(items_of(scheduler.partitions.out)) == server.rows
-            assert most <= (HELD_PAGES + 1) * workers
-            return rounds, pages
-        rounds += 1
-        for request in requests:
-            pages += 1
-            partition = request.partition
-            scheduler.arrived(request, server(partition.asked_since, partition.asked_until, partition.cursor))
-            most = max(most, scheduler.partitions.held)
 
 
 @pytest.mark.parametrize("workers", [2, 16])

@@ -1,0 +1,44 @@
+"""How many pages a scan asks for: few more than there are."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from pathlib import Path
+
+import pytest
+
+from tracket_async.scan.partition import DateRange
+from tracket_async.scan.scheduler import SPARE_SHARE
+
+# Tests are no package, and are imported by their path.
+_spec = importlib.util.spec_from_file_location("scan_servers", Path(__file__).with_name("servers.py"))
+servers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(servers)
+DAY, START, Lists, Server, in_rounds, items_of, rows_of, simulate = (
+    servers.DAY,
+    servers.START,
+    servers.Lists,
+    servers.Server,
+    servers.in_rounds,
+    servers.items_of,
+    servers.rows_of,
+    servers.simulate,
+)
+
+
+@pytest.mark.parametrize(("pages", "workers"), [(6, 1), (6, 16), (30, 4), (30, 16), (200, 4), (200, 16), (2000, 16)])
+@pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.parametrize("v2", [False, True])
+def test_a_scan_asks_for_two_pages_a_worker_more_than_there_are_at_most(pages, workers, skewed, v2):
+    """In order one more for each `SPARE_SHARE` pages: its pieces are short, so that few pages wait."""
+    chance, count, span = random.Random(pages), 20 * pages - 7, max(pages, 60)
+    crowd = count // 2 if skewed else 0
+    days = [chance.random() * span for _ in range(count - crowd)] + [chance.uniform(9, 12) for _ in range(crowd)]
+    rows = sorted(rows_of(int(day) if v2 else day for day in days))
+    last = START + (span if v2 else 2 * span) * DAY
+    dates = DateRange(first=START if v2 else None, last=last, grain=DAY if v2 else DAY / 24 / 60, enforced=v2)
+    server = Lists(rows, size=20, v2=v2)
+    assert in_rounds(server, dates, workers=workers)[1] <= pages + 2 * workers
+    asked = in_rounds(server, dates, workers=workers, ordered=True)[1]
+    assert asked <= pages + 2 * workers + asked / SPARE_SHARE
