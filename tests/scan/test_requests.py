@@ -42,3 +42,20 @@ def test_a_scan_asks_for_two_pages_a_worker_more_than_there_are_at_most(pages, w
     assert in_rounds(server, dates, workers=workers)[1] <= pages + 2 * workers
     asked = in_rounds(server, dates, workers=workers, ordered=True)[1]
     assert asked <= pages + 2 * workers + asked / SPARE_SHARE
+
+
+def test_whatever_arrives_first_a_scan_asks_for_no_more_than_that():
+    for seed in range(150):
+        chance = random.Random(seed)
+        v2, size, workers = chance.random() < 0.5, chance.choice([5, 10, 20]), chance.choice([1, 2, 4, 8, 16])
+        span, crowd = chance.choice([60, 200, 1000]), chance.choice([0.0, 0.5])
+        days = [
+            20 + 3 * chance.random() if chance.random() < crowd else span * chance.random()
+            for _ in range(max(chance.choice([1, 3, 6, 30, 60]) * size - chance.randrange(size), 1))
+        ]
+        rows = rows_of(int(day) if v2 else day for day in days)
+        first, last = (min(rows)[0], max(rows)[0]) if v2 else (None, START + 2 * span * DAY)
+        dates = DateRange(first=first, last=last, grain=DAY if v2 else DAY / 24 / 60, enforced=v2)
+        batches, scheduler = simulate(Server(rows, size=size, v2=v2), dates, workers=workers, seed=seed)
+        assert sorted(items_of(batches)) == sorted(rows)
+        assert scheduler.statistics().pages <= -(-len(rows) // size) + 2 * workers, seed
