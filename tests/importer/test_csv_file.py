@@ -215,3 +215,21 @@ def test_the_ending_of_a_name_says_the_format():
         *("csv", "csv", "ndjson", "parquet", "duckdb"),
         *(None, None),
     ]
+
+
+def test_a_mapping_of_a_column_that_is_not_there_is_refused(read):
+    """With '*=', a typing mistake would lose the column without a word."""
+    mapping = read_mapping(["Txt=description", "*=", "="])
+    ((line, reason),) = read("id,minutes,Text\na,1,b", mapping=mapping)
+    assert line == 1
+    assert reason.endswith("--map names 'txt', and there is no such column; the columns are id, minutes, Text")
+    mapping = read_mapping(["Text=description", "*=", "="])
+    assert read("id,minutes,Text\na,1,b", mapping=mapping) == [(2, {"id": "a", "minutes": 1.0, "description": "b"})]
+
+
+def test_a_row_may_leave_out_the_nameless_columns_at_the_end(read):
+    assert read("id;minutes;;\na;90;;\nb;7.5\n") == GOOD
+    assert read("id,minutes,,\na,90,,x")[0] == (
+        2,
+        "it has 4 cells and the header has 2; put a cell that contains ',' in quotes",
+    )

@@ -117,6 +117,18 @@ def column_attributes(
     return names
 
 
+def check_mapped(columns: Sequence[str], mapping: Mapping[str, str | None]) -> None:
+    """Check that a mapping names only columns that are there.
+
+    Raises:
+        ValueError: it names another one, in which there is likely to be a typing mistake.
+    """
+    there = {_key(column) for column in columns}
+    for old in mapping:
+        if old not in there and old not in (OTHERS, UNNAMED):
+            raise ValueError(f"--map names {old!r}, and there is no such column; the columns are {', '.join(columns)}")
+
+
 def _unknown(unknown: Sequence[str]) -> str:
     listed = ", ".join(repr(name) for name in unknown)
     return (

@@ -75,9 +75,9 @@ def csv_rows(lines: Lines, delimiter: str | None, check_header: CheckHeader) -> 
             if not any(map(str.strip, cells)):
                 continue
             if names is None:
-                stripped = [cell.strip() for cell in cells]
-                check_header(stripped, comma_separated=chosen == ",")
-                names = stripped
+                header = _stripped(cells)
+                check_header(header, comma_separated=chosen == ",")
+                names = header
                 continue
             yield line, _named(names, cells, chosen)
         except StopIteration:
@@ -93,6 +93,14 @@ def csv_rows(lines: Lines, delimiter: str | None, check_header: CheckHeader) -> 
                 yield BadLine(line, f"the header cannot be used: {reason}")
                 return
             yield BadLine(line, reason)
+
+
+def _stripped(cells: list[str]) -> list[str]:
+    """Return the names of a header, without the empty ones at its end."""
+    names = [cell.strip() for cell in cells]
+    while not names[-1]:
+        names.pop()
+    return names
 
 
 def _next(rows: Iterator[list[str]]) -> list[str]:
@@ -138,7 +146,7 @@ def _header(lines: Lines, skipped: int, delimiter: str) -> tuple[int, list[str]]
     try:
         for cells in csv.reader(texts, strict=True, delimiter=delimiter):
             if any(map(str.strip, cells)):
-                return texts.number, [cell.strip() for cell in cells]
+                return texts.number, _stripped(cells)
     except UsageError:
         raise
     except (csv.Error, ValueError):

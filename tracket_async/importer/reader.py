@@ -16,7 +16,7 @@ import attrs
 import msgspec
 
 from tracket_async.export import formats
-from tracket_async.importer.columns import ATTRIBUTES, HOURS, column_attributes
+from tracket_async.importer.columns import ATTRIBUTES, HOURS, check_mapped, column_attributes
 from tracket_async.importer.csv_file import NOT_TEXT, csv_rows
 from tracket_async.importer.records import BadLine, CheckHeader, InputFormat, ReadOptions, Record, Rows
 from tracket_async.importer.sheet_file import sheet_rows
@@ -111,6 +111,7 @@ class RecordReader:
 
     def _check_header(self, names: list[str], *, comma_separated: bool = False) -> None:
         self._attributes(names)
+        check_mapped(names, self._options.mapping)
         self._as_documented = comma_separated and all(name in ATTRIBUTES for name in names)
 
     def _attributes(self, names: Iterable[str]) -> list[str | None]:
