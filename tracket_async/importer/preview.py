@@ -13,7 +13,6 @@ from typing import Any
 
 import attrs
 
-from tracket_async._api.endpoints import ApiVersion
 from tracket_async.bulk import Outcomes
 from tracket_async.client import TracketClient
 from tracket_async.errors import NotFoundError
@@ -107,14 +106,14 @@ async def preview(
             worklog, changes = outcome.worklog, outcome.item.changes
             fields: Mapping[str, tuple[Any, Any]] = {}
             if worklog is not None and changes is not None:
-                fields = differences(worklog, changes, client.api_version)
+                fields = differences(worklog, changes)
             yield Previewed(outcome.item, worklog, fields)
 
 
-def differences(worklog: Worklog, changes: WorklogChanges, api_version: ApiVersion) -> dict[str, tuple[Any, Any]]:
+def differences(worklog: Worklog, changes: WorklogChanges) -> dict[str, tuple[Any, Any]]:
     """Return the fields that the changes would change, with their old and new values, in the model's order.
 
-    A custom field is ``custom_fields.REFERENCE``. Where the API version keeps only days, days are compared.
+    A custom field is ``custom_fields.REFERENCE``.
     """
     found: dict[str, tuple[Any, Any]] = {}
     for name in (field.name for field in attrs.fields(WorklogChanges)):
@@ -127,8 +126,6 @@ def differences(worklog: Worklog, changes: WorklogChanges, api_version: ApiVersi
                 if old.get(reference) != option:
                     found[f"{name}.{reference}"] = (old.get(reference), option)
             continue
-        if name == "date" and api_version.keeps_days:
-            old, new = old.date(), new.date()
         if old != new:
             found[name] = (old, new)
     return found
