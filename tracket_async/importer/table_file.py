@@ -65,9 +65,9 @@ def duckdb_rows(source: InputSource, check_header: CheckHeader) -> Rows:
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             connection.execute("USE given")
-            columns = connection.execute("SELECT * FROM given.worklogs LIMIT 0").description
+            columns = connection.execute("DESCRIBE SELECT * FROM given.worklogs").fetchall()
             # DuckDB hands over no moment in a time zone without a library that it does not bring along.
-            moments = {name for name, kind, *_ in columns if "TIME ZONE" in str(kind)}
+            moments = {name for name, kind, *_ in columns if kind == "TIMESTAMP WITH TIME ZONE"}
             names = [name for name, *_ in columns]
             cells = ", ".join(f"epoch_us({_quoted(name)})" if name in moments else _quoted(name) for name in names)
             found = connection.execute(f"SELECT {cells} FROM given.worklogs")  # noqa: S608 - quoted names
