@@ -147,7 +147,7 @@ from fake_windows import Msvcrt, Sharing
 
 for module, names in (
     (os, "fchmod fchown pread pwrite statvfs fork forkpty getuid geteuid getpgid getpgrp killpg mkfifo setsid uname"),
-    (os, "O_NOFOLLOW O_CLOEXEC O_NONBLOCK O_DIRECTORY ttyname openpty posix_spawn sysconf wait3 wait4 chroot nice"),
+    (os, "O_NOFOLLOW O_CLOEXEC ttyname openpty posix_spawn sysconf wait3 wait4 chroot nice"),
     (signal, "SIGKILL SIGHUP SIGALRM SIGPIPE SIGUSR1 SIGUSR2 SIGCHLD SIGQUIT SIGSTOP setitimer alarm pause sigwait"),
 ):
     for name in names.split():
