@@ -22,12 +22,18 @@ class Serve:
         worklogs: how many it has.
         skewed: whether half of them lie in one month; otherwise they are spread evenly over three years.
         latency: milliseconds before each answer; requests do not wait for each other.
+        rate: requests that it allows a second; 0: as many as there are.
+        burst: requests that it allows at once.
+        retry_after: its Retry-After; None: it sends none.
     """
 
     api: str = "2.0"
     worklogs: int = 100_000
     skewed: bool = False
     latency: float = 0
+    rate: float = 0
+    burst: int = 1
+    retry_after: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -137,17 +137,41 @@ class Worklogs:
         return self._orders[sort_by]
 
 
+class Bucket:
+    """A token bucket: the requests that a server with a limit allows. Without a rate it allows all."""
+
+    def __init__(self, settings: Serve) -> None:
+        self._rate, self._burst = settings.rate, settings.burst
+        self._tokens, self._at = float(settings.burst), time.monotonic()
+        after = "" if settings.retry_after is None else f"Retry-After: {settings.retry_after}\r\n"
+        self.headers = after.encode()
+
+    def allows(self) -> bool:
+        """Return whether a request is allowed now, and count it."""
+        if not self._rate:
+            return True
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 class Protocol(asyncio.Protocol):
     """One connection: finds the end of a request, and writes its answer after the latency.
 
     Args:
         worklogs: has the answers.
         latency: seconds before each answer.
+        bucket: says which requests are refused.
     """
 
-    def __init__(self, worklogs: Worklogs, latency: float) -> None:
+    def __init__(self, worklogs: Worklogs, latency: float, bucket: Bucket) -> None:
         self._worklogs = worklogs
         self._latency = latency
+        self._bucket = bucket
         self._loop = asyncio.get_running_loop()
         self._received = b""
         self._write: Callable[[bytes], None]
@@ -172,11 +196,15 @@ class Protocol(asyncio.Protocol):
     def _answer(self, method: bytes, target: str, body: bytes) -> None:
         if target == "/cpu":
             status, answer = 200, b"%f" % time.process_time()
+        elif not self._bucket.allows():
+            status, answer = 429, b'{"error":"too many requests"}'
         elif method == b"GET":
             status, answer = self._worklogs.get(target)
         else:
             status, answer = self._worklogs.post(target, body)
         head = b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nDate: %s\r\nContent-Length: %d\r\n\r\n"
+        if status == 429:
+            head = head[:-2] + self._bucket.headers + b"\r\n"
         whole = head % (status, _date(int(time.time())), len(answer)) + answer
         if self._latency:
             self._loop.call_later(self._latency, self._write, whole)
@@ -202,7 +230,8 @@ async def serve(settings: Serve) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
     worklogs = Worklogs(data.make(settings.worklogs, api=settings.api, skewed=settings.skewed), settings.api)
-    server = await loop.create_server(lambda: Protocol(worklogs, settings.latency / 1000), "127.0.0.1", 0)
+    bucket = Bucket(settings)
+    server = await loop.create_server(lambda: Protocol(worklogs, settings.latency / 1000, bucket), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.buffer.read)
     server.close()

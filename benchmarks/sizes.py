@@ -24,6 +24,8 @@ class Sizes:
         store_worklogs: worklogs exported through the store; memory and cost are compared with ten times as many.
         size_pages: the smallest of three walks, each ten times the one before.
         imports: interpreters started for each import.
+        limited_seconds: seconds that a run under a rate limit takes at best.
+        limited_cases: how many of these runs; None: all.
     """
 
     decode_pages: int = 50
@@ -40,6 +42,8 @@ class Sizes:
     store_worklogs: int = 100_000
     size_pages: int = 100
     imports: int = 10
+    limited_seconds: float = 20
+    limited_cases: int | None = None
 
 
 WHOLE = Sizes()
@@ -58,4 +62,6 @@ QUICK = Sizes(
     store_worklogs=300,
     size_pages=1,
     imports=1,
+    limited_seconds=0.2,
+    limited_cases=2,
 )

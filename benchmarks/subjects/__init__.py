@@ -15,6 +15,7 @@ from benchmarks.subjects import (
     imports,
     memory,
     peers,
+    rate,
     size,
     walk,
 )
@@ -30,4 +31,5 @@ SUBJECTS: dict[str, Callable[[Sizes], Subject]] = {
     "memory": memory.subject,
     "size": size.subject,
     "peers": peers.subject,
+    "rate": rate.subject,
 }

@@ -68,6 +68,27 @@ async def create_many(meter: Meter, *, url: str, api: str, creates: int, workers
     return made
 
 
+async def limited(
+    meter: Meter, *, url: str, api: str, what: str, count: int, rate: float, burst: int, latency: float
+) -> int:
+    """Walk, export or create under a rate limit, and say what would have been ideal, and how much was refused."""
+    seen: set[str] = set()
+    async with client_of(url, api) as client:
+        with meter:
+            if what == "create":
+                async for outcome in client.worklogs.create_many(_new(count)):
+                    if outcome.status == "ok":
+                        seen.add(outcome.worklog.id)
+            else:
+                async for worklog in client.worklogs.list() if what == "walk" else client.worklogs.export():
+                    seen.add(worklog.id)
+        statistics = client.statistics()
+    requests, at_once = statistics.requests, 2 if what == "walk" else 16  # a walk reads one page ahead
+    meter.figures["ideal"] = max((requests - burst) / rate, requests * latency / at_once) + latency
+    meter.figures["refused"] = 100 * (statistics.attempts - requests) / statistics.attempts
+    return len(seen)
+
+
 def _new(count: int) -> Iterator[NewWorklog]:
     day = dt.date(2026, 1, 1)
     for number in range(count):
