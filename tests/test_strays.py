@@ -11,7 +11,8 @@ import itertools
 
 import pytest
 
-from tracket_async import RetryPolicy, TracketClient, TracketError
+from tracket_async import AmbiguousWriteError, NewWorklog, RetryPolicy, TracketClient, TracketError, Worklog
+from tracket_async.worklogs import _contradicts
 
 BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
 SINCE = dt.date(2024, 1, 1)
@@ -63,3 +64,38 @@ async def test_no_worklog_is_lost_in_silence(hostile, api, reader, stray):
             assert len(got) == len(set(got))
         if not (api == "1.0" and reader in ("export", "export, in order") and stray == "the last page of the list"):
             assert set(got) == set(hostile.rows)
+
+
+# -- creates ----------------------------------------------------------------------------------------------------------
+
+NEW = NewWorklog(item_id="5273029382", user_id="7", date=dt.date(2024, 3, 2), minutes=75, description=" mine ")
+
+
+@BOTH
+@pytest.mark.parametrize("theirs", [{"minutes": 60}, {"item": "9"}, {"date": dt.datetime(2024, 3, 6, tzinfo=dt.UTC)}])
+async def test_a_create_does_not_return_somebody_elses_worklog(hostile, api, theirs):
+    hostile.add(hostile.Row(**{"id": "theirs", "date": dt.datetime(2024, 3, 2, tzinfo=dt.UTC), "minutes": 75} | theirs))
+    stray = hostile._shown(hostile.rows["theirs"], 1 if api == "1.0" else 2)
+    hostile.barge_in = lambda request: stray if request.method == "POST" else None
+    async with TracketClient.from_env(hostile.env(api)) as client:
+        with pytest.raises(AmbiguousWriteError, match="answers with another worklog, 'theirs'") as caught:
+            await client.worklogs.create(NEW)
+        created = await client.worklogs.reconcile(caught.value, wait=0)
+    assert [created.id] == [ident for ident in hostile.rows if ident != "theirs"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "contradicts"),
+    [
+        ({}, False),
+        ({"description": "mine", "user_id": "1", "category_id": "c", "item_id": None, "minutes": 75.5}, False),
+        ({"date": dt.datetime(2024, 3, 1, 10, tzinfo=dt.UTC)}, False),
+        ({"date": dt.datetime(2024, 3, 3, 14, tzinfo=dt.UTC)}, False),
+        ({"date": dt.datetime(2024, 3, 3, 15, tzinfo=dt.UTC)}, True),
+        ({"minutes": 76}, True),
+        ({"item_id": "9"}, True),
+    ],
+)
+def test_what_a_server_may_change_is_no_contradiction(changes, contradicts):
+    values = {"item_id": NEW.item_id, "user_id": "7", "date": NEW.date, "minutes": 75, "description": " mine "}
+    assert _contradicts(Worklog(**{"id": "1"} | values | changes), NEW) is contradicts

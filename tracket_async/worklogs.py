@@ -100,6 +100,9 @@ _RECENT: Final = 100_000
 """So many ids of created worklogs are remembered, to tell alike ones apart."""
 """For annotations in classes whose own method is called ``list``."""
 
+_LARGEST_OFFSET: Final = dt.timedelta(days=1, hours=14)
+"""So much may lie between a moment and the day that a server makes of it."""
+
 _DETAILS: Final = (
     "method",
     "path",
@@ -235,7 +238,10 @@ class Worklogs:
         session, sent_at = context.session, context.clock.now()
 
         def created(response: Response) -> Worklog | Acknowledged:
-            return api_version.created(response, base_url=session.base_url)
+            found = api_version.created(response, base_url=session.base_url)
+            if isinstance(found, Worklog) and _contradicts(found, new):
+                raise MismatchedResponseError(f"the server answers with another worklog, {found.id!r}")
+            return found
 
         try:
             found = await context.send(request, created)
@@ -604,6 +610,15 @@ async def _pages(
 def _with_bad_rows(context: CallContext, on_bad_row: OnBadRow | None) -> CallContext:
     """Return the context for a list that keeps the rows that cannot be read, if somebody is to be given them."""
     return context if on_bad_row is None else attrs.evolve(context, api_version=context.api_version.keeping_bad_rows())
+
+
+def _contradicts(found: Worklog, new: NewWorklog) -> bool:
+    """Return whether the worklog is not the one that was sent, whatever a server does to texts, times and fractions."""
+    return (
+        found.item_id not in (None, new.item_id)
+        or abs(found.minutes - new.minutes) >= 1
+        or abs(found.date - new.date) > _LARGEST_OFFSET
+    )
 
 
 def of_id(id: str, read: Callable[[Response], W]) -> Callable[[Response], W]:

@@ -60,7 +60,9 @@ async def test_an_ambiguous_row_is_looked_for_at_once(emulator, file, rows, rout
     made = file(rows(10))
     assert summary(await made.load(emulator, concurrency=1)) == {"done": 10, "found": 1}
     methods = [received.method for received in emulator.request_log if received.route == route]
-    assert methods == ["GET", *["POST"] * 3, "GET", "GET", *["POST"] * 7]
+    # That there is nothing yet counts on 2.0 when it was said twice: its connection was used for the token call.
+    first = ["GET"] if made.api == "1.0" else ["GET", "GET"]
+    assert methods == [*first, *["POST"] * 3, "GET", "GET", *["POST"] * 7]
     assert [entry["line"] for entry in made.entries if "created_id" in entry] == list(range(1, 11))
 
 
@@ -95,9 +97,10 @@ async def test_alike_rows_in_progress_are_not_taken_for_each_other(emulator, fil
 
 
 async def test_an_ambiguous_row_stays_so_when_the_lookup_fails(emulator, file, rows, route):
-    emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=3)
-    emulator.faults.add(faults.Status(403), method="GET", route=route, nth=2)
     made = file(rows(10))
+    first = 1 if made.api == "1.0" else 2  # requests for the list that is empty yet
+    emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=3)
+    emulator.faults.add(faults.Status(403), method="GET", route=route, nth=first + 1)
     # The look at once fails, and the one at the end finds it.
     assert summary(await made.load(emulator, concurrency=1)) == {"done": 10, "found": 1}
     emulator.faults.add(faults.CommitThenCut(), method="POST", route=route, nth=1)
@@ -221,7 +224,8 @@ async def test_rows_stay_unresolved_when_the_lookup_fails(emulator, file, rows, 
     made = file(rows(4))
     async with made.opened(emulator) as work:
         await work._journal.record_sent(2, work._clock.now(), None)
-    emulator.faults.add(faults.Status(403), method="GET", route=route, nth=range(2, 100))
+    first = 1 if made.api == "1.0" else 2  # requests for the list that is empty yet
+    emulator.faults.add(faults.Status(403), method="GET", route=route, nth=range(first + 1, 100))
     report = await made.load(emulator, resend_ambiguous=True)
     assert summary(report) == {"done": 3, "ambiguous": 1}
     assert report.errors[0].reason.startswith("Looking for it failed: ")
