@@ -49,11 +49,11 @@ async def test_no_worklog_is_lost_in_silence(hostile, api, reader, stray):
     hostile.add(*hostile.make_rows(600))
     hostile.page_size = 50
     unasked = payload(hostile, api, stray)
-    for nth in (2, 3, 9, 12):
-        number = itertools.count(1)
+    for nth in (1, 2, 9):
+        number, got = itertools.count(), []
         hostile.barge_in = lambda _request, number=number, nth=nth: unasked if next(number) == nth else None
-        got = []
         async with TracketClient.from_env(hostile.env(api), retry=RetryPolicy(wait_initial=0)) as client:
+            await client.worklogs.get("wl-0000")  # no answer but the first over a connection can be another's
             try:
                 async for worklog in READERS[reader](client.worklogs):
                     got.append(worklog.id)  # noqa: PERF401 - what came before an error counts
@@ -62,7 +62,9 @@ async def test_no_worklog_is_lost_in_silence(hostile, api, reader, stray):
                 continue
         if "export" in reader:
             assert len(got) == len(set(got))
-        if not (api == "1.0" and reader in ("export", "export, in order") and stray == "the last page of the list"):
+        # What cannot be told on API 1.0: a page of the same list in place of its only one, or within a partition.
+        alike = api == "1.0" and stray == "the last page of the list"
+        if not (alike and (reader in ("export", "export, in order") or (reader == "list" and nth == 1))):
             assert set(got) == set(hostile.rows)
 
 

@@ -256,7 +256,8 @@ async def scan(
         # A first page may be empty: the scan asks for the end once more, or compares totals. On API 1.0, the worklogs
         # behind a partition may be on it as well.
         first = cursor is None
-        belongs = None if first and not dates.enforced else functools.partial(settings.item_format.matches, asked)
+        listed = bounded(since, None) if first and not dates.enforced else asked
+        belongs = functools.partial(settings.item_format.matches, listed)
         return send(api_version.list(asked, cursor=cursor), said_twice(page_of, belongs, may_be_empty=first))
 
     looked = not api_version.keeps_days
