@@ -375,11 +375,7 @@ def _csv(path: Path, lines: Iterator[bytes]) -> Iterator[tuple[str, Mapping[str,
         head = next(texts, "")
         # The separator is the one that the header has most of: no column name holds any of them.
         rows = csv.reader(chain((head,), texts), delimiter=max(",;\t", key=head.count), strict=True)
-<<<<<<< Updated upstream
         names: list[str] = next(rows, list[str]())
-=======
-        names = next(rows, list[str]())
->>>>>>> Stashed changes
         line = rows.line_num + 1
         for cells in rows:
             if cells:
