@@ -150,12 +150,12 @@ class ConcurrencyLimiter:
         """Take note that the server answered an attempt well; its slot is still held."""
         if not self._adaptive or self._limit >= self._max_concurrency:
             return
-        if self._in_use < self._limit:
-            return  # below full use nothing is learnt about a higher limit
         if self._is_starting:
             self._limit = min(self._limit + 2, self._max_concurrency)
             self._admit()
             return
+        if self._in_use < self._limit:
+            return  # below full use nothing is learnt about a higher limit
         self._successes += 1
         if self._successes >= self._limit:
             self._successes = 0
