@@ -87,6 +87,7 @@ NAMES = {
         "billableMinutes": "billable",
     },
 }
+_TURNS = 5  # of the event loop: more than what was begun needs
 MILLISECOND = dt.timedelta(milliseconds=1)
 
 
@@ -153,6 +154,18 @@ class Answer:
     cut: bool = False  # nothing goes out, and the connection is closed
 
 
+class _Protocol(asyncio.StreamReaderProtocol):
+    """A connection whose transport is known from its beginning: the task that serves it may never begin."""
+
+    def __init__(self, transports, connected):
+        super().__init__(asyncio.StreamReader(limit=1 << 20), connected)
+        self._all = transports
+
+    def connection_made(self, transport):
+        self._all.add(transport)
+        super().connection_made(transport)
+
+
 class Hostile:
     """The server; see the table above for its switches."""
 
@@ -190,18 +203,25 @@ class Hostile:
 
     async def __aenter__(self):
         self._loop = asyncio.get_running_loop()
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await self._loop.create_server(
+            lambda: _Protocol(self._transports, self._connected), "127.0.0.1", 0
+        )
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_):
+        # asyncio leaves open what it has accepted when the server closes: Server._attach asserts, and nobody hears it.
+        self._loop.remove_reader(self._server.sockets[0].fileno())
+        for _ in range(_TURNS):  # what was accepted gets its transport, and that its protocol
+            await asyncio.sleep(0)
         self._server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for transport in list(self._transports):
             transport.abort()  # what nobody has read would keep it open
-        await asyncio.sleep(0)
+        for _ in range(_TURNS):  # it closes its socket
+            await asyncio.sleep(0)
 
     def __enter__(self):
         listening = threading.Event()
@@ -251,7 +271,6 @@ class Hostile:
         task = asyncio.current_task()
         self._tasks.add(task)
         self._connections.add(writer)
-        self._transports.add(writer.transport)
         try:
             while (request := await self._read(reader)) is not None:
                 self.requests.append(request)

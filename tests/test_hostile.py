@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import itertools
+import socket
 
 import pytest
 
@@ -43,6 +45,18 @@ def new(number=1, **changes):
     return NewWorklog(
         **{"item_id": "1", "user_id": "2", "date": MARCH, "minutes": 30, "description": f"new {number}"} | changes
     )
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_leaves_open_no_connection_that_it_is_about_to_accept(no_leaks, hostile, turns):
+    async with type(hostile)() as other:
+        client = socket.create_connection(("127.0.0.1", int(other.url.rpartition(":")[2])))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    with client:
+        client.setblocking(False)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""  # it is closed already
 
 
 # -- without a deviation ---------------------------------------------------------------------------------------------

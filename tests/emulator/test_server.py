@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -52,6 +54,19 @@ async def test_nothing_is_left_when_it_has_stopped(no_leaks, connect, worklog):
         emulator.worklogs()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         emulator._store.rendered("v1", "w0001")
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_what_is_being_accepted_when_it_stops_is_closed(no_leaks, turns):
+    async with Emulator() as emulator:
+        host, port = emulator.url.removeprefix("http://").split(":")
+        client = socket.create_connection((host, int(port)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    with client:
+        client.setblocking(False)
+        with contextlib.suppress(ConnectionResetError):  # it was never accepted
+            assert client.recv(1) == b""  # it is closed already
 
 
 async def test_it_can_be_started_once_at_a_time(serve):

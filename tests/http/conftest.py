@@ -64,6 +64,10 @@ class ScriptedServer:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=ssl)
 
     async def stop(self):
+        # asyncio leaves open what it has accepted when the server closes: `Server._attach` asserts, unheard.
+        asyncio.get_running_loop().remove_reader(self._server.sockets[0].fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
         self._server.close()
         for task in self._tasks:
             task.cancel()

@@ -35,6 +35,9 @@ class ForwardProxy:
         return self
 
     async def __aexit__(self, *_):
+        asyncio.get_running_loop().remove_reader(self.server.sockets[0].fileno())
+        for _ in range(5):  # what was accepted begins to be served
+            await asyncio.sleep(0)
         self.server.close()
         for task in self.tasks:
             task.cancel()

@@ -6,10 +6,10 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 from aiohttp import web
 
@@ -24,6 +24,8 @@ from tracket_async.emulator.settings import Settings
 from tracket_async.emulator.store import Store
 
 _GRACE: Final = 2.0  # seconds that a request in progress gets when the server stops
+_BACKLOG: Final = 128  # connections that wait to be accepted, as in aiohttp's sites
+_TURNS: Final = 5  # of the event loop: more than it takes until a connection that was accepted is served
 LARGEST_PORT: Final = 65_535
 
 
@@ -274,9 +276,25 @@ class Emulator:
         runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=_GRACE, handle_signals=False)
         opened.push_async_callback(runner.cleanup)
         await runner.setup()
-        await web.TCPSite(runner, self._host, self._port).start()
-        host, port = runner.addresses[0][:2]
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(cast("Any", runner.server), self._host, self._port, backlog=_BACKLOG)
+        opened.push_async_callback(_stop_listening, server)
+        host, port = server.sockets[0].getsockname()[:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _stop_listening(server: asyncio.Server) -> None:
+    """Close a server, and lose no connection that it has just accepted.
+
+    asyncio makes the transport of such a connection a turn of its loop later. If the server is closed by then, the
+    assertion in ``Server._attach`` fails, nobody hears of it, and the socket stays open.
+    """
+    with suppress(NotImplementedError):  # on Windows; only `asyncio.Server.close` stops its accepting
+        for listener in server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    server.close()
 
 
 def _read_stored(payload: Mapping[str, Any], *, partial: bool) -> dict[str, Any]:
