@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from tracket_async._api.fast import row_of
+from tracket_async.changes import OVERLAP
 from tracket_async.emulator import faults
 from tracket_async.errors import BadRequestError, PermissionDeniedError, StorageError
 from tracket_async.export import phases
@@ -310,7 +311,7 @@ async def test_what_was_updated_or_created_since_is_brought_in(on_2, stored, wal
                 )
                 assert await changes_since(job, since) == ChangeCounts(added=1, changed=2)
                 assert await changes_since(job, since) == ChangeCounts(unchanged=3)
-                wall.now += 1
+                wall.now += OVERLAP.total_seconds() + 1
                 assert await changes_since(job, wall.moment) == NO_CHANGES
                 assert texts_in(store) == await texts_on(client)
 

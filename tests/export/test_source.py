@@ -11,6 +11,7 @@ import pytest
 from tracket_async._api import v2
 from tracket_async._api.endpoints import RowPage
 from tracket_async._http.limits import Clock
+from tracket_async.changes import ServerTime
 from tracket_async.emulator import faults
 from tracket_async.errors import (
     AuthenticationError,
@@ -24,7 +25,7 @@ from tracket_async.errors import (
     ServerError,
     UnreadableResponseError,
 )
-from tracket_async.export.source import OutagePolicy, ServerTime, Source
+from tracket_async.export.source import OutagePolicy, Source
 from tracket_async.models import WorklogFilter
 
 EVERYTHING = WorklogFilter()

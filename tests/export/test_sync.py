@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tracket_async.changes import OVERLAP
 from tracket_async.emulator import faults
 from tracket_async.errors import PermissionDeniedError
 from tracket_async.export.phases import Settings
 from tracket_async.export.progress import SyncResult
 from tracket_async.export.run import export_to_store
 from tracket_async.export.store import ChangeCounts
-from tracket_async.export.sync import OVERLAP, DateBounds, sync_store
+from tracket_async.export.sync import DateBounds, sync_store
 
 HOUR = 3600
 

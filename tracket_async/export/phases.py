@@ -27,6 +27,7 @@ import attrs
 from tracket_async._api.fast import Row
 from tracket_async._http.limits import Clock
 from tracket_async._tasks import gather
+from tracket_async.changes import OVERLAP, changed_since
 from tracket_async.client import TracketClient
 from tracket_async.config import valid_concurrency
 from tracket_async.errors import PermissionDeniedError, StorageError, StoreError
@@ -426,8 +427,6 @@ def _middle(days: Sequence[Day]) -> dt.date | None:
 
 
 ROUNDS: Final = 5
-OVERLAP: Final = dt.timedelta(minutes=2)
-"""How far before the beginning of the last round a round begins: for clocks that differ, and writes that take time."""
 
 
 @attrs.frozen(kw_only=True)
@@ -475,20 +474,23 @@ async def compare_dates(job: ExportJob, found: Check, since: dt.date | None, unt
     return attrs.evolve(found, gone=found.gone + gone)
 
 
-async def check(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking") -> Check:
+async def check(
+    job: ExportJob, mark: dt.datetime, *, overlap: dt.timedelta = OVERLAP, phase: Phase = "checking"
+) -> Check:
     """Repeat rounds until the numbers agree, at most `ROUNDS` of them. What is gone becomes a tombstone.
 
     Args:
         job: its server counts, and its store is deduplicated.
-        since: the moment from which to look for changes.
+        mark: of the last check, or of the beginning of the export: the first round looks for changes since.
+        overlap: how far before its mark a round begins.
         phase: what fetching changes is reported as.
     """
     source, store = job.source, job.store
     wanted, changes, gone, turn = store.request.filter, NO_CHANGES, 0, 1
     while True:
         times = await source.times(wanted)
-        changes += await changes_since(job, since, phase=phase)
-        since = times.mark - OVERLAP
+        changes += await changes_since(job, mark, overlap=overlap, phase=phase)
+        mark = times.mark
         total, here = await source.count(wanted), await job.do(store.count) + await job.do(store.count_bad_rows)
         job.reporter.report("checking", here, total=total, always=True)
         verdict = verdict_of(total, here, None)
@@ -522,14 +524,12 @@ async def _compare_differing(job: ExportJob, wanted: WorklogFilter, among: int) 
     return found
 
 
-async def changes_since(job: ExportJob, since: dt.datetime, *, phase: Phase = "checking") -> ChangeCounts:
-    """Fetch what was created or updated since, and bring it into the store."""
+async def changes_since(
+    job: ExportJob, mark: dt.datetime, *, overlap: dt.timedelta = OVERLAP, phase: Phase = "checking"
+) -> ChangeCounts:
+    """Fetch what was created or updated since a mark, and bring it into the store."""
     changes, fetched = NO_CHANGES, 0
-    for wanted in (
-        # Whether a new worklog has an updatedDate is not documented, so both are asked for.
-        WorklogFilter(updated_since=since, sort_by="updated_date"),
-        WorklogFilter(created_since=since, sort_by="created_date"),
-    ):
+    for wanted in changed_since(mark, overlap=overlap):
         bad_rows: list[BadRow] = []
         async with aclosing(in_lots(job.source.pages(wanted, bad_rows))) as lots:
             async for rows in lots:

@@ -22,7 +22,6 @@ from tracket_async.client import TracketClient
 from tracket_async.errors import ExportError, IncompleteExportError, RequestError, UsageError
 from tracket_async.export.formats import FileOptions, Format
 from tracket_async.export.phases import (
-    OVERLAP,
     Check,
     ExportJob,
     Settings,
@@ -91,7 +90,7 @@ async def export(job: ExportJob) -> ExportResult:
     if job.source.counts:
         # Also of a store that was done: a verdict is about this run.
         try:
-            found = await check(job, moment_of(await job.do(store.meta, "mark")) - OVERLAP)
+            found = await check(job, moment_of(await job.do(store.meta, "mark")))
         except (ExportError, RequestError) as error:
             if not was_done or not (isinstance(error, ExportError) or error.is_passing):
                 raise

@@ -7,19 +7,18 @@ A call that fails after its retries is made again, with longer and longer waits,
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
-from itertools import chain
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from tracket_async._api.endpoints import RowPage
-from tracket_async._api.fast import Row, columns_of, row_of
+from tracket_async._api.fast import Row, row_of
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
-from tracket_async._timestamps import first_millisecond, last_millisecond, read_moment, write_moment
+from tracket_async._timestamps import first_millisecond, last_millisecond, read_moment
+from tracket_async.changes import ServerClock, ServerTime
 from tracket_async.client import TracketClient
 from tracket_async.errors import (
     BadRequestError,
@@ -38,25 +37,6 @@ from tracket_async.scan.partition import PartitionState, ScanSettings
 from tracket_async.worklogs import of_id
 
 T = TypeVar("T")
-
-_logger: Final = logging.getLogger("tracket_async")
-_SAME_CLOCK: Final = dt.timedelta(minutes=5)
-"""Times that differ by no more may be of one clock."""
-
-
-@attrs.frozen(kw_only=True)
-class ServerTime:
-    """The times of a server.
-
-    Attributes:
-        now: by its ``Date`` header; without one, this machine's time.
-        mark: the moment from which changes have to be fetched the next time: ``now``, or the newest created or updated
-            date that the server has, whichever is earlier. The header may come from another clock than the dates, and a
-            mark ahead of them would lose changes.
-    """
-
-    now: dt.datetime
-    mark: dt.datetime
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +74,8 @@ class Source:
         self._patience = patience
         self._clock = clock
         self._answered: float | None = None
-        self._clocks_disagreed = False
+        smallest = client.api_version.smallest_page
+        self._server_clock = ServerClock(lambda wanted: self._page(wanted, None, smallest), clock.now)
 
     async def scan(
         self, wanted: WorklogFilter, *, concurrency: int, states: Iterable[PartitionState] = ()
@@ -130,34 +111,10 @@ class Source:
 
         On API 1.0, which tells no changes, the mark is its time: that of a page of ``wanted``.
         """
-        here, header, newest = self._clock.now(), None, None
-        if not self.counts:
-            now = (await self._page(wanted, None, None)).server_date or here
-            return ServerTime(now=now, mark=now)
-        for sort_by in ("updated_date", "created_date"):
-            newest_first = WorklogFilter(sort_by=sort_by, descending=True)
-            page = await self._page(newest_first, None, self.client.api_version.smallest_page)
-            header = header or page.server_date
-            columns = columns_of(page.items, ("created_date", "updated_date"))
-            newest = max((date for date in (*chain(*columns), newest) if date is not None), default=None)
-        header = header or here
-        self._compare_clocks(here, header, newest or header)
-        return ServerTime(now=header, mark=min(header, newest or header))
-
-    def _compare_clocks(self, here: dt.datetime, header: dt.datetime, newest: dt.datetime) -> None:
-        """Say it, once, when the clock of the ``Date`` header cannot be that of the dates.
-
-        A header that is later than the newest date says nothing by itself: perhaps nothing has changed since. It does
-        when it is later than this machine's time as well.
-        """
-        disagree = newest - header > _SAME_CLOCK or (header - newest > _SAME_CLOCK and header - here > _SAME_CLOCK)
-        if disagree and not self._clocks_disagreed:
-            self._clocks_disagreed = True
-            _logger.warning(
-                "The server's clocks disagree: its Date header says %s, and its newest change is of %s (this machine's "
-                "time is %s). Changes are fetched from the earlier of the two on",
-                *(write_moment(moment) for moment in (header, newest, here)),
-            )
+        if self.counts:
+            return await self._server_clock.read()
+        now = (await self._page(wanted, None, None)).server_date or self._clock.now()
+        return ServerTime(now=now, mark=now)
 
     async def pages(self, wanted: WorklogFilter, bad_rows: list[BadRow] | None = None) -> AsyncGenerator[list[Row]]:
         """Yield all that match, page after page. A worklog may come twice: when a cursor was refused.

@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from tracket_async.changes import OVERLAP
 from tracket_async.client import TracketClient
 from tracket_async.export.phases import (
     Check,
@@ -28,7 +29,6 @@ from tracket_async.export.progress import SyncResult
 from tracket_async.export.run import compare_fetched_before, fetch_rest, keep_check, moment_of
 from tracket_async.export.store import Store
 
-OVERLAP: Final = dt.timedelta(minutes=5)
 LOOKBACK: Final = dt.timedelta(days=35)
 
 
@@ -71,7 +71,8 @@ async def sync_store(
         job = attrs.evolve(opened, fresh=await fetch_rest(opened) == 0)
         since = None
         if job.source.counts:
-            found = await check(job, moment_of(await job.do(store.meta, "mark")) - overlap, phase="syncing")
+            mark = moment_of(await job.do(store.meta, "mark"))
+            found = await check(job, mark, overlap=overlap, phase="syncing")
         else:
             times = await job.source.times(store.request.filter)
             since = times.now - lookback
