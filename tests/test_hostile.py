@@ -498,6 +498,21 @@ async def test_an_older_worklog_of_unknown_age_is_a_candidate_and_no_answer(host
 
 
 @BOTH
+async def test_without_a_date_header_no_age_is_known(hostile, connect, api):
+    """What was created may then be older than the create whose answer was lost: it is a candidate."""
+    hostile.no_date, hostile.lose_posts = True, 1
+    async with connect(api) as client:
+        with pytest.raises(AmbiguousWriteError) as lost:
+            await client.worklogs.create(new())
+        with pytest.raises(AmbiguousWriteError) as unsure:
+            await client.worklogs.reconcile(lost.value, wait=0)
+        assert [hostile.rows[each.id].description for each in unsure.value.candidates] == ["new 1"]
+        hostile.no_date = False
+        assert (await client.worklogs.reconcile(lost.value, wait=0)).description == "new 1"
+    assert hostile.count("POST") == 1
+
+
+@BOTH
 @pytest.mark.parametrize("answer", ["id", "location", "empty"])
 async def test_a_201_without_the_worklog_is_a_success(hostile, connect, api, answer):
     hostile.created_as = answer

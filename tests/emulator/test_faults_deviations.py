@@ -16,6 +16,10 @@ from tracket_async.emulator.faults import (
     LinkedCursor,
     MuteConnections,
     NoContent,
+    NoDate,
+    NormalizedText,
+    OtherWorklog,
+    RestrictedToken,
     SecondResponse,
     Status,
     TrimmedText,
@@ -104,6 +108,47 @@ async def test_descriptions_can_be_stored_trimmed(emulator, http, new_v1):
     assert reply.json["description"] == "stand-up"
     assert (await http("POST", V1, body=new_v1)).json["description"] is None
     assert (await http("POST", V1, raw=b"{")).status == 400
+
+
+async def test_descriptions_can_be_stored_in_nfc(emulator, http, new_v1):
+    emulator.faults.add(NormalizedText())
+    reply = await http("POST", V1, body={**new_v1, "description": "e\N{COMBINING ACUTE ACCENT}"})
+    assert reply.json["description"] == "\N{LATIN SMALL LETTER E WITH ACUTE}"
+
+
+async def test_a_get_can_be_answered_with_another_worklog(emulator, http):
+    emulator.faults.add(OtherWorklog("w0002"), method="GET")
+    assert (await http("GET", f"{V1}/w0001")).json["worklogId"] == "w0002"
+    assert (await http("GET", f"{V2}/w0001")).json["id"] == "w0002"
+    assert len((await http("GET", V2)).json["items"]) == 5
+
+
+@pytest.mark.parametrize("path", [V1, V2])
+async def test_a_response_can_have_no_date(emulator, http, path):
+    emulator.faults.add(NoDate(), nth=2)
+    dates = [(await http("GET", path)).headers.get("Date") for _ in range(3)]
+    assert [date is None for date in dates] == [False, True, False]
+
+
+async def test_a_token_can_see_one_users_worklogs_alone(emulator, http):
+    emulator.update("w0002", {"userId": "me"})
+    emulator.update("w0004", {"userId": "me"})
+    emulator.faults.add(RestrictedToken("me"))
+    assert [row["worklogId"] for row in (await http("GET", V1)).json["worklogs"]] == ["w0002", "w0004"]
+    page = (await http("GET", V2, size=1)).json
+    assert (page["total"], len(page["items"])) == (2, 1)
+    page = (await http("GET", V2, size=1, after=page["nextCursor"])).json
+    assert (page["total"], len(page["items"]), "nextCursor" in page) == (2, 1, False)
+    for path in (V1, V2):
+        statuses = [
+            (await http(method, f"{path}/{ident}", **({"body": {}} if method == "PUT" else {}))).status
+            for method in ("GET", "PUT", "DELETE")
+            for ident in ("w0001", "none")
+        ]
+        assert statuses == [403, 404] * 3
+        assert (await http("GET", f"{path}/w0002")).status == 200
+    assert (await http("DELETE", f"{V1}/w0002")).status == 200
+    assert emulator.count == 4
 
 
 async def test_filters_can_do_nothing(emulator, http):

@@ -89,6 +89,7 @@ class HttpExchange:
         self._resource = resource
         self._ident = ident
         self._skew = 0.0
+        self._has_date = True
 
     async def execute(self, change: Callable[[ApiRequest], ApiRequest] | None = None) -> ApiResponse:
         """Carry the request out and return its response, which may be an error; nothing is sent.
@@ -138,8 +139,9 @@ class HttpExchange:
 
     def headers(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Return the headers of a response: Date, X-Request-Id, Content-Type and the response's own."""
+        date = formatdate(self._context.wall() + self._skew, usegmt=True)
         return [
-            ("Date", formatdate(self._context.wall() + self._skew, usegmt=True)),
+            *([("Date", date)] if self._has_date else []),
             ("X-Request-Id", f"req-{self.received.number:08d}"),
             ("Content-Type", response.content_type),
             *response.headers,
@@ -151,6 +153,7 @@ class HttpExchange:
         self.received.committed = response.committed
         sent = _Response(followed_by, status=response.status, body=response.body)
         sent.headers.update(self.headers(response))
+        sent.has_date = self._has_date
         return sent
 
     def take_over_connection(self) -> RawConnection:
@@ -184,6 +187,10 @@ class HttpExchange:
         """Shift the Date header of this response."""
         self._skew += seconds
 
+    def omit_date(self) -> None:
+        """Send this response without a Date header."""
+        self._has_date = False
+
     def mute_connections(self) -> None:
         """Let no connection that is open now answer another request."""
         self._context.muted.update(self._context.transports)
@@ -194,7 +201,9 @@ class HttpExchange:
 
 
 class _Response(web.Response):
-    """A response that more bytes can follow on its connection."""
+    """A response that more bytes can follow on its connection, and that need not have a Date header."""
+
+    has_date = True
 
     def __init__(self, followed_by: bytes, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -209,6 +218,12 @@ class _Response(web.Response):
         await super().write_eof(data)
         if self._followed_by and self._transport is not None:
             self._transport.write(self._followed_by)
+
+
+async def _without_added_date(_request: web.Request, response: web.StreamResponse) -> None:
+    """Take out the Date header that aiohttp adds where there is none."""
+    if isinstance(response, _Response) and not response.has_date:
+        response.headers.popall("Date", None)
 
 
 def _is_json(content_type: str) -> bool:
@@ -260,6 +275,7 @@ class Api:
         """Return the aiohttp application; it can also be given to aiohttp's own test server."""
         app = web.Application(client_max_size=self._context.settings.body_limit)
         app.router.add_route("*", "/{path:.*}", self.handle)
+        app.on_response_prepare.append(_without_added_date)
         return app
 
     def release_connections(self) -> None:

@@ -29,12 +29,14 @@ class ApiRequest:
         ident: The id in the path; empty where there is none.
         query: Query parameters, decoded.
         body: The whole body.
+        only_user: The user whose worklogs the token may see; None for all.
     """
 
     path: str
     ident: str = ""
     query: Mapping[str, str]
     body: bytes = b""
+    only_user: str | None = None
 
 
 @frozen(kw_only=True)
@@ -84,7 +86,7 @@ class WorklogHandlers:
 
     def get(self, request: ApiRequest) -> ApiResponse:
         """Return one worklog."""
-        return ApiResponse(body=self._rendered(self._ident(request)))
+        return ApiResponse(body=self._rendered(self._visible(request)))
 
     def create(self, request: ApiRequest) -> ApiResponse:
         """Create a worklog: open, with the server's time as createdDate.
@@ -99,7 +101,7 @@ class WorklogHandlers:
     def update(self, request: ApiRequest) -> ApiResponse:
         """Change one worklog, with the server's time as updatedDate; an empty set of changes is an update, too."""
         payload = parse_object(request.body)
-        current = self._store.get(self._ident(request))
+        current = self._store.get(self._visible(request))
         if current is None:
             raise self._missing()
         changes = self._version.read_changes(payload, current)
@@ -111,10 +113,18 @@ class WorklogHandlers:
 
     def delete(self, request: ApiRequest) -> ApiResponse:
         """Delete one worklog. 2.0 answers as 1.0 does, because the vendor shows no other response."""
-        if not self._store.delete(self._ident(request)):
+        if not self._store.delete(self._visible(request)):
             raise self._missing()
         message = json_response({"message": f"The {self._version.noun} was deleted."})
         return ApiResponse(body=message.body, committed=True)
+
+    def _visible(self, request: ApiRequest) -> str:
+        ident = self._ident(request)
+        if request.only_user is not None:
+            worklog = self._store.get(ident)
+            if worklog is not None and worklog.user != request.only_user:
+                raise ApiError(403, f"this token may not see this {self._version.noun}")
+        return ident
 
     def _ident(self, request: ApiRequest) -> str:
         try:
@@ -188,7 +198,7 @@ def list_v1(store: Store, page_size: int, v1_order: V1Order, request: ApiRequest
     order, descending = _V1_ORDERS[v1_order]
     low = _optional(request.query, "startDate", _first_instant)
     after = _after(request.query, "cursor", order, descending=descending)
-    matching = Filter(date=Bounds(low=low))
+    matching = Filter(date=Bounds(low=low), user=request.only_user)
     rows, key = store.page("v1", matching, order, descending=descending, after=after, size=page_size)
     body = b'{"worklogs":[' + b",".join(rows) + b"]"
     if key is not None:
@@ -212,7 +222,9 @@ def list_v2(store: Store, request: ApiRequest) -> ApiResponse:
         )
         for name, (first, last) in V2_FILTERS.items()
     }
-    matching = Filter(date=bounds["date"], created=bounds["createdDate"], updated=bounds["updatedDate"])
+    matching = Filter(
+        date=bounds["date"], created=bounds["createdDate"], updated=bounds["updatedDate"], user=request.only_user
+    )
     after = _after(query, "after", order, descending=descending)
     rows, key = store.page("v2", matching, order, descending=descending, after=after, size=size)
     links = {"self": {"href": _href(request.path, query)}}

@@ -55,11 +55,12 @@ _OPEN: Final = Bounds()
 
 @frozen(kw_only=True)
 class Filter:
-    """A filter of worklogs: all three bounds must hold."""
+    """A filter of worklogs: all three bounds must hold, and with a `user` they must be that user's."""
 
     date: Bounds = _OPEN
     created: Bounds = _OPEN
     updated: Bounds = _OPEN
+    user: str | None = None
 
 
 @frozen(kw_only=True)
@@ -128,6 +129,9 @@ def _bound_behind_cursor(matching: Filter, walked: str, after: Key | None, desce
 def _bounds(matching: Filter, *, walked: str | None, skip: str | None) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
+    if matching.user is not None:
+        conditions.append("user = ?")
+        parameters.append(matching.user)
     for column in ("date", "created", "updated"):
         bounds: Bounds = getattr(matching, column)
         # a unary plus keeps the planner off this column's index, whose use would sort all matches on every page

@@ -140,6 +140,10 @@ class Exchange(Protocol):
         """Shift the Date header of this response."""
         ...
 
+    def omit_date(self) -> None:
+        """Send this response without a Date header."""
+        ...
+
     def mute_connections(self) -> None:
         """Let no connection that is open now answer another request."""
         ...

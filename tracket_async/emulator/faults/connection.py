@@ -246,6 +246,17 @@ class ClockSkew(RequestFault):
 
 
 @frozen
+class NoDate(RequestFault):
+    """No Date header."""
+
+    kind: ClassVar[str] = "no-date"
+
+    async def apply(self, exchange: Exchange) -> None:
+        """Leave it out."""
+        exchange.omit_date()
+
+
+@frozen
 class ExpireToken(RequestFault):
     """Every token from the token call expires just before this request, which so gets a 401."""
 

@@ -6,6 +6,8 @@ A deviation changes the request that is carried out, the response, or what follo
 from __future__ import annotations
 
 import json
+import unicodedata
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Final, Literal
@@ -125,23 +127,80 @@ class AddedHeaders(ResponseFault):
 
 
 @frozen
-class TrimmedText(ResponseFault):
+class _ChangedText(ResponseFault):
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Carry the request out with a changed description."""
+        return exchange.respond(await exchange.execute(self._changed))
+
+    @abstractmethod
+    def change(self, text: str) -> str:
+        """Return what is stored for a description."""
+
+    def _changed(self, request: ApiRequest) -> ApiRequest:
+        with suppress(ApiError):  # a malformed body gets its error from the handler
+            payload = parse_object(request.body)
+            if isinstance(payload.get("description"), str):
+                payload["description"] = self.change(payload["description"])
+                return evolve(request, body=json.dumps(payload).encode())
+        return request
+
+
+@frozen
+class TrimmedText(_ChangedText):
     """A server that stores descriptions without white space at their ends."""
 
     kind: ClassVar[str] = "trimmed-text"
 
+    def change(self, text: str) -> str:
+        """Return the text without it."""
+        return text.strip()
+
+
+@frozen
+class NormalizedText(_ChangedText):
+    """A server that stores descriptions in Unicode's NFC."""
+
+    kind: ClassVar[str] = "normalized-text"
+
+    def change(self, text: str) -> str:
+        """Return the text in NFC."""
+        return unicodedata.normalize("NFC", text)
+
+
+@frozen
+class OtherWorklog(ResponseFault):
+    """Another worklog than the one whose id is in the path. Meant for rules with ``method="GET"``.
+
+    Attributes:
+        id: Its id.
+    """
+
+    kind: ClassVar[str] = "other-worklog"
+
+    id: str
+
     async def apply(self, exchange: Exchange) -> web.StreamResponse:
-        """Carry the request out with a trimmed description."""
-        return exchange.respond(await exchange.execute(_trim))
+        """Carry the request out for the other worklog; a request without an id in its path as it is."""
+        return exchange.respond(
+            await exchange.execute(lambda request: evolve(request, ident=self.id if request.ident else ""))
+        )
 
 
-def _trim(request: ApiRequest) -> ApiRequest:
-    with suppress(ApiError):  # a malformed body gets its error from the handler
-        payload = parse_object(request.body)
-        if isinstance(payload.get("description"), str):
-            payload["description"] = payload["description"].strip()
-            return evolve(request, body=json.dumps(payload).encode())
-    return request
+@frozen
+class RestrictedToken(ResponseFault):
+    """A token that sees only one user's worklogs: lists and totals leave out the others, and their ids get a 403.
+
+    Attributes:
+        user: The user's id.
+    """
+
+    kind: ClassVar[str] = "restricted-token"
+
+    user: str
+
+    async def apply(self, exchange: Exchange) -> web.StreamResponse:
+        """Carry the request out with what the token may see."""
+        return exchange.respond(await exchange.execute(lambda request: evolve(request, only_user=self.user)))
 
 
 @frozen

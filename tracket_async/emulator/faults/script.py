@@ -186,11 +186,15 @@ DEVIATIONS: Final[dict[str, type[Fault]]] = {
         deviations.BriefCreated,
         deviations.AddedHeaders,
         deviations.TrimmedText,
+        deviations.NormalizedText,
+        deviations.OtherWorklog,
+        deviations.RestrictedToken,
         deviations.IgnoredFilters,
         deviations.IgnoredCursor,
         deviations.LinkedCursor,
         deviations.WrongTotal,
         deviations.DateOffset,
+        connection.NoDate,
     )
 }
 """The kinds of a server that works, but not as on the vendor's pages."""
