@@ -1,4 +1,4 @@
-"""Fixtures for every test: aioresponses for aiohttp 3.14, an event loop on virtual time, a check for leaks."""
+"""Fixtures for every test: an event loop on virtual time, a check for leaks, a hostile server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ import selectors
 import signal
 import sys
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
-from aiohttp import ClientResponse
-from aioresponses import aioresponses as patched_sessions
 from hypothesis import HealthCheck, settings
 
 # How quickly a busy machine draws examples says nothing about what is tested.
@@ -25,21 +22,6 @@ settings.load_profile("busy")
 # A job in the background of a script (``pytest &``) inherits SIGINT as ignored; so would the processes of the tests.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class _ClientResponse(ClientResponse):
-    """aiohttp 3.14 asks for a stream writer, which aioresponses 0.7.9 does not give (its issue 289)."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, stream_writer=Mock(output_size=0), **kwargs)
-
-
-@pytest.fixture
-def mocked(monkeypatch):
-    """Answers without a network: ``mocked.get(url, payload=...)``. It takes the place of every aiohttp session's."""
-    monkeypatch.setattr("aioresponses.core.ClientResponse", _ClientResponse)
-    with patched_sessions() as patcher:
-        yield patcher
 
 
 class _TimeTravel(selectors.SelectSelector):

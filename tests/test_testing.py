@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
+import aiohttp
 import pytest
+from aioresponses import core as aioresponses_core
 
-from tracket_async import NewWorklog
+from tracket_async import BearerToken, NetworkError, NewWorklog, RetryPolicy, TracketClient
 from tracket_async import testing as plugin
 
 QUIET = (
@@ -122,5 +127,119 @@ def test_a_pytest_that_merely_finds_the_plugin_imports_neither_aiohttp_nor_the_e
 
 def test_the_fixtures_are_described(pytestconfig):
     assert plugin.__doc__
-    for fixture in (plugin.tracket_emulator, plugin.tracket_client):
+    for name in ("emulator", "client", "server", "responses"):
+        fixture = getattr(plugin, f"tracket_{name}")
         assert fixture.__doc__
+
+
+# -- a server in a thread ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.tracket(sample=30)
+def test_a_test_that_is_not_async_talks_to_a_server_in_a_thread(tracket_server):
+    async def count():
+        async with TracketClient.from_env(tracket_server.env) as client:
+            return len([worklog async for worklog in client.worklogs.list()])
+
+    assert asyncio.run(count()) == 30
+    assert tracket_server.call(lambda emulator: emulator.count) == 30
+    assert repr(tracket_server) == f"<ServerThread {tracket_server.base_url}>"
+
+
+@pytest.mark.tracket(api="1.0")
+def test_a_subprocess_finds_the_server_by_its_variables(tracket_server):
+    code = """
+        import datetime, sys, urllib.request
+        from os import environ
+        asked = urllib.request.Request(environ["TRACKET_BASE_URL"] + "/api/1.0/worklogs")
+        asked.add_header("Authorization", "Bearer " + environ["TRACKET_TOKEN"])
+        print(urllib.request.urlopen(asked).status)
+        """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    environment = {**os.environ, **tracket_server.env}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "200"
+    assert tracket_server.env["TRACKET_TOKEN"] == tracket_server.token
+    assert tracket_server.call(lambda emulator: len(emulator.request_log)) == 1
+
+
+def test_what_a_call_raises_in_the_servers_thread_is_raised_to_the_test(tracket_server):
+    with pytest.raises(LookupError):
+        tracket_server.call(lambda emulator: emulator.delete("none"))
+
+
+def test_the_thread_ends_when_the_server_cannot_start(tmp_path):
+    source = f"""
+        import threading
+        import pytest
+
+        @pytest.mark.tracket(seed={str(tmp_path / "missing.ndjson")!r})
+        def test_that_cannot_start(tracket_server): pass
+
+        def test_after_it():
+            assert [t.name for t in threading.enumerate() if t.name == "tracket_server"] == []
+        """
+    done = pytest_in(tmp_path, source)
+    assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
+
+
+# -- mocked responses ----------------------------------------------------------------------------------------------
+
+
+async def test_a_response_is_mocked_for_any_session_of_aiohttp(tracket_responses):
+    tracket_responses.get("https://elsewhere.example/", payload={"a": 1}, headers={"X": "y"})
+    async with aiohttp.ClientSession() as session, session.get("https://elsewhere.example/") as response:
+        assert (await response.json(), response.headers["X"]) == ({"a": 1}, "y")
+
+
+async def test_what_was_not_mocked_is_an_error_of_the_network(tracket_responses):
+    async with TracketClient(auth=None, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(NetworkError):
+            await client.worklogs.get("wl-1")
+
+
+async def test_an_aioresponses_that_gives_a_stream_writer_is_left_to_do_so(tracket_responses, monkeypatch):
+    made = []
+    monkeypatch.setattr(aiohttp.ClientResponse, "__init__", lambda *_, **settings: made.append(settings))
+    aioresponses_core.ClientResponse("GET", "https://elsewhere.example/", stream_writer="its own")
+    aioresponses_core.ClientResponse("GET", "https://elsewhere.example/")
+    monkeypatch.undo()
+    assert made[0] == {"stream_writer": "its own"}
+    assert made[1]["stream_writer"].output_size == 0
+
+
+def test_without_aioresponses_a_test_that_asks_is_told(tmp_path):
+    (tmp_path / "conftest.py").write_text("import sys\nsys.modules['aioresponses'] = None\n", encoding="utf-8")
+    done = pytest_in(tmp_path, "def test_that_asks(tracket_responses): pass\n")
+    assert "needs aioresponses: pip install aioresponses" in done.stdout, done.stdout + done.stderr
+
+
+# -- the code of docs/testing.md -----------------------------------------------------------------------------------
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "testing.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+NIGHTLY = """
+import asyncio
+from tracket_async import TracketClient
+
+async def main():
+    async with TracketClient.from_env() as client:
+        await client.worklogs.delete_many([worklog.id async for worklog in client.worklogs.list()]).drain()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.tracket(sample=20)
+def test_the_code_of_the_docs_for_a_subprocess_runs(tracket_server, tmp_path, monkeypatch):
+    (tmp_path / "nightly.py").write_text(NIGHTLY, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    namespace = {"pytest": pytest, "subprocess": subprocess, "sys": sys, "os": os}
+    exec(BLOCKS[0], namespace)
+    namespace["test_the_nightly_script_deletes_everything"](tracket_server)
+
+
+async def test_the_code_of_the_docs_for_mocked_responses_runs(tracket_responses):
+    namespace = {"TracketClient": TracketClient, "BearerToken": BearerToken}
+    exec(BLOCKS[1], namespace)
+    await namespace["test_minutes_are_summed_up"](tracket_responses)

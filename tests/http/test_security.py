@@ -181,10 +181,10 @@ async def test_the_user_agent_names_the_version(server, get, http):
     assert agents[0].startswith("tracket-async/")
 
 
-async def test_it_works_with_aioresponses(mocked, get):
+async def test_it_works_with_aioresponses(tracket_responses, get):
     """What a user of this package who tests with aioresponses relies on."""
-    mocked.get("https://tracket.dev/api/2.0/things", payload={"a": 1}, headers={"X-Request-Id": "r-1"})
-    mocked.get("https://tracket.dev/api/2.0/things", status=503, repeat=True)
+    tracket_responses.get("https://tracket.dev/api/2.0/things", payload={"a": 1}, headers={"X-Request-Id": "r-1"})
+    tracket_responses.get("https://tracket.dev/api/2.0/things", status=503, repeat=True)
     async with TracketSession("https://tracket.dev", auth=None, retry=RetryPolicy(wait_initial=0)) as session:
         response = await session.send(get, lambda response: response)
         assert (response.body, response.headers["x-request-id"]) == (b'{"a": 1}', "r-1")

@@ -256,6 +256,10 @@ class _Pieces(io.BytesIO):
         self._watch.received()
         return super().read(size)
 
+    def __reduce__(self) -> tuple[type[io.BytesIO], tuple[bytes]]:
+        # aioresponses keeps deep copies of what it was asked: not of the event loop, please.
+        return io.BytesIO, (self.getvalue(),)
+
 
 class Transport:
     """aiohttp's session with everything switched off that would act on its own. Made on the loop that it runs on."""
