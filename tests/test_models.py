@@ -206,3 +206,20 @@ def test_any_aware_moment_keeps_being_that_moment(moment):
     except OverflowError:
         return  # beyond the calendar, in UTC
     assert NewWorklog(**REQUIRED | {"date": moment}).date == utc == WorklogFilter(since=moment).since
+
+
+def test_a_filter_takes_any_collection_of_values_and_matches_any_of_them():
+    wanted = WorklogFilter(user_ids=["7", "8"], approval_statuses=("open",))
+    assert wanted.values == {"user_id": {"7", "8"}, "approval_status": {"open"}}
+    assert wanted.bounds_only() == WorklogFilter()
+    assert WorklogFilter().bounds_only() is not None
+    known = {"id": "1", "item_id": None, "date": NOON, "minutes": 1.0}
+    for user, status, matches in (("7", "open", True), ("9", "open", False), ("8", "approved", False)):
+        assert wanted.matches(Worklog(user_id=user, approval_status=status, **known)) is matches
+    assert not WorklogFilter(item_ids={"1"}).matches(Worklog(user_id="7", **known))
+
+
+@pytest.mark.parametrize(("values", "error"), [("7", TypeError), (7, TypeError), ([7], TypeError), ([" "], ValueError)])
+def test_a_filter_refuses_values_that_are_no_strings_and_names_the_field(values, error):
+    with pytest.raises(error, match="user_ids must"):
+        WorklogFilter(user_ids=values)

@@ -14,7 +14,7 @@ import datetime as dt
 import enum
 import reprlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -319,6 +319,29 @@ class WorklogChanges:
     )
 
 
+_ANY: Final[frozenset[str]] = frozenset()
+VALUES: Final[Mapping[str, str]] = {
+    "user_ids": "user_id",
+    "category_ids": "category_id",
+    "project_ids": "project_id",
+    "item_ids": "item_id",
+    "approval_statuses": "approval_status",
+}
+"""The choices of `WorklogFilter`, and the attributes of `Worklog` whose values they choose."""
+
+
+def _chosen(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, Collection) and not isinstance(value, str | bytes) else value
+
+
+def is_choice(_instance: object, attribute: Attribute, value: object) -> None:
+    """Check for a set of strings with something in them."""
+    if not isinstance(value, frozenset):
+        raise TypeError(f"{attribute.name} must be a collection of strings, not {type(value).__name__}")
+    for one in value:  # pyright: ignore[reportUnknownVariableType] - that is what is checked
+        is_id(_instance, attribute, one)
+
+
 @attrs.frozen(kw_only=True)
 class WorklogFilter:
     """The worklogs to list, and their order. Every bound is inclusive; None means unbounded.
@@ -337,6 +360,10 @@ class WorklogFilter:
         sort_by: ``"date"`` (default), ``"created_date"`` or ``"updated_date"`` (API 2.0 only).
         descending: newest first. Default False: ascending, so that worklogs added during a walk are still met.
             API 1.0 has no choice: its order is the server's.
+        user_ids, category_ids, project_ids, item_ids, approval_statuses: the values that `Worklog.user_id` and so on
+            may have; any collection of strings, kept as a frozenset. Empty (the default) is every value, and a
+            worklog without a value is in no other. No version of the API filters by them: the client does, so
+            everything within the bounds is fetched, and `Page.total` counts all of that. Projects: API 2.0 only.
 
     Raises:
         TypeError, ValueError: naming the field; a lower bound after its upper bound is one.
@@ -364,6 +391,11 @@ class WorklogFilter:
         default="date", validator=attrs.validators.in_(("date", "created_date", "updated_date"))
     )
     descending: bool = False
+    user_ids: frozenset[str] = attrs.field(default=_ANY, converter=_chosen, validator=is_choice)
+    category_ids: frozenset[str] = attrs.field(default=_ANY, converter=_chosen, validator=is_choice)
+    project_ids: frozenset[str] = attrs.field(default=_ANY, converter=_chosen, validator=is_choice)
+    item_ids: frozenset[str] = attrs.field(default=_ANY, converter=_chosen, validator=is_choice)
+    approval_statuses: frozenset[str] = attrs.field(default=_ANY, converter=_chosen, validator=is_choice)
 
     def __attrs_post_init__(self) -> None:
         for lower, upper in _PAIRS:
@@ -384,8 +416,28 @@ class WorklogFilter:
         bounds = (self.created_since, self.created_until, self.updated_since, self.updated_until)
         return any(bound is not None for bound in bounds)
 
+    @property
+    def values(self) -> dict[str, frozenset[str]]:
+        """Return the values that are chosen, by the attribute of `Worklog`; empty: every value of every attribute."""
+        return {name: chosen for field, name in VALUES.items() if (chosen := getattr(self, field))}
+
+    def bounds_only(self) -> WorklogFilter:
+        """Return the filter without its values: what a server is asked for."""
+        if not self.values:
+            return self
+        every: dict[str, Any] = dict.fromkeys(VALUES, _ANY)
+        return attrs.evolve(self, **every)
+
     def matches(self, worklog: Worklog) -> bool:
-        """Return whether the worklog is within every bound. An unknown date is in no bounded range."""
+        """Return whether the worklog is within every bound and has a value of each choice.
+
+        An unknown date is in no bounded range.
+        """
+        return self._within_bounds(worklog) and all(
+            getattr(worklog, name) in chosen for name, chosen in self.values.items()
+        )
+
+    def _within_bounds(self, worklog: Worklog) -> bool:
         return (
             _within(worklog.date, self.since, self.until)
             and _within(worklog.created_date, self.created_since, self.created_until)
@@ -444,8 +496,8 @@ def in_utc(filter: WorklogFilter) -> WorklogFilter:
 
 
 def client_side_check(filter: WorklogFilter) -> Callable[[Worklog], bool] | None:
-    """Return the check of the bounds that a list makes itself, whatever the server filters; None without bounds."""
-    return filter.matches if filter.bounds_changes or filter.bounds_dates else None
+    """Return the check that a list makes itself, whatever the server filters; None where every worklog matches."""
+    return filter.matches if filter.bounds_changes or filter.bounds_dates or filter.values else None
 
 
 def check_scan_order(filter: WorklogFilter) -> None:

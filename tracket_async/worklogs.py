@@ -165,11 +165,12 @@ class Worklogs:
         wanted = api_version.resolve(combine_filter(filter, since, until))
         api_version.list(wanted, size=size)  # a mistake is told here, and not at the first page
         recount, keep = Recount(context.send, api_version, wanted), client_side_check(wanted)
+        belongs = client_side_check(wanted.bounds_only())
 
         async def fetch(cursor: str | None) -> Page:
             if not (wanted.bounds_dates and api_version.keeps_days):
                 request = api_version.list(wanted, cursor=cursor, size=size)
-                return await context.send(request, said_twice(api_version.page, keep))
+                return await context.send(request, said_twice(api_version.page, belongs))
             page = await self._page_of_days(context, wanted, cursor, size)
             if self._days_have_offsets:
                 recount.wanted = a_day_wider(wanted)
@@ -204,7 +205,7 @@ class Worklogs:
 
         known = self._days_have_offsets
         asked = a_day_wider(wanted) if known else wanted
-        checked = said_twice(page_of, asked.matches)
+        checked = said_twice(page_of, asked.bounds_only().matches)
         page = await context.send(api_version.list(asked, cursor=cursor, size=size), checked)
         if self._days_have_offsets is None:
             await context.send(api_version.list(a_day_wider(wanted), size=api_version.smallest_page), page_of)

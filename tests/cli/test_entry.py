@@ -88,7 +88,7 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
         (("list", "--limit", "1" + "0" * 50 + "x"), "Invalid value for --limit: it must be a whole number. See"),
         (("list", "--since", "2" * 50), "Invalid value for --since: it is no date. Give"),
         (("list", "--rate", "s3cret"), "Invalid value for --rate: it must be a number. See"),
-        (("list", "--since", "yesterday"), "Invalid value for --since: it is no date. Give YYYY-MM-DD"),
+        (("list", "--since", "someday"), "Invalid value for --since: it is no date. Give YYYY-MM-DD"),
         (("list", "--since", "2024-05-20T10:00"), "Invalid value for --since: it has no offset"),
         (("list", "--since", "2024-05-21", "--until", "2024-05-20"), "is after until"),
         (("list", "--since", "9999-12-31T23:59-08:00"), "since is outside of the years 1 to 9999 in UTC"),

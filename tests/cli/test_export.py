@@ -274,7 +274,10 @@ def test_every_format_has_every_worklog_and_nothing_is_left_beside_them(tracket,
     _header, *rows = CalamineWorkbook.from_path(files["xlsx"]).get_sheet_by_name("worklogs").iter_rows()
     assert [row[0] for row in rows] == ids
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
-    words = {"1.0": "not verifiable: the server gives no counts", "2.0": "verified: as many as the server counts"}
+    words = {
+        "1.0": "not verifiable: the server gives no count of them",
+        "2.0": "verified: as many as the server counts",
+    }
     assert result.err.endswith(f"; {words[api]}.\n")
 
 

@@ -306,7 +306,7 @@ def test_what_came_in_this_run_makes_the_rate_and_what_changed_meanwhile_is_told
     ("name", "words"),
     [
         ("verified", "verified: as many as the server counts"),
-        ("not verifiable", "not verifiable: the server gives no counts"),
+        ("not verifiable", "not verifiable: the server gives no count of them"),
         ("incomplete", "incomplete: the server counts 1,300"),
         ("not verified", "not verified"),
     ],

@@ -56,10 +56,11 @@ def run(emulator, api, tmp_path):
             with InputSource(str(path)) as source:
                 options = ReadOptions(format="ids" if make is make_worklog_id else "ndjson")
                 input_file = InputFile(source=source, options=options, make=make, api_version=client.api_version)
+                total = input_file.validate().rows
                 yield ChangeRun(
                     apply(client),
-                    input_file,
-                    total=input_file.validate().rows,
+                    input_file.rows(),
+                    total=total,
                     **{"concurrency": 2, **settings},
                 )
 

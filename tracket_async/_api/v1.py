@@ -102,8 +102,11 @@ START_DATES: Final[Mapping[StartDate, Callable[[dt.datetime], str]]] = {"moment"
 """The forms of ``startDate``. Neither begins after the moment that is meant; what comes before it is the client's to
 leave out."""
 
-NOT_OFFERED: Final = ("created_since", "created_until", "updated_since", "updated_until", "sort_by", "descending")
-"""The parts of a filter that 1.0 has no parameter for. ``until`` is not among them: a client can stop there."""
+NOT_OFFERED: Final = (
+    *("created_since", "created_until", "updated_since", "updated_until"),
+    *("sort_by", "descending", "project_ids"),
+)
+"""The parts of a filter that 1.0 has no parameter or field for. Not ``until``: a client can stop there."""
 
 _ALL: Final = WorklogFilter()
 

@@ -74,16 +74,6 @@ AcceptDeletions = Annotated[
     ),
 ]
 
-TimeZone = Annotated[
-    str | None,
-    Parameter(
-        metavar="NAME",
-        show_default=False,
-        help="Write the day of each moment in this time zone, such as Europe/Amsterdam (API 1.0; API 2.0 has days)."
-        " Default: UTC, or that of the store.",
-    ),
-]
-
 STANDARD_OUTPUT: Final = "-"
 _SLICE: Final = 1 << 16
 """Bytes that are written, perhaps compressed, before the event loop has its turn: 2 ms at most."""

@@ -29,7 +29,6 @@ from tracket_async.cli.destinations import (
     Columns,
     Outputs,
     Raw,
-    TimeZone,
 )
 from tracket_async.cli.options import (
     CONCURRENCY,
@@ -213,7 +212,6 @@ async def export(
     raw: Raw = False,
     bom: Bom = False,
     delimiter: ChosenDelimiter = ",",
-    tz: TimeZone = None,
     store: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
     accept_deletions: AcceptDeletions = False,
     bad_rows: BadRowsFile = None,
@@ -238,7 +236,6 @@ async def export(
         raw: see `Raw`.
         bom: see `Bom`.
         delimiter: see `ChosenDelimiter`.
-        tz: see `TimeZone`.
         store: Keep the store in this file, for tracket sync. Default: remove the store when all files are complete.
         accept_deletions: see `AcceptDeletions`.
         bad_rows: see `BadRowsFile`.
@@ -262,7 +259,7 @@ async def export(
                 raw=raw,
                 bom=bom,
                 delimiter=DELIMITERS[delimiter],
-                tz=tz,
+                tz=selection.tz,
             ),
             concurrency=concurrency,
             accept_deletions=accept_deletions,

@@ -362,7 +362,7 @@ async def _run(
             started = time.monotonic()
             work = ChangeRun(
                 edit.apply(client),
-                input_file,
+                input_file.rows(),
                 total=rows,
                 concurrency=given.concurrency,
                 on_error=given.on_error,

@@ -26,15 +26,14 @@ from typing import Annotated, Any, Final, Literal
 import attrs
 from cyclopts import Group, Parameter, Token
 
-from tracket_async._timestamps import parse_date
-from tracket_async.cli import output
+from tracket_async.cli import dates, output
 from tracket_async.cli.output import note
 from tracket_async.client import TracketClient
 from tracket_async.config import check_concurrency
 from tracket_async.errors import ConfigurationError, TracketError, UsageError
 from tracket_async.export import text as cells
 from tracket_async.importer.values import read_id
-from tracket_async.models import WorklogFilter
+from tracket_async.models import VALUES, WorklogFilter
 
 
 def convert_id(_type: Any, tokens: Sequence[Token]) -> str:
@@ -46,16 +45,18 @@ def convert_id(_type: Any, tokens: Sequence[Token]) -> str:
     return found
 
 
+def convert_ids(type_: Any, tokens: Sequence[Token]) -> list[str]:
+    """Return ids, each as `convert_id`."""
+    return [convert_id(type_, [token]) for token in tokens]
+
+
 Id = Annotated[str, Parameter(converter=convert_id, metavar="ID")]
 Json = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
-def _convert(_type: Any, tokens: Sequence[Token]) -> dt.date:
-    return parse_date(tokens[0].value)
-
-
-Date = Annotated[dt.date, Parameter(converter=_convert, metavar="DATE")]
+Date = Annotated[dt.date, Parameter(converter=dates.convert_day, metavar="DATE")]
 """A date, or (a datetime is a date to Python) an aware datetime."""
+Typed = Annotated[dates.Typed, Parameter(converter=dates.convert, metavar="DATE")]
 
 
 def between(lowest: int, highest: int | None = None) -> Callable[[Any, int], None]:
@@ -104,19 +105,85 @@ def refusals() -> Generator[None]:
         raise UsageError(str(error)) from None
 
 
+_Values = Annotated[list[str] | None, Parameter(metavar="ID", converter=convert_ids, negative=(), show_default=False)]
+
+
 @Parameter(name="*", group=Group("Selection", sort_key=1))
 @attrs.frozen(kw_only=True)
 class Selection:
-    """A selection of worklogs. Every bound is inclusive; a day means the whole day, in UTC."""
+    """A selection of worklogs. Every bound is inclusive; a day means the whole day, in UTC.
 
-    since: Annotated[Date | None, Parameter(help="Select from this day or date-time on (API 2.0: its day).")] = None
-    until: Annotated[
-        Date | None, Parameter(help="Select up to and including this day or date-time (API 2.0: its day).")
+    The dates are as they were typed: ``bounds`` says what they mean today.
+    """
+
+    since: Annotated[
+        Typed | None, Parameter(help="Select from this day, period or date-time on (API 2.0: its day).")
     ] = None
-    created_since: Annotated[Date | None, Parameter(help="Select what was created from then on (API 2.0).")] = None
-    created_until: Annotated[Date | None, Parameter(help="Select what was created up to then (API 2.0).")] = None
-    updated_since: Annotated[Date | None, Parameter(help="Select what was last updated from then on (API 2.0).")] = None
-    updated_until: Annotated[Date | None, Parameter(help="Select what was last updated up to then (API 2.0).")] = None
+    until: Annotated[
+        Typed | None, Parameter(help="Select up to and including this day, period or date-time (API 2.0: its day).")
+    ] = None
+    month: Annotated[
+        str | None,
+        Parameter(metavar="MONTH", help="Select this month: 2026-10, this-month or last-month.", show_default=False),
+    ] = None
+    created_since: Annotated[Typed | None, Parameter(help="Select what was created from then on (API 2.0).")] = None
+    created_until: Annotated[Typed | None, Parameter(help="Select what was created up to then (API 2.0).")] = None
+    updated_since: Annotated[Typed | None, Parameter(help="Select what was last updated from then on (API 2.0).")] = (
+        None
+    )
+    updated_until: Annotated[Typed | None, Parameter(help="Select what was last updated up to then (API 2.0).")] = None
+    user: Annotated[_Values, Parameter(help="Select the worklogs of this monday.com user; may be repeated.")] = None
+    category: Annotated[_Values, Parameter(help="Select this category; may be repeated.")] = None
+    project: Annotated[_Values, Parameter(help="Select this project (API 2.0); may be repeated.")] = None
+    item: Annotated[_Values, Parameter(help="Select this monday.com item; may be repeated.")] = None
+    approval: Annotated[
+        list[Literal["open", "submitted", "approved", "rejected"]] | None,
+        Parameter(negative=(), help="Select this state of the approval; may be repeated.", show_default=False),
+    ] = None
+    tz: Annotated[
+        str | None,
+        Parameter(
+            metavar="NAME",
+            show_default=False,
+            help="Use this time zone, such as Europe/Amsterdam: for today (default: that of this machine), and on API"
+            " 1.0 for the day of each moment in files and reports (default: UTC, or that of the store).",
+        ),
+    ] = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Return whether nothing is left out."""
+        return attrs.evolve(self, tz=None) == EVERYTHING
+
+    def bounds(self) -> dict[str, dt.date | None]:
+        """Return the bounds of today by the names of `WorklogFilter`, None where unbounded.
+
+        Raises:
+            UsageError: a month and a bound of its own are given; or there is no such month or time zone.
+        """
+        found: dict[str, dt.date | None] = {}
+        with refusals():
+            for name in ("since", "created_since", "updated_since"):
+                found[name] = dates.lower(getattr(self, name), self.tz)
+            for name in ("until", "created_until", "updated_until"):
+                found[name] = dates.upper(getattr(self, name), self.tz)
+        if self.month is not None:
+            if self.since is not None or self.until is not None:
+                raise UsageError("--month is both --since and --until. Leave it out, or them")
+            month = dates.month(self.month, self.tz)
+            found |= {"since": month.first, "until": month.last}
+        return found
+
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """Return the values that are chosen, by the attribute of `Worklog`; none is every value."""
+        given: dict[str, list[str] | None] = {
+            "user_id": self.user,
+            "category_id": self.category,
+            "project_id": self.project,
+            "item_id": self.item,
+            "approval_status": [*(self.approval or ())],
+        }
+        return {name: tuple(chosen) for name, chosen in given.items() if chosen}
 
     def filter(
         self,
@@ -124,13 +191,15 @@ class Selection:
         sort_by: Literal["date", "created_date", "updated_date"] = "date",
         descending: bool = False,
     ) -> WorklogFilter:
-        """Return the filter with these bounds.
+        """Return the filter with these bounds and values.
 
         Raises:
-            UsageError: a lower bound is after its upper bound.
+            UsageError: a lower bound is after its upper bound; or as `bounds`.
         """
+        chosen, bounds = self.values(), self.bounds()
+        values: dict[str, Any] = {field: chosen[name] for field, name in VALUES.items() if name in chosen}
         with refusals():
-            return WorklogFilter(**attrs.asdict(self), sort_by=sort_by, descending=descending)
+            return WorklogFilter(**bounds, **values, sort_by=sort_by, descending=descending)
 
 
 EVERYTHING: Final = Selection()

@@ -48,7 +48,7 @@ def _verdict(result: ExportResult | SyncResult) -> str:
         return f"incomplete: the server counts {result.total:,}"
     if result.verdict == "not verified":
         return "not verified"  # the error says why
-    return "not verifiable: the server gives no counts"
+    return "not verifiable: the server gives no count of them"
 
 
 def revised(changes: ChangeCounts) -> str:

@@ -22,7 +22,7 @@ from cyclopts import Parameter
 
 from tracket_async._files import atomic_write
 from tracket_async.cli import destinations, exits, output
-from tracket_async.cli.destinations import STANDARD_OUTPUT, TimeZone
+from tracket_async.cli.destinations import STANDARD_OUTPUT
 from tracket_async.cli.export import store_unavailable_reason
 from tracket_async.cli.options import CONCURRENCY, DEFAULT, EVERYTHING, Concurrency, Connection, Selection
 from tracket_async.cli.progress import Mode, show_progress
@@ -54,7 +54,6 @@ async def report(
     html: Annotated[str | None, Parameter(metavar="PAGE", show_default=False, allow_leading_hyphen=True)] = None,
     title: Annotated[str | None, Parameter(metavar="TEXT", show_default=False)] = None,
     names: Annotated[list[Path] | None, Parameter(metavar="FILE", negative=(), show_default=False)] = None,
-    tz: TimeZone = None,
     selection: Selection = EVERYTHING,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
@@ -72,7 +71,6 @@ async def report(
         html: Write a page for a browser in place of a table: one file, which needs no network. - is standard output.
         title: The headline of the page.
         names: Read names from a file of CSV or tab-separated values with the columns id and name; may be repeated.
-        tz: see `TimeZone`.
         selection: which worklogs.
         concurrency: see `Concurrency`.
         progress: see `Mode`.
@@ -87,9 +85,10 @@ async def report(
         _check_page(html)
     known = Names(any=_read_names(names or []))
     selection.filter()  # raises for bounds that contradict each other
+    tz = selection.tz
     if tz is not None:
         time_zone(tz)
-    chosen = source.Selection(bounds=attrs.asdict(selection))
+    chosen = source.Selection(bounds=selection.bounds(), values=selection.values())
     async with contextlib.AsyncExitStack() as stack:
         if file is None:
             fetched = _fetched(connection, selection, tz, concurrency, progress)

@@ -24,7 +24,6 @@ from tracket_async.cli.destinations import (
     Columns,
     Outputs,
     Raw,
-    TimeZone,
 )
 from tracket_async.cli.export import check_place, require_verified, settings
 from tracket_async.cli.options import (
@@ -95,11 +94,13 @@ class Report:
         result: the result of the library.
         exported: worklogs that were fetched because the export that fills the store was not complete.
         tombstones: worklogs that were in the store once and that the server no longer has.
+        counted: whether the server counts worklogs: API 2.0.
     """
 
     result: SyncResult
     exported: int
     tombstones: int
+    counted: bool
 
 
 async def sync(
@@ -117,7 +118,6 @@ async def sync(
     raw: Raw = False,
     bom: Bom = False,
     delimiter: ChosenDelimiter = ",",
-    tz: TimeZone = None,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
     json: Json = False,
@@ -132,7 +132,7 @@ async def sync(
 
     Args:
         store: The file of the store.
-        lookback: Compare the worklogs of so many days back (API 1.0).
+        lookback: Compare the worklogs of so many days back (API 1.0, or with --user and the like).
         reconcile: Compare the worklogs of these dates one by one, and find those that were deleted. Either date may be
             missing; all compares everything.
         accept_deletions: see `AcceptDeletions`.
@@ -144,7 +144,6 @@ async def sync(
         raw: see `Raw`.
         bom: see `Bom`.
         delimiter: see `ChosenDelimiter`.
-        tz: see `TimeZone`.
         concurrency: see `Concurrency`.
         progress: see `Mode`.
         json: Print the report as JSON.
@@ -160,7 +159,7 @@ async def sync(
     with destinations.bad_rows(bad_rows, {store, *files}) as unreadable:
         job = _Job(
             store=store,
-            filter=None if selection == EVERYTHING and store.exists() else selection.filter(),
+            filter=None if selection.is_everything and store.exists() else selection.filter(),
             lookback=dt.timedelta(days=lookback),
             reconcile=compared,
             accept_deletions=accept_deletions,
@@ -171,7 +170,7 @@ async def sync(
                 raw=raw,
                 bom=bom,
                 delimiter=DELIMITERS[delimiter],
-                tz=tz,
+                tz=selection.tz,
             ),
             concurrency=concurrency,
         )
@@ -204,7 +203,8 @@ async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> R
     exported = 0
     if before is not None:
         exported = result.worklogs - before - result.changes.added + result.changes.removed + result.gone
-    return Report(result=result, exported=exported, tombstones=tombstones)
+    counted = client.api_version.has_total
+    return Report(result=result, exported=exported, tombstones=tombstones, counted=counted)
 
 
 def _say(job: _Job, report: Report, *, as_json: bool) -> None:
@@ -260,6 +260,11 @@ def lines(job: _Job, report: Report) -> Iterator[str]:
     if result.since is not None and job.reconcile != DateBounds():
         more = "" if job.reconcile is None else " and of the dates of --reconcile"
         compared = f"Only worklogs from {write_day(result.since)} on{more} were compared"
-        yield f"{compared}: API 1.0 does not tell what has changed."
+        why = (
+            "no server counts what --user and the like select, so older deletions are not seen"
+            if report.counted
+            else "API 1.0 does not tell what has changed"
+        )
+        yield f"{compared}: {why}."
     buried = f", and tombstones of {report.tombstones:,}" if report.tombstones else ""
     yield f"{store} has {result.worklogs:,} worklogs{buried}; {output.verdict(result)}."

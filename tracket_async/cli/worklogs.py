@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from tracket_async.cli import destinations, files, output
+from tracket_async.cli import destinations, files, output, selected
 from tracket_async.cli.destinations import BadRows, BadRowsFile
 from tracket_async.cli.exits import ExitCode
 from tracket_async.cli.options import (
@@ -138,7 +138,7 @@ class _Limited:
     """The first worklogs of a list, and whether there are more."""
 
     def __init__(self, client: TracketClient, filter: WorklogFilter, limit: int, bad_rows: BadRows | None) -> None:
-        read_ahead = 0 if 0 < limit <= PAGE else 1
+        read_ahead = 0 if 0 < limit <= PAGE and not filter.values else 1
         on_bad_row = None if bad_rows is None else bad_rows.write
         self._walk = client.worklogs.list(filter=filter, read_ahead=read_ahead, on_bad_row=on_bad_row)
         self._limit = limit
@@ -311,6 +311,7 @@ async def _update(id: str, changes: WorklogChanges, *, json: bool, connection: C
 
 def delete(
     *ids: Id,
+    selection: Selection = EVERYTHING,
     many: files.FromFile = files.NO_FILE,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
     json: Json = False,
@@ -318,22 +319,28 @@ def delete(
 ) -> Coroutine[Any, Any, ExitCode]:
     """Delete worklogs. It asks before each one, unless --yes is given.
 
-    With --from-file, delete every worklog of a file: one id a line, or NDJSON or CSV with a column id. It asks once.
+    With --from-file, delete every worklog of a file: one id a line, or NDJSON or CSV with a column id. With --user,
+    --since and the like, delete every worklog that matches. Both ask once.
 
     Args:
         ids: The ids of the worklogs.
+        selection: which worklogs, in place of ids.
         many: the worklogs of a file.
         yes: Do not ask. Needed where there is no terminal.
-        json: With --from-file, print the report as one line of JSON.
+        json: With --from-file or a selection, print the report as one line of JSON.
         connection: which server.
     """
+    if not selection.is_everything:
+        if ids or many.from_file is not None:
+            raise UsageError("A selection says which worklogs. Give no ids and no --from-file beside it")
+        return selected.delete(selection, many, yes=yes, json=json, connection=connection)
     if many.from_file is not None:
         if ids:
             raise UsageError("--from-file names the worklogs. Give no ids beside it")
         return files.run(files.DELETE, many, yes=yes, json=json, connection=connection)
     files.refuse_without_file(many)
     if not ids:
-        raise UsageError("No worklog is given. Give the id of a worklog, or --from-file")
+        raise UsageError("No worklog is given. Give the id of a worklog, --from-file, or a selection such as --user")
     if not yes and not output.can_ask():
         raise UsageError("There is no terminal to ask at. Give --yes to delete without asking")
     return _delete(ids, yes=yes, connection=connection)

@@ -17,7 +17,7 @@ Verdict = Literal["verified", "not verifiable", "incomplete", "not verified"]
 """How sure a run is that its store has what the server has.
 
 * ``"verified"``: as many worklogs as the server counted in this run, after the last change was fetched.
-* ``"not verifiable"``: the server gives no counts, as on API 1.0.
+* ``"not verifiable"``: the server gives no count of them, as on API 1.0, or where values are chosen (users, say).
 * ``"incomplete"``: the counts still differed after several rounds of fetching what differs; running the same again goes
   on with that.
 * ``"not verified"``: the server no longer shows worklogs that were kept all the same, or it does not answer; ``doubt``

@@ -55,9 +55,11 @@ def request_of(
 
     Raises:
         UsageError: a bound is given twice.
+        UnsupportedError: this version of the API has no such filter.
         TypeError, ValueError: a bound is no date, naive, or after its upper bound.
     """
     wanted = client.api_version.resolve(combine_filter(filter, since, until))
+    client.api_version.list(wanted)  # what this version cannot filter is told before there is a store
     return ExportRequest(api=client.api, origin=client.base_url, account=client.account, filter=wanted)
 
 
@@ -217,7 +219,8 @@ async def export_to_files(
     files = _checked(targets)
     first = next(iter(files))
     path = store_beside(first) if store is None else Path(store)
-    if "xlsx" in files.values() and client.api_version.has_total and not path.exists():
+    counted = client.api_version.has_total and not request.filter.values
+    if "xlsx" in files.values() and counted and not path.exists():
         first_page = await client.worklogs.list(filter=request.filter, size=client.api_version.smallest_page)
         require_room(first_page.total or 0)
     opened = await open_store(path, request=request)

@@ -86,8 +86,8 @@ class Source:
         return await scan(self._send, api_version, wanted, settings, now=self._clock.now)
 
     async def count(self, wanted: WorklogFilter) -> int | None:
-        """Return how many match; None when the server does not say."""
-        if not self.counts:
+        """Return how many match; None when the server does not say: it knows bounds, and no choices of values."""
+        if not self.counts or wanted.values:
             return None
         page = await self._page(wanted, None, self.client.api_version.smallest_page)
         return page.total and page.total - await self._count_beyond(wanted)

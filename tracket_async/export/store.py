@@ -38,7 +38,7 @@ from tracket_async.export import tables as sql
 from tracket_async.export.database import Database, Statement, remove
 from tracket_async.export.text import UTC, time_zone
 from tracket_async.frames import pyarrow
-from tracket_async.models import BadRow, WorklogFilter
+from tracket_async.models import VALUES, BadRow, WorklogFilter
 
 BOUNDS: Final = ("since", "until", "created_since", "created_until", "updated_since", "updated_until")
 
@@ -61,21 +61,26 @@ class ExportRequest:
     filter: WorklogFilter = attrs.field(factory=WorklogFilter)
     account: str | None = None
 
-    def to_json(self) -> dict[str, str | None]:
-        """Return every part by name; bounds as ISO 8601 text, None where unbounded."""
-        return {"api": self.api, "origin": self.origin, "account": self.account} | self.bounds()
+    def to_json(self) -> dict[str, Any]:
+        """Return every part by name: the filter's as `filter_to_json` does."""
+        return {"api": self.api, "origin": self.origin, "account": self.account} | self.filter_to_json()
 
-    def bounds(self) -> dict[str, str | None]:
-        """Return the filter's bounds by name, as ISO 8601 text, None where unbounded."""
+    def filter_to_json(self) -> dict[str, Any]:
+        """Return the parts of the filter by name.
+
+        Bounds are ISO 8601 text, None where unbounded. Choices of values are sorted lists, empty for every value.
+        """
         found: dict[str, dt.datetime | None] = {name: getattr(self.filter, name) for name in BOUNDS}
-        return {name: None if bound is None else bound.isoformat() for name, bound in found.items()}
+        bounds = {name: None if bound is None else bound.isoformat() for name, bound in found.items()}
+        return bounds | {name: sorted(getattr(self.filter, name)) for name in VALUES}
 
     @classmethod
     def from_json(cls, parts: dict[str, Any]) -> Self:
         """Return the request that `to_json` wrote."""
         known = {name: parts[name] for name in BOUNDS if parts[name] is not None}
         bounds: dict[str, Any] = {name: dt.datetime.fromisoformat(bound) for name, bound in known.items()}
-        return cls(api=parts["api"], origin=parts["origin"], account=parts["account"], filter=WorklogFilter(**bounds))
+        filter = WorklogFilter(**bounds, **{name: parts[name] for name in VALUES})
+        return cls(api=parts["api"], origin=parts["origin"], account=parts["account"], filter=filter)
 
     def differences(self, other: ExportRequest) -> str:
         """Return where the other differs, as ``since is 2024-01-01..., not None``; empty when it is the same."""

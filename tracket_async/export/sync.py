@@ -2,9 +2,9 @@
 
 On API 2.0 it fetches what was created or updated since the last one, then compares the number of worklogs with the
 server's, and where they differ the days, as an export does (`check`). API 1.0 has neither filters for changes nor
-counts: all worklogs of the last days (``lookback``) are compared, and older ones are not looked at. A reconciliation
-compares any dates worklog by worklog. What was deleted leaves a tombstone. Run again, with nothing changed on the
-server, a sync changes nothing.
+counts: all worklogs of the last days (``lookback``) are compared, and older ones are not looked at. So they are where
+the request chooses values (users, say), which no server counts. A reconciliation compares any dates worklog by worklog.
+What was deleted leaves a tombstone. Run again, with nothing changed on the server, a sync changes nothing.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ async def sync_store(
         client: open, and of the same server and version of the API as the store.
         store: open; nobody else uses it meanwhile.
         settings: how to run; None: the defaults.
-        lookback: API 1.0: how far back from the server's time all worklogs are compared.
+        lookback: how far back from the server's time all worklogs are compared: on API 1.0, and where the store's
+            request chooses values, which a server does not count.
         overlap: API 2.0: how far before the beginning of the last sync it begins, for clocks that differ and writes
             that take time.
         reconcile: compare these days worklog by worklog. None: none.
@@ -75,8 +76,9 @@ async def sync_store(
             found = await check(job, mark, overlap=overlap, phase="syncing")
         else:
             times = await job.source.times(store.request.filter)
-            since = times.now - lookback
             found = attrs.evolve(await compare_fetched_before(job), mark=times.mark, now=times.now)
+        if not job.source.counts or store.request.filter.values:
+            since = found.now - lookback
             found = await compare_dates(job, found, since, None)
         if reconcile is not None:
             found = await compare_dates(job, found, reconcile.since, reconcile.until)

@@ -111,7 +111,7 @@ def check_room(store: Store, format: Format, options: FileOptions) -> None:
 def metadata(store: Store) -> dict[str, Any]:
     """Return what a file says about itself: the same for the same request."""
     request = store.request
-    return {"api": request.api, "filter": request.bounds(), "schema_version": SCHEMA_VERSION, "tz": store.tz}
+    return {"api": request.api, "filter": request.filter_to_json(), "schema_version": SCHEMA_VERSION, "tz": store.tz}
 
 
 def _nobody(_count: int) -> None:

@@ -13,7 +13,7 @@ made again without harm, so they need no journal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from itertools import islice
 from typing import Final, Generic, Literal, TypeVar
@@ -122,8 +122,8 @@ class ChangeRun(Generic[T]):
 
     Args:
         apply: writes an item: `updates` or `deletions`.
-        rows: the file, validated.
-        total: the number of its rows.
+        rows: the rows: of a file, validated.
+        total: their number.
         concurrency: rows at once, at least 1.
         on_error: ``"collect"``: try every row; ``"stop"``: begin no other after the first that fails.
         patience: the run ends after so many failures in a row that are not the data's fault.
@@ -136,7 +136,7 @@ class ChangeRun(Generic[T]):
     def __init__(
         self,
         apply: Apply[T],
-        rows: InputFile[T],
+        rows: Iterable[InputRow[T]],
         *,
         total: int,
         concurrency: int = 16,
@@ -149,9 +149,7 @@ class ChangeRun(Generic[T]):
         self._on_row = on_row
         self._done = self._already = self._failed = self._ambiguous = 0
         self._errors = FirstErrors()
-        self._outcomes = Outcomes(
-            rows.rows(), self._write, concurrency=concurrency, on_error=on_error, patience=patience
-        )
+        self._outcomes = Outcomes(rows, self._write, concurrency=concurrency, on_error=on_error, patience=patience)
 
     async def run(self) -> None:
         """Write the rows; `report` has the result, also after an exception.

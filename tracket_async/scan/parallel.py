@@ -215,7 +215,7 @@ def row_format(api_version: ApiVersion) -> ItemFormat[Row]:
 
 
 def matches(wanted: WorklogFilter, row: Row) -> bool:
-    """Return whether the row is within all bounds of the filter."""
+    """Return whether the row matches the filter."""
     # A row has all attributes of a worklog.
     return wanted.matches(cast("Worklog", row))
 
@@ -241,13 +241,15 @@ async def scan(
 
     Raises:
         UsageError: ``wanted`` asks for an order.
+        UnsupportedError: this version of the API has no such filter.
     """
     wanted = api_version.resolve(wanted)
     check_scan_order(wanted)
+    api_version.list(wanted)  # what this version cannot filter is told here, and not at the first page
 
     @functools.lru_cache(maxsize=4 * settings.concurrency)  # the pages of a partition differ in their cursors alone
     def bounded(since: dt.datetime | None, until: dt.datetime | None) -> WorklogFilter:
-        return attrs.evolve(wanted, since=since, until=until)
+        return attrs.evolve(wanted.bounds_only(), since=since, until=until)
 
     def fetch(
         since: dt.datetime | None, until: dt.datetime | None, cursor: str | None
@@ -284,7 +286,7 @@ async def scan(
         fetch,
         dates,
         settings,
-        keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes else None,
+        keep=(lambda item: matches(wanted, item)) if wanted.bounds_changes or wanted.values else None,
         recount=recount,
         look_wider=look_wider if wanted.bounds_dates and not settings.states else None,
         warn=api_version.oddities.warn_once,

@@ -146,7 +146,7 @@ class ItemFormat(Generic[T]):
     Attributes:
         page: reads a response; returns a page with ``items``, ``next_cursor``, ``total`` and ``server_date``.
         date_of, id_of: return the date (aware datetime) and the id of an item.
-        matches: returns whether an item is within all bounds of a filter.
+        matches: returns whether an item matches a filter.
     """
 
     page: Callable[[Response], PageLike[T]]
