@@ -15,7 +15,7 @@ import enum
 import reprlib
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -331,14 +331,16 @@ VALUES: Final[Mapping[str, str]] = {
 
 
 def _chosen(value: Any) -> Any:
-    return frozenset(value) if isinstance(value, Collection) and not isinstance(value, str | bytes) else value
+    if isinstance(value, Collection) and not isinstance(value, str | bytes):
+        return frozenset(cast("Collection[object]", value))
+    return value
 
 
 def is_choice(_instance: object, attribute: Attribute, value: object) -> None:
     """Check for a set of strings with something in them."""
     if not isinstance(value, frozenset):
         raise TypeError(f"{attribute.name} must be a collection of strings, not {type(value).__name__}")
-    for one in value:  # pyright: ignore[reportUnknownVariableType] - that is what is checked
+    for one in cast("frozenset[object]", value):
         is_id(_instance, attribute, one)
 
 
