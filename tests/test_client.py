@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gc
+import inspect
 import logging
 import ssl
 import warnings
@@ -29,7 +30,7 @@ from tracket_async import (
     WorklogFilter,
 )
 from tracket_async._http.messages import Request
-from tracket_async.client import CREDENTIALS, settings_of
+from tracket_async.client import CREDENTIALS, ClientSettings, settings_of
 from tracket_async.models import client_side_check, combine_filter
 
 CANARY = "canary-3f9c"
@@ -42,6 +43,11 @@ ENVIRONMENT = dict(zip(CREDENTIALS, ("my-id", CANARY, "1234567"), strict=True))
 
 def make(**settings):
     return TracketClient(**({"auth": BearerToken(CANARY), "base_url": NOWHERE} | settings))
+
+
+def test_the_typed_settings_are_the_arguments_of_the_client():
+    arguments = [name for name in inspect.signature(TracketClient).parameters if name != "self"]
+    assert list(ClientSettings.__annotations__) == arguments
 
 
 # -- made ---------------------------------------------------------------------------------------------------------
@@ -278,6 +284,34 @@ async def test_a_notebook_opens_and_closes_a_client_without_a_block():
     with pytest.raises(ClientStateError):
         await client.open()
     await client.aclose()
+
+
+NO_ASYNCIO = "needs asyncio.* with AnyIO, choose its asyncio backend"
+
+
+@pytest.mark.parametrize("open_it", [TracketClient.open, lambda client: client._context.session.__aenter__()])
+def test_where_no_event_loop_of_asyncio_runs_the_client_says_so(open_it):
+    with pytest.raises(ClientStateError, match=NO_ASYNCIO):
+        open_it(make()).send(None)
+
+
+async def test_trio_as_a_guest_of_asyncio_is_told_too():
+    """Its tasks run in callbacks of the event loop, and not in a task of asyncio."""
+    told = asyncio.get_running_loop().create_future()
+
+    def step():
+        with pytest.raises(ClientStateError, match=NO_ASYNCIO) as caught:
+            make().open().send(None)
+        told.set_result(str(caught.value))
+
+    asyncio.get_running_loop().call_soon(step)
+    assert "asyncio" in await told
+
+
+def test_under_trio_the_client_says_asyncio():
+    trio = pytest.importorskip("trio")
+    with pytest.raises(ClientStateError, match=NO_ASYNCIO):
+        trio.run(make().open)
 
 
 async def test_closing_twice_does_no_harm():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tracket_async._http.auth import BearerToken, ClientCredentials
     from tracket_async._http.messages import Request, Response
     from tracket_async._http.session import TracketSession
-    from tracket_async.bulk import Outcome, Outcomes
+    from tracket_async.bulk import Ambiguous, Failed, NotSent, Ok, Outcome, Outcomes
     from tracket_async.client import TracketClient
     from tracket_async.config import Limits, RetryPolicy, Timeouts
     from tracket_async.errors import (
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNSET",
+    "Ambiguous",
     "AmbiguousWriteError",
     "ApprovalStatus",
     "AttemptTimeoutError",
@@ -93,6 +94,7 @@ __all__ = [
     "CursorLoopError",
     "DeadlineExceededError",
     "ExportError",
+    "Failed",
     "GoneError",
     "IncompleteExportError",
     "Limits",
@@ -102,6 +104,8 @@ __all__ = [
     "NetworkError",
     "NewWorklog",
     "NotFoundError",
+    "NotSent",
+    "Ok",
     "Outcome",
     "Outcomes",
     "Page",
@@ -138,7 +142,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "bulk": ("Outcome", "Outcomes"),
+    "bulk": ("Ambiguous", "Failed", "NotSent", "Ok", "Outcome", "Outcomes"),
     "client": ("TracketClient",),
     "frames": ("WorklogTable",),
     "models": (

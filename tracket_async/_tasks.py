@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, Final, Generic, Self, TypeVar
 
+from tracket_async.errors import ClientStateError
+
 T = TypeVar("T")
 
 
@@ -92,3 +94,21 @@ def is_async(function: object) -> bool:
     kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
     called = getattr(function, "__call__", None)  # noqa: B004 - not whether, but what is called
     return any(kind(function) or kind(called) for kind in kinds)
+
+
+def check_asyncio() -> None:
+    """Check that this is a task of asyncio.
+
+    Raises:
+        ClientStateError: it is none: under trio there is no event loop of asyncio, or (in its guest mode) no task.
+    """
+    try:
+        if asyncio.current_task() is not None:
+            return
+    except RuntimeError:
+        pass
+    raise ClientStateError(
+        "This package needs asyncio, and this code does not run in a task of asyncio",
+        hint="Under trio, run the part that calls Tracket with asyncio.run in a thread; with AnyIO, choose its asyncio"
+        " backend",
+    )

@@ -24,7 +24,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import Final, Generic, Literal, Self, TypeVar
+from typing import Final, Generic, Literal, Self, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -38,9 +38,10 @@ from tracket_async.errors import (
     UsageError,
     maybe_sent,
 )
-from tracket_async.models import Worklog
 
 T = TypeVar("T")
+W = TypeVar("W")
+"""What a write returns: `Worklog`, or None for a delete."""
 
 Status = Literal["ok", "failed", "ambiguous", "not_sent"]
 OnError = Literal["stop", "collect"]
@@ -52,28 +53,91 @@ GRACE: Final = 5.0
 
 
 @attrs.frozen(kw_only=True)
-class Outcome(Generic[T]):
-    """The outcome of one item.
+class Ok(Generic[T, W]):
+    """The outcome of an item that was written.
 
     Attributes:
         index: its place in the input, from 0.
-        status: ``"ok"``; ``"failed"``: it did not happen; ``"ambiguous"``: it may have happened (for a create, see
-            ``client.worklogs.reconcile``); ``"not_sent"``: nobody tried, because the run was stopped.
         item: as it was given.
-        worklog: the server's answer to a create or update that is ``ok``; None otherwise.
-        message: what the server says about a delete that is ``ok``; None where it says nothing.
-        error: why it is ``failed`` or ``ambiguous``; None if the run was closed while it was in progress.
+        worklog: the server's answer to a create or update; None of a delete.
+        message: what the server says about a delete; None where it says nothing.
+        status: ``"ok"``.
+        error: None.
     """
 
     index: int
-    status: Status
     item: T
-    worklog: Worklog | None = None
+    worklog: W
     message: str | None = None
-    error: Exception | None = None
+    status: Literal["ok"] = attrs.field(default="ok", init=False)
+    error: None = attrs.field(default=None, init=False, repr=False)
 
 
-class Outcomes(Generic[T]):
+@attrs.frozen(kw_only=True)
+class Failed(Generic[T]):
+    """The outcome of an item that was refused, or could not be sent: it did not happen.
+
+    Attributes:
+        index: its place in the input, from 0.
+        item: as it was given.
+        error: why.
+        status: ``"failed"``.
+        worklog, message: None.
+    """
+
+    index: int
+    item: T
+    error: Exception
+    status: Literal["failed"] = attrs.field(default="failed", init=False)
+    worklog: None = attrs.field(default=None, init=False, repr=False)
+    message: None = attrs.field(default=None, init=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Ambiguous(Generic[T]):
+    """The outcome of an item that was sent, and whose answer was lost: it may have happened.
+
+    Attributes:
+        index: its place in the input, from 0.
+        item: as it was given.
+        error: why. Of a create it is an `AmbiguousWriteError`, see ``client.worklogs.reconcile``. None if the run was
+            closed while the item was in progress.
+        status: ``"ambiguous"``.
+        worklog, message: None.
+    """
+
+    index: int
+    item: T
+    error: Exception | None
+    status: Literal["ambiguous"] = attrs.field(default="ambiguous", init=False)
+    worklog: None = attrs.field(default=None, init=False, repr=False)
+    message: None = attrs.field(default=None, init=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class NotSent(Generic[T]):
+    """The outcome of an item that nobody tried to write, because the run was stopped.
+
+    Attributes:
+        index: its place in the input, from 0.
+        item: as it was given.
+        status: ``"not_sent"``.
+        worklog, message, error: None.
+    """
+
+    index: int
+    item: T
+    status: Literal["not_sent"] = attrs.field(default="not_sent", init=False)
+    worklog: None = attrs.field(default=None, init=False, repr=False)
+    message: None = attrs.field(default=None, init=False, repr=False)
+    error: None = attrs.field(default=None, init=False, repr=False)
+
+
+Outcome: TypeAlias = Ok[T, W] | Failed[T] | Ambiguous[T] | NotSent[T]
+"""The outcome of one item. Its ``status`` tells a type checker which: ``if outcome.status == "ok"``."""
+
+
+class Outcomes(Generic[T, W]):
     """An async iterator over the outcomes of many writes; the writing begins with the first step of the iteration.
 
     When a run stops, the writes in progress are finished and no other is begun: the outcomes of all others, to the end
@@ -107,7 +171,7 @@ class Outcomes(Generic[T]):
     def __init__(
         self,
         items: Iterable[T] | AsyncIterable[T],
-        write: Callable[[T], Awaitable[Worklog | str | None]],
+        write: Callable[[T], Awaitable[W | str | None]],
         *,
         concurrency: int = 16,
         on_error: OnError = "stop",
@@ -122,7 +186,7 @@ class Outcomes(Generic[T]):
             raise UsageError(f"on_error must be 'stop' or 'collect', not {on_error!r}")
         self._concurrency = concurrency
         self._workers: list[asyncio.Task[None]] | None = None
-        self._run = _Run(
+        self._run: _Run[T, W] = _Run(
             source=aiter(items) if isinstance(items, AsyncIterable) else _each(iter(items)),
             write=write,
             stops_after=_stops_after(on_error, go_on_after_ambiguous=go_on_after_ambiguous),
@@ -135,7 +199,7 @@ class Outcomes(Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Outcome[T]:
+    async def __anext__(self) -> Outcome[T, W]:
         """Return the next outcome.
 
         Raises:
@@ -202,7 +266,7 @@ class Outcomes(Generic[T]):
         return self._run.stopped
 
     @property
-    def leftover(self) -> tuple[Outcome[T], ...]:
+    def leftover(self) -> tuple[Outcome[T, W], ...]:
         """Return the outcomes, in order, of the items taken from the input and not yet told: for after closing.
 
         What was in progress is ``ambiguous``. Whatever comes after them in the input was not sent, and not even read.
@@ -217,14 +281,14 @@ class Outcomes(Generic[T]):
                 return
 
 
-class _Run(Generic[T]):
+class _Run(Generic[T, W]):
     """State of a run, shared by its workers and its iteration."""
 
     def __init__(
         self,
         *,
         source: AsyncIterator[T],
-        write: Callable[[T], Awaitable[Worklog | str | None]],
+        write: Callable[[T], Awaitable[W | str | None]],
         stops_after: Collection[Status],
         patience: int,
         key: Callable[[T], Hashable] | None,
@@ -249,8 +313,8 @@ class _Run(Generic[T]):
         self._taking = asyncio.Lock()
         self._room = asyncio.Event()
         self._taken = self._told = self._failures_in_a_row = 0
-        self._done: dict[int, Outcome[T]] = {}
-        self._unfinished: dict[int, Outcome[T]] = {}  # each item's outcome if the run were closed now
+        self._done: dict[int, Outcome[T, W]] = {}
+        self._unfinished: dict[int, Outcome[T, W]] = {}  # each item's outcome if the run were closed now
 
     def stop(self) -> None:
         self._stopping = True
@@ -258,7 +322,7 @@ class _Run(Generic[T]):
     def close(self) -> None:
         self._stopping = self.closed = True
 
-    def tell(self) -> Outcome[T] | None:
+    def tell(self) -> Outcome[T, W] | None:
         """Return the outcome that is next in order, once; None while it is not known."""
         outcome = None if self.closed else self._done.pop(self._told, None)
         if outcome is not None:
@@ -266,7 +330,7 @@ class _Run(Generic[T]):
             self._room.set()
         return outcome
 
-    def leftover(self) -> tuple[Outcome[T], ...]:
+    def leftover(self) -> tuple[Outcome[T, W], ...]:
         return tuple(outcome for _, outcome in sorted((self._unfinished | self._done).items()))
 
     async def work(self) -> None:
@@ -284,7 +348,7 @@ class _Run(Generic[T]):
             # A task is not done before its last line.
             asyncio.get_running_loop().call_soon(self.news.set)
 
-    async def _take(self) -> Outcome[T] | None:
+    async def _take(self) -> NotSent[T] | None:
         """Return the next item of the input, as the outcome that it has while nobody writes it; None: there is none."""
         async with self._taking:
             while self._taken - self._told >= self._look_ahead:
@@ -301,12 +365,12 @@ class _Run(Generic[T]):
                 self._exhausted = True
                 self.source_error = error
                 return None
-            taken = Outcome(index=self._taken, status="not_sent", item=item)
+            taken = NotSent(index=self._taken, item=item)
             self._unfinished[self._taken] = taken
             self._taken += 1
             return taken
 
-    async def _outcome(self, taken: Outcome[T]) -> Outcome[T]:
+    async def _outcome(self, taken: NotSent[T]) -> Outcome[T, W]:
         key = self._key_of(taken.item)
         if key is None:
             return await self._written(taken)
@@ -331,32 +395,34 @@ class _Run(Generic[T]):
             return key
         return None
 
-    async def _written(self, taken: Outcome[T]) -> Outcome[T]:
+    async def _written(self, taken: NotSent[T]) -> Outcome[T, W]:
         if self._stopping or not self._usable():
             self.stop()
             return taken
-        self._unfinished[taken.index] = attrs.evolve(taken, status="ambiguous")
+        index, item = taken.index, taken.item
+        self._unfinished[index] = Ambiguous(index=index, item=item, error=None)
         self.writing += 1
         try:
-            answer = await self._write(taken.item)
+            answer = await self._write(item)
         except asyncio.CancelledError as error:
             if not getattr(error, "maybe_sent", True):
-                self._unfinished[taken.index] = taken
+                self._unfinished[index] = taken
             raise
         except Exception as error:  # noqa: BLE001 - whatever a write raises is the outcome of its item, never lost
             if isinstance(error, ClientStateError) and not error.maybe_sent:
                 self.stop()
                 return taken
             ambiguous = not self._usable() or (isinstance(error, RequestError | ClientStateError) and maybe_sent(error))
-            status: Status = "ambiguous" if ambiguous else "failed"
-            self._failed(error, status)
-            return attrs.evolve(taken, status=status, error=error)
+            self._failed(error, "ambiguous" if ambiguous else "failed")
+            if ambiguous:
+                return Ambiguous(index=index, item=item, error=error)
+            return Failed(index=index, item=item, error=error)
         finally:
             self.writing -= 1
         self._failures_in_a_row = 0
         if isinstance(answer, str):
-            return attrs.evolve(taken, status="ok", message=answer)
-        return attrs.evolve(taken, status="ok", worklog=answer)
+            return Ok(index=index, item=item, worklog=cast("W", None), message=answer)
+        return Ok(index=index, item=item, worklog=cast("W", answer))
 
     def _failed(self, error: Exception, status: Status) -> None:
         """Stop if this failure is a reason to, see `Outcomes`."""

@@ -15,7 +15,7 @@ import os
 import ssl as ssl_module
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, TypeVar, Unpack
 
 import attrs
 
@@ -23,6 +23,7 @@ from tracket_async._http.auth import Auth, BearerToken, ClientCredentials
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response
 from tracket_async._http.session import SessionStatistics, TracketSession
+from tracket_async._tasks import check_asyncio
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.errors import ClientStateError, ConfigurationError, UsageError
 from tracket_async.worklogs import CallContext, Categories, Worklogs
@@ -158,6 +159,26 @@ def _missing(message: str) -> ConfigurationError:
     )
 
 
+class ClientSettings(TypedDict, total=False):
+    """The arguments of `TracketClient`, for type checkers: those that `TracketClient.from_env` takes, too."""
+
+    auth: Auth | None
+    api: Api
+    base_url: str | None
+    timeouts: Timeouts
+    retry: RetryPolicy
+    limits: Limits
+    observers: Iterable[Observer]
+    page_size: int | None
+    cursor_parameter: str | None
+    start_date: StartDate | None
+    user_agent: str | None
+    ssl: ssl_module.SSLContext | None
+    proxy: str | None
+    trust_env: bool
+    clock: Clock
+
+
 class TracketClient:
     """Call the Tracket API for one account, from as many tasks at once as you like, on one event loop.
 
@@ -231,7 +252,7 @@ class TracketClient:
         self._use(CallContext(session=session, api_version=api_version, options=CallOptions(), clock=clock))
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Unpack[ClientSettings]) -> Self:
         """Make the client that the environment describes.
 
         TRACKET_API (``1.0`` or ``2.0``), TRACKET_BASE_URL, and for the credentials TRACKET_TOKEN, which wins where it
@@ -252,10 +273,11 @@ class TracketClient:
         variables = os.environ if environ is None else environ
         found = settings_of(variables, auth="auth" not in settings, api=settings.get("api"))
         if "limits" in found and "limits" in settings:
-            given: Limits = settings["limits"]
+            given = settings["limits"]
             rate = given.requests_per_second or found["limits"].requests_per_second
             settings["limits"] = attrs.evolve(given, requests_per_second=rate)
-        return cls(**(found | settings))
+        chosen: dict[str, Any] = {**found, **settings}
+        return cls(**chosen)
 
     def _use(self, context: CallContext, *, is_view: bool = False) -> None:
         self._is_view = is_view
@@ -300,10 +322,11 @@ class TracketClient:
         Close it with `aclose`.
 
         Raises:
-            ClientStateError: it is, or was, open; or it is a view (`with_options`).
+            ClientStateError: it is, or was, open; it is a view (`with_options`); or this is trio, and not asyncio.
         """
         if self._is_view:
             raise ClientStateError("This is a view made by with_options: open the client that it was made from")
+        check_asyncio()
         for name in _IMPORTED_AT_OPENING:
             importlib.import_module(name)
             await asyncio.sleep(0)

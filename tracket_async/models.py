@@ -14,7 +14,7 @@ import datetime as dt
 import enum
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
@@ -244,8 +244,15 @@ OnBadRow = Callable[[bytes, MalformedResponseError], None]
 """Called with the ``row`` and the ``error`` of a `BadRow`."""
 
 
+class _Linked:
+    """A place beside a model's fields, which no copy, pickle, comparison or dict has."""
+
+    __slots__ = ("_fetch",)
+    _fetch: Callable[[str], Awaitable[Page]]
+
+
 @attrs.frozen(kw_only=True)
-class Page:
+class Page(_Linked):
     """One page of a list.
 
     Attributes:
@@ -261,6 +268,36 @@ class Page:
     total: int | None = None
     server_date: dt.datetime | None = None
     bad_rows: tuple[BadRow, ...] = ()
+
+    @property
+    def has_next(self) -> bool:
+        """Return whether there is a page after this one."""
+        return self.next_cursor is not None
+
+    async def next(self) -> Page:
+        """Fetch and return the page after this one, with the client, the filter and the size of this one.
+
+        Totals are not compared; see ``client.worklogs.list().pages()`` for an iteration that does.
+
+        Raises:
+            UsageError: this is the last page, or it was copied or pickled and knows no client any more.
+            TracketError: the page could not be fetched; its ``cursor`` is this page's ``next_cursor``.
+        """
+        if self.next_cursor is None:
+            raise UsageError("This is the last page", hint="Ask `has_next` first")
+        fetch: Callable[[str], Awaitable[Page]] | None = getattr(self, "_fetch", None)
+        if fetch is None:
+            raise UsageError(
+                "This page was not fetched by a client, or is a copy, so it cannot fetch the next one",
+                hint="Use client.worklogs.list(...).pages(cursor=page.next_cursor)",
+            )
+        return await fetch(self.next_cursor)
+
+
+def link(page: Page, fetch: Callable[[str], Awaitable[Page]]) -> Page:
+    """Return the page, which fetches the next one with the function from now on."""
+    object.__setattr__(page, "_fetch", fetch)
+    return page
 
 
 @attrs.frozen(kw_only=True)

@@ -34,7 +34,7 @@ from tracket_async.errors import (
     TracketError,
     UsageError,
 )
-from tracket_async.models import BadRow, OnBadRow, Page, Worklog, WorklogFilter
+from tracket_async.models import BadRow, OnBadRow, Page, Worklog, WorklogFilter, link
 
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import ApiVersion
@@ -494,7 +494,7 @@ class Paginator:
         self._confirm_end = confirm_end
 
     def __await__(self) -> Generator[None, None, Page]:
-        return self._first().__await__()
+        return self._page().__await__()
 
     def __aiter__(self) -> AsyncGenerator[Worklog]:
         return self.items()
@@ -530,7 +530,7 @@ class Paginator:
                     async for page in read:
                         self._tell_bad_rows(page)
                         position.cursor = page.next_cursor
-                        yield page
+                        yield link(page, self._page)
                 return
             queue = _PageQueue(self._read_ahead)
             reader = start(self._read_into(queue, position.cursor))
@@ -540,15 +540,25 @@ class Paginator:
                         raise came
                     self._tell_bad_rows(came)
                     position.cursor = came.next_cursor
-                    yield came
+                    yield link(came, self._page)
             finally:
                 reader.cancel()
                 await asyncio.wait([reader])
 
-    async def _first(self) -> Page:
-        page = self._kept(await self._fetch(None))
+    async def _page(self, cursor: str | None = None) -> Page:
+        """Return one page by itself: the first, or that of `Page.next`."""
+        guard = CursorLoopGuard(cursor)
+        try:
+            page = await self._fetch(cursor)
+            if self._confirm_end and page.next_cursor is None and cursor is not None:
+                page = await self._confirmed(page, cursor)
+            guard.check_cursor(len(page.items), page.next_cursor)
+        except TracketError as error:
+            error.cursor = cursor
+            raise
+        page = self._kept(page)
         self._tell_bad_rows(page)
-        return page
+        return link(page, self._page)
 
     def _tell_bad_rows(self, page: Page) -> None:
         if self._on_bad_row is not None:

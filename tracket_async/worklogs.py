@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from tracket_async.scan.partition import ScanSettings
 
 T = TypeVar("T")
+R = TypeVar("R")
 W = TypeVar("W", bound="Worklog | BadRow | Acknowledged")
 
 
@@ -347,7 +348,7 @@ class Worklogs:
         concurrency: int = 16,
         on_error: OnError = "stop",
         reconcile: bool = False,
-    ) -> Outcomes[NewWorklog]:
+    ) -> Outcomes[NewWorklog, Worklog]:
         """Create many worklogs; iterate over one `Outcome` for each, in the order of the items. See `Outcomes`.
 
         Args:
@@ -402,7 +403,7 @@ class Worklogs:
         *,
         concurrency: int = 16,
         on_error: OnError = "stop",
-    ) -> Outcomes[tuple[str, WorklogChanges]]:
+    ) -> Outcomes[tuple[str, WorklogChanges], Worklog]:
         """Change many worklogs, given as pairs of id and changes. As `create_many`.
 
         Changes of the same worklog are made one after the other, in the order of the items.
@@ -416,7 +417,7 @@ class Worklogs:
 
     def delete_many(
         self, items: Iterable[str] | AsyncIterable[str], *, concurrency: int = 16, on_error: OnError = "stop"
-    ) -> Outcomes[str]:
+    ) -> Outcomes[str, None]:
         """Delete many worklogs, given by id. As `create_many`."""
         return self._outcomes(items, self._patient().delete, concurrency, on_error)
 
@@ -562,11 +563,11 @@ class Worklogs:
     def _outcomes(
         self,
         items: Iterable[T] | AsyncIterable[T],
-        write: Callable[[T], Awaitable[Worklog | str | None]],
+        write: Callable[[T], Awaitable[R | str | None]],
         concurrency: int,
         on_error: OnError,
         **settings: Any,
-    ) -> Outcomes[T]:
+    ) -> Outcomes[T, R]:
         from tracket_async.bulk import Outcomes
 
         session = self._context.session

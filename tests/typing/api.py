@@ -6,10 +6,11 @@ import datetime as dt
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import assert_type
+from typing import TypeAlias, assert_type
 
 from tracket_async import (
     UNSET,
+    Ambiguous,
     AmbiguousWriteError,
     ApprovalStatus,
     BadRequestError,
@@ -17,9 +18,12 @@ from tracket_async import (
     Categories,
     Category,
     ClientCredentials,
+    Failed,
     Limits,
     MalformedResponseError,
     NewWorklog,
+    NotSent,
+    Ok,
     Outcome,
     Outcomes,
     Page,
@@ -47,6 +51,7 @@ VERSION: str = __version__
 
 MONDAY = dt.date(2024, 5, 6)
 NOW = dt.datetime.now(dt.UTC)
+Change: TypeAlias = tuple[str, WorklogChanges]
 
 
 def observe(event: Event) -> None:
@@ -132,15 +137,25 @@ async def many(client: TracketClient) -> None:
     async def ids() -> AsyncIterator[str]:
         yield "w"
 
-    assert_type(client.worklogs.create_many(news(), concurrency=2, on_error="collect"), Outcomes[NewWorklog])
-    assert_type(client.worklogs.delete_many(ids()), Outcomes[str])
+    assert_type(client.worklogs.create_many(news(), concurrency=2, on_error="collect"), Outcomes[NewWorklog, Worklog])
+    assert_type(client.worklogs.delete_many(ids()), Outcomes[str, None])
     updates = client.worklogs.update_many([("w", WorklogChanges(minutes=1))])
     async for outcome in updates:
-        assert_type(outcome, Outcome[tuple[str, WorklogChanges]])
+        assert_type(outcome, Outcome[Change, Worklog])
         assert_type(outcome.worklog, Worklog | None)
         assert_type(outcome.error, Exception | None)
+        if outcome.status == "ok":
+            assert_type(outcome, Ok[Change, Worklog])
+            assert_type(outcome.worklog.minutes, float)
+        elif outcome.status == "failed":
+            assert_type(outcome, Failed[Change])
+            assert_type(outcome.error, Exception)
+        elif outcome.status == "ambiguous":
+            assert_type(outcome, Ambiguous[Change])
+        else:
+            assert_type(outcome, NotSent[Change])
     updates.stop()
-    assert_type(updates.leftover, tuple[Outcome[tuple[str, WorklogChanges]], ...])
+    assert_type(updates.leftover, tuple[Outcome[Change, Worklog], ...])
     client.worklogs.create_many(["w"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
 

@@ -35,6 +35,7 @@ from tracket_async._http.limits import (
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, header_text
 from tracket_async._http.transport import Transport
 from tracket_async._http.urls import BaseURL, proxy_for
+from tracket_async._tasks import check_asyncio
 from tracket_async._version import __version__
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
 from tracket_async.errors import (
@@ -180,10 +181,11 @@ class TracketSession:
         """Open the session, on the running event loop.
 
         Raises:
-            ClientStateError: it is, or was, open.
+            ClientStateError: it is, or was, open; or this is trio, and not asyncio.
         """
         from tracket_async._http.retry import Retrier  # tenacity is imported when it is needed
 
+        check_asyncio()
         if self._loop is not None or self._closed:
             raise ClientStateError("A session is opened once; make a new one")
         self._transport = Transport(

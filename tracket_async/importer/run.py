@@ -149,7 +149,9 @@ class ChangeRun(Generic[T]):
         self._on_row = on_row
         self._done = self._already = self._failed = self._ambiguous = 0
         self._errors = FirstErrors()
-        self._outcomes = Outcomes(rows, self._write, concurrency=concurrency, on_error=on_error, patience=patience)
+        self._outcomes: Outcomes[InputRow[T], None] = Outcomes(
+            rows, self._write, concurrency=concurrency, on_error=on_error, patience=patience
+        )
 
     async def run(self) -> None:
         """Write the rows; `report` has the result, also after an exception.
