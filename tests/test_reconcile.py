@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import datetime as dt
+import itertools
+import json
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracket_async import BearerToken, TracketClient
 from tracket_async._api import v1, v2
 from tracket_async._http.limits import Clock
+from tracket_async._http.messages import Response
 from tracket_async.errors import AmbiguousWriteError, ServerError, UsageError
 from tracket_async.models import NewWorklog, Page, Worklog
 from tracket_async.reconcile import (
@@ -539,3 +544,29 @@ async def test_similar_creates_are_of_the_day_that_the_server_keeps(api, first, 
     lookup.go.release()
     await asyncio.gather(looking, waiting)
     await sending.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+async def test_one_plain_503_does_not_end_5000_creates(api, monkeypatch):
+    posts = itertools.count(1)
+
+    async def send(_transport, request, _authorization, **_settings):
+        if request.method == "GET":
+            return Response(200, {}, b'{"worklogs": [], "items": [], "total": 0}')
+        number = next(posts)
+        if number == 2_500:
+            return Response(503, {}, b"{}")
+        shown = {"worklogId": f"w{number}", "id": f"w{number}", "createdDate": "2024-05-06T00:00:00.000Z"}
+        return Response(200, {}, json.dumps(json.loads(request.body) | shown).encode())
+
+    async def no_time(_seconds):
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("tracket_async._http.transport.Transport.send", send)
+    async with TracketClient(auth=BearerToken("t"), api=api, clock=Clock(sleep=no_time)) as client:
+        many = client.worklogs.create_many((attrs.evolve(NEW, minutes=n) for n in range(5_000)), reconcile=True)
+        outcomes = [outcome async for outcome in many]
+    assert [outcome.index for outcome in outcomes] == list(range(5_000))
+    assert collections.Counter(outcome.status for outcome in outcomes) == {"ok": 4_999, "ambiguous": 1}
+    assert next(posts) == 5_001
+    assert many.stopped is None

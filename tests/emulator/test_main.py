@@ -72,6 +72,31 @@ def test_it_prints_its_settings_serves_and_stops_cleanly(start, tmp_path, number
     assert (entry["method"], entry["route"], entry["status"]) == ("GET", "/timeEntries", 200)
 
 
+def test_the_request_log_is_private_and_its_secrets_are_masked(start, tmp_path):
+    log = tmp_path / "request-log"
+    process, _, settings = start("--request-log", str(log))
+    body = {
+        "grant-type": "client-credentials",
+        "monday/account-id": settings["TRACKET_ACCOUNT_ID"],
+        "client-id": settings["TRACKET_CLIENT_ID"],
+        "client-secret": settings["TRACKET_CLIENT_SECRET"],
+    }
+    request = urllib.request.Request(
+        f"{settings['TRACKET_BASE_URL']}/api/2.0/oauth2/token",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        token = json.load(answer)["access_token"]
+    assert get({**settings, "TRACKET_TOKEN": token}, "/api/2.0/timeEntries?size=1")["total"] == 0
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    written = log.read_text()
+    assert (log.stat().st_mode & 0o777, len(written.splitlines())) == (0o600, 2)
+    assert settings["TRACKET_CLIENT_ID"] in written
+    assert not any(secret in written for secret in (settings["TRACKET_CLIENT_SECRET"], token))
+
+
 def test_for_1_0_it_prints_the_fixed_token(start, tmp_path):
     env_file = tmp_path / "env"
     _, _, settings = start("--api", "1.0", "--env-file", str(env_file))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import socket
 
 import pytest
 
@@ -301,3 +303,29 @@ async def test_what_only_2_0_offers_is_not_sent_to_1_0():
         with pytest.raises(UnsupportedError):
             await client.worklogs.update("w", WorklogChanges(team_id="t"))
         assert len(emulator.request_log) == 0
+
+
+async def test_a_name_that_moves_is_resolved_again_within_a_calls_retries(running, api, monkeypatch):
+    """At first the name leads to where nobody listens any more."""
+    gone = socket.socket()
+    gone.bind(("127.0.0.1", 0))
+    asked = []
+
+    async def getaddrinfo(host, port, **_hints):
+        asked.append(host)
+        address = gone.getsockname() if len(asked) == 1 else ("127.0.0.1", port)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
+
+    with gone:
+        async with running(sample=3) as (emulator, _):
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+            environment = emulator.env("1.0") | {  # a fixed token, so that there is no token call
+                "TRACKET_API": api,
+                "TRACKET_BASE_URL": emulator.url.replace("127.0.0.1", "localhost"),
+            }
+            retry = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0)
+            async with TracketClient.from_env(environment, retry=retry) as client:
+                first = emulator.worklogs()[0]["worklogId"]
+                assert (await client.worklogs.get(first)).id == first
+                assert client.statistics().retries == 1
+    assert asked == ["localhost"] * 2

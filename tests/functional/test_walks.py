@@ -317,3 +317,35 @@ async def test_a_list_keeps_its_bounds_where_the_server_ignores_them(running, ap
         emulator.faults.add(ignored, method="GET", times=None)
         got = client.worklogs.list(since=dt.date.fromisoformat(first), until=dt.date.fromisoformat(last))
         assert sorted(await ids(got)) == sorted(id_ for id_, day in days.items() if first <= day <= last)
+
+
+@pytest.mark.parametrize("how", ["a timeout", "a cancellation"])
+@pytest.mark.parametrize("reader", ["list", "export", "export, in order"])
+async def test_after_a_step_that_was_interrupted_the_next_one_is_an_error(running, no_leaks, reader, how):
+    """It does not pass for the end. The error of a list knows the cursor to go on from."""
+    async with running(sample=450) as (emulator, client):
+        walk = {
+            "list": lambda: client.worklogs.list().items(),
+            "export": lambda: client.worklogs.export(concurrency=3),
+            "export, in order": lambda: client.worklogs.export(concurrency=3, ordered=True),
+        }[reader]()
+        got = [(await anext(walk)).id]
+        emulator.faults.add(faults.Hang(), times=None)
+
+        async def go_on():
+            while True:
+                got.append((await anext(walk)).id)
+
+        step = asyncio.create_task(asyncio.wait_for(go_on(), 0.1 if how == "a timeout" else None))
+        await asyncio.wait([step], timeout=0.1 if how == "a cancellation" else None)
+        step.cancel()
+        with pytest.raises((TimeoutError, asyncio.CancelledError)):
+            await step
+        for _ in range(2):
+            with pytest.raises(ClientStateError, match="was cancelled before its end") as caught:
+                await anext(walk)
+        emulator.faults.clear()
+        assert (caught.value.cursor is not None) == (reader == "list")
+        if reader == "list":
+            got += [w.id async for w in client.worklogs.list().items(caught.value.cursor)]
+            assert got == [w["worklogId"] for w in emulator.worklogs()]
