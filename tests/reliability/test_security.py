@@ -26,6 +26,7 @@ from tracket_async import (
     TracketClient,
     TracketError,
     UsageError,
+    WorklogChanges,
 )
 from tracket_async.emulator import Emulator, faults
 from tracket_async.export.run import export_to_store, request_of
@@ -176,3 +177,68 @@ async def test_cookies_are_not_kept_and_no_redirect_is_followed(running, route):
             with pytest.raises(RequestError):
                 await client.worklogs.list()
         assert emulator.request_log.count(route=route) == 2
+
+
+async def take(iteration):
+    """Iterate to the end; give the errors that outcomes hold."""
+    return [error async for each in iteration if (error := getattr(each, "error", None)) is not None]
+
+
+INTERRUPTED = {
+    "get": lambda worklogs: worklogs.get("w1"),
+    "update": lambda worklogs: worklogs.update("w1", WorklogChanges(minutes=2)),
+    "create": lambda worklogs: worklogs.create(NEW),
+    "first page": lambda worklogs: worklogs.list(),
+    "list": lambda worklogs: take(worklogs.list()),
+    "pages": lambda worklogs: take(worklogs.list(read_ahead=0).pages()),
+    "export": lambda worklogs: take(worklogs.export(concurrency=3)),
+    "export, in order": lambda worklogs: take(worklogs.export(concurrency=3, ordered=True)),
+    "table": lambda worklogs: worklogs.table(),
+    "create_many": lambda worklogs: take(worklogs.create_many([NEW] * 3, on_error="collect")),
+    "create_many, reconciled": lambda worklogs: take(worklogs.create_many([NEW] * 3, reconcile=True)),
+    "update_many": lambda worklogs: take(worklogs.update_many([("w1", WorklogChanges(minutes=2))] * 3)),
+    "delete_many": lambda worklogs: take(worklogs.delete_many(["w1", "w2"])),
+    "drain": lambda worklogs: worklogs.create_many([NEW] * 3).drain(grace=0),
+}
+
+
+async def interrupted(client, call, how, ready):
+    """What a call raises, or what its outcomes hold, when it is interrupted once it is ready."""
+
+    async def waiting():
+        return await call
+
+    task = asyncio.create_task(waiting())
+    await ready.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    if how == "a close":
+        await client.aclose()
+    elif how == "a cancellation":
+        task.cancel()
+    try:
+        async with asyncio.timeout(0 if how == "a timeout" else None):
+            return await task or []
+    except (TimeoutError, asyncio.CancelledError, TracketError) as error:
+        return [error]
+
+
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+@pytest.mark.parametrize("how", ["a timeout", "a cancellation", "a close"])
+@pytest.mark.parametrize("name", INTERRUPTED)
+async def test_no_frame_of_anything_that_is_interrupted_holds_a_secret(api, name, how, caplog):
+    """A crash report shows the locals of every frame of every exception of the chain."""
+    ready = asyncio.Event()
+    async with served(sample=300) as emulator:
+        emulator.faults.add(
+            lambda request: faults.Call(lambda _: ready.set()) if "oauth2" not in request.path else None
+        )
+        emulator.faults.add(lambda request: faults.Hang() if "oauth2" not in request.path else None)
+        async with TracketClient.from_env(emulator.env(api), timeouts=Timeouts(total=None)) as client:
+            errors = await interrupted(client, INTERRUPTED[name](client.worklogs), how, ready)
+    told = [
+        "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format()) for error in errors
+    ]
+    assert errors or how == "a close"
+    assert not has_canary(*told, caplog.text)
+    assert "aiohttp" not in "".join(line for one in told for line in one.splitlines() if line.startswith('  File "'))
