@@ -171,7 +171,7 @@ async def test_a_bomb_is_not_unpacked_beyond_the_cap(running):
 
 async def test_cookies_are_not_kept_and_no_redirect_is_followed(running, route):
     async with running() as (emulator, client):
-        emulator.faults.add(faults.Status(200, body="{}", headers={"Set-Cookie": "a=b"}), route=route, nth=1)
+        emulator.faults.add(faults.Status(400, headers={"Set-Cookie": "a=b"}), route=route, nth=1)
         emulator.faults.add(faults.Redirect(emulator.url + "/api/1.0/worklogs"), route=route, nth=2)
         for _ in range(2):
             with pytest.raises(RequestError):
