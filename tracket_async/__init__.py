@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tracket_async._http.messages import Request, Response
     from tracket_async._http.session import TracketSession
     from tracket_async.bulk import Ambiguous, Failed, NotSent, Ok, Outcome, Outcomes
+    from tracket_async.changes import Change, ChangeBatch
     from tracket_async.client import TracketClient
     from tracket_async.config import Limits, RetryPolicy, Timeouts
     from tracket_async.errors import (
@@ -85,6 +86,8 @@ __all__ = [
     "Categories",
     "Category",
     "CertificateError",
+    "Change",
+    "ChangeBatch",
     "ClientCredentials",
     "ClientStateError",
     "ConfigurationError",
@@ -143,6 +146,7 @@ __all__ = [
 
 _HOMES: Final = {
     "bulk": ("Ambiguous", "Failed", "NotSent", "Ok", "Outcome", "Outcomes"),
+    "changes": ("Change", "ChangeBatch"),
     "client": ("TracketClient",),
     "frames": ("WorklogTable",),
     "models": (

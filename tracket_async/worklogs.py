@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from tracket_async._api.endpoints import Acknowledged, ApiVersion
     from tracket_async._api.fast import Row
     from tracket_async.bulk import OnError, Outcomes
+    from tracket_async.changes import ChangeBatch
     from tracket_async.frames import WorklogTable
     from tracket_async.reconcile import ServerLookup
     from tracket_async.scan.partition import ScanSettings
@@ -524,6 +525,35 @@ class Worklogs:
         return await WorklogTable.collect(
             self.arrow(since=since, until=until, filter=filter, concurrency=concurrency, on_bad_row=on_bad_row)
         )
+
+    def changes(
+        self, mark: str | dt.date | None = None, *, every: float | None = None, on_bad_row: OnBadRow | None = None
+    ) -> AsyncGenerator[ChangeBatch]:
+        """Iterate over the worklogs that were created or updated since a mark (API 2.0), in batches.
+
+        Each `ChangeBatch` has a mark. Keep it when the changes of the batch are handled, and begin with it the next
+        time: then every change comes at least once, in the state that the worklog has by then. Some of the last minutes
+        before a mark may come again. What was deleted is not told: for that, sync a store.
+
+        Args:
+            mark: of the last batch that was handled; or an aware datetime, by the server's clock, or a date, to begin
+                with. None: from now; the first batch has no changes then, only the mark.
+            every: seconds between two looks. None: it ends when it has caught up.
+            on_bad_row: as in `list`; called with such a row each time that it is met.
+
+        Raises:
+            UnsupportedError: API 1.0 has neither of the two dates as a filter.
+            UsageError: the text is no mark, or ``every`` is not above 0.
+            TypeError, ValueError: the mark is no date, or naive.
+        """
+        from tracket_async.changes import follow
+
+        context = _with_bad_rows(self._context.waiting_for_rate(), on_bad_row)
+
+        def pages(wanted: WorklogFilter) -> AsyncGenerator[Page]:
+            return self.list(filter=wanted, on_bad_row=on_bad_row).pages()
+
+        return follow(pages, context.send, context.api_version, context.clock, mark=mark, every=every)
 
     def _to_scan(
         self,

@@ -10,6 +10,7 @@ import pytest
 
 from tracket_async._api import v2
 from tracket_async._api.endpoints import RowPage
+from tracket_async._api.fast import row_of
 from tracket_async._http.limits import Clock
 from tracket_async.changes import ServerTime
 from tracket_async.emulator import faults
@@ -26,7 +27,7 @@ from tracket_async.errors import (
     UnreadableResponseError,
 )
 from tracket_async.export.source import OutagePolicy, Source
-from tracket_async.models import WorklogFilter
+from tracket_async.models import Worklog, WorklogFilter
 
 EVERYTHING = WorklogFilter()
 HERE = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
@@ -233,11 +234,17 @@ def page_without_date(**rows):
     return page
 
 
-@pytest.mark.parametrize("counts", [False, True])
-async def test_without_a_date_header_this_machines_time_is_taken(source, monkeypatch, counts):
-    monkeypatch.setattr(source, "_page", page_without_date())
+UNDATED = row_of(Worklog(id="1", date=HERE, minutes=1.0))
+
+
+@pytest.mark.parametrize(
+    ("counts", "rows", "mark"),
+    [(False, [], HERE), (True, [UNDATED], HERE), (True, [], dt.datetime(1970, 1, 1, tzinfo=dt.UTC))],
+)
+async def test_without_a_date_header_this_machines_time_is_taken(source, monkeypatch, counts, rows, mark):
+    monkeypatch.setattr(source, "_page", page_without_date(updated_date=rows, created_date=rows))
     source.counts = counts
-    assert await source.times(EVERYTHING) == ServerTime(now=HERE, mark=HERE)
+    assert await source.times(EVERYTHING) == ServerTime(now=HERE, mark=mark)
 
 
 @pytest.mark.parametrize(

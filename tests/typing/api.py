@@ -17,6 +17,8 @@ from tracket_async import (
     BearerToken,
     Categories,
     Category,
+    Change,
+    ChangeBatch,
     ClientCredentials,
     Failed,
     Limits,
@@ -114,6 +116,10 @@ async def operations() -> None:
         await client.worklogs.delete("w")
         assert_type(await client.categories.list(), list[Category])
         assert_type(client.worklogs.export(since=MONDAY, concurrency=4, ordered=True), AsyncGenerator[Worklog])
+        async for batch in client.worklogs.changes(NOW, every=60):
+            assert_type(batch.mark, str)
+            assert_type(batch.changes, tuple[Change, ...])
+        assert_type(client.worklogs.changes("mark"), AsyncGenerator[ChangeBatch])
         assert_type(await client.send(Request("GET", "/api/2.0/x", "/api/2.0/x"), lambda r: r.status), int)
 
 
