@@ -53,7 +53,7 @@ VERSION: str = __version__
 
 MONDAY = dt.date(2024, 5, 6)
 NOW = dt.datetime.now(dt.UTC)
-Change: TypeAlias = tuple[str, WorklogChanges]
+IdAndChanges: TypeAlias = tuple[str, WorklogChanges]
 
 
 def observe(event: Event) -> None:
@@ -147,21 +147,21 @@ async def many(client: TracketClient) -> None:
     assert_type(client.worklogs.delete_many(ids()), Outcomes[str, None])
     updates = client.worklogs.update_many([("w", WorklogChanges(minutes=1))])
     async for outcome in updates:
-        assert_type(outcome, Outcome[Change, Worklog])
+        assert_type(outcome, Outcome[IdAndChanges, Worklog])
         assert_type(outcome.worklog, Worklog | None)
         assert_type(outcome.error, Exception | None)
         if outcome.status == "ok":
-            assert_type(outcome, Ok[Change, Worklog])
+            assert_type(outcome, Ok[IdAndChanges, Worklog])
             assert_type(outcome.worklog.minutes, float)
         elif outcome.status == "failed":
-            assert_type(outcome, Failed[Change])
+            assert_type(outcome, Failed[IdAndChanges])
             assert_type(outcome.error, Exception)
         elif outcome.status == "ambiguous":
-            assert_type(outcome, Ambiguous[Change])
+            assert_type(outcome, Ambiguous[IdAndChanges])
         else:
-            assert_type(outcome, NotSent[Change])
+            assert_type(outcome, NotSent[IdAndChanges])
     updates.stop()
-    assert_type(updates.leftover, tuple[Outcome[Change, Worklog], ...])
+    assert_type(updates.leftover, tuple[Outcome[IdAndChanges, Worklog], ...])
     client.worklogs.create_many(["w"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
 
