@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracket_async.cli.env_file import LARGEST_FILE, parse
 from tracket_async.cli.options import (
-    LARGEST_FILE,
     Connection,
     Selection,
     merge,
-    parse,
     read_token,
     refusals,
     secret_flag,

@@ -31,9 +31,10 @@ from tracket_async._files import atomic_write
 from tracket_async._platform import PLATFORM
 from tracket_async.cli import output
 from tracket_async.cli.destinations import open_file
+from tracket_async.cli.env_file import parse
 from tracket_async.cli.exits import command_line
 from tracket_async.cli.export import export_files, store_unavailable_reason
-from tracket_async.cli.options import CONCURRENCY, Concurrency, between, parse
+from tracket_async.cli.options import CONCURRENCY, Concurrency, between
 from tracket_async.cli.progress import ProgressDisplay, show_progress
 from tracket_async.cli.stream import Tally, copy, rendering
 from tracket_async.client import TracketClient

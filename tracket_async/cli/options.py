@@ -1,14 +1,9 @@
-r"""Options that several commands share: dates, columns, the selection of worklogs, and the connection to a server.
+"""Options that several commands share: dates, columns, the selection of worklogs, and the connection to a server.
 
 An option wins over the environment, and the environment wins over the file that ``--env-file`` names. Credentials are
 never mixed from two places: where a token or any part of client credentials is found, all credentials of a place that
 counts less are ignored. A secret is never an argument, because other users of the machine can read arguments; it comes
 from the environment, from a file, or from standard input.
-
-An env file has lines of ``KEY=value``. Understood are blank lines, ``#`` comments (also after a space behind an
-unquoted value), an ``export`` before the key, single quotes (taken literally) and double quotes (in which ``\n`` is a
-line break, and a backslash before a quote, a backslash, a dollar or a backtick is dropped). Nothing is expanded or
-executed. The last of equal keys counts. No value of the file is ever shown.
 """
 
 from __future__ import annotations
@@ -27,6 +22,7 @@ import attrs
 from cyclopts import Group, Parameter, Token
 
 from tracket_async.cli import dates, output
+from tracket_async.cli.env_file import LARGEST_FILE, parse, read
 from tracket_async.cli.output import note
 from tracket_async.client import TracketClient
 from tracket_async.config import check_concurrency
@@ -205,55 +201,6 @@ class Selection:
 EVERYTHING: Final = Selection()
 
 
-_LINE: Final = re.compile(r"(?:export\s+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)", re.DOTALL)
-_SINGLE: Final = re.compile(r"'([^']*)'\s*(?:#.*)?")
-_DOUBLE: Final = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?')
-_BARE: Final = re.compile(r"([^\s'\"#][^'\"]*?)?(?:\s+#.*|\s*)")
-_ESCAPE: Final = re.compile(r"\\(.)")
-
-
-def parse(text: str, *, name: str) -> dict[str, str]:
-    """Return the settings in the text of an env file.
-
-    Args:
-        text: the file's content.
-        name: what to call the file in an error.
-
-    Raises:
-        ConfigurationError: naming the file and the number of the line; the line may hold a secret and is not shown.
-    """
-    settings: dict[str, str] = {}
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        found = _LINE.fullmatch(stripped)
-        value = _value(found["value"]) if found else None
-        if found is None or value is None:
-            raise ConfigurationError(
-                f"{name}, line {number} is not a setting. Write KEY=value, with quotes around a value that has spaces"
-                " at its ends, quotes or a # in it"
-            )
-        settings[found["key"]] = value
-    return settings
-
-
-def _value(text: str) -> str | None:
-    if found := _SINGLE.fullmatch(text):
-        return found[1]
-    if found := _DOUBLE.fullmatch(text):
-        return _ESCAPE.sub(lambda escape: _unescape(escape[1]), found[1])
-    if found := _BARE.fullmatch(text):
-        return found[1] or ""
-    return None
-
-
-def _unescape(character: str) -> str:
-    if character == "n":
-        return "\n"
-    return character if character in '"\\$`' else f"\\{character}"
-
-
 CREDENTIALS: Final = frozenset(
     {"TRACKET_TOKEN", "TRACKET_CLIENT_ID", "TRACKET_CLIENT_SECRET", "TRACKET_ACCOUNT_ID"},
 )
@@ -275,9 +222,6 @@ SECRET_FLAGS: Final[Mapping[str, str]] = {
 """Options that people try, and the setting in which the secret belongs."""
 
 _ASSIGNMENT: Final = re.compile("(TRACKET_TOKEN|TRACKET_CLIENT_SECRET)=")
-
-LARGEST_FILE: Final = 1 << 20
-"""Characters of an env file or token file at most: a longer one is a mistake."""
 
 
 @Parameter(name="*", group=Group("Connection", sort_key=2))
@@ -368,7 +312,7 @@ class Connection:
         from_file: dict[str, str] = {}
         if self.env_file is not None:
             name = f"--env-file {self.env_file}"
-            from_file = parse(_read(self.env_file, name=name), name=name)
+            from_file = parse(read(self.env_file, name=name), name=name)
         merged = merge(flags, environ, from_file)
         if of_v1 and merged.get("TRACKET_API") != "1.0":
             option = V1[next(iter(of_v1))].replace("_", "-")
@@ -417,7 +361,7 @@ def read_token(source: str) -> str:
     """
     # The path is not shown: a token is easily given in its place.
     name = "standard input" if source == "-" else "the --token-file"
-    text = sys.stdin.read(LARGEST_FILE) if source == "-" else _read(Path(source), name=name)
+    text = sys.stdin.read(LARGEST_FILE) if source == "-" else read(Path(source), name=name)
     lines = text.removeprefix("\ufeff").split()
     if len(lines) != 1:
         found = "nothing" if not lines else "more than one word"
@@ -435,16 +379,3 @@ def secret_flag(arguments: list[str]) -> str | None:
         if found := _ASSIGNMENT.search(argument):
             return found[1]
     return None
-
-
-def _read(path: Path, *, name: str) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{name} is not UTF-8 text") from None
-    if len(text) > LARGEST_FILE:
-        raise ConfigurationError(f"{name} is longer than {LARGEST_FILE} characters. Give a file of settings")
-    return text
