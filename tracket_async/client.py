@@ -12,6 +12,7 @@ import copy
 import importlib
 import math
 import os
+import re
 import ssl as ssl_module
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -149,6 +150,26 @@ def _auth(environ: Mapping[str, str], scheme: str | None) -> Auth:
     return ClientCredentials(client_id, client_secret, account_id)
 
 
+_API_PATH: Final = re.compile(r"/api/\d+\.\d+(?:/(?:worklogs|timeEntries)?)?", re.ASCII)
+
+
+def _without_api(base_url: Any) -> Any:
+    """Check that a base URL does not have the path that each request adds.
+
+    Raises:
+        ConfigurationError: it has.
+    """
+    found = _API_PATH.search(base_url) if isinstance(base_url, str) else None
+    if found is not None and found.end() == len(base_url):
+        without = base_url[: found.start()]
+        if "@" in without or "?" in without:
+            return base_url  # refused elsewhere, and not shown
+        raise ConfigurationError(
+            f"The base URL ends with {found[0]}, which is added to it", hint=f"Leave that part out: {without}"
+        )
+    return base_url
+
+
 def _is(names: list[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
@@ -236,7 +257,7 @@ class TracketClient:
     ) -> None:
         api_version = _api_version(api, cursor_parameter=cursor_parameter, start_date=start_date, page_size=page_size)
         session = TracketSession(
-            api_version.default_origin if base_url is None else base_url,
+            api_version.default_origin if base_url is None else _without_api(base_url),
             auth=auth,
             timeouts=timeouts,
             retry=retry,

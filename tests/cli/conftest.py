@@ -36,7 +36,8 @@ class Terminal(io.TextIOWrapper):
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tmp_path_factory):
     """No setting of whoever runs the tests, and a width that is always the same."""
-    for name in (*SETTINGS, "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+    for name in (*SETTINGS, "TRACKET_PROFILE", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     # Output that is not buffered fails at other places than output that is, which is what users have.

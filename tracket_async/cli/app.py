@@ -8,14 +8,15 @@ from typing import Any, Final
 from cyclopts import App
 
 from tracket_async._version import __version__
-from tracket_async.cli import check, demo, export, import_file, report, sync, worklogs
+from tracket_async.cli import check, demo, export, import_file, profile, report, sync, worklogs
 
 HELP: Final = """Read and write the worklogs of Tracket, the time tracking of monday.com teams.
 
 tracket demo shows an export, without an account.
 
-Settings are read from options, then from the environment, then from the file of --env-file: TRACKET_API,
-TRACKET_BASE_URL, and TRACKET_TOKEN or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and TRACKET_ACCOUNT_ID.
+Settings are read from options, then from the environment, then from the file of --env-file; or from a profile, see
+tracket profile: TRACKET_API, TRACKET_BASE_URL, and TRACKET_TOKEN or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and
+TRACKET_ACCOUNT_ID.
 
 Exit codes: 0 done, 1 incomplete, 2 usage, 5 retries exhausted, 7 refused, 130 interrupted, 143 terminated.
 """
@@ -41,8 +42,9 @@ def build() -> App:
     app = App(name="tracket", help=HELP, help_format="markdown", version=__version__)
     for place, (name, command) in enumerate(COMMANDS):
         app.command(command, name=name, sort_key=place)
+    app.command(profile.build(sort_key=len(COMMANDS)))
     # The emulator has a --help and a --version of its own, so cyclopts must not take them.
-    app.command(demo.emulator, name="emulator", sort_key=len(COMMANDS), help_flags=(), version_flags=())
+    app.command(demo.emulator, name="emulator", sort_key=len(COMMANDS) + 1, help_flags=(), version_flags=())
     return app
 
 

@@ -1,8 +1,9 @@
 """Options that several commands share: dates, columns, the selection of worklogs, and the connection to a server.
 
-An option wins over the environment, and the environment wins over the file that ``--env-file`` names. Credentials are
-never mixed from two places: where a token or any part of client credentials is found, all credentials of a place that
-counts less are ignored. A secret is never an argument, because other users of the machine can read arguments; it comes
+An option wins over the environment, and the environment wins over the file that ``--env-file`` names. A profile stands
+for the environment: it counts when an option names it, or when nothing else gives credentials. Credentials are never
+mixed from two places: where a token or any part of client credentials is found, all credentials of a place that counts
+less are ignored. A secret is never an argument, because other users of the machine can read arguments; it comes
 from the environment, from a file, or from standard input.
 """
 
@@ -15,13 +16,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Group, Parameter, Token
 
-from tracket_async.cli import dates, output
+from tracket_async.cli import dates, output, profile
 from tracket_async.cli.env_file import LARGEST_FILE, parse, read
 from tracket_async.cli.output import note
 from tracket_async.client import TracketClient
@@ -213,6 +215,12 @@ V1: Final[Mapping[str, str]] = {
 
 SETTINGS: Final = CREDENTIALS | {"TRACKET_API", "TRACKET_BASE_URL", "TRACKET_CA_BUNDLE", "TRACKET_RATE"} | V1.keys()
 
+KNOWN: Final = SETTINGS | {profile.NAME, "TRACKET_LOG"}
+"""The names that a setting may have."""
+OF_THIS_MACHINE: Final = ("TRACKET_CA_BUNDLE", "TRACKET_RATE")
+"""The settings of the environment that count beside a profile."""
+_OURS: Final = "TRACKET_"
+
 SECRET_FLAGS: Final[Mapping[str, str]] = {
     "--token": "TRACKET_TOKEN",
     "--client-secret": "TRACKET_CLIENT_SECRET",
@@ -241,6 +249,13 @@ class Connection:
         Parameter(
             metavar="FILE",
             help="Read TRACKET_* settings from a file of KEY=value lines. The environment wins over the file.",
+        ),
+    ] = None
+    profile: Annotated[
+        str | None,
+        Parameter(
+            metavar="NAME",
+            help="Use this profile in place of the environment (else TRACKET_PROFILE, else default).",
         ),
     ] = None
     token_file: Annotated[
@@ -311,13 +326,46 @@ class Connection:
         flags |= of_v1
         from_file: dict[str, str] = {}
         if self.env_file is not None:
+            if self.profile is not None:
+                raise ConfigurationError("--profile and --env-file contradict each other. Give one of them")
             name = f"--env-file {self.env_file}"
             from_file = parse(read(self.env_file, name=name), name=name)
+        if chosen := self._profile(flags, environ):
+            # A secret of the profile must not go to a server that the environment names.
+            environ = {name: environ[name] for name in OF_THIS_MACHINE if name in environ}
+            from_file = chosen
         merged = merge(flags, environ, from_file)
+        self._tell_mistakes(environ, from_file, merged)
         if of_v1 and merged.get("TRACKET_API") != "1.0":
             option = V1[next(iter(of_v1))].replace("_", "-")
             raise ConfigurationError(f"--{option} is a setting of API 1.0. Leave it out, or give --api 1.0")
         return merged
+
+    def _profile(self, flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the settings of the profile that counts: that of the option, or the default without credentials."""
+        if self.profile is not None:
+            return profile.settings_of(self.profile, environ)
+        if self.env_file is not None or not CREDENTIALS.isdisjoint(merge(flags, environ)):
+            return {}
+        return profile.default_settings(environ)
+
+    @staticmethod
+    def _tell_mistakes(environ: Mapping[str, str], from_file: Mapping[str, str], merged: Mapping[str, str]) -> None:
+        """Say on standard error what is set and has no effect: misspelt names, and a half beside a token."""
+        for name in sorted({*environ, *from_file}):
+            if (
+                name.startswith(_OURS)
+                and name not in KNOWN
+                and (close := get_close_matches(name, KNOWN, n=1, cutoff=0.8))
+            ):
+                output.note(f"tracket: {name} is no setting, and is ignored. Did you mean {close[0]}?")
+        half = sorted(name for name in CREDENTIALS if merged.get(name))
+        if 1 < len(half) < len(CREDENTIALS) and "TRACKET_TOKEN" in half:
+            half.remove("TRACKET_TOKEN")
+            unused = " and ".join(half)
+            output.note(
+                f"tracket: TRACKET_TOKEN is used. {unused} without the rest of the client credentials is ignored."
+            )
 
     def client(self, **settings: Any) -> TracketClient:
         """Create a client with these settings, not yet open. With ``--debug``, tell on standard error how it connects.
