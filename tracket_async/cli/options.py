@@ -363,9 +363,7 @@ class Connection:
         if 1 < len(half) < len(CREDENTIALS) and "TRACKET_TOKEN" in half:
             half.remove("TRACKET_TOKEN")
             unused = " and ".join(half)
-            output.note(
-                f"tracket: TRACKET_TOKEN is used. {unused} without the rest of the client credentials is ignored."
-            )
+            output.note(f"tracket: TRACKET_TOKEN is used, and {unused}, a part of client credentials, is not.")
 
     def client(self, **settings: Any) -> TracketClient:
         """Create a client with these settings, not yet open. With ``--debug``, tell on standard error how it connects.
