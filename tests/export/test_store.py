@@ -479,3 +479,50 @@ async def test_work_that_has_not_begun_is_awaited_as_well():
         with pytest.raises(asyncio.CancelledError):
             await second
     assert done == [2]
+
+
+def changes_in(store):
+    return [(kind, id_, minutes) for _, kind, id_, minutes in store.changes(99, ("id", "minutes"))]
+
+
+def test_what_is_done_to_worklogs_is_recorded_in_order_once_that_is_asked_for(deduplicated, make_worklog, batch_of):
+    store = deduplicated([1, 2, 3, 4])
+    store.upsert(batch_of([make_worklog(1, minutes=5)]))
+    store.record_changes()
+    store.upsert(batch_of([make_worklog(1, minutes=6), make_worklog(2), make_worklog(9)]), leaving=["wl-00003"])
+    store.clear_marks()
+    store.upsert_and_mark(batch_of([make_worklog(1, minutes=7)]))
+    store.delete_with_tombstones(["wl-00004", "wl-unknown"], found=None)
+    expected = [
+        ("updated", "wl-00001", 6.0),
+        ("created", "wl-00009", 9.0),
+        ("removed", "wl-00003", 3.0),
+        ("updated", "wl-00001", 7.0),
+        ("deleted", "wl-00004", 4.0),
+    ]
+    assert changes_in(store) == expected
+    assert [number for number, *_ in store.changes(2)] == [1, 2]
+    store.forget_changes(2)
+    assert (changes_in(store), store.count_changes()) == (expected[2:], 3)
+    store.forget_changes(5)
+    store.upsert(batch_of([make_worklog(1, minutes=8)]))
+    assert changes_in(store) == [("updated", "wl-00001", 8.0)]
+
+
+def test_a_change_that_is_not_committed_is_not_recorded(deduplicated, make_worklog, batch_of, monkeypatch):
+    store = deduplicated([1])
+    store.record_changes()
+    monkeypatch.setattr(store, "_set_meta", {}.__getitem__)
+    with pytest.raises(TypeError):
+        store.upsert(batch_of([make_worklog(1, minutes=6)]))
+    assert store.changes(9) == []
+
+
+def test_recorded_changes_outlive_the_process(deduplicated, make_worklog, batch_of, request_2024):
+    store = deduplicated([1])
+    store.record_changes()
+    store.upsert(batch_of([make_worklog(1, minutes=6)]))
+    store.close()
+    with Store(store.path) as again:
+        assert again.records_changes
+        assert changes_in(again) == [("updated", "wl-00001", 6.0)]

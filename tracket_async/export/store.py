@@ -9,6 +9,7 @@ private:
     partitions(id, state)      how far each partition of the scan is, JSON
     rows(..., batch)           the worklogs, in the order in which they were committed
     tombstones(..., found)     worklogs that the server no longer has, and when that was found
+    changes(number, kind, ...) what was done to rows and is not handed on yet, in order, where that is recorded
     bad_rows(key, id, ...)     rows that cannot be read, as the server sent them, and why. No id in it is one in rows
 
 In the state ``fetching`` batches are appended, which costs a third of updating by key. A worklog that came twice is
@@ -36,7 +37,7 @@ from tracket_async.errors import MalformedResponseError, StoreError, TracketErro
 from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
 from tracket_async.export.database import Database, Statement, remove
-from tracket_async.export.text import UTC, time_zone
+from tracket_async.export.text import NAMES, UTC, time_zone
 from tracket_async.frames import pyarrow
 from tracket_async.models import VALUES, BadRow, WorklogFilter
 
@@ -320,6 +321,7 @@ class Store:
                 with self._given([batch]):
                     revision = self._merge()
             if leaving:
+                self._record("removed", leaving)
                 revision += ChangeCounts(removed=self._number(sql.DELETE, [list(leaving)]))
             self._set_meta(meta)
         return revision
@@ -328,6 +330,7 @@ class Store:
         self.database.execute(sql.CREATE_INCOMING)
         [(rows, differing, changed)] = self.database.rows(sql.COUNT_INCOMING)
         for statement in (
+            *((sql.RECORD_INCOMING,) if self.records_changes else ()),
             sql.DELETE_TOMBSTONES,
             sql.DELETE_INCOMING_BAD_ROWS,
             sql.DELETE_OUTDATED,
@@ -345,9 +348,40 @@ class Store:
             found: when that was noticed, by the server's clock, as ISO 8601 text.
         """
         with self.database.transaction():
+            self._record("deleted", ids)
             self.database.execute(sql.INSERT_TOMBSTONES, [found, list(ids)])
             self.database.execute(sql.DELETE_BAD_ROWS, [list(ids)])
             return self._number(sql.DELETE, [list(ids)])
+
+    @property
+    def records_changes(self) -> bool:
+        """Return whether each change of a worklog is recorded, for `changes`."""
+        return bool(self.meta("records_changes"))
+
+    def record_changes(self) -> None:
+        """Record every change from here on, together with it, in the same transaction."""
+        self.set_meta(records_changes=True)
+
+    def _record(self, kind: str, ids: Sequence[str]) -> None:
+        if self.records_changes:
+            self.database.execute(sql.RECORD_ROWS, [kind, list(ids)])
+
+    def changes(self, most: int, columns: Sequence[str] = NAMES) -> list[tuple[Any, ...]]:
+        """Return the first changes that are recorded, at most so many, in order.
+
+        Each is a number, a kind, and the worklog's cells as in a text format. The kind is ``"created"``, ``"updated"``,
+        ``"removed"`` (it left the request) or ``"deleted"``, and the worklog of these two is as it was last.
+        """
+        return self.database.rows(sql.get_changes(columns, self.tz), [most])
+
+    def count_changes(self) -> int:
+        """Return how many changes are recorded."""
+        return self._number(sql.COUNT_CHANGES)
+
+    def forget_changes(self, number: int) -> None:
+        """Remove the changes up to this number: they have been handed on."""
+        with self.database.transaction():
+            self.database.execute(sql.DELETE_CHANGES, [number])
 
     def keep_bad_rows(self, rows: Sequence[BadRow]) -> None:
         """Keep rows that cannot be read, each once. A worklog that is among them is no longer one of the others."""

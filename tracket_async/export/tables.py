@@ -92,6 +92,7 @@ TABLES: Final = {
     "partitions": "id INTEGER NOT NULL, state VARCHAR NOT NULL",
     "rows": f"{sql_definitions(ATTRIBUTES)}, batch INTEGER NOT NULL",
     "tombstones": f"{sql_definitions(ATTRIBUTES)}, found TIMESTAMPTZ",
+    "changes": f"number BIGINT NOT NULL, kind VARCHAR NOT NULL, {sql_definitions(ATTRIBUTES)}",
     "bad_rows": "key VARCHAR NOT NULL, id VARCHAR, path VARCHAR NOT NULL, reason VARCHAR NOT NULL, "
     '"row" VARCHAR NOT NULL',
 }
@@ -140,6 +141,18 @@ WHERE id IN (SELECT unnest(?))"""
 DELETE: Final = "DELETE FROM tracket.rows WHERE id IN (SELECT unnest(?))"
 COUNT_TOMBSTONES: Final = "SELECT count(*) FROM tracket.tombstones"
 
+_NEXT_CHANGE: Final = "(SELECT coalesce(max(number), 0) FROM tracket.changes) + row_number()"
+RECORD_INCOMING: Final = f"""
+INSERT INTO tracket.changes
+SELECT {_NEXT_CHANGE} OVER (ORDER BY coalesce(updated_date, created_date), id),
+    if(known, 'updated', 'created'), {COLUMNS}
+FROM incoming WHERE differs"""
+RECORD_ROWS: Final = f"""
+INSERT INTO tracket.changes SELECT {_NEXT_CHANGE} OVER (ORDER BY date, id), ?, {COLUMNS} FROM tracket.rows
+WHERE id IN (SELECT unnest(?))"""
+COUNT_CHANGES: Final = "SELECT count(*) FROM tracket.changes"
+DELETE_CHANGES: Final = "DELETE FROM tracket.changes WHERE number <= ?"
+
 GET_BAD_ROWS: Final = 'SELECT id, path, reason, "row" FROM tracket.bad_rows ORDER BY key'
 COUNT_BAD_ROWS: Final = "SELECT count(*) FROM tracket.bad_rows"
 DELETE_BAD_ROWS: Final = "DELETE FROM tracket.bad_rows WHERE key IN (SELECT unnest(?))"
@@ -186,6 +199,12 @@ def cells_slice(columns: Sequence[str], tz: str) -> str:
 def typed_slice(columns: Sequence[str], tz: str) -> str:
     """Return the query of a slice, its cells as they are stored."""
     return f"SELECT {', '.join(sql_cell(name, tz) for name in columns)} {_SLICE}"
+
+
+def get_changes(columns: Sequence[str], tz: str) -> str:
+    """Return the query of the first changes that are recorded: number, kind, and the cells as in a text format."""
+    cells = ", ".join(f"{sql_text(name, tz)} AS {name}" for name in columns)
+    return f"SELECT number, kind, {cells} FROM tracket.changes ORDER BY number LIMIT ?"
 
 
 def longer_than(name: str) -> str:
