@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         WorklogFilter,
     )
     from tracket_async.pagination import Paginator
+    from tracket_async.with_response import WithResponse
     from tracket_async.worklogs import Categories, Worklogs
 
 __all__ = [
@@ -136,6 +137,7 @@ __all__ = [
     "UnreadableResponseError",
     "UnsupportedError",
     "UsageError",
+    "WithResponse",
     "Worklog",
     "WorklogChanges",
     "WorklogFilter",
@@ -165,6 +167,7 @@ _HOMES: Final = {
     "_http.session": ("TracketSession",),
     "config": ("Limits", "RetryPolicy", "Timeouts"),
     "pagination": ("Paginator",),
+    "with_response": ("WithResponse",),
     "worklogs": ("Categories", "Worklogs"),
 }
 """The module of each public name; all others are errors."""

@@ -22,7 +22,7 @@ import attrs
 
 from tracket_async._http.auth import Auth, BearerToken, ClientCredentials
 from tracket_async._http.limits import Clock
-from tracket_async._http.messages import Request, Response
+from tracket_async._http.messages import Request, Response, merge_headers, own_headers
 from tracket_async._http.session import SessionStatistics, TracketSession
 from tracket_async._tasks import check_asyncio
 from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
@@ -31,6 +31,7 @@ from tracket_async.worklogs import CallContext, Categories, Worklogs
 
 if TYPE_CHECKING:
     from tracket_async._api.endpoints import ApiVersion, StartDate
+    from tracket_async._http.transport import Resolver
     from tracket_async.events import Observer
 
 
@@ -197,6 +198,9 @@ class ClientSettings(TypedDict, total=False):
     ssl: ssl_module.SSLContext | None
     proxy: str | None
     trust_env: bool
+    resolver: Resolver | None
+    headers: Mapping[str, str] | None
+    query: Mapping[str, str] | None
     clock: Clock
 
 
@@ -226,6 +230,10 @@ class TracketClient:
         ssl: the context that verifies the server; None: verified with the operating system's certificates.
         proxy: the URL of an http proxy, with user and password if need be. None: see ``trust_env``.
         trust_env: whether HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count; ``~/.netrc`` never does.
+        resolver: finds the addresses of a host, an ``aiohttp.abc.AbstractResolver``; you close it. None: aiohttp's own.
+        headers: sent with each call besides the client's own, which it cannot replace; not with the token call. Their
+            values are kept out of logs and errors.
+        query: added to the query of each call; no names that the client uses. Servers and proxies log it.
         clock: time, waiting and chance, for tests.
 
     Attributes:
@@ -253,6 +261,9 @@ class TracketClient:
         ssl: ssl_module.SSLContext | None = None,
         proxy: str | None = None,
         trust_env: bool = False,
+        resolver: Resolver | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         clock: Clock = Clock(),
     ) -> None:
         api_version = _api_version(api, cursor_parameter=cursor_parameter, start_date=start_date, page_size=page_size)
@@ -267,10 +278,12 @@ class TracketClient:
             ssl=ssl,
             proxy=proxy,
             trust_env=trust_env,
+            resolver=resolver,
             clock=clock,
         )
         self._account = auth.account_id if isinstance(auth, ClientCredentials) else None
-        self._use(CallContext(session=session, api_version=api_version, options=CallOptions(), clock=clock))
+        options = CallOptions(headers=own_headers(headers or {}), query=api_version.own_query(query or {}))
+        self._use(CallContext(session=session, api_version=api_version, options=options, clock=clock))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Unpack[ClientSettings]) -> Self:
@@ -366,9 +379,15 @@ class TracketClient:
             self._context.api_version.oddities.tell()
 
     def with_options(
-        self, *, timeout: float | None = None, attempts: int | None = None, wait_for_rate: bool | None = None
+        self,
+        *,
+        timeout: float | None = None,
+        attempts: int | None = None,
+        wait_for_rate: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return a view of this client whose calls have other limits. It shares the session; do not open or close it.
+        """Return a view of this client whose calls have other settings. It shares the session; do not open or close it.
 
         Args:
             timeout: seconds for each call, with its queueing and its retries. None: as this client's.
@@ -376,15 +395,19 @@ class TracketClient:
             wait_for_rate: True: a 429 is no failure while the server accepts other calls, and the wait for its rate
                 counts against neither ``timeout`` nor ``attempts``, as in lists, exports and bulk writes. None: as this
                 client's.
+            headers: sent besides those of this client, of which they replace those of the same name. None: none.
+            query: added to the query of each call besides that of this client, as ``headers``. None: none.
 
         Raises:
-            ConfigurationError: one of them is not above 0.
+            ConfigurationError: a limit is not above 0; a header or a query parameter is the client's own, or malformed.
         """
-        current = self._context.options
+        current, api_version = self._context.options, self._context.api_version
         options = CallOptions(
             timeout=current.timeout if timeout is None else timeout,
             attempts=current.attempts if attempts is None else attempts,
             wait_for_rate=current.wait_for_rate if wait_for_rate is None else wait_for_rate,
+            headers=merge_headers(current.headers, own_headers(headers or {})),
+            query=tuple({**dict(current.query), **dict(api_version.own_query(query or {}))}.items()),
         )
         view = copy.copy(self)
         view._use(attrs.evolve(self._context, options=options), is_view=True)  # noqa: SLF001 - of the same class

@@ -163,8 +163,12 @@ class CallOptions:
         wait_for_rate: True: a 429 is no failure, and neither it nor the wait for the server's rate counts against
             ``attempts``, the retry budget or the time, as long as the server accepts other calls of the session. Lists,
             exports and bulk writes set it.
+        headers: names and values of headers that are sent besides the client's own, in order.
+        query: names and values that are added to each query, in order.
     """
 
     timeout: float | None = attrs.field(default=None, validator=_optional_seconds)
     attempts: int | None = attrs.field(default=None, validator=_optional_count)
     wait_for_rate: bool = attrs.field(default=False, validator=_flag)
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)

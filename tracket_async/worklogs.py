@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from tracket_async._http.limits import Clock
-from tracket_async._http.messages import Request, Response
+from tracket_async._http.messages import CallRecord, Request, Response, merge_headers
 from tracket_async._http.session import TracketSession
 from tracket_async._tasks import Nested, mark_cancellation
 from tracket_async.config import CallOptions
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from tracket_async.frames import WorklogTable
     from tracket_async.reconcile import ServerLookup
     from tracket_async.scan.partition import ScanSettings
+    from tracket_async.with_response import WorklogsWithResponse
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -71,22 +72,28 @@ class CallContext:
         api_version: makes requests and reads responses.
         options: how calls differ from the session's settings.
         clock: time, for what is not the session's business.
+        record: takes note of what the calls take; None: nobody does.
     """
 
     session: TracketSession
     api_version: ApiVersion
     options: CallOptions
     clock: Clock
+    record: CallRecord | None = None
 
     def send(self, request: Request, parse: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         """Send a request with these options; see `TracketSession.send`."""
+        options = self.options
+        if options.headers or options.query:
+            headers, query = merge_headers(request.headers, options.headers), (*request.query, *options.query)
+            request = attrs.evolve(request, headers=headers, query=query)
         if self.api_version.offline_hint is None:
-            return self.session.send(request, parse, options=self.options)
+            return self.session.send(request, parse, options=options, record=self.record)
         return self._send_and_explain(request, parse)
 
     async def _send_and_explain(self, request: Request, parse: Callable[[Response], T]) -> T:
         try:
-            return await self.session.send(request, parse, options=self.options)
+            return await self.session.send(request, parse, options=self.options, record=self.record)
         except RequestError as error:
             self.api_version.explain(error, request)
             raise
@@ -131,6 +138,13 @@ class Worklogs:
         self._context = context
         self._days_have_offsets: bool | None = None
         """True: the server writes days with an offset from UTC; None: no worklog has been seen."""
+
+    @property
+    def with_response(self) -> WorklogsWithResponse:
+        """Return `get`, `create`, `update` and `delete` that give the server's response beside the model."""
+        from tracket_async.with_response import WorklogsWithResponse
+
+        return WorklogsWithResponse(lambda record: Worklogs(attrs.evolve(self._context, record=record)))
 
     def list(
         self,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -41,6 +41,7 @@ from tracket_async._http.messages import Json, Request, Response, encode_json
 from tracket_async._http.responses import header, json_type, malformed
 from tracket_async._timestamps import parse_http_date
 from tracket_async.errors import (
+    ConfigurationError,
     ConnectError,
     GoneError,
     MalformedResponseError,
@@ -127,6 +128,7 @@ class ApiVersion:
         filter_query: makes the part of a list's query that says which worklogs, and in which order.
         cursor_parameter: the query parameter that takes a cursor.
         size_parameter: the query parameter that takes the size of a page; None when it cannot be chosen.
+        filter_parameters: the names that ``filter_query`` may use.
         page_size: worklogs on a page of a list that does not say; None when the size cannot be chosen.
         max_page_size: the most worklogs on a page; None when the size cannot be chosen.
         categories_path: the path of the categories; None when the version does not list them.
@@ -141,6 +143,7 @@ class ApiVersion:
     default_origin: str
     path: str
     filter_query: Callable[[WorklogFilter], Query] = attrs.field(repr=False)
+    filter_parameters: frozenset[str] = attrs.field(repr=False)
     cursor_parameter: str
     size_parameter: str | None = None
     page_size: int | None = None
@@ -170,6 +173,23 @@ class ApiVersion:
     def smallest_page(self) -> int | None:
         """Return the ``size`` of the smallest page that can be asked for: 1, or None when it cannot be chosen."""
         return None if self.max_page_size is None else 1
+
+    def own_query(self, query: Mapping[str, str]) -> Query:
+        """Check names and values that a caller adds to each query, and return them.
+
+        Raises:
+            ConfigurationError: a name is one that this version's requests use, or a name or value is no text.
+        """
+        ours = {self.cursor_parameter, self.size_parameter, *self.filter_parameters}
+        for name, content in query.items():
+            if not isinstance(name, str) or not name or not isinstance(content, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+                raise ConfigurationError(f"The query parameter {name!r} needs a name and a text as its value")
+            if name in ours:
+                raise ConfigurationError(
+                    f"The query parameter {name} belongs to the client and cannot be replaced",
+                    hint="Use the arguments of list() and export(): since, until, filter, size",
+                )
+        return tuple(query.items())
 
     def keeping_bad_rows(self) -> ApiVersion:
         """Return this version, by which rows that cannot be read are kept (`Page.bad_rows`), and are no error."""

@@ -139,6 +139,7 @@ def api_version(*, cursor_parameter: str = "cursor", start_date: StartDate = "mo
         path="/api/1.0/worklogs",
         filters_ranges=False,
         filter_query=FilterQuery(START_DATES[start_date]),
+        filter_parameters=frozenset({"startDate"}),
         cursor_parameter=cursor_parameter,
         offline_hint=OFFLINE,
     )

@@ -235,6 +235,7 @@ def api_version(*, page_size: int = MAX_PAGE_SIZE) -> ApiVersion:
         default_origin="https://us.production.timesheet.avisi-apps.com",
         path="/api/2.0/timeEntries",
         filter_query=filter_query,
+        filter_parameters=frozenset({"sortBy", "sortType", *(parameter for _, parameter, _ in BOUNDS)}),
         filters_ranges=True,
         cursor_parameter="after",
         size_parameter="size",

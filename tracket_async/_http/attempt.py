@@ -388,7 +388,14 @@ class Attempt:
 
     def _scrubber(self, call: Call) -> Callable[[str], str]:
         """Return what masks every secret that the call may have sent."""
-        return lambda text: self._authorizer.scrub(call.authorization.scrub(text))
+        own = [Secret(value) for _, value in call.request.headers]
+
+        def scrub(text: str) -> str:
+            for secret in (*own, call.authorization):
+                text = secret.scrub(text)
+            return self._authorizer.scrub(text)
+
+        return scrub
 
     def _clean(self, error: RequestError, call: Call, parsed: Response | None) -> None:
         """Remove what a server may have echoed from every text of the error, and name the answer that was parsed."""

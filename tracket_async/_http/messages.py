@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, Self, TypeAlias
+from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar
 
 import attrs
 
 from tracket_async.errors import ConfigurationError, UsageError
 
+T = TypeVar("T")
+
+Pairs: TypeAlias = tuple[tuple[str, str], ...]
+"""Names and values, in order: of headers, or of a query."""
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """Any JSON value."""
 
@@ -44,13 +49,15 @@ class Request:
         route: the path with its ids replaced, as in ``/api/1.0/worklogs/{id}``; for events and metrics.
         query: the query's names and values, not yet quoted, in order.
         body: the JSON body as bytes, None for none.
+        headers: headers of the caller's own, see `own_headers`; their values are treated as secrets.
     """
 
     method: str
     path: str
     route: str
-    query: tuple[tuple[str, str], ...] = ()
+    query: Pairs = ()
     body: bytes | None = attrs.field(default=None, repr=False)
+    headers: Pairs = attrs.field(default=(), repr=False)
 
     @property
     def idempotent(self) -> bool:
@@ -86,6 +93,39 @@ class Response:
         headers = reversed([(name, scrub(value)) for name, value in self.headers.items()])
         beginning = self.body[:_SCRUBBED_BYTES].decode("utf-8", "replace")
         return attrs.evolve(self, headers=dict(headers), body=scrub(beginning).encode("utf-8", "replace"))
+
+
+@attrs.define(eq=False)
+class CallRecord:
+    """A record of what one operation of the client took; the session writes it.
+
+    Attributes:
+        response: the 2xx answer to its first call; None while there is none.
+        attempts: of all its calls.
+        seconds: of all its calls, from queueing to the last byte.
+        calls: how many calls have ended.
+    """
+
+    response: Response | None = attrs.field(default=None, repr=False)
+    attempts: int = 0
+    seconds: float = 0.0
+    calls: int = 0
+
+    def noting(self, parse: Callable[[Response], T]) -> Callable[[Response], T]:
+        """Return the parser, which notes what it is given while this is the first call."""
+
+        def parse_and_note(response: Response) -> T:
+            if not self.calls:
+                self.response = response
+            return parse(response)
+
+        return parse_and_note
+
+    def end(self, attempts: int, seconds: float) -> None:
+        """Add a call that has ended."""
+        self.calls += 1
+        self.attempts += attempts
+        self.seconds += seconds
 
 
 _MASK: Final = "***"
@@ -155,3 +195,42 @@ def header_text(name: str, value: object) -> str:
     if not (value.isascii() and value.isprintable()):
         raise ConfigurationError(f"{name} contains a line end, a control character or a character outside ASCII")
     return value
+
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HINTS: Final = {
+    "authorization": "Use the client's auth: BearerToken(token, scheme=...) or ClientCredentials",
+    "user-agent": "Use the client's user_agent",
+    "host": "Use the client's base_url",
+    "proxy-authorization": "Give user and password in the client's proxy",
+}
+_OURS: Final = frozenset(
+    {
+        *_HINTS,
+        *("accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect"),
+        *("keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
+"""The headers that belong to the client, in lower case: another value would break a request or its answer."""
+
+
+def own_headers(headers: Mapping[str, str]) -> Pairs:
+    """Check headers of the caller's own and return them.
+
+    Raises:
+        ConfigurationError: one has no valid name or value, or is the client's own. Names the header, shows no value.
+    """
+    for name, content in headers.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+            raise ConfigurationError(f"{name!r} is no name of a header: letters, digits and hyphens (RFC 9110, 5.1)")
+        if (folded := name.lower()) in _OURS:
+            hint = _HINTS.get(folded, "Leave it out: the client sets it")
+            raise ConfigurationError(f"The header {name} belongs to the client and cannot be replaced", hint=hint)
+        header_text(f"The header {name}", content)
+    return tuple(headers.items())
+
+
+def merge_headers(first: Pairs, second: Pairs) -> Pairs:
+    """Return the headers of both; of a name that is in both, in whatever case, the second's."""
+    replaced = {name.lower() for name, _ in second}
+    return (*(pair for pair in first if pair[0].lower() not in replaced), *second)

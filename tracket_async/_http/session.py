@@ -32,8 +32,8 @@ from tracket_async._http.limits import (
     RetryBudget,
     ServerPause,
 )
-from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, header_text
-from tracket_async._http.transport import Transport
+from tracket_async._http.messages import NO_AUTHORIZATION, CallRecord, Request, Response, header_text
+from tracket_async._http.transport import Resolver, Transport
 from tracket_async._http.urls import BaseURL, proxy_for
 from tracket_async._tasks import check_asyncio
 from tracket_async._version import __version__
@@ -105,6 +105,7 @@ class TracketSession:
         ssl: the context that verifies the server; None: verified with the operating system's certificates.
         proxy: the URL of an http proxy, with user and password if need be. None: see ``trust_env``.
         trust_env: whether HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count; ``~/.netrc`` never does.
+        resolver: finds the addresses of a host, an ``aiohttp.abc.AbstractResolver``; you close it. None: aiohttp's own.
         clock: time, waiting and chance, for tests.
 
     Raises:
@@ -130,6 +131,7 @@ class TracketSession:
         ssl: ssl_module.SSLContext | None = None,
         proxy: str | None = None,
         trust_env: bool = False,
+        resolver: Resolver | None = None,
         clock: Clock = Clock(),
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -144,6 +146,9 @@ class TracketSession:
         self._user_agent = header_text("The user agent", DEFAULT_USER_AGENT if user_agent is None else user_agent)
         self._ssl = _verifying(ssl)
         self._proxy = proxy_for(self._base_url, proxy, os.environ if trust_env else None)
+        if not isinstance(resolver, Resolver | None):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+            raise ConfigurationError(f"resolver must be an aiohttp.abc.AbstractResolver, not {type(resolver).__name__}")
+        self._resolver = resolver
         self._clock = clock
         self._limiter = ConcurrencyLimiter(
             limits.max_concurrency, adaptive=limits.adaptive, initial=INITIAL_CONCURRENCY
@@ -195,6 +200,7 @@ class TracketSession:
             user_agent=self._user_agent,
             ssl=self._ssl,
             proxy=self._proxy,
+            resolver=self._resolver,
         )
         self._retrier = Retrier(self._policy, self._budget, self._clock)
         self._token_retrier = Retrier(self._policy, RetryBudget(None), self._clock)
@@ -231,7 +237,14 @@ class TracketSession:
             finally:
                 await self._transport.close()
 
-    async def send(self, request: Request, parse: Callable[[Response], T], *, options: CallOptions | None = None) -> T:
+    async def send(
+        self,
+        request: Request,
+        parse: Callable[[Response], T],
+        *,
+        options: CallOptions | None = None,
+        record: CallRecord | None = None,
+    ) -> T:
         """Send a request, retry it as the session's policy says, and return what ``parse`` makes of its answer.
 
         Args:
@@ -239,7 +252,9 @@ class TracketSession:
             parse: called with a 2xx answer. It may raise `UnreadableResponseError`, which is retried like a failure of
                 the network; `MismatchedResponseError`, after which an idempotent request is sent once more over another
                 connection; or any other `RequestError`, which is final.
-            options: settings of this call that replace the session's.
+            options: settings of this call that replace the session's. Its headers and query are the caller's to put
+                into the request.
+            record: takes note of the answer, the attempts and the time; None: nobody does.
 
         Raises:
             RequestError: the call failed. Its ``is_ambiguous`` says whether a request that is not idempotent may have
@@ -251,6 +266,8 @@ class TracketSession:
         self._check_open()
         self._requests += 1
         call = self._call(request, number=self._requests, options=options, idempotent=request.idempotent)
+        if record is not None:
+            parse = record.noting(parse)
         dispatcher, problem = self._dispatcher, None
         if dispatcher is not None:
             dispatcher.dispatch(RequestStarted(**call.labels, path=request.path))
@@ -269,6 +286,8 @@ class TracketSession:
                 error.__dict__["maybe_sent"] = call.maybe_done or getattr(error, "maybe_sent", False)
             raise
         finally:
+            if record is not None:
+                record.end(call.attempts, self._clock.time() - call.began)
             if dispatcher is not None:
                 dispatcher.dispatch(
                     RequestEnded(

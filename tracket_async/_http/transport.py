@@ -19,13 +19,14 @@ import re
 import selectors
 import ssl as ssl_module
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 from aiohttp import http_exceptions
+from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 
-from tracket_async._http.messages import Request, Response, Secret
+from tracket_async._http.messages import Request, Response, Secret, own_headers
 from tracket_async._http.streams import (
     ACCEPT_ENCODING,
     ConnectionUse,
@@ -49,6 +50,9 @@ from tracket_async.errors import (
     TruncatedResponseError,
     UnreadableResponseError,
 )
+
+Resolver: TypeAlias = AbstractResolver
+"""Finds the addresses of a host."""
 
 FOREIGN = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, EOFError)
 """Everything that aiohttp lets through on purpose. TimeoutError and ssl.SSLError are OSErrors."""
@@ -273,6 +277,7 @@ class Transport:
         user_agent: str,
         ssl: ssl_module.SSLContext | None,
         proxy: Proxy | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         bytes(_KEPT_BLOCK)  # freed at once
         self._base_url = base_url
@@ -290,6 +295,7 @@ class Transport:
             keepalive_timeout=limits.keepalive_expiry,
             ttl_dns_cache=max(1, round(limits.dns_cache_ttl)),
             ssl=ssl if ssl is not None else True,
+            resolver=resolver,
         )
         self._session = aiohttp.ClientSession(
             connector=self._connector,
@@ -360,6 +366,8 @@ class Transport:
 
     def _headers(self, request: Request, authorization: Secret) -> dict[str, str]:
         headers: dict[str, str] = {}
+        if request.headers:
+            headers.update(own_headers(dict(request.headers)))
         if value := authorization.reveal():
             headers["Authorization"] = value
         if request.body is not None:

@@ -1,0 +1,43 @@
+"""Run the code of docs/client.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from aiohttp import ThreadedResolver
+
+from tracket_async import TracketClient
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
+NAMES = {"TracketClient": TracketClient, "AsyncResolver": lambda nameservers: ThreadedResolver()}
+
+
+@pytest.fixture
+def code(tracket_emulator, monkeypatch):
+    for name, value in tracket_emulator.env().items():
+        monkeypatch.setenv(name, value)
+    namespace = dict(NAMES)
+    for block in re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL):
+        exec(block, namespace)
+    return namespace
+
+
+@pytest.mark.tracket(sample=3)
+async def test_headers_go_through_a_gateway(code, tracket_emulator):
+    id = tracket_emulator.worklogs()[0]["worklogId"]
+    assert (await code["through_a_gateway"](id)).id == id
+    received = [dict(request.query) for request in tracket_emulator.request_log if request.method == "GET"]
+    assert received == [{"tenant": "7"}, {"tenant": "7"}]
+
+
+@pytest.mark.tracket(sample=3)
+async def test_a_response_stands_beside_its_model(code, tracket_client, tracket_emulator):
+    id = tracket_emulator.worklogs()[0]["worklogId"]
+    assert re.fullmatch(r"[\d.]+ min, HTTP 200, 1 attempts, \d\.\d{3} s", await code["timed"](tracket_client, id))
+
+
+@pytest.mark.tracket(sample=3)
+async def test_a_resolver_finds_the_server(code):
+    assert len((await code["over_a_resolver"]([])).items) == 3
