@@ -1,7 +1,8 @@
 """Every check of this project, as nox sessions.
 
 ``nox`` alone runs lint, types and the test suite on the Python that runs it. ``nox -s ci`` runs what CI checks beyond
-that: the other Pythons, coverage, the lowest versions of the dependencies, pandas and polars, and the OpenAPI contract.
+that: the other Pythons, coverage, the lowest versions of the dependencies, the wheel and sdist, pandas and polars, and
+the OpenAPI contract.
 
 Each session installs one dependency group of pyproject.toml. The package is tested as it will be installed, as a wheel;
 ``PYTHONSAFEPATH`` keeps Python from importing the checkout in its place.
@@ -9,10 +10,13 @@ Each session installs one dependency group of pyproject.toml. The package is tes
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import nox
 
@@ -26,6 +30,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = [*nox.project.python_versions(PYPROJECT), "3.15"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+LOCK = Path(".github", "requirements.txt")
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
 
 nox.options.sessions = ["lint", "types", f"tests-{THIS}"]
@@ -47,13 +52,39 @@ def install(session: nox.Session, group: str, *, project: bool = True) -> None:
         session.install(".[all]")
 
 
+def compile_lock(session: nox.Session, output: Path, *options: str) -> None:
+    """Write the exact version of every package of every extra and group, for every platform; keep those it has."""
+    groups = [f"--group={name}" for name in sorted(PYPROJECT["dependency-groups"])]
+    what = ("--universal", f"--python-version={PYTHONS[0]}", "--generate-hashes", "--all-extras", *groups)
+    how = ("--quiet", "--no-config", "--no-header", "--no-annotate")  # the file is to name no index
+    session.run("uv", "pip", "compile", *how, *what, *options, "pyproject.toml", f"--output-file={output}")
+
+
+def pins(file: Path) -> set[str]:
+    return {line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if "==" in line.split(";")[0]}
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check ruff's rules, the format, and the layers of imports."""
+    """Check ruff's rules, the format, the spelling, the workflows, the layers of imports, and the lock."""
     install(session, "lint", project=False)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check", "--diff")
+    session.run("codespell")
+    session.run("codespell", "--check-hidden", ".github")
+    session.run("zizmor", "--quiet", "--offline", "--strict-collection", ".github")
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "."})
+    fresh = Path(shutil.copy(LOCK, session.create_tmp()))
+    compile_lock(session, fresh)
+    if pins(fresh) != pins(LOCK):
+        session.error(f"{LOCK} does not fit pyproject.toml any more; run: nox -s lock")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Bring the lock up to date; with the argument --upgrade, with the newest version of everything."""
+    session.install("uv>=0.7")
+    compile_lock(session, LOCK, *session.posargs)
 
 
 @nox.session
@@ -124,11 +155,50 @@ def browser(session: nox.Session) -> None:
     session.run("pytest", "tests/report/test_browser.py", env=SAFE_PATH | picture)
 
 
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist twice with equal bytes, check them, and import the wheel with each extra alone."""
+    install(session, "package", project=False)
+    dist, again = Path("dist"), Path(session.create_tmp(), "again")
+    for folder in (dist, again):
+        shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--installer=uv", f"--outdir={dist}")  # the wheel is made from the sdist
+    session.run(
+        "python", "-m", "build", "--installer=uv", f"--outdir={again}", "--sdist", "--wheel"
+    )  # from the checkout
+    first, second = (
+        {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in each.iterdir()} for each in (dist, again)
+    )
+    session.log(f"built twice: {first}")
+    if first != second:
+        session.error(f"the second build differs: {second}")
+    (wheel,) = dist.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    files = {f.as_posix() for f in Path("tracket_async").rglob("*") if f.is_file() and "__pycache__" not in f.parts}
+    if names != files:
+        session.error(f"the wheel and the checkout differ in {sorted(names ^ files)}")
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
+    session.run("check-wheel-contents", str(wheel))
+    for extra in ["", *PYPROJECT["project"]["optional-dependencies"]]:
+        wanted = f"{wheel}[{extra}]" if extra else str(wheel)
+        alone = (
+            "--isolated",
+            "--no-project",
+            "--no-config",
+            "--quiet",
+            f"--python={session.bin}/python",
+            "--with",
+            wanted,
+        )
+        session.run("uv", "run", *alone, "python", "tests/installed.py", extra, env=SAFE_PATH)
+
+
 @nox.session(python=False)
 def ci(session: nox.Session) -> None:
     """Run what CI checks beyond ``nox`` alone; coverage replaces the plain suite on one of the other Pythons."""
     looked = ["browser"] if shutil.which("chromium") else []
     for name in [
+        "package",
         "contract",
         "frames",
         "lowest",

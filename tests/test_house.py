@@ -11,9 +11,11 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import tracket_async
 from tracket_async import errors
@@ -136,6 +138,23 @@ def test_every_file_has_a_docstring_and_is_one_subject():
         assert docstring, f"{file} says nothing"
         assert docstring.splitlines()[0].endswith((".", ":")) or len(docstring.splitlines()) > 1, file
         assert len(text.splitlines()) <= 700, f"{file}: is it two subjects?"
+
+
+# -- the lock ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_lock_has_what_pyproject_requires_and_names_no_index():
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+    lists = [project["project"]["dependencies"], *extras.values(), *groups.values()]
+    required = [Requirement(text) for texts in lists for text in texts if isinstance(text, str)]
+    lock = (root / ".github" / "requirements.txt").read_text(encoding="utf-8")
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
+    for each in required:
+        name = re.sub(r"[-_.]+", "-", each.name.lower())
+        assert name == "tracket-async" or locked.get(name) in each.specifier, f"{each}: run nox -s lock"
+    assert "://" not in lock
 
 
 # -- docstrings ----------------------------------------------------------------------------------------------------
