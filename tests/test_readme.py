@@ -14,13 +14,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tracket_async import NewWorklog, TracketClient
+from tracket_async import NewWorklog, TracketClient, __version__
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
 
 
 def code_with(word: str) -> str:
@@ -71,6 +72,28 @@ def test_ci_runs_the_second_command_of_the_readme():
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     commands = [code.strip() for language, code in BLOCKS if language == "sh"]
     assert commands[1] in ci
+    contributing = CONTRIBUTING.read_text(encoding="utf-8")
+    assert all(command in contributing for command in commands[:2])
+
+
+def test_ci_tests_every_python_that_the_package_names():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"python: \[(.*)\]", workflow)
+    named = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(named) <= set(re.findall(r"[\d.]+", listed))
+
+
+def test_every_file_that_contributing_names_exists():
+    folder = ROOT
+    for path in re.findall(r"`([\w./-]+\.(?:py|md|txt|yml|toml))`", CONTRIBUTING.read_text(encoding="utf-8")):
+        found = ROOT / path if "/" in path or (ROOT / path).exists() else folder / path  # a name alone: as the last one
+        assert found.is_file(), path
+        folder = found.parent
+
+
+def test_the_changelog_begins_with_the_version_that_comes_next():
+    heading = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.fullmatch(rf"\[{re.escape(__version__)}\] - (unreleased|\d{{4}}-\d\d-\d\d)", heading[1])
 
 
 def test_every_link_to_a_file_leads_to_one():
