@@ -52,6 +52,21 @@ def test_retries_that_were_used_up_end_with_5_unless_the_server_refuses_the_user
 
 
 @pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (errors.ServerError("503", status=503), 5),
+        (errors.ServerError("501", status=501), 1),
+        (OSError("disk"), 1),
+        (None, 1),
+    ],
+)
+def test_an_export_that_gives_up_waiting_ends_with_5(cause, code):
+    error = errors.ExportError("the export gives up")
+    error.__cause__ = cause
+    assert exit_code(error) == code
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (KeyboardInterrupt(), 130),

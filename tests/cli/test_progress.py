@@ -211,3 +211,30 @@ def test_details_are_words_and_nothing_when_all_is_quiet():
     assert details(attrs.evolve(START, retries=1)) == "1 retry"
     busy = attrs.evolve(START, active=3, retries=1200, paused_for=4.4, waiting="503\x1b")
     assert details(busy) == "3 active, 1,200 retries, paused for 4 s, waiting: 503\\u001b"
+
+
+async def test_a_wait_is_told_at_once_and_at_most_once_a_minute(capsys):
+    time = Time()
+    async with show_progress("off", Session(), clock=time, sleep=time.sleep) as display:
+        display.wait("503\x1b")  # before there is any progress
+        display.report(START)
+        display.wait("503 again")
+        display.wait(None)
+        time.now += 60
+        display.wait("later")
+    lines = ["tracket: waiting for the server: 503\\u001b", "tracket: waiting for the server: later"]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+async def test_json_lines_tell_a_wait_at_once_without_a_note(capsys):
+    time = Time()
+    async with show_progress("json", Session(), clock=time, sleep=time.sleep) as display:
+        display.report(START)
+        display.wait("503")
+        display.wait(None)
+    assert [(line["event"], line["waiting"]) for line in said(capsys)] == [
+        ("progress", None),
+        ("progress", "503"),
+        ("progress", None),
+        ("end", None),
+    ]

@@ -143,10 +143,13 @@ async def test_it_says_that_it_waits_and_why_while_it_does(source, clock):
     async def sleep(seconds):
         said.append(source.waiting)
 
+    told = []
+    source._on_waiting = told.append
     source._clock = Clock(time=clock, sleep=sleep)
-    await source.call_until_answered(failing(ServerError("down", status=503)))
+    await source.call_until_answered(failing(*[ServerError("down", status=503)] * 2))
     assert "down" in said[0]
     assert source.waiting is None
+    assert told == [said[0], None]  # at once, and each reason once
 
 
 async def test_it_gives_up_when_nothing_has_arrived_for_too_long(source, clock):

@@ -73,6 +73,9 @@ def exit_code(error: BaseException) -> ExitCode:
 
     Retries that were used up (``stopped_by``) count before the kind of failure, unless the failure is a refusal.
     """
+    cause = error.__cause__
+    if isinstance(error, errors.ExportError) and isinstance(cause, errors.RequestError) and cause.is_passing:
+        return ExitCode.EXHAUSTED  # an export that has waited for as long as it was to
     code = next((code for kind, code in CODES if isinstance(error, kind)), ExitCode.INCOMPLETE)
     if code is ExitCode.INCOMPLETE and isinstance(error, errors.RequestError) and error.stopped_by is not None:
         return ExitCode.EXHAUSTED

@@ -34,9 +34,11 @@ from tracket_async.cli.options import (
     CONCURRENCY,
     DEFAULT,
     EVERYTHING,
+    WAIT,
     Concurrency,
     Connection,
     Selection,
+    Wait,
     named_columns,
 )
 from tracket_async.cli.progress import Mode, ProgressDisplay, show_progress
@@ -49,6 +51,7 @@ from tracket_async.export.formats import FORMATS, FileOptions, Format, TextForma
 from tracket_async.export.phases import Settings
 from tracket_async.export.progress import ExportResult, SyncResult
 from tracket_async.export.run import export_to_files, request_of
+from tracket_async.export.source import OutagePolicy
 from tracket_async.export.store import ExportRequest, Store, store_beside
 from tracket_async.frames import pyarrow
 from tracket_async.models import WorklogFilter
@@ -75,12 +78,14 @@ def store_unavailable_reason() -> MissingExtraError | None:
 
 
 def settings(
-    display: ProgressDisplay, *, concurrency: int, accept_deletions: bool, bad_rows: BadRows | None
+    display: ProgressDisplay, *, concurrency: int, accept_deletions: bool, bad_rows: BadRows | None, wait: float = WAIT
 ) -> Settings:
     """Return the settings of an export or a sync from the command line."""
     return Settings(
         concurrency=concurrency,
+        patience=OutagePolicy(give_up_after=wait),
         on_progress=display.report,
+        on_waiting=display.wait,
         accept_deletions=accept_deletions,
         on_bad_row=None if bad_rows is None else bad_rows.write,
     )
@@ -136,6 +141,7 @@ async def export_files(
     read: Callable[[Store], T],
     accept_deletions: bool = False,
     bad_rows: BadRows | None = None,
+    wait: float = WAIT,
 ) -> Outcome[T]:
     """Export to the files.
 
@@ -150,12 +156,13 @@ async def export_files(
         read: reads from the store when all files are there.
         accept_deletions: whether to remove what the server no longer has, however much it is.
         bad_rows: is given the rows that cannot be read; None: such a row is an error.
+        wait: seconds to wait for a server that does not answer.
 
     Raises:
         UsageError, ExportError, RequestError: as `export_to_files`.
     """
     place = place_of(files, store)
-    how = settings(display, concurrency=concurrency, accept_deletions=accept_deletions, bad_rows=bad_rows)
+    how = settings(display, concurrency=concurrency, accept_deletions=accept_deletions, bad_rows=bad_rows, wait=wait)
     with exits.keeping(place):
         targets = dict[str | Path, Format](files.items())
         result = await export_to_files(
@@ -200,6 +207,7 @@ class _Job:
     accept_deletions: bool
     bad_rows: BadRows | None
     ordered: bool
+    wait: float
     progress: Mode
 
 
@@ -216,6 +224,7 @@ async def export(
     accept_deletions: AcceptDeletions = False,
     bad_rows: BadRowsFile = None,
     unordered: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    wait: Wait = WAIT,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
     connection: Connection = DEFAULT,
@@ -241,6 +250,7 @@ async def export(
         bad_rows: see `BadRowsFile`.
         unordered: Write worklogs to standard output as they arrive, in no order: for a server of API 1.0 that lists
             them in no order.
+        wait: see `Wait`.
         concurrency: see `Concurrency`.
         progress: see `Mode`.
         connection: which server.
@@ -265,6 +275,7 @@ async def export(
             accept_deletions=accept_deletions,
             bad_rows=unreadable,
             ordered=not unordered,
+            wait=wait,
             progress=progress,
         )
         if streamed is not None:
@@ -311,6 +322,7 @@ async def _to_files(
                     read=hours,
                     accept_deletions=job.accept_deletions,
                     bad_rows=job.bad_rows,
+                    wait=job.wait,
                 )
             _say(job, done.result.worklogs, done.read, started, files=files, result=done.result)
             return done.result

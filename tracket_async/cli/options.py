@@ -83,6 +83,29 @@ Concurrency = Annotated[
 CONCURRENCY: Final = 16
 
 
+_WAIT: Final = re.compile(r"(\d{1,6})(s|m|min|h|)", re.ASCII)
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def _seconds(_type: Any, tokens: Sequence[Token]) -> float:
+    found = _WAIT.fullmatch(tokens[0].value.lower())
+    if found is None:
+        raise ValueError("It must be a time such as 90s, 15m or 2h")
+    return float(int(found[1]) * _SECONDS[found[2]])
+
+
+Wait = Annotated[
+    float,
+    Parameter(
+        metavar="TIME",
+        converter=_seconds,
+        show_default=lambda seconds: f"{seconds / 60:.0f}m",
+        help="In an outage, wait so long for the server, such as 90s, 15m or 2h (exports to files, syncs).",
+    ),
+]
+WAIT: Final = 900.0
+
+
 def named_columns(text: str) -> tuple[str, ...]:
     """Return the attributes of `Worklog` that a comma-separated list names.
 

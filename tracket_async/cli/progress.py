@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import math
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
@@ -37,7 +38,11 @@ Sleep = Callable[[float], Awaitable[None]]
 EVERY: Final = 1.0
 """Seconds between two JSON lines, at least, and between two ticks of a display that hears nothing."""
 
+NOTE_EVERY: Final = 60.0
+"""Seconds between two notes that the server is waited for, at least."""
+
 LABELS: Final = {
+    "waiting": "Waiting",
     "fetching": "Fetching",
     "checking": "Checking",
     "syncing": "Syncing",
@@ -47,7 +52,7 @@ LABELS: Final = {
     "updating": "Updating",
     "deleting": "Deleting",
 }
-"""The label of each phase: those of `Progress`, and those of the commands that send worklogs."""
+"""The label of each phase: those of `Progress`, of the commands that send worklogs, and of a wait before any other."""
 
 
 class Renderer(Protocol):
@@ -64,19 +69,31 @@ class ProgressDisplay:
     Args:
         renderer: shows it; None: nobody does.
         statistics: returns the session's statistics.
+        notes: whether to say in a line of its own that the server is waited for.
+        clock: returns seconds that never go back.
 
     Attributes:
         shown: whether anybody sees it; if not, nothing need be requested for it.
         phases: the phases so far.
     """
 
-    def __init__(self, renderer: Renderer | None, statistics: Callable[[], SessionStatistics]) -> None:
+    def __init__(
+        self,
+        renderer: Renderer | None,
+        statistics: Callable[[], SessionStatistics],
+        *,
+        notes: bool = True,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self.shown = renderer is not None
         self.phases: set[str] = set()
         self._renderer = renderer
         self._statistics = statistics
         self._phase = ""
         self._last: Progress | None = None
+        self._notes = notes
+        self._clock = clock
+        self._next_note = -math.inf
 
     def report(self, progress: Progress) -> None:
         """Show the progress of an export or a sync."""
@@ -101,6 +118,18 @@ class ProgressDisplay:
             now = self._statistics()
             self._show(self._phase, attrs.evolve(self._last, retries=now.retries, paused_for=now.paused_for))
 
+    def wait(self, why: str | None) -> None:
+        """Show at once that the server is waited for, and why; with None, that the command goes on.
+
+        There is one note in `NOTE_EVERY` seconds, however often the server fails.
+        """
+        if why is not None and self._notes and self._clock() >= self._next_note:
+            self._next_note = self._clock() + NOTE_EVERY
+            output.note(f"tracket: waiting for the server: {output.one_line(why)}")
+        if self._last is None:  # nothing but the first answer has come
+            self._phase, self._last = "waiting", Progress(phase="fetching", done=0)
+        self._show(self._phase, attrs.evolve(self._last, waiting=why))
+
     def finish(self, done: int) -> None:
         """Show that this is all. The last reports may have come too quickly to be shown."""
         if self._last is not None:
@@ -114,7 +143,7 @@ class ProgressDisplay:
 
 
 class JsonLines:
-    """One JSON object a line: at most one a second, one for each new phase, and one at the end.
+    """One JSON object a line: at most one a second, one for each new phase or wait, and one at the end.
 
     ``event`` is ``"progress"`` or ``"end"``. ``phase``, ``done``, ``resumed``, ``total`` (null: unknown), ``reached``,
     ``active``, ``retries``, ``paused_for``, ``waiting`` and ``single_partition`` are those of `Progress`. ``seconds``
@@ -130,8 +159,8 @@ class JsonLines:
     def show(self, phase: str, progress: Progress) -> None:
         """Write a line, unless one was written less than a second ago."""
         now = self._clock()
-        new = self._shown is None or self._shown[0] != phase
-        if new:
+        new = self._shown is None or (self._shown[0], self._shown[1].waiting) != (phase, progress.waiting)
+        if self._shown is None or self._shown[0] != phase:
             self._phase_start, self._phase_done = now, progress.resumed
         self._shown = phase, progress
         if new or now - self._last >= EVERY:
@@ -230,7 +259,7 @@ async def show_progress(
         sleep: waits for so many seconds.
     """
     with _renderer(mode, clock) as renderer:
-        display = ProgressDisplay(renderer, statistics)
+        display = ProgressDisplay(renderer, statistics, notes=mode != "json", clock=clock)
         ticking = asyncio.create_task(_tick(display, sleep)) if display.shown else None
         try:
             yield display

@@ -123,7 +123,7 @@ async def _fetched(
                 filter = a_day_wider(filter)  # its days are those of the time zone, which the report counts itself
             store = await open_store(path, request=request_of(client, filter=filter))
             try:
-                how = Settings(concurrency=concurrency, on_progress=display.report)
+                how = Settings(concurrency=concurrency, on_progress=display.report, on_waiting=display.wait)
                 result = await export_to_store(client, store, how)
             finally:
                 await asyncio.to_thread(store.close)

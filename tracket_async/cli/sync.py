@@ -30,10 +30,12 @@ from tracket_async.cli.options import (
     CONCURRENCY,
     DEFAULT,
     EVERYTHING,
+    WAIT,
     Concurrency,
     Connection,
     Json,
     Selection,
+    Wait,
     between,
     named_columns,
     refusals,
@@ -84,6 +86,7 @@ class _Job:
     files: Mapping[Path, Format]
     file_options: FileOptions
     concurrency: int
+    wait: float
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +121,7 @@ async def sync(
     raw: Raw = False,
     bom: Bom = False,
     delimiter: ChosenDelimiter = ",",
+    wait: Wait = WAIT,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
     json: Json = False,
@@ -144,6 +148,7 @@ async def sync(
         raw: see `Raw`.
         bom: see `Bom`.
         delimiter: see `ChosenDelimiter`.
+        wait: see `Wait`.
         concurrency: see `Concurrency`.
         progress: see `Mode`.
         json: Print the report as JSON.
@@ -173,6 +178,7 @@ async def sync(
                 tz=selection.tz,
             ),
             concurrency=concurrency,
+            wait=wait,
         )
         async with (
             connection.client(limits=Limits(max_concurrency=job.concurrency)) as client,
@@ -185,7 +191,13 @@ async def sync(
 
 
 async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> Report:
-    how = settings(display, concurrency=job.concurrency, accept_deletions=job.accept_deletions, bad_rows=job.bad_rows)
+    how = settings(
+        display,
+        concurrency=job.concurrency,
+        accept_deletions=job.accept_deletions,
+        bad_rows=job.bad_rows,
+        wait=job.wait,
+    )
     asked = None if job.filter is None else request_of(client, filter=job.filter)
     store = await open_store(job.store, request=asked)
     try:

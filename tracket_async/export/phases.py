@@ -32,7 +32,7 @@ from tracket_async.client import TracketClient
 from tracket_async.config import valid_concurrency
 from tracket_async.errors import PermissionDeniedError, StorageError, StoreError
 from tracket_async.export.progress import OnProgress, Phase, ProgressReporter, Verdict
-from tracket_async.export.source import OutagePolicy, Source
+from tracket_async.export.source import OnWaiting, OutagePolicy, Source
 from tracket_async.export.store import NO_CHANGES, ChangeCounts, Day, Store, WorkThread
 from tracket_async.export.tables import id_of, unique
 from tracket_async.frames import arrow_batch
@@ -52,6 +52,7 @@ class Settings:
         concurrency: pages fetched at once; the session's ``Limits.max_concurrency`` bounds it, too.
         patience: how long to wait for a server that does not answer.
         on_progress: is told how far it is; None: nobody.
+        on_waiting: is told at once why the run waits for the server, and with None that it goes on; None: nobody.
         accept_deletions: remove what the server no longer has, however much it is, and whoever's. Else worklogs stay
             when more than `GONE_SHARE` of them and more than `GONE_FEW` are gone at once, and when the server shows
             none of their user any more.
@@ -64,6 +65,7 @@ class Settings:
     concurrency: int = attrs.field(default=16, validator=valid_concurrency)
     patience: OutagePolicy = attrs.field(factory=OutagePolicy)
     on_progress: OnProgress | None = None
+    on_waiting: OnWaiting | None = None
     accept_deletions: bool = False
     on_bad_row: OnBadRow | None = None
     clock: Clock = attrs.field(factory=Clock)
@@ -114,6 +116,7 @@ async def open_job(client: TracketClient, store: Store, settings: Settings | Non
                 patience=settings.patience,
                 clock=settings.clock,
                 keep_bad_rows=settings.on_bad_row is not None,
+                on_waiting=settings.on_waiting,
             ),
             store=store,
             thread=thread,

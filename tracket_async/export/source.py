@@ -54,6 +54,10 @@ class OutagePolicy:
     give_up_after: float = attrs.field(default=900.0, validator=attrs.validators.ge(0))
 
 
+OnWaiting = Callable[[str | None], None]
+"""Called with why an export waits for the server, a sentence, and with None when it goes on; must be quick."""
+
+
 class Source:
     """The server of an export: requests that are made until they are answered.
 
@@ -65,13 +69,20 @@ class Source:
     """
 
     def __init__(
-        self, client: TracketClient, *, patience: OutagePolicy, clock: Clock, keep_bad_rows: bool = False
+        self,
+        client: TracketClient,
+        *,
+        patience: OutagePolicy,
+        clock: Clock,
+        keep_bad_rows: bool = False,
+        on_waiting: OnWaiting | None = None,
     ) -> None:
         self.client = client.with_options(wait_for_rate=True)
         self.api_version = client.api_version.keeping_bad_rows() if keep_bad_rows else client.api_version
         self.counts = client.api_version.has_total
         self.waiting: str | None = None
         self._patience = patience
+        self._on_waiting = on_waiting
         self._clock = clock
         self._answered: float | None = None
         smallest = client.api_version.smallest_page
@@ -175,7 +186,9 @@ class Source:
                 await self._clock.sleep(self._pause(error, wait))
                 wait = min(2 * wait, self._patience.longest_wait)
             else:
-                self._answered, self.waiting = self._clock.time(), None
+                self._answered = self._clock.time()
+                if self.waiting is not None:
+                    self._set_waiting(None)
                 return answer
 
     def _pause(self, error: RequestError, wait: float) -> float:
@@ -190,8 +203,13 @@ class Source:
                 fault=error.fault,
                 hint="Run the same again: it goes on where it was",
             ) from error
-        self.waiting = str(error)
+        self._set_waiting(str(error))
         return max(asked, wait * (0.5 + 0.5 * self._clock.random()))
+
+    def _set_waiting(self, why: str | None) -> None:
+        changed, self.waiting = why != self.waiting, why
+        if changed and self._on_waiting is not None:
+            self._on_waiting(why)
 
     async def _page(self, wanted: WorklogFilter, cursor: str | None, size: int | None) -> RowPage:
         api_version = self.api_version
