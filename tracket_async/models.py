@@ -21,6 +21,10 @@ import attrs
 
 from tracket_async.errors import MalformedResponseError, UsageError
 
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
 T = TypeVar("T")
 Attribute: TypeAlias = "attrs.Attribute[Any]"  # it cannot be subscripted at run time
 Check = Callable[[Any, Attribute, Any], None]
@@ -206,6 +210,12 @@ class Worklog:
         """Return the UTC day of `date`: on API 2.0, the calendar day that the worklog is booked on."""
         return self.date.date()
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from tracket_async._pydantic import model_schema
+
+        return model_schema(cls, handler)
+
 
 @attrs.frozen(kw_only=True)
 class Category:
@@ -213,6 +223,12 @@ class Category:
 
     id: str
     name: str | None = None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from tracket_async._pydantic import model_schema
+
+        return model_schema(cls, handler)
 
 
 @attrs.frozen(kw_only=True)
@@ -293,6 +309,12 @@ class Page(_Linked):
             )
         return await fetch(self.next_cursor)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from tracket_async._pydantic import model_schema
+
+        return model_schema(cls, handler, hidden=frozenset({"bad_rows"}))
+
 
 def link(page: Page, fetch: Callable[[str], Awaitable[Page]]) -> Page:
     """Return the page, which fetches the next one with the function from now on."""
@@ -328,6 +350,12 @@ class NewWorklog:
     project_id: str | None = attrs.field(default=None, validator=unless(None, check=is_id))
     custom_fields: dict[str, Any] = attrs.field(factory=dict[str, Any], hash=False, validator=is_custom_fields)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from tracket_async._pydantic import model_schema
+
+        return model_schema(cls, handler, strict=True)
+
 
 @attrs.frozen(kw_only=True)
 class WorklogChanges:
@@ -354,6 +382,12 @@ class WorklogChanges:
     custom_fields: dict[str, Any] | Unset = attrs.field(
         default=UNSET, hash=False, validator=unless(UNSET, check=is_custom_fields)
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from tracket_async._pydantic import model_schema
+
+        return model_schema(cls, handler, unset=UNSET, strict=True)
 
 
 _ANY: Final[frozenset[str]] = frozenset()
