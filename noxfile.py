@@ -1,8 +1,8 @@
 """Every check of this project, as nox sessions.
 
 ``nox`` alone runs lint, types and the test suite on the Python that runs it. ``nox -s ci`` runs what CI checks beyond
-that: the other Pythons, coverage, the lowest versions of the dependencies, the wheel and sdist, pandas and polars, and
-the OpenAPI contract.
+that: the other Pythons, coverage, the lowest versions of the dependencies, the wheel and sdist, pandas, polars and
+FastAPI, and the OpenAPI contract.
 
 Each session installs one dependency group of pyproject.toml. The package is tested as it will be installed, as a wheel;
 ``PYTHONSAFEPATH`` keeps Python from importing the checkout in its place.
@@ -139,10 +139,10 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
-def frames(session: nox.Session) -> None:
-    """Test worklogs in pandas and polars, which are too large for every session."""
-    install(session, "frames")
-    session.run("pytest", "-q", "tests/test_frames.py", *session.posargs, env=SAFE_PATH)
+def integrations(session: nox.Session) -> None:
+    """Test worklogs in pandas, polars and FastAPI, which are too large for every session."""
+    install(session, "integrations")
+    session.run("pytest", "-q", "tests/test_frames.py", "tests/test_pydantic.py", *session.posargs, env=SAFE_PATH)
 
 
 @nox.session
@@ -200,7 +200,7 @@ def ci(session: nox.Session) -> None:
     for name in [
         "package",
         "contract",
-        "frames",
+        "integrations",
         "lowest",
         *looked,
         f"coverage-{(OTHERS or [THIS])[0]}",
