@@ -20,7 +20,7 @@ import pytest
 
 from tracket_async import errors
 from tracket_async.cli import entry, exits, output
-from tracket_async.cli.app import COMMANDS
+from tracket_async.cli.app import COMMANDS, NAMES
 from tracket_async.cli.entry import loop_factory, run
 from tracket_async.cli.exits import Terminated
 
@@ -72,7 +72,11 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("lst",), 'Unknown command "lst". Did you mean "list"? See tracket --help'),
+        (
+            ("lst",),
+            'Unknown command "lst". Did you mean "list"? The commands are demo, export, sync, report, import, list',
+        ),
+        (("lst",), "check, profile, emulator. See tracket --help"),
         (("list", "--limt", "1"), "Unknown option: --limt. Did you mean --limit? See tracket list --help"),
         (
             ("list", "--limit", "x"),
@@ -93,14 +97,22 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
         (("list", "--since", "2024-05-21", "--until", "2024-05-20"), "is after until"),
         (("list", "--since", "9999-12-31T23:59-08:00"), "since is outside of the years 1 to 9999 in UTC"),
         (("export", "--until", "0001-01-01T00:00+13:00"), "until is outside of the years 1 to 9999 in UTC"),
-        (("--api", "2.0", "list"), "Options come after the command: see tracket --help"),
-        (("get",), 'Command "get" parameter ID requires an argument'),
+        (("--api", "2.0"), "Name a command first: see tracket --help"),
+        (("--api", "3.0", "list"), 'Invalid value for --api. Choose from: "1.0", "2.0"'),
+        (("get",), "tracket: ID is missing. See tracket get --help"),
+        (("list", "--limit"), "tracket: --limit is missing, or has no value. See tracket list --help"),
+        (
+            ("update", "a", "--minutes", "1h30x"),
+            "Invalid value for --minutes: it must be minutes such as 90, 1:30 or 1.5h",
+        ),
+        (("--install-completion", "tcsh"), "Completion is there for bash, fish and zsh. Name one of them"),
+        (("--install-completion", "bash", "zsh"), "Completion is there for bash, fish and zsh"),
         (("get", "a", "b"), "There are too many arguments. See tracket get --help"),
-        (("create", "--item", "1"), "requires an argument"),
+        (("create", "--item", "1"), "is missing, or has no value"),
         (("update", "a"), "No change is given. Give an option such as --minutes 90"),
         (("update", "a", "--category", "b", "--clear", "category"), "contradict each other"),
         (("update", "a", "--clear", "user"), "Invalid value for --clear"),
-        (("update", "a", "--minutes", "nan"), "minutes must be a finite number"),
+        (("update", "a", "--minutes", "nan"), "it must be minutes such as 90, 1:30 or 1.5h"),
         (("update", "a", "--field", "x"), "--field 'x' is not REFERENCE=OPTION"),
         (("delete",), "No worklog is given"),
         (("delete", "a"), "There is no terminal to ask at. Give --yes"),
@@ -239,7 +251,56 @@ def test_system_exit_keeps_its_code(failing):
 
 def test_a_reader_that_has_gone_away_is_not_worth_a_word(failing):
     result = failing(BrokenPipeError(errno.EPIPE, "Broken pipe"))
-    assert (result.code, result.err) == (1, "")
+    assert (result.code, result.err) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ([], []),
+        (["--help"], ["--help"]),
+        (["--version"], ["--version"]),
+        (["help"], ["--help"]),
+        (["help", "list"], ["list", "--help"]),
+        (["--json", "list", "--limit", "1"], ["list", "--json", "--limit", "1"]),
+        (["--profile", "list", "list"], ["list", "--profile", "list"]),
+        (["--json"], ["--json"]),
+        (["list", "-q"], ["list"]),
+        (["-q"], []),
+        (["--quiet", "export", "-o", "a"], ["export", "-o", "a", "--progress", "off"]),
+        (["sync", "-q", "--", "-q"], ["sync", "--progress", "off", "--", "-q"]),
+    ],
+)
+def test_arguments_may_stand_where_people_put_them(given, taken):
+    assert entry.rearranged(given, NAMES) == taken
+
+
+def test_help_of_a_command_is_its_help(tracket):
+    assert tracket("help").out == tracket("--help").out
+    assert tracket("help", "list").out == tracket("list", "--help").out
+    assert tracket("help", "profile", "add").out == tracket("profile", "add", "--help").out
+
+
+def test_completion_is_installed_for_a_shell(tracket, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    result = tracket("--install-completion", "bash")
+    assert result.code == 0
+    assert "Open a new shell to use it." in result.err
+    [script] = [path for path in tmp_path.rglob("*") if path.is_file() and "completions" in path.parts]
+    assert "--approval" in script.read_text(encoding="utf-8")
+
+
+def test_a_shell_that_cannot_be_told_is_to_be_named(tracket, monkeypatch):
+    from cyclopts.completion import ShellDetectionError
+
+    def unknown():
+        raise ShellDetectionError
+
+    monkeypatch.setattr("cyclopts.completion.detect.detect_shell", unknown)
+    result = tracket("--install-completion")
+    assert result.code == 2
+    assert "It cannot be told which shell this is. Name it: tracket --install-completion bash" in result.err
 
 
 @pytest.mark.parametrize("name", ["cyclopts", "rich"])

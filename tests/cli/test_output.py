@@ -313,3 +313,20 @@ def test_what_came_in_this_run_makes_the_rate_and_what_changed_meanwhile_is_told
 )
 def test_each_verdict_has_its_words(name, words):
     assert verdict(ExportResult(worklogs=1, verdict=name, total=1300, doubt="why")) == words
+
+
+@pytest.mark.parametrize(("columns", "cards"), [("60", False), ("59", True), ("40", True)])
+def test_a_row_is_a_card_in_a_narrow_terminal(terminal, monkeypatch, columns, cards):
+    stdout = terminal("stdout")
+    monkeypatch.setenv("COLUMNS", columns)
+    output.table(("id", "date", "minutes", "description"), [("a", "2024-05-20", 5.0, "x")])
+    shown = ["id           a", "date         2024-05-20", "minutes      5", "description  x", ""]
+    assert (drawn(stdout) == shown) is cards
+
+
+@pytest.mark.parametrize("columns", ["59", "40"])
+def test_a_table_of_few_columns_stays_one_in_a_narrow_terminal(terminal, monkeypatch, columns):
+    stdout = terminal("stdout")
+    monkeypatch.setenv("COLUMNS", columns)
+    output.table(("id", "name"), [("a", "Travel")])
+    assert drawn(stdout) == ["id  name", "a   Travel"]

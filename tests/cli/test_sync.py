@@ -264,3 +264,12 @@ def test_without_the_extra_one_line_says_how_to_install_it(tracket, serve, tmp_p
         result = tracket("sync", tmp_path / "s.duckdb")
     assert result.code == 2
     assert "[export]" in result.err.partition("Run: ")[2]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.ndjson.gz"])
+def test_a_name_of_another_format_is_no_store(tracket, tmp_path, name):
+    result = tracket("sync", tmp_path / name)
+    assert result.code == 2
+    assert f"{name} is the name of a {name.split('.')[1]} file, and a store is a DuckDB file." in result.err
+    assert f"tracket sync company.duckdb --output {tmp_path / name}" in result.err
+    assert list(tmp_path.iterdir()) == []

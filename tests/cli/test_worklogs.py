@@ -413,3 +413,17 @@ def test_negative_minutes_are_not_typed_by_hand(tracket, serve, seed):
     assert result.code == 2
     assert "It must be at least 0; tracket import and update --from-file take negative minutes" in result.err
     assert len(served.emulator.request_log) == 0
+
+
+def test_json_has_the_columns_that_are_named(tracket, serve, seed):
+    serve(seed=[seed(1)])
+    assert tracket("list", "--json", "--columns", "minutes,id").out == '{"minutes":31.0,"id":"wl-001"}\n'
+    assert "item_id" in tracket("list", "--json").out
+
+
+@pytest.mark.parametrize(("typed", "minutes"), [("90", 90), ("1:30", 90), ("1.5h", 90), ("45.5", 45.5)])
+def test_minutes_are_typed_in_any_usual_form(tracket, serve, seed, typed, minutes):
+    serve(seed=[seed(1)])
+    assert json.loads(tracket("update", "wl-001", "--minutes", typed, "--json").out)["minutes"] == minutes
+    new = ("create", "--item", "1", "--user", "2", "--date", "2024-05-20", "--json", "--minutes", typed)
+    assert json.loads(tracket(*new, "--billable-minutes", typed).out)["billable_minutes"] == minutes

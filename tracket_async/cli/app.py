@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
 from cyclopts import App
 
 from tracket_async._version import __version__
-from tracket_async.cli import check, demo, export, import_file, profile, report, sync, worklogs
+from tracket_async.cli import check, demo, export, import_file, output, profile, report, sync, worklogs
+from tracket_async.cli.exits import ExitCode
+from tracket_async.errors import UsageError
 
 HELP: Final = """Read and write the worklogs of Tracket, the time tracking of monday.com teams.
 
@@ -18,7 +20,10 @@ Settings are read from options, then from the environment, then from the file of
 tracket profile: TRACKET_API, TRACKET_BASE_URL, and TRACKET_TOKEN or TRACKET_CLIENT_ID, TRACKET_CLIENT_SECRET and
 TRACKET_ACCOUNT_ID.
 
-Exit codes: 0 done, 1 incomplete, 2 usage, 5 retries exhausted, 7 refused, 130 interrupted, 143 terminated.
+Exit codes: 0 done, 1 incomplete, 2 usage, 5 retries exhausted, 7 refused, 130 interrupted, 141 output not read,
+143 terminated.
+
+tracket --install-completion adds completion by the Tab key to your shell.
 """
 
 COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
@@ -37,6 +42,10 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
 )
 
 
+NAMES: Final = (*(name for name, _ in COMMANDS), "profile", "emulator")
+"""The names of all commands."""
+
+
 def build() -> App:
     """Create the application, with its commands in the order of the table."""
     app = App(name="tracket", help=HELP, help_format="markdown", version=__version__)
@@ -49,3 +58,27 @@ def build() -> App:
 
 
 app: Final = build()
+
+
+def install_completion(arguments: Sequence[str]) -> ExitCode:
+    """Install completion for a shell, and say where.
+
+    Args:
+        arguments: the name of the shell; none: the shell that runs this.
+
+    Raises:
+        UsageError: the shell is not known, or cannot be told.
+    """
+    from cyclopts.completion import ShellDetectionError
+
+    shells: dict[str | None, Literal["bash", "fish", "zsh"] | None]
+    shells = {None: None, "bash": "bash", "fish": "fish", "zsh": "zsh"}
+    named = " ".join(arguments) or None
+    if named not in shells:
+        raise UsageError("Completion is there for bash, fish and zsh. Name one of them, or none for this shell")
+    try:
+        path = app.install_completion(shell=shells[named])
+    except ShellDetectionError:
+        raise UsageError("It cannot be told which shell this is. Name it: tracket --install-completion bash") from None
+    output.note(f"Saved in {path}. Open a new shell to use it.")
+    return ExitCode.DONE

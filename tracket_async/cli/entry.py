@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Coroutine, Iterable, Sequence
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -97,7 +97,7 @@ def _run(arguments: list[str]) -> int:
     # Not at the top of the file: they need the extra, and `main` answers when it is missing.
     from cyclopts.exceptions import CycloptsError
 
-    from tracket_async.cli.app import COMMANDS, app
+    from tracket_async.cli.app import NAMES, app, install_completion
     from tracket_async.cli.options import secret_flag
 
     if setting := secret_flag(arguments):
@@ -105,15 +105,48 @@ def _run(arguments: list[str]) -> int:
             "A secret must not be an argument, because other users of this machine can read arguments."
             f" Set {setting} in the environment or in an --env-file, or give a token with --token-file"
         )
+    arguments = rearranged(arguments, NAMES)
+    if arguments[:1] == ["--install-completion"]:
+        return install_completion(arguments[1:])
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         mistake = _mistake(type(error).__name__, str(error), arguments[1:])
-        raise UsageError(f"{mistake} {_hint(arguments, dict(COMMANDS))}") from None
+        raise UsageError(f"{mistake} {_hint(arguments, NAMES)}") from None
     result = command(*bound.args, **bound.kwargs)
     if inspect.iscoroutine(result):
         result = run(result)
     return ExitCode.DONE if result is None else int(result)
+
+
+QUIET: Final = frozenset({"-q", "--quiet"})
+OF_THE_PROGRAM: Final = frozenset({"--help", "-h", "--version", "--install-completion"})
+
+
+def rearranged(arguments: list[str], commands: Container[str]) -> list[str]:
+    """Return the arguments as the parser takes them: where people put them does not matter.
+
+    ``help list`` is ``list --help``. Options before the command come behind it. ``-q`` is ``--progress off``, and
+    nothing where there is no progress.
+    """
+    if arguments[:1] == ["help"]:
+        return [*arguments[1:], "--help"]
+    if arguments and arguments[0].startswith("-") and arguments[0] not in OF_THE_PROGRAM:
+        place = next((number for number, word in enumerate(arguments) if word in commands), None)
+        if place is not None:
+            name, *rest = arguments[place:]
+            arguments = [name, *arguments[:place], *rest]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if QUIET.isdisjoint(arguments[:end]):
+        return arguments
+    shown = [word for word in arguments[:end] if word not in QUIET]
+    quiet = ["--progress", "off"] if shown[:1] and shown[0] in WITH_PROGRESS else []
+    return [*shown, *quiet, *arguments[end:]]
+
+
+WITH_PROGRESS: Final = frozenset({"export", "sync", "report", "import"})
+"""The commands that have ``--progress``."""
+_MISSING: Final = re.compile(r'Command "[a-z ]+" parameter (?P<name>\S+) requires an argument')
 
 
 def _mistake(kind: str, text: str, arguments: Iterable[str]) -> str:
@@ -126,16 +159,21 @@ def _mistake(kind: str, text: str, arguments: Iterable[str]) -> str:
         text = text.replace(said, meant)
     if kind == "UnusedCliTokensError":
         return "There are too many arguments."
+    if missing := _MISSING.match(text):
+        is_option = missing["name"].startswith("-")
+        return f"{missing['name']} is missing{', or has no value' if is_option else ''}."
     if found := NOT_KNOWN.match(text):
         guess = DID_YOU_MEAN.search(text)
         return f"{found[0].rstrip(': ')}.{f' {guess[0]}' if guess else ''}"
     return f"{one_line(text).rstrip('.')}.".replace("?.", "?")
 
 
-def _hint(arguments: list[str], commands: Container[str]) -> str:
+def _hint(arguments: list[str], commands: Collection[str]) -> str:
     if arguments[0].startswith("-"):
-        return "Options come after the command: see tracket --help"
-    return f"See tracket {arguments[0]} --help" if arguments[0] in commands else "See tracket --help"
+        return "Name a command first: see tracket --help"
+    if arguments[0] in commands:
+        return f"See tracket {arguments[0]} --help"
+    return f"The commands are {', '.join(commands)}. See tracket --help"
 
 
 def _failed(error: BaseException, invocation: exits.Invocation) -> int:
@@ -143,7 +181,7 @@ def _failed(error: BaseException, invocation: exits.Invocation) -> int:
         return error.code if isinstance(error.code, int) else ExitCode.INCOMPLETE
     _close_output(discard=isinstance(error, KeyboardInterrupt | Terminated) and not output.is_read())
     if type(error) is BrokenPipeError:
-        return ExitCode.INCOMPLETE
+        return ExitCode.UNREAD
     lines = traceback.format_exception(error) if "--debug" in invocation.arguments else []
     lines.append(f"tracket: {describe(error)}\n")
     if (hint := exits.resume_hint(invocation)) is not None:

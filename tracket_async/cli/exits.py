@@ -6,6 +6,7 @@
     5    all retries failed: the same command may succeed later
     7    refused: the credentials are not accepted, or do not allow this
     130  interrupted from the keyboard (SIGINT)
+    141  the reader of the output went away before its end (tracket list | head), as after SIGPIPE
     143  terminated (SIGTERM)
 
 A command that did not do everything never exits with 0. No hint holds a secret: a secret among the arguments is refused
@@ -41,6 +42,7 @@ class ExitCode(enum.IntEnum):
     EXHAUSTED = 5
     REFUSED = 7
     INTERRUPTED = 130
+    UNREAD = 141
     TERMINATED = 143
 
 

@@ -90,7 +90,7 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 def _seconds(_type: Any, tokens: Sequence[Token]) -> float:
     found = _WAIT.fullmatch(tokens[0].value.lower())
     if found is None:
-        raise ValueError("It must be a time such as 90s, 15m or 2h")
+        raise ValueError("it must be a time such as 90s, 15m or 2h")
     return float(int(found[1]) * _SECONDS[found[2]])
 
 

@@ -150,10 +150,17 @@ def is_read(descriptor: int = OUTPUT) -> bool:
         return True
 
 
-def json(values: Iterable[Any]) -> None:
-    """Print values (worklogs, categories) as JSON, one a line, in UTF-8 whatever the locale says."""
+def json(values: Iterable[Any], *, columns: Sequence[str] | None = None) -> None:
+    """Print values (worklogs, categories) as JSON, one a line, in UTF-8 whatever the locale says.
+
+    Args:
+        values: of one kind.
+        columns: of worklogs, the columns to print; None: all, and whatever else is printed as it is.
+    """
     values = list(values)
-    if all(isinstance(value, Worklog) for value in values):
+    if columns is not None:
+        write(cells.ndjson_encoder(columns)(cells.cells_of(values, columns)))
+    elif all(isinstance(value, Worklog) for value in values):
         write(_worklogs(cells.cells_of(values)))
     else:
         write(msgspec.json.Encoder().encode_lines(values))
@@ -308,6 +315,9 @@ def worklog(worklog: Worklog, *, as_json: bool) -> None:
 
 GAP: Final = 2
 """Spaces between two columns of a table."""
+CARDS: Final = 60
+"""The width below which each row of a table of more than `FEW` columns becomes lines of name and value."""
+FEW: Final = 3
 NARROWEST: Final = 20
 """Spaces for the last column of a table at least; with less, it goes below its row."""
 
@@ -315,8 +325,8 @@ NARROWEST: Final = 20
 def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset[str]) -> None:
     """Draw a table in the width of the terminal. Only the last column is ever cut.
 
-    Where there is no room for the last column, it stands below its row. Where there is none for the others either, each
-    row becomes lines of name and value.
+    Where there is no room for the last column, it stands below its row. Where there is none for the others either, or
+    the terminal is narrow, each row becomes lines of name and value.
     """
     # Not at the top of the file: without a terminal they are not needed.
     from rich.cells import cell_len, set_cell_size
@@ -327,7 +337,7 @@ def _draw(header: Sequence[str], rows: Iterable[Sequence[Any]], right: frozenset
     table = [[text(value) for value in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(header, *table, strict=True)]
     room = console.width - sum(widths[:-1]) - GAP * (len(widths) - 1)
-    if room < -GAP:  # the others do not fit either
+    if room < -GAP or (console.width < CARDS and len(header) > FEW):
         for row in table:
             fields(zip(header, row, strict=True))
             line()

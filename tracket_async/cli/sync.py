@@ -45,7 +45,7 @@ from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export import sync as export_sync
-from tracket_async.export.formats import FileOptions, Format
+from tracket_async.export.formats import FileOptions, Format, format_of
 from tracket_async.export.progress import SyncResult
 from tracket_async.export.run import request_of, write_files
 from tracket_async.export.store import open_store
@@ -160,6 +160,11 @@ async def sync(
     with refusals():
         compared = None if reconcile is None else date_bounds(reconcile)
     files = destinations.files(outputs, format)
+    if (ending := format_of(store)) not in {None, "duckdb"}:
+        raise UsageError(
+            f"{store} is the name of a {ending} file, and a store is a DuckDB file. To write such a file from a store:"
+            f" tracket sync company.duckdb --output {store}"
+        )
     check_place(store, files)
     with destinations.bad_rows(bad_rows, {store, *files}) as unreadable:
         job = _Job(

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from tracket_async.cli import destinations, files, output, selected
 from tracket_async.cli.destinations import BadRows, BadRowsFile
@@ -30,9 +30,10 @@ from tracket_async.cli.options import (
 from tracket_async.client import TracketClient
 from tracket_async.errors import UsageError
 from tracket_async.frames import NUMBERS
+from tracket_async.importer.values import read_minutes
 from tracket_async.models import NewWorklog, Worklog, WorklogChanges, WorklogFilter
 
-SHOWN: Final = "id,date,user_id,item_id,minutes,description"
+SHOWN: Final = ("id", "date", "user_id", "item_id", "minutes", "description")
 """The default columns of ``tracket list``; the last is cut where a terminal is too narrow."""
 
 PIECE: Final = 1000
@@ -51,7 +52,7 @@ async def list_worklogs(
     limit: Annotated[int, Parameter(metavar="N", validator=between(0))] = 50,
     sort_by: Literal["date", "created_date", "updated_date"] = "date",
     descending: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    columns: Annotated[str, Parameter(metavar="NAME,NAME")] = SHOWN,
+    columns: Annotated[str | None, Parameter(metavar="NAME,NAME", show_default=False)] = None,
     bad_rows: BadRowsFile = None,
     json: Json = False,
     connection: Connection = DEFAULT,
@@ -63,12 +64,13 @@ async def list_worklogs(
         limit: List at most this many; 0 is all.
         sort_by: Order by this column (API 2.0; 1.0 has only its own order).
         descending: List the newest first (API 2.0).
-        columns: Show these columns, in this order.
+        columns: Show these columns, in this order. Default: id, date, user_id, item_id, minutes and description; all of
+            them with --json.
         bad_rows: see `BadRowsFile`.
-        json: Print one JSON object a line, with all columns.
+        json: Print one JSON object a line.
         connection: which server.
     """
-    named = named_columns(columns)
+    named = None if columns is None else named_columns(columns)
     filter = selection.filter(sort_by=sort_by, descending=descending)
     with destinations.bad_rows(bad_rows) as unreadable:
         async with connection.client() as client:
@@ -76,9 +78,9 @@ async def list_worklogs(
             async with contextlib.aclosing(limited.worklogs()) as walk:
                 if json:
                     async for batch in _batches(walk):
-                        output.json(batch)
+                        output.json(batch, columns=named)
                 else:
-                    await _tables(walk, named)
+                    await _tables(walk, named or SHOWN)
         if limited.more:
             output.note(f"There are more than these {limit:,}. --limit 0 lists all.")
     destinations.require_readable(unreadable)
@@ -173,8 +175,18 @@ def _not_negative(_type: Any, value: float | None) -> None:
         raise ValueError("It must be at least 0; tracket import and update --from-file take negative minutes")
 
 
-Minutes = Annotated[float, Parameter(metavar="MINUTES", validator=_not_negative)]
-OptionalMinutes = Annotated[float | None, Parameter(metavar="MINUTES", validator=_not_negative, show_default=False)]
+def _convert_minutes(_type: Any, tokens: Sequence[Token]) -> float:
+    minutes = read_minutes(tokens[0].value.strip(), ".")
+    if minutes is None:
+        raise ValueError("it must be minutes such as 90, 1:30 or 1.5h")
+    return minutes
+
+
+Minutes = Annotated[float, Parameter(metavar="MINUTES", converter=_convert_minutes, validator=_not_negative)]
+OptionalMinutes = Annotated[
+    float | None,
+    Parameter(metavar="MINUTES", converter=_convert_minutes, validator=_not_negative, show_default=False),
+]
 CustomFields = Annotated[
     list[str] | None, Parameter(name="--field", negative=(), metavar="REFERENCE=OPTION", show_default=False)
 ]
@@ -201,10 +213,10 @@ async def create(
         item: The monday.com item.
         user: The monday.com user.
         date: The day as YYYY-MM-DD, or a date-time with an offset (API 2.0 keeps its day).
-        minutes: The minutes worked.
+        minutes: The minutes worked: 90, 1:30 or 1.5h.
         description: The description.
         category: The id of the category; see tracket categories.
-        billable_minutes: The minutes to bill.
+        billable_minutes: The minutes to bill: 90, 1:30 or 1.5h.
         team: The monday.com team (API 2.0).
         project: The Tracket project (API 2.0).
         field: A custom field and its option (API 2.0); may be repeated.
@@ -258,10 +270,10 @@ def update(
         item: The monday.com item.
         user: The monday.com user.
         date: The day as YYYY-MM-DD, or a date-time with an offset (API 2.0 keeps its day).
-        minutes: The minutes worked.
+        minutes: The minutes worked: 90, 1:30 or 1.5h.
         description: The description.
         category: The id of the category; see tracket categories.
-        billable_minutes: The minutes to bill.
+        billable_minutes: The minutes to bill: 90, 1:30 or 1.5h.
         team: The monday.com team (API 2.0).
         project: The Tracket project (API 2.0).
         field: A custom field and its option (API 2.0); nothing after the = clears it; may be repeated.
