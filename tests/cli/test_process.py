@@ -54,7 +54,8 @@ def test_an_interrupted_export_says_so_and_how_to_go_on(tmp_path, number, code, 
     path = tmp_path / "it's out.ndjson"
     arguments = ("export", "-o", str(path), "--concurrency=1", "--progress=json", *debug)
     with started(*arguments) as process:
-        process.stderr.readline()  # the first line of progress: it is at work
+        for _ in (*debug, "progress"):  # --debug says first how it connects
+            process.stderr.readline()  # the first line of progress: it is at work
         process.send_signal(number)
         out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == code
