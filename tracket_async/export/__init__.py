@@ -7,6 +7,7 @@ Read the files in this order:
 2. `phases`: fetch, check and compare, the work of both. `source`: their requests, which outlive an outage.
 3. `store`: worklogs and progress, committed together in one DuckDB file. `tables`: its columns and SQL. `database`:
    private files of DuckDB.
-4. `writers`: files made of a store. `text`: NDJSON and CSV, also for streams without a store.
+4. `writers`: files made of a store. `postgres`: a table brought to it. `text`: NDJSON and CSV, also for streams
+   without a store.
 5. `progress`: progress reports and results.
 """

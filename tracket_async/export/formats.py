@@ -18,9 +18,12 @@ from tracket_async.errors import UsageError
 from tracket_async.export.text import columns_named, time_zone
 
 Format = Literal["parquet", "csv", "ndjson", "duckdb", "xlsx"]
+TargetFormat = Format | Literal["postgres"]
+"""That of a file, or of a table of PostgreSQL, which is named by a URL."""
 TextFormat = Literal["csv", "ndjson"]
 Delimiter = Literal[",", ";", "\t"]
 
+POSTGRES: Final = "postgres"
 GZIP: Final = ".gz"
 
 

@@ -20,7 +20,7 @@ import attrs
 
 from tracket_async.client import TracketClient
 from tracket_async.errors import ExportError, IncompleteExportError, RequestError, UsageError
-from tracket_async.export.formats import FileOptions, Format
+from tracket_async.export.formats import FileOptions, TargetFormat
 from tracket_async.export.phases import (
     Check,
     ExportJob,
@@ -31,6 +31,7 @@ from tracket_async.export.phases import (
     open_job,
     tell_bad_rows,
 )
+from tracket_async.export.postgres import PostgresTable, Target, check_table, is_database
 from tracket_async.export.progress import ExportResult
 from tracket_async.export.sheets import require_room
 from tracket_async.export.store import ChangeCounts, ExportRequest, Store, open_store, store_beside
@@ -185,7 +186,7 @@ async def compare_fetched_before(job: ExportJob) -> Check:
 
 async def export_to_files(
     client: TracketClient,
-    targets: Mapping[str | Path, Format],
+    targets: Mapping[str | Path | PostgresTable, TargetFormat],
     request: ExportRequest,
     settings: Settings | None = None,
     *,
@@ -198,16 +199,19 @@ async def export_to_files(
 
     Args:
         client: open.
-        targets: the files; each is replaced when all of it is on the disk.
+        targets: the files; each is replaced when all of it is on the disk. A `PostgresTable`, or a text that begins
+            with ``postgresql://`` (then the table ``worklogs``), is brought up to date in one transaction; its format
+            is ``"postgres"``.
         request: what to export: `request_of` this client.
         settings: how to run; None: the defaults.
         file_options: how they are written; None: all columns, CSV escaped.
-        store: where the store is meanwhile; None: beside the first file, with ``.resume`` behind its name.
+        store: where the store is meanwhile; None: beside the first file, with ``.resume`` behind its name, or of a
+            table that name in the current folder.
         keep_store: leave it there, for `sync_store`.
         incomplete: write the files although the numbers of worklogs differ from the server's in the end.
 
     What a format cannot hold (a sheet of Excel has an end) is told before any file is written, and where the server
-    counts before anything is fetched.
+    counts before anything is fetched. So is what speaks against writing a table.
 
     The files are written when the verdict is ``"not verified"``, too, and the store is kept then.
 
@@ -217,8 +221,12 @@ async def export_to_files(
         TargetBusyError, StoreError, StorageError, ExportError, RequestError: as `Store` and `export_to_store`.
     """
     files = _checked(targets)
+    options = file_options or FileOptions()
+    for target in files:
+        if isinstance(target, PostgresTable):
+            await asyncio.to_thread(check_table, target, request, options.columns)
     first = next(iter(files))
-    path = store_beside(first) if store is None else Path(store)
+    path = store_of(first) if store is None else Path(store)
     counted = client.api_version.has_total and not request.filter.values
     if "xlsx" in files.values() and counted and not path.exists():
         first_page = await client.worklogs.list(filter=request.filter, size=client.api_version.smallest_page)
@@ -230,7 +238,7 @@ async def export_to_files(
             result = await export(job)
             if result.verdict == "incomplete" and not incomplete:
                 raise _incomplete(result)
-            await _write_all(job, files, file_options or FileOptions())
+            await _write_all(job, files, options)
             discard = not keep_store and result.verdict != "not verified"
     finally:
         await asyncio.to_thread(opened.discard if discard else opened.close)
@@ -240,7 +248,7 @@ async def export_to_files(
 async def write_files(
     client: TracketClient,
     store: Store,
-    targets: Mapping[str | Path, Format],
+    targets: Mapping[str | Path | PostgresTable, TargetFormat],
     settings: Settings | None = None,
     *,
     file_options: FileOptions | None = None,
@@ -262,8 +270,19 @@ async def write_files(
         await _write_all(job, files, file_options or FileOptions())
 
 
-def _checked(targets: Mapping[str | Path, Format]) -> dict[Path, Format]:
-    files: dict[Path, Format] = {Path(target): name for target, name in targets.items()}
+def store_of(target: Target) -> Path:
+    """Return the path of the store of an export whose first target this is."""
+    return store_beside(Path(target.table) if isinstance(target, PostgresTable) else target)
+
+
+def _target(target: str | Path | PostgresTable) -> Target:
+    if isinstance(target, str):
+        return PostgresTable(target) if is_database(target) else Path(target)
+    return target
+
+
+def _checked(targets: Mapping[str | Path | PostgresTable, TargetFormat]) -> dict[Target, TargetFormat]:
+    files: dict[Target, TargetFormat] = {_target(target): name for target, name in targets.items()}
     if not files:
         raise UsageError("name at least one file to export to")
     for target, name in files.items():
@@ -271,7 +290,7 @@ def _checked(targets: Mapping[str | Path, Format]) -> dict[Path, Format]:
     return files
 
 
-async def _write_all(job: ExportJob, files: Mapping[Path, Format], options: FileOptions) -> None:
+async def _write_all(job: ExportJob, files: Mapping[Target, TargetFormat], options: FileOptions) -> None:
     if options.tz is not None and not job.source.client.api_version.keeps_days:
         await job.do(job.store.set_tz, options.tz)
     for name in set(files.values()):
@@ -288,8 +307,8 @@ def _incomplete(result: ExportResult) -> IncompleteExportError:
     )
 
 
-async def _write(job: ExportJob, target: Path, name: Format, file_options: FileOptions) -> None:
-    """Write a file in the store's thread; a cancellation stops it."""
+async def _write(job: ExportJob, target: Target, name: TargetFormat, file_options: FileOptions) -> None:
+    """Write a file or a table in the store's thread; a cancellation stops it."""
     stopped, loop, written = threading.Event(), asyncio.get_running_loop(), 0
     total = await job.do(job.store.count)
     job.reporter.report("writing", 0, total=total, always=True)

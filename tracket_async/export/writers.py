@@ -25,10 +25,11 @@ import attrs
 from tracket_async._files import FileLock, atomic_write, refuse_link
 from tracket_async.errors import StoreError, UsageError
 from tracket_async.export import database as modules
-from tracket_async.export import sheets
+from tracket_async.export import postgres, sheets
 from tracket_async.export import tables as sql
 from tracket_async.export.database import private_folder, replacing_database
-from tracket_async.export.formats import FileOptions, Format, check_format, is_gzip
+from tracket_async.export.formats import POSTGRES, FileOptions, TargetFormat, check_format, is_gzip
+from tracket_async.export.postgres import PostgresTable
 from tracket_async.export.store import SCHEMA_VERSION, Store
 from tracket_async.export.tables import slices
 from tracket_async.export.text import NAMES, Encoder, csv_encoder, csv_header, ndjson_encoder
@@ -49,18 +50,18 @@ OnWorklogs = Callable[[int], None]
 
 def write_file(
     store: Store,
-    target: str | Path,
-    format: Format,
+    target: str | Path | PostgresTable,
+    format: TargetFormat,
     file_options: FileOptions | None = None,
     *,
     on_worklogs: OnWorklogs | None = None,
 ) -> int:
-    """Write all worklogs of a store to a file, with mode 0600. Return how many there were.
+    """Write all worklogs of a store to a file, with mode 0600, or to a table. Return how many there were.
 
     Args:
         store: it has all its worklogs.
-        target: the file, replaced if it is there.
-        format: see above.
+        target: the file, replaced if it is there, or the table of PostgreSQL (see `postgres`).
+        format: see above; of a table, ``"postgres"``.
         file_options: how it is written; None: all columns, CSV escaped. The days are those of the store's time zone.
         on_worklogs: is called with a number of worklogs, from the thread that writes, each time some are written.
 
@@ -72,32 +73,41 @@ def write_file(
         StorageError: the disk is full, the folder cannot be written, the target is a symbolic link or a folder.
         TargetBusyError: another process is writing the target.
     """
-    target = Path(target)
+    if not isinstance(target, PostgresTable):
+        target = Path(target)
     check_target(target, format)
-    if target.exists() and target.samefile(store.path):
+    if isinstance(target, Path) and target.exists() and target.samefile(store.path):
         raise UsageError(f"{target} is the store itself: a DuckDB file with the view worklogs")
     if store.state == "fetching":
         raise StoreError(
             f"{store.path} does not have all worklogs yet", hint="Run the same export again: it goes on where it was"
         )
-    options = file_options or FileOptions()
+    options, told = file_options or FileOptions(), on_worklogs or _nobody
+    if isinstance(target, PostgresTable):
+        return postgres.write_table(store, target, options.columns, on_worklogs=told)
     check_room(store, format, options)
-    return _WRITERS[format](_Output(store=store, target=target, options=options, told=on_worklogs or _nobody))
+    return _WRITERS[format](_Output(store=store, target=target, options=options, told=told))
 
 
-def check_target(target: Path, format: str) -> None:
+def check_target(target: Path | PostgresTable, format: str) -> None:
     """Check, before there is anything to write, that the format exists and that a file can be there.
 
     Raises:
         UsageError, MissingExtraError, StorageError: as `write_file`.
     """
+    if isinstance(target, PostgresTable):
+        if format != POSTGRES:
+            raise UsageError(f"{target} is a database, whose format is {POSTGRES}, not {format}")
+        postgres.connection_url(target.url)
+        postgres.driver()
+        return
     check_format(target, format)
     if format == "xlsx":
         modules.xlsxwriter()
     refuse_link(target)
 
 
-def check_room(store: Store, format: Format, options: FileOptions) -> None:
+def check_room(store: Store, format: str, options: FileOptions) -> None:
     """Check that all worklogs of a store fit into a file of the format.
 
     Raises:

@@ -1,0 +1,557 @@
+"""Worklogs in a table of PostgreSQL, brought up to date in one transaction.
+
+All worklogs of a store are copied into a temporary table, which PostgreSQL does not log, and merged from there: rows
+that differ are updated, new ones are inserted, and those that the store does not have get ``deleted_at`` (or are
+deleted). The merge, and what `tracket_about` says of the table, are committed together: whatever is killed, and
+whenever, the table is as it was or as it shall be, and nothing else is left behind. The table is never replaced, so its
+views, grants and further columns stay.
+
+* A table has the columns of `tables`, typed: text, ``date``, ``timestamptz``, ``double precision``; ``custom_fields``
+  and ``extra`` are ``jsonb``. ``id`` is the primary key, and ``day`` has an index. ``deleted_at`` is null of a worklog
+  that exists.
+* A table that this program did not create, or that is of another request, is refused. Its comment and its row in
+  ``tracket_about`` say so.
+* PostgreSQL holds no character U+0000 (NUL): it becomes U+FFFD, and a warning is logged. (Lone surrogates have become
+  U+FFFD when they were read.)
+* A transaction-level advisory lock lets one program at a time write a table.
+* What libpq reads from the environment counts (PGPASSWORD, PGPASSFILE, PGSERVICE, ...). TLS is required unless the
+  server is on this machine.
+
+See https://www.postgresql.org/docs/current/libpq-connect.html and .../sql-merge.html.
+"""
+# ruff: noqa: S608 - what is put into the statements are quoted names, and columns of this package
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import errno
+import ipaddress
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import attrs
+
+from tracket_async.errors import StorageError, StoreError, TargetBusyError, TracketError, UsageError
+from tracket_async.export import tables as sql
+from tracket_async.export.store import SCHEMA_VERSION, ExportRequest, Store
+from tracket_async.export.tables import slices
+from tracket_async.frames import ALL_NAMES, DAY, JSON, MOMENTS, NUMBERS, REQUIRED, load, pyarrow
+
+_logger: Final = logging.getLogger("tracket_async")
+
+_SCHEMES: Final = ("postgresql://", "postgres://")
+_OLDEST: Final = 15
+_ABOUT: Final = "tracket_about"
+_DELETED: Final = "deleted_at"
+_STAGE: Final = "pg_temp.tracket_stage"
+_COMMENT: Final = "Worklogs of Tracket, written by tracket-async"
+"""What the comment of every table that this program creates begins with."""
+
+_NAME: Final = re.compile(r"(?:[^\W\d]\w*\.)?[^\W\d]\w*")
+_LONGEST_NAME: Final = 63
+"""Bytes of a name; PostgreSQL cuts off the rest."""
+_WITH_TLS: Final = frozenset({"require", "verify-ca", "verify-full"})
+_CONNECTION: Final = {"connect_timeout": "15", "keepalives_idle": "30", "keepalives_interval": "10"}
+"""Seconds; so that a server that has vanished is noticed. The URL may say otherwise."""
+_DRIVER_ERROR: Final = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+_HINTS: Final = {
+    "42501": "Let the role create tables in the schema, and temporary tables in the database (GRANT CREATE ON SCHEMA, "
+    "GRANT TEMPORARY ON DATABASE), or make it the owner of the table",
+    "25006": "Connect as a role, and to a server, that may write",
+    "53100": "Free some space on the server's disk, then run the same again",
+    "55P03": "Another session holds a lock on it: end that, then run the same again",
+    "53400": "Raise that limit on the server, then run the same again",
+    "28000": "Set PGPASSWORD or PGPASSFILE, or name another user in the URL",
+    "28P01": "Set PGPASSWORD or PGPASSFILE, or name another user in the URL",
+    "3D000": "Create the database first",
+    "3F000": "Create the schema first",
+}
+_ERRNOS: Final = {"53100": errno.ENOSPC, "53400": errno.ENOSPC, "42501": errno.EACCES, "25006": errno.EROFS}
+_UNCHANGED: Final = "The table is as it was before"
+
+
+def is_database(target: str) -> bool:
+    """Return whether a target is the URL of a database, and no file."""
+    return target.startswith(_SCHEMES)
+
+
+def _valid_url(_table: object, _attribute: object, url: str) -> None:
+    try:
+        parts, options = urlsplit(url), _options(url)
+        password = parts.password
+    except ValueError as error:
+        raise UsageError(f"this is no URL of PostgreSQL: {error}. Give postgresql://host/database") from None
+    if not url.startswith(_SCHEMES):
+        raise UsageError("a URL of PostgreSQL begins with postgresql://")
+    if password or "password" in options or "sslpassword" in options:
+        raise UsageError(
+            "the URL of the database has a password, which other users of this machine could read",
+            hint="Leave it out, and set PGPASSWORD, PGPASSFILE or PGSERVICE",
+        )
+
+
+def _valid_name(_table: object, _attribute: object, name: str) -> None:
+    parts = name.split(".")
+    if not _NAME.fullmatch(name) or max(len(part.encode()) for part in parts) > _LONGEST_NAME or parts[-1] == _ABOUT:
+        raise UsageError(
+            f"{name!r} cannot be the name of a table",
+            hint=f"Give letters, digits and _, at most {_LONGEST_NAME} bytes, if need be after the schema and a dot",
+        )
+
+
+@attrs.frozen
+class PostgresTable:
+    """A table of PostgreSQL that worklogs are written to.
+
+    Attributes:
+        url: ``postgresql://user@host:port/database?option=value``, as libpq reads it, without a password.
+        table: the name of the table, or ``schema.table``.
+        delete_rows: delete the rows of worklogs that no longer exist. False: set their ``deleted_at``.
+
+    Raises:
+        UsageError: the URL is none, or has a password; there can be no table of that name.
+    """
+
+    url: str = attrs.field(validator=_valid_url)
+    table: str = attrs.field(default="worklogs", validator=_valid_name)
+    delete_rows: bool = attrs.field(default=False, kw_only=True)
+
+    def __str__(self) -> str:
+        return self.url
+
+
+Target = Path | PostgresTable
+
+
+def driver() -> Any:
+    """Import ``adbc_driver_postgresql.dbapi``; raises as `load`."""
+    return load("adbc_driver_postgresql.dbapi", extra="postgres")
+
+
+# -- the connection ------------------------------------------------------------------------------------------------
+
+
+def _options(url: str) -> Mapping[str, str]:
+    query = parse_qs(urlsplit(url).query, keep_blank_values=True, strict_parsing=bool(urlsplit(url).query))
+    return {name: values[-1] for name, values in query.items()}
+
+
+def connection_url(url: str) -> str:
+    """Return the URL to connect to, with TLS required where the server is not, or may not be, on this machine.
+
+    Raises:
+        UsageError: TLS is required, and the URL, the service or PGSSLMODE does not ask for it.
+    """
+    options = _options(url)
+    service = _service(options.get("service") or os.environ.get("PGSERVICE"))
+    named = [_without_port(host) for host in urlsplit(url).netloc.rpartition("@")[2].split(",") if host]
+    named_hosts = {"host": ",".join(named)} if named else {}
+    settings = {**_environment(), **(service or {}), **named_hosts, **options}
+    hosts = [*named, *settings.get("host", "").split(","), *settings.get("hostaddr", "").split(",")]
+    added = {name: value for name, value in _CONNECTION.items() if name not in settings}
+    if service is None or not all(map(_is_local, hosts)):
+        mode = settings.get("sslmode")
+        if mode is None:
+            added["sslmode"] = "require"
+        elif mode not in _WITH_TLS:
+            raise UsageError(
+                f"sslmode={mode} would let others read along: TLS is required for a server that is not on this machine",
+                hint="Use sslmode=verify-full with sslrootcert, or at least sslmode=require",
+            )
+    return f"{url.rstrip('?')}{'&' if options else '?'}{urlencode(added)}" if added else url
+
+
+def _environment() -> dict[str, str]:
+    names = {"PGHOST": "host", "PGHOSTADDR": "hostaddr", "PGSSLMODE": "sslmode", "PGCONNECT_TIMEOUT": "connect_timeout"}
+    return {name: os.environ[variable] for variable, name in names.items() if os.environ.get(variable)}
+
+
+def _service(name: str | None) -> Mapping[str, str] | None:
+    """Return what a service of libpq sets; nothing without a name; None if its file is not found or not readable."""
+    if not name:
+        return {}
+    parser = configparser.ConfigParser(interpolation=None, strict=False, delimiters=("=",), default_section="")
+    system, own = Path(os.environ.get("PGSYSCONFDIR", "/etc")), Path.home() / ".pg_service.conf"
+    with contextlib.suppress(configparser.Error, UnicodeError):
+        parser.read([system / "pg_service.conf", os.environ.get("PGSERVICEFILE", own)], encoding="utf-8")
+    return dict(parser[name]) if name in parser else None
+
+
+def _without_port(host: str) -> str:
+    return host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_local(host: str) -> bool:
+    """Return whether it is the loopback interface or the folder of a socket."""
+    if host.startswith(("/", "@", "%2F", "%2f")) or host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Transaction:
+    """One transaction: it is committed by `commit`, and by nothing else."""
+
+    def __init__(self, target: PostgresTable) -> None:
+        self._target = target
+        self._committing = False
+        with self._errors("connect to"):
+            self._connection = driver().connect(connection_url(target.url))
+
+    def close(self) -> None:
+        """Disconnect; what is not committed has not happened."""
+        with contextlib.suppress(driver().Error):
+            self._connection.close()
+
+    def execute(self, statement: str) -> None:
+        """Run one statement."""
+        with self._errors("write to"), self._connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def row(self, statement: str, *values: str) -> tuple[Any, ...]:
+        """Return the first row of a query's result."""
+        with self._errors("read"), self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            found: tuple[Any, ...] = cursor.fetchone()
+            return found
+
+    def copy(self, table: Any) -> None:
+        """Append an Arrow table to the stage."""
+        with self._errors("copy to"), self._connection.cursor() as cursor:
+            cursor.adbc_ingest(_STAGE.partition(".")[2], table, mode="append", temporary=True)
+
+    def commit(self) -> None:
+        """Commit all of it."""
+        self._committing = True
+        with self._errors("commit to"):
+            self._connection.commit()
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str) -> Generator[None]:
+        try:
+            yield
+        except driver().Error as error:
+            raise translated(error, f"cannot {doing} {self._target}", committing=self._committing) from error
+
+
+def translated(error: Any, what: str, *, committing: bool = False) -> TracketError:
+    """Return an error of the driver as one of this package.
+
+    Args:
+        error: has ``sqlstate``, None where the server did not answer.
+        what: what could not be done.
+        committing: it happened while the transaction was committed.
+    """
+    found = _DRIVER_ERROR.search(str(error))
+    said = str(error).rpartition("[libpq] ")[2] or "the driver does not say why"
+    text = found[1] if found else said.splitlines()[0]
+    state = error.sqlstate
+    if state in _HINTS:
+        refused = StorageError(f"{what}: {text}", hint=f"{_HINTS[state]}. {_UNCHANGED}")
+        refused.errno = _ERRNOS.get(state)
+        return refused
+    unchanged = "The table is as it was before, or all of it is new" if committing else _UNCHANGED
+    return StorageError(f"{what}: {text}", hint=f"{unchanged}. Run the same again")
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
+
+
+def _type(name: str) -> str:
+    if name in JSON:
+        return "jsonb"
+    if name in MOMENTS:
+        return "timestamptz"
+    if name == DAY:
+        return "date"
+    return "double precision" if name in NUMBERS else "text"
+
+
+def _quoted(*names: str) -> str:
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@attrs.frozen(kw_only=True)
+class _Table:
+    """The table and its columns, and the statements about it."""
+
+    schema: str
+    name: str
+    columns: Sequence[str]
+
+    @property
+    def table(self) -> str:
+        return _quoted(self.schema, self.name)
+
+    @property
+    def about(self) -> str:
+        return _quoted(self.schema, _ABOUT)
+
+    @property
+    def create(self) -> Sequence[str]:
+        columns = [f"{name} {_type(name)}{' NOT NULL' if name in REQUIRED else ''}" for name in self.columns]
+        return (
+            f"CREATE TABLE {self.table} ({', '.join(columns)}, {_DELETED} timestamptz)",
+            f"COMMENT ON TABLE {self.table} IS {_literal(f'{_COMMENT}; see {_ABOUT}')}",
+        )
+
+    @property
+    def index(self) -> Sequence[str]:
+        key = f"ALTER TABLE {self.table} ADD PRIMARY KEY (id)"
+        return (key, f"CREATE INDEX ON {self.table} ({DAY})") if DAY in self.columns else (key,)
+
+    @property
+    def create_about(self) -> Sequence[str]:
+        columns = "table_name text PRIMARY KEY, about jsonb NOT NULL, written_at timestamptz NOT NULL"
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.about} ({columns})",
+            f"COMMENT ON TABLE {self.about} IS {_literal(f'{_COMMENT}: what each table is an export of')}",
+        )
+
+    @property
+    def create_stage(self) -> str:
+        columns = ", ".join(f"{name} {'text' if name in JSON else _type(name)}" for name in self.columns)
+        return f"CREATE TEMPORARY TABLE {_STAGE.partition('.')[2]} ({columns}) ON COMMIT DROP"
+
+    @property
+    def merge(self) -> str:
+        cells = ", ".join(f"{name}::jsonb AS {name}" if name in JSON else name for name in self.columns)
+        old, new = [", ".join(f"{side}.{name}" for name in self.columns) for side in ("old", "new")]
+        changes = ", ".join(f"{name} = new.{name}" for name in self.columns)
+        return f"""
+MERGE INTO {self.table} AS old USING (SELECT {cells} FROM {_STAGE}) AS new ON old.id = new.id
+WHEN MATCHED AND (old.{_DELETED} IS NOT NULL OR ({old}) IS DISTINCT FROM ({new}))
+    THEN UPDATE SET {changes}, {_DELETED} = NULL
+WHEN NOT MATCHED THEN INSERT ({", ".join(self.columns)}) VALUES ({new})"""
+
+    def bury(self, kept: Sequence[str], *, delete: bool) -> str:
+        """Return the statement about rows that the stage does not have, but for those of some ids."""
+        gone = f"NOT EXISTS (SELECT FROM {_STAGE} AS new WHERE new.id = old.id)"
+        if kept:
+            gone += f" AND old.id NOT IN ({', '.join(map(_literal, kept))})"
+        if delete:
+            return f"DELETE FROM {self.table} AS old WHERE {gone}"
+        return f"UPDATE {self.table} AS old SET {_DELETED} = now() WHERE {_DELETED} IS NULL AND {gone}"
+
+    def tell(self, about: Mapping[str, Any]) -> str:
+        """Return the statement that says in `tracket_about` what the table is."""
+        values = f"{_literal(self.name)}, {_literal(json.dumps(about, sort_keys=True))}, now()"
+        return f"""
+INSERT INTO {self.about} (table_name, about, written_at) VALUES ({values})
+ON CONFLICT (table_name) DO UPDATE SET about = excluded.about, written_at = excluded.written_at"""
+
+
+_SESSION: Final = (
+    "SET LOCAL search_path = pg_catalog, pg_temp",
+    "SET LOCAL client_min_messages = error",
+    "SET LOCAL lock_timeout = '60s'",
+)
+_FIND: Final = """
+SELECT count(*), coalesce(bool_and(starts_with(coalesce(obj_description(c.oid, 'pg_class'), ''), $3)), true)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2"""
+
+
+def write_table(
+    store: Store, target: PostgresTable, columns: Sequence[str] | None = None, *, on_worklogs: Callable[[int], None]
+) -> int:
+    """Bring a table to what is in a store. Return how many worklogs that are.
+
+    Args:
+        store: it has all its worklogs.
+        target: the table, created where there is none.
+        columns: ``id`` and others; None: all, with ``extra``.
+        on_worklogs: is called with a number of worklogs, from the thread that writes, each time some are copied.
+
+    Raises:
+        UsageError: the column ``id`` is missing; TLS is required.
+        MissingExtraError: the driver is not installed.
+        StoreError: the table is somebody else's, or of another request; the server is too old.
+        TargetBusyError: another program is writing the table.
+        StorageError: the server refuses, is not there, or has no room. The table is as it was.
+    """
+    with contextlib.closing(_Transaction(target)) as transaction:
+        table, exists = _prepare(transaction, target, store.request, columns)
+        written = _stage(transaction, table, store, on_worklogs)
+        transaction.execute(table.merge)
+        if exists:
+            kept = [row[0].replace("\0", "\ufffd") for row in store.database.rows(sql.GET_BAD_ROWS) if row[0]]
+            transaction.execute(table.bury(kept, delete=target.delete_rows))
+        else:
+            _run(transaction, table.index)
+        _run(transaction, table.create_about)  # late: whoever creates it waits for whoever is creating it
+        transaction.execute(table.tell(_about(store, table.columns, written)))
+        transaction.commit()
+    return written
+
+
+def check_table(target: PostgresTable, request: ExportRequest, columns: Sequence[str] | None = None) -> None:
+    """Check that a table can be written, and leave no trace.
+
+    Args:
+        target: as in `write_table`.
+        request: what the table is to be an export of.
+        columns: as in `write_table`.
+
+    Raises:
+        UsageError, MissingExtraError, StoreError, TargetBusyError, StorageError: as `write_table`.
+    """
+    with contextlib.closing(_Transaction(target)) as transaction:
+        transaction.execute(_prepare(transaction, target, request, columns)[0].create_stage)
+
+
+def _prepare(
+    transaction: _Transaction, target: PostgresTable, request: ExportRequest, columns: Sequence[str] | None
+) -> tuple[_Table, bool]:
+    """Return the table, ready to be written, and whether there was one."""
+    wanted = tuple(columns or ALL_NAMES)
+    if "id" not in wanted:
+        raise UsageError("a table of PostgreSQL needs the column id, its primary key")
+    table = _table(transaction, target, wanted)
+    exists = _found(transaction, table)
+    if exists:
+        _check_about(transaction, table, request)
+    else:
+        _run(transaction, table.create)
+    return table, exists
+
+
+def _run(transaction: _Transaction, statements: Sequence[str]) -> None:
+    for statement in statements:
+        transaction.execute(statement)
+
+
+def _table(transaction: _Transaction, target: PostgresTable, columns: Sequence[str]) -> _Table:
+    """Check the server, and return the table, locked against other programs of this kind."""
+    version, encoding, current = transaction.row(
+        "SELECT current_setting('server_version'), current_setting('server_encoding'), current_schema()::text"
+    )
+    if int(re.split(r"\D", version)[0]) < _OLDEST:
+        raise StoreError(
+            f"{target} is PostgreSQL {version}, and MERGE needs {_OLDEST} or later", hint="Use a newer server"
+        )
+    if encoding != "UTF8":
+        raise StoreError(f"{target} has the encoding {encoding}", hint="Use a database whose encoding is UTF8")
+    schema, _, name = target.table.rpartition(".")
+    schema = schema or current
+    if schema is None:
+        raise StoreError(f"{target} has no schema to create a table in", hint="Give --table SCHEMA.TABLE")
+    # Names and operators are PostgreSQL's own, whatever others have created; notices would go to standard error.
+    _run(transaction, _SESSION)
+    if not transaction.row("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", f"tracket {schema}.{name}")[0]:
+        raise TargetBusyError(
+            f"another program is writing the table {schema}.{name} of {target}",
+            hint="Wait until it has ended. A program that was killed is noticed by the server after a while",
+        )
+    return _Table(schema=schema, name=name, columns=columns)
+
+
+def _found(transaction: _Transaction, table: _Table) -> bool:
+    """Return whether the table exists.
+
+    Raises:
+        StoreError: somebody else's is in its place, or nothing is known of it.
+    """
+    found: dict[str, bool] = {}
+    for name in (table.name, _ABOUT):
+        count, ours = transaction.row(_FIND, table.schema, name, _COMMENT)
+        if not ours:
+            raise StoreError(
+                f"there is a table {table.schema}.{name} that this program did not create",
+                hint=f"Give another --table. (A table of this program has a comment that begins with {_COMMENT!r})",
+            )
+        found[name] = bool(count)
+    if found[table.name] and not found[_ABOUT]:
+        raise _untold(table)
+    return found[table.name]
+
+
+def _untold(table: _Table) -> StoreError:
+    text = f"there is no {_ABOUT} that says what the table {table.schema}.{table.name} is an export of"
+    return StoreError(text, hint="Give another --table")
+
+
+def _check_about(transaction: _Transaction, table: _Table, request: ExportRequest) -> None:
+    """Check that the table is of the request and has the columns that are to be written; add those that it lacks."""
+    [text] = transaction.row(f"SELECT max(about::text) FROM {table.about} WHERE table_name = $1", table.name)
+    refused = f"the table {table.schema}.{table.name}"
+    if text is None:
+        raise _untold(table)
+    about = json.loads(text)
+    if differences := ExportRequest.from_json(about["request"]).differences(request):
+        raise StoreError(f"{refused} is of another request: its {differences}", hint="Give another --table")
+    if missing := [name for name in about["columns"] if name not in table.columns]:
+        raise StoreError(
+            f"{refused} has the column {missing[0]}, which would not be brought up to date",
+            hint="Give the same --columns as before, or another --table",
+        )
+    for name in table.columns:
+        if name not in about["columns"]:
+            transaction.execute(f"ALTER TABLE {table.table} ADD COLUMN {name} {_type(name)}")
+
+
+def _about(store: Store, columns: Sequence[str], worklogs: int) -> Mapping[str, Any]:
+    return {
+        "request": store.request.to_json(),
+        "columns": list(columns),
+        "schema_version": SCHEMA_VERSION,
+        "tz": store.tz,
+        "as_of": store.meta("as_of"),
+        "worklogs": worklogs,
+    }
+
+
+def _stage(transaction: _Transaction, table: _Table, store: Store, on_worklogs: Callable[[int], None]) -> int:
+    transaction.execute(table.create_stage)
+    written = replaced = 0
+    statement = sql.typed_slice(table.columns, store.tz)
+    for part in slices(store.database):
+        found, count = without_nul(store.database.arrow(statement, part.values))
+        transaction.copy(found)
+        written, replaced = written + found.num_rows, replaced + count
+        on_worklogs(found.num_rows)
+    if replaced:
+        _logger.warning(
+            "PostgreSQL cannot hold the character U+0000: %s of it became U+FFFD in the table %s",
+            f"{replaced:,}",
+            table.name,
+        )
+    transaction.execute(f"ANALYZE {_STAGE}")
+    return written
+
+
+def without_nul(table: Any) -> tuple[Any, int]:
+    """Return an Arrow table of worklogs with U+FFFD in place of each U+0000, and how many there were."""
+    pa, compute = pyarrow(), load("pyarrow.compute", extra="export")
+    replaced = 0
+    for at, name in enumerate(table.column_names):
+        column = table.column(at)
+        if not pa.types.is_string(column.type):
+            continue
+        written = "\\u0000" if name in JSON else "\0"
+        if not (compute.sum(compute.count_substring(column, written)).as_py() or 0):
+            continue
+        texts: list[str | None] = []
+        for text in column.to_pylist():
+            if name in JSON:
+                changed, count = _ESCAPED_NUL.subn("\\1\ufffd", text)
+            else:
+                changed, count = text and text.replace("\0", "\ufffd"), (text or "").count("\0")
+            texts.append(changed)
+            replaced += count
+        table = table.set_column(at, name, pa.array(texts, column.type))
+    return table, replaced
