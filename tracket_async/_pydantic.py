@@ -50,9 +50,9 @@ def model_schema(
             schema = core_schema.no_info_before_validator_function(_judge(attribute), schema)
         required = attribute.default is attrs.NOTHING
         fields[attribute.name] = core_schema.typed_dict_field(schema, required=required)
-    behavior = "forbid" if strict else "ignore"
-    inner = core_schema.typed_dict_schema(fields, cls_name=model.__name__, extra_behavior=behavior)  # type: ignore[arg-type]
-    inner["metadata"] = {"pydantic_js_updates": {"title": model.__name__}}
+    inner = core_schema.typed_dict_schema(fields, extra_behavior="forbid" if strict else "ignore")
+    closed: dict[str, Any] = {"additionalProperties": False} if strict else {}
+    inner["metadata"] = {"pydantic_js_updates": {"title": model.__name__, **closed}}
 
     def read(content: Any, validate: Callable[[Any], Mapping[str, Any]]) -> Any:
         return content if isinstance(content, model) else model(**validate(content))
