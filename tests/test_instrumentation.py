@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tracket_async import TracketClient, events
-from tracket_async.errors import ConnectError, MissingExtraError
+from tracket_async.errors import ConfigurationError, ConnectError, MissingExtraError
 from tracket_async.events import (
     AttemptEnded,
     AttemptStarted,
@@ -26,7 +26,15 @@ from tracket_async.events import (
     SessionPaused,
     TokenRefreshed,
 )
-from tracket_async.instrumentation import BUCKETS, LEVELS, TEMPLATES, LoggingObserver, OpenTelemetryObserver
+from tracket_async.instrumentation import (
+    BUCKETS,
+    LEVELS,
+    TEMPLATES,
+    LoggingObserver,
+    OpenTelemetryObserver,
+    StderrHandler,
+    log_to_stderr,
+)
 
 NAMES = {"request": 7, "method": "GET", "route": "/x/{id}"}
 SAID = [
@@ -257,3 +265,54 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch):
     with pytest.raises(MissingExtraError, match=r"pip install .*\[otel\]") as caught:
         OpenTelemetryObserver()
     assert caught.value.__context__ is None
+
+
+# -- TRACKET_LOG ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare_logger(monkeypatch):
+    """Return the logger of the package as a process has it that sets up no logging."""
+    logger, level = logging.getLogger("tracket_async"), logging.getLogger("tracket_async").level
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", False)
+    yield logger
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize(("level", "said"), [("debug", True), ("INFO", False)])
+async def test_the_environment_turns_on_a_log_without_secrets(tracket_emulator, bare_logger, capsys, level, said):
+    seen = []
+    bare_logger.addHandler(of_warnings := logging.Handler(logging.WARNING))
+    environ = {**tracket_emulator.env(), "TRACKET_LOG": level}
+    for _ in range(2):
+        async with TracketClient.from_env(environ, observers=[seen.append]) as client:
+            await client.worklogs.list()
+    logged = capsys.readouterr().err
+    assert ("GET /api/2.0/timeEntries took" in logged) is said
+    assert logged.count("GET /api/2.0/timeEntries begins") == (2 if said else 0)
+    assert tracket_emulator.settings.client_secret not in logged
+    assert [type(handler) for handler in bare_logger.handlers if handler is not of_warnings] == [StderrHandler]
+    assert seen
+
+
+def test_where_the_root_logger_has_a_handler_none_is_added(bare_logger, caplog):
+    """caplog's is one."""
+    bare_logger.propagate = True
+    log_to_stderr("info")
+    assert bare_logger.handlers == []
+
+
+def test_where_logging_is_set_up_no_handler_is_added(bare_logger):
+    own = logging.NullHandler()
+    bare_logger.addHandler(own)
+    log_to_stderr("debug")
+    assert bare_logger.handlers == [own]
+    assert bare_logger.level == logging.DEBUG
+
+
+def test_a_level_that_is_none_is_refused_and_an_empty_one_is_not_set(bare_logger):
+    with pytest.raises(ConfigurationError, match="TRACKET_LOG must be debug or info, not 'loud'"):
+        TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_LOG": "loud"})
+    TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_LOG": ""})
+    assert bare_logger.handlers == []

@@ -69,6 +69,7 @@ Api = Literal["1.0", "2.0"]
 API: Final = "TRACKET_API"
 BASE_URL: Final = "TRACKET_BASE_URL"
 CA_BUNDLE: Final = "TRACKET_CA_BUNDLE"
+LOG: Final = "TRACKET_LOG"
 RATE: Final = "TRACKET_RATE"
 V1_SCHEME: Final = "TRACKET_V1_SCHEME"
 V1_SETTINGS: Final = {"TRACKET_V1_CURSOR_PARAMETER": "cursor_parameter", "TRACKET_V1_START_DATE": "start_date"}
@@ -294,7 +295,8 @@ class TracketClient:
         folder of PEM certificates that are trusted beside the operating system's, TRACKET_RATE the highest number of
         requests a second. With API 1.0, TRACKET_V1_CURSOR_PARAMETER is its ``cursor_parameter``, TRACKET_V1_START_DATE
         its ``start_date``, and TRACKET_V1_SCHEME the word before TRACKET_TOKEN in the Authorization header (or
-        ``none``). A variable that is empty is not set.
+        ``none``). TRACKET_LOG (``debug`` or ``info``) writes a log to standard error, see
+        `tracket_async.instrumentation.log_to_stderr`. A variable that is empty is not set.
 
         Args:
             environ: the variables; None: those of this process.
@@ -306,6 +308,10 @@ class TracketClient:
         """
         variables = os.environ if environ is None else environ
         found = settings_of(variables, auth="auth" not in settings, api=settings.get("api"))
+        if level := variables.get(LOG):
+            from tracket_async.instrumentation import log_to_stderr
+
+            settings["observers"] = (*settings.get("observers", ()), log_to_stderr(level))
         if "limits" in found and "limits" in settings:
             given = settings["limits"]
             rate = given.requests_per_second or found["limits"].requests_per_second

@@ -1,5 +1,7 @@
 """Two observers: one writes log records, one OpenTelemetry spans and metrics. They know events and nothing else.
 
+TRACKET_LOG=debug or info makes `TracketClient.from_env` call `log_to_stderr`.
+
 `LoggingObserver` is quiet by default: nothing is above INFO, as what went wrong is raised to the caller as well.
 
 `OpenTelemetryObserver` follows the semantic conventions for HTTP clients: every attempt is a span of kind CLIENT (a
@@ -19,7 +21,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tracket_async.errors import MissingExtraError, install_hint
+from tracket_async.errors import ConfigurationError, MissingExtraError, install_hint
 from tracket_async.events import (
     AttemptEnded,
     AttemptStarted,
@@ -92,6 +94,34 @@ class LoggingObserver:
         level = LEVELS[kind](event)
         if self._logger.isEnabledFor(level):
             self._logger.log(level, TEMPLATES[kind], msgspec.structs.asdict(event), extra={"tracket_event": event})
+
+
+class StderrHandler(logging.StreamHandler[Any]):
+    """The handler of `log_to_stderr`. It is set up once, whatever the number of clients."""
+
+
+def log_to_stderr(level: str) -> LoggingObserver:
+    """Write the log of this package to standard error, and return the observer that logs each event.
+
+    It sets the level of the logger ``tracket_async``, and gives it a handler where neither it nor the root logger has
+    one for records of that level. The log has paths with the ids of worklogs, and no secret.
+
+    Args:
+        level: ``"debug"``: every request, attempt and token call; ``"info"``: waits and failures.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if level.lower() not in {"debug", "info"}:
+        raise ConfigurationError(f"TRACKET_LOG must be debug or info, not {level!r}", hint="Unset it for no log")
+    logger = logging.getLogger("tracket_async")
+    logger.setLevel(level.upper())
+    handlers = [*logger.handlers, *(logging.getLogger().handlers if logger.propagate else ())]
+    if all(handler.level > logger.level for handler in handlers):
+        handler = StderrHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
+    return LoggingObserver(logger)
 
 
 SCOPE: Final = "tracket_async"

@@ -397,7 +397,8 @@ class Connection:
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        client = TracketClient.from_env(self.settings(os.environ), trust_env=not self.no_proxy, **settings)
+        environ = {**self.settings(os.environ), "TRACKET_LOG": os.environ.get("TRACKET_LOG", "")}
+        client = TracketClient.from_env(environ, trust_env=not self.no_proxy, **settings)
         if self.debug:
             way = "without a proxy" if client.proxy is None else f"through the proxy {client.proxy}"
             output.note(f"tracket: connecting to {client.base_url} {way}")
