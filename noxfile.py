@@ -50,7 +50,7 @@ def install(session: nox.Session, group: str, *, project: bool = True) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, group))
     if project:
         session.install("--force-reinstall", "--no-deps", ".")
-        session.install(".[all]")
+        session.install(f".[{','.join(PYPROJECT['project']['optional-dependencies'])}]")
 
 
 def compile_lock(session: nox.Session, output: Path, *options: str) -> None:
