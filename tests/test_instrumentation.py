@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import typing
@@ -270,49 +271,52 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch):
 # -- TRACKET_LOG ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def bare_logger(monkeypatch):
-    """Return the logger of the package as a process has it that sets up no logging."""
-    logger, level = logging.getLogger("tracket_async"), logging.getLogger("tracket_async").level
-    monkeypatch.setattr(logger, "handlers", [])
-    monkeypatch.setattr(logger, "propagate", False)
-    yield logger
-    logger.setLevel(level)
+@contextlib.contextmanager
+def bare_logger(*handlers):
+    """Yield the logger of the package as a process has it that sets up no logging but these handlers.
+
+    Within the test alone: pytest sets up handlers of its own before it, and removes them after it.
+    """
+    logger = logging.getLogger("tracket_async")
+    before = logger.handlers, logger.propagate, logger.level
+    logger.handlers, logger.propagate = list(handlers), False
+    try:
+        yield logger
+    finally:
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
 
 
 @pytest.mark.parametrize(("level", "said"), [("debug", True), ("INFO", False)])
-async def test_the_environment_turns_on_a_log_without_secrets(tracket_emulator, bare_logger, capsys, level, said):
+async def test_the_environment_turns_on_a_log_without_secrets(tracket_emulator, capsys, level, said):
     seen = []
-    bare_logger.addHandler(of_warnings := logging.Handler(logging.WARNING))
     environ = {**tracket_emulator.env(), "TRACKET_LOG": level}
-    for _ in range(2):
-        async with TracketClient.from_env(environ, observers=[seen.append]) as client:
-            await client.worklogs.list()
+    with bare_logger(logging.Handler(logging.WARNING)) as logger:
+        for _ in range(2):
+            async with TracketClient.from_env(environ, observers=[seen.append]) as client:
+                await client.worklogs.list()
+        assert [type(handler) for handler in logger.handlers] == [logging.Handler, StderrHandler]
     logged = capsys.readouterr().err
     assert ("GET /api/2.0/timeEntries took" in logged) is said
     assert logged.count("GET /api/2.0/timeEntries begins") == (2 if said else 0)
     assert tracket_emulator.settings.client_secret not in logged
-    assert [type(handler) for handler in bare_logger.handlers if handler is not of_warnings] == [StderrHandler]
     assert seen
 
 
-def test_where_the_root_logger_has_a_handler_none_is_added(bare_logger, caplog):
-    """caplog's is one."""
-    bare_logger.propagate = True
-    log_to_stderr("info")
-    assert bare_logger.handlers == []
+def test_where_logging_is_set_up_no_handler_is_added(caplog):
+    with bare_logger(own := logging.NullHandler()) as logger:
+        log_to_stderr("debug")
+        assert logger.handlers == [own]
+        assert logger.level == logging.DEBUG
+    with bare_logger() as logger:
+        logger.propagate = True  # to the root logger, which has the handler of caplog
+        log_to_stderr("info")
+        assert logger.handlers == []
 
 
-def test_where_logging_is_set_up_no_handler_is_added(bare_logger):
-    own = logging.NullHandler()
-    bare_logger.addHandler(own)
-    log_to_stderr("debug")
-    assert bare_logger.handlers == [own]
-    assert bare_logger.level == logging.DEBUG
-
-
-def test_a_level_that_is_none_is_refused_and_an_empty_one_is_not_set(bare_logger):
-    with pytest.raises(ConfigurationError, match="TRACKET_LOG must be debug or info, not 'loud'"):
-        TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_LOG": "loud"})
-    TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_LOG": ""})
-    assert bare_logger.handlers == []
+def test_a_level_that_is_none_is_refused_and_an_empty_one_is_not_set():
+    with bare_logger() as logger:
+        with pytest.raises(ConfigurationError, match="TRACKET_LOG must be debug or info, not 'loud'"):
+            TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_LOG": "loud"})
+        TracketClient.from_env({"TRACKET_TOKEN": "t", "TRACKET_LOG": ""})
+        assert logger.handlers == []
