@@ -59,3 +59,16 @@ def test_whatever_arrives_first_a_scan_asks_for_no_more_than_that():
         batches, scheduler = simulate(Server(rows, size=size, v2=v2), dates, workers=workers, seed=seed)
         assert sorted(items_of(batches)) == sorted(rows)
         assert scheduler.statistics().pages <= -(-len(rows) // size) + 2 * workers, seed
+
+
+@pytest.mark.parametrize("workers", [8, 12, 16])
+def test_half_of_all_worklogs_in_one_month_cost_no_more_than_a_tenth_of_the_time(workers):
+    """With totals it is known what the partitions cost that go on, so that more of them may be split."""
+    pages, days, month = 1000, 1096, range(486, 517)
+    crowd = [day for day in month for _ in range(10 * pages // len(month))]
+    others = [day * days / (20 * pages - len(crowd)) for day in range(20 * pages - len(crowd))]
+    rows = sorted(rows_of(int(day) for day in [*crowd, *others]))
+    dates = DateRange(first=START, last=START + (days - 1) * DAY, grain=DAY, enforced=True)
+    rounds, asked = in_rounds(Lists(rows, size=20, v2=True), dates, workers=workers)
+    assert pages / workers / rounds > 0.9
+    assert asked <= pages + 2 * workers

@@ -357,6 +357,7 @@ class Partition(Generic[T]):
         confirmed: its list had ended, and is asked for its end once more.
         unordered: the order of its pages does not matter, and nothing follows from their dates.
         remaining: an estimate of what it has still to take; None: unknown.
+        counted: ``remaining`` is no estimate, but follows from the total of its first page.
         guess: the estimate with which it was split off ``lender``; both are settled by the first total.
         lent: what was given away of the total of the query that it is asking.
         density: how dense its items lately were.
@@ -389,6 +390,7 @@ class Partition(Generic[T]):
     confirmed: bool = False
     unordered: bool = False
     remaining: float | None = None
+    counted: bool = False
     guess: float = 0.0
     lender: Partition[T] | None = None
     lent: float = 0.0
@@ -403,6 +405,16 @@ class Partition(Generic[T]):
     def __attrs_post_init__(self) -> None:
         self.guard = CursorLoopGuard(self.cursor)
         self.unordered = self.whole
+
+    def weight(self) -> float:
+        """Return what it has to take; one that nobody has read yet may have everything."""
+        return float("inf") if self.remaining is None else self.remaining
+
+    def most_spent(self, size: int) -> float:
+        """Return the most that it asks for, in pages of ``size``, beyond what it brings: a part of its last page."""
+        if not self.counted or self.remaining is None:
+            return 1.0
+        return min(self.pages - self.taken / size + self.remaining // size + 1 - self.remaining / size, 1.0)
 
     @classmethod
     def of(cls, state: PartitionState) -> Partition[T]:

@@ -417,10 +417,10 @@ class Scheduler(Generic[T]):
         partitions = self.partitions.open
         free = max(
             (partition for partition in partitions if not partition.busy and not partition.doubtful),
-            key=_weight,
+            key=lambda one: one.weight(),
             default=None,
         )
-        chosen = self._steal(0.0 if free is None else _weight(free)) or free
+        chosen = self._steal(0.0 if free is None else free.weight()) or free
         if chosen is None and not any(partition.busy for partition in partitions):
             # Only doubtful partitions are left. The one that began earliest will see whatever the others would.
             return min(partitions, key=lambda partition: partition.asked_since or EARLIEST, default=None)
@@ -457,7 +457,9 @@ class Scheduler(Generic[T]):
         pages = WORTH_BUSY if weight else WORTH_ROUGHLY if self._density.per_second else WORTH
         least = max(2 * weight, pages * self._page_size)
         for partition in sorted(
-            (partition for partition in self.partitions.open if partition.busy), key=_weight, reverse=True
+            (partition for partition in self.partitions.open if partition.busy),
+            key=lambda one: one.weight(),
+            reverse=True,
         ):
             if partition.remaining is None or partition.doubtful:
                 continue
@@ -469,7 +471,7 @@ class Scheduler(Generic[T]):
 
     def _split(self, partition: Partition[T], remaining: float, kept: float) -> Partition[T] | None:
         """Make a partition of the dates behind the first ``kept`` (0 to 1) of another, where there is room."""
-        if self.partitions.single or partition.confirmed or not self._may_split():
+        if self.partitions.single or partition.confirmed or not self._may_split(partition):
             return None
         # Behind everything that has been taken, so that nothing is taken twice.
         cut = cut_within(self._dates, partition.reached or partition.since, partition.until, kept)
@@ -485,17 +487,19 @@ class Scheduler(Generic[T]):
         self.partitions.note(partition)
         return part
 
-    def _may_split(self) -> bool:
+    def _may_split(self, split: Partition[T]) -> bool:
         """Return whether another partition is worth it: each may cost a request that brings less than a page."""
         going, size = self.partitions.open, self._page_size
         spent = self._pages - self.partitions.distinct / size
         spent_by_others = spent - sum(partition.pages - partition.taken / size for partition in going)
+        lenders = [partition.lender for partition in going]
+        costs = sum(1.0 if one is split or one in lenders else one.most_spent(size) for one in going)
         end = 0 if self._dates.enforced else 1  # see `confirm_ends`
         if self._ordered:
             allowed = SPARE_REQUESTS * (self._workers - 1) + max(self._pages / SPARE_SHARE - end, 0.0)
         else:
             allowed = SPARE_REQUESTS * self._workers - end
-        return spent_by_others + len(going) + 1 <= allowed
+        return spent_by_others + costs + 1 <= allowed
 
     def _position(self, partition: Partition[T]) -> dt.datetime | None:
         """Return the date before which everything of the partition has been taken."""
@@ -527,7 +531,7 @@ class Scheduler(Generic[T]):
         partition.guard.check_page(keys, page.next_cursor)
         partition.guard.check_cursor(len(keys), page.next_cursor)
         before, latest = partition.reached, self._latest
-        end = LastPage.before(partition, ids) if page.next_cursor is None and not self._dates.enforced else None
+        end = LastPage[T].before(partition, ids) if page.next_cursor is None and not self._dates.enforced else None
         if ids:
             listed = self._format.date_of(page.items[-1])
             self._latest = listed if latest is None else max(latest, listed)
@@ -669,6 +673,7 @@ class Scheduler(Generic[T]):
         """Estimate what the partition has still to take after this page, which began behind ``since``."""
         if page.total is not None and first:
             partition.remaining = max(page.total - len(page.items) - partition.lent, 0.0)
+            partition.counted = True
             if (lender := partition.lender) is not None:
                 error = page.total - partition.guess
                 lender.lent += error
@@ -693,8 +698,3 @@ class Scheduler(Generic[T]):
             since = cut
         self.partitions.add(since, self._dates.until, wide=self._wide)
         self._first_totals = {partition.id: None for partition in self.partitions.open}
-
-
-def _weight(partition: Partition[Any]) -> float:
-    """Return what the partition has to take; one that nobody has read yet may have everything."""
-    return float("inf") if partition.remaining is None else partition.remaining
