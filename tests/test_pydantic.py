@@ -13,6 +13,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+from cattrs.preconf.json import make_converter
 
 import tracket_async
 from tracket_async import (
@@ -22,6 +23,7 @@ from tracket_async import (
     Page,
     Worklog,
     WorklogChanges,
+    serialization,
 )
 
 MOMENT = dt.datetime(2026, 3, 2, 8, 30, tzinfo=dt.UTC)
@@ -130,7 +132,7 @@ def test_a_schema_tells_what_may_be_null_and_what_must_be_there():
 # -- the code of docs/web-apps.md ----------------------------------------------------------------------------------
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "web-apps.md").read_text(encoding="utf-8")
-WEB_APP, MSGSPEC = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+WEB_APP, MSGSPEC, DICTS = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 
 def run(code, **names):
@@ -191,3 +193,11 @@ def test_msgspec_writes_models_and_reads_new_worklogs():
     assert namespace["from_json"](body).date == MOMENT
     with pytest.raises(msgspec.ValidationError, match="item_id must not be empty"):
         namespace["from_json"](json.dumps({**BODY, "date": "2026-03-02T08:30:00Z", "item_id": ""}).encode())
+
+
+def test_dicts_go_through_a_queue_and_are_written_as_the_api_does():
+    names = {name: getattr(serialization, name) for name in ("to_dict", "from_dict", "to_wire", "from_wire")}
+    namespace = run(DICTS, json=json, **names)
+    assert namespace["through_a_queue"](WORKLOG) == WORKLOG
+    assert namespace["as_the_api_writes_it"](WORKLOG) == attrs.evolve(WORKLOG, extra={})
+    assert json.loads(make_converter().dumps(WORKLOG))["date"] == "2026-03-02T08:30:00+00:00"
