@@ -60,7 +60,19 @@ def test_the_version_is_that_of_the_package(tracket):
 def test_the_emulator_explains_its_own_options(tracket):
     result = tracket("emulator", "--help")
     assert result.code == 0
-    assert "--sample" in result.out
+    assert result.out.startswith("Usage: tracket emulator [OPTIONS]\n\nA server that behaves like Tracket")
+    assert "╭─ Worklogs ──" in result.out
+    assert "│ --sample N            N worklogs of a made-up company." in result.out
+    assert "│ --api CHOICE     Version that the printed settings name. [choices: 2.0, 1.0]" in result.out
+    assert "│ --host TEXT      Address to listen on" in result.out
+    assert "│ --help  Show this help message and exit." in result.out
+    assert "Positional" not in result.out
+    assert max(map(len, result.lines)) == 100
+
+
+def test_the_help_of_the_emulator_is_ascii_where_nothing_else_can_be_encoded(tracket, monkeypatch):
+    monkeypatch.setattr("tracket_async.cli.demo._mark", lambda: "#")
+    assert tracket("emulator", "--help").out.isascii()
 
 
 def test_the_emulator_says_what_it_cannot_do(tracket):

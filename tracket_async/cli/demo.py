@@ -7,9 +7,11 @@ reaches only the demo, which ends it; if the demo is killed, the emulator sees t
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import collections
 import contextlib
+import io
 import json
 import math
 import os
@@ -22,7 +24,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -60,7 +62,62 @@ def emulator(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, met
     # Not at the top of the file: only this command needs a web server.
     from tracket_async.emulator.__main__ import main
 
-    return main(arguments)
+    return main(arguments, formatter=PanelFormatter)
+
+
+class PanelFormatter(argparse.HelpFormatter):
+    """The help of the emulator in the panels of all other commands."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._texts: list[str] = []
+        self._panels: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def add_usage(self, *_: Any, **_settings: Any) -> None:
+        """Take the place of the usage of argparse, which names every option."""
+        self._texts.append("Usage: tracket emulator [OPTIONS]")
+
+    def add_text(self, text: str | None) -> None:
+        """Add the description; there may be none."""
+        if text:
+            self._texts.append(text)
+
+    def start_section(self, heading: str | None) -> None:
+        """Begin a panel."""
+        self._panels.append(((heading or "").capitalize(), []))
+
+    def end_section(self) -> None:
+        """Do nothing: the next panel ends it."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Add a line to the panel."""
+        value = action.metavar or ("CHOICE" if action.choices else "TEXT")
+        name = action.option_strings[-1] if action.nargs == 0 else f"{action.option_strings[-1]} {value}"
+        choices = f" [choices: {', '.join(map(str, action.choices))}]" if action.choices else ""
+        said = (action.help or "").rstrip(".")
+        self._panels[-1][1].append((name, f"{said[:1].upper()}{said[1:]}.{choices}"))
+
+    def format_help(self) -> str:
+        """Return the text."""
+        # Not at the top of the file: only this help needs them.
+        from rich import box
+        from rich.console import Console
+        from rich.panel import Panel
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = box.ROUNDED if _mark() == BLOCK else box.ASCII
+        out = io.StringIO()
+        console = Console(file=out, width=shutil.get_terminal_size().columns)
+        for text in self._texts:
+            console.print(Text(text), end="\n\n")
+        for heading, rows in self._panels:
+            if rows:
+                table = Table.grid(padding=(0, 2, 0, 0))
+                for row in rows:
+                    table.add_row(*map(Text, row))
+                console.print(Panel(table, box=drawn, title=heading, title_align="left"))
+        return out.getvalue()
 
 
 def terminate_at_end(descriptor: int) -> None:
@@ -74,6 +131,7 @@ def terminate_at_end(descriptor: int) -> None:
     PLATFORM.terminate_this_process()
 
 
+BLOCK: Final = "█"
 PATIENCE: Final = 120.0
 """Seconds that the emulator may take to make its sample and to listen."""
 
@@ -334,10 +392,10 @@ def _print(summary: Summary, names: Mapping[str, str | None], folder: Path, work
 def _mark() -> str:
     """Return the character of bars: a block where standard output can encode it."""
     try:
-        "█".encode(sys.stdout.encoding)
+        BLOCK.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
         return "#"
-    return "█"
+    return BLOCK
 
 
 def _next(folder: Path, worklogs: int) -> Iterable[str]:

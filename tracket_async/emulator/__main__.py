@@ -27,17 +27,18 @@ _DONE: Final = 0
 _USAGE: Final = 2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, formatter: type[argparse.HelpFormatter] = argparse.HelpFormatter) -> int:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         argv: The arguments after the program's name; None takes those of the process.
+        formatter: Writes the help.
 
     Returns:
         0 when it was stopped; 2 when an argument, a file or the address cannot be used, with one line on
         standard error that says why.
     """
-    options = _parser().parse_args(argv)
+    options = _parser(formatter).parse_args(argv)
     # What is ignored, as by nohup and in the background of a script, stays ignored.
     heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _interrupt) for number in heeded}
@@ -101,9 +102,10 @@ def _wrong(found: re.Match[str]) -> str:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(formatter: type[argparse.HelpFormatter] = argparse.HelpFormatter) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="tracket emulator",
+        formatter_class=formatter,
         description="A server that behaves like Tracket, for both versions of its API.",
     )
     content = parser.add_argument_group("worklogs")
