@@ -330,3 +330,63 @@ def test_a_table_of_few_columns_stays_one_in_a_narrow_terminal(terminal, monkeyp
     monkeypatch.setenv("COLUMNS", columns)
     output.table(("id", "name"), [("a", "Travel")])
     assert drawn(stdout) == ["id  name", "a   Travel"]
+
+
+@pytest.fixture
+def pipe():
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+async def until(condition):
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError
+
+
+async def test_lines_are_handed_over_as_the_reader_takes_them(pipe):
+    ours, theirs = pipe
+    lines, taken = [b"x" * 200_000 + b"\n", b"y\n"], b""
+    handing = asyncio.create_task(output.hand_over(lines, theirs))
+    await until(lambda: not output.is_read(theirs))  # it is full
+    while not handing.done():
+        if output.unread(theirs):
+            taken += os.read(ours, 1 << 20)
+        await asyncio.sleep(0)
+    assert taken == b"".join(lines)
+
+
+async def test_lines_are_handed_over_only_when_they_are_taken(pipe):
+    ours, theirs = pipe
+    handing = asyncio.create_task(output.hand_over([b"x\n"], theirs))
+    await until(lambda: output.unread(theirs) == 2)
+    assert not handing.done()
+    os.read(ours, 1)
+    await asyncio.sleep(0)
+    assert not handing.done()
+    os.read(ours, 1)
+    await handing
+
+
+async def test_a_reader_that_went_away_with_lines_unread_is_an_error(pipe):
+    ours, theirs = pipe
+    handing = asyncio.create_task(output.hand_over([b"x\n"], theirs))
+    await until(lambda: output.unread(theirs))
+    os.close(ours)
+    with pytest.raises(BrokenPipeError):
+        await handing
+
+
+def test_of_what_is_no_pipe_nothing_is_unread(tmp_path, monkeypatch):
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        file.write(b"x")
+        assert output.unread(file.fileno()) == 0
+        descriptor = file.fileno()
+    assert output.unread(descriptor) == 0
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    assert output.unread() == 0

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from cyclopts import App
 
 from tracket_async._version import __version__
-from tracket_async.cli import check, demo, export, import_file, output, profile, report, sync, worklogs
+from tracket_async.cli import check, demo, export, import_file, output, profile, report, sync, watch, worklogs
 from tracket_async.cli.exits import ExitCode
 from tracket_async.errors import UsageError
 
@@ -30,6 +30,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     ("demo", demo.demo),
     ("export", export.export),
     ("sync", sync.sync),
+    ("watch", watch.watch),
     ("report", report.report),
     ("import", import_file.import_worklogs),
     ("list", worklogs.list_worklogs),

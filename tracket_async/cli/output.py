@@ -13,8 +13,10 @@ import contextlib
 import datetime as dt
 import errno
 import logging
+import os
 import re
 import select
+import stat
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -147,6 +149,57 @@ def is_read(descriptor: int = OUTPUT) -> bool:
         return bool(select.select([], [descriptor], [], 0)[1])
     except (OSError, ValueError):  # closed; or no socket, on Windows
         return True
+
+
+def unread(descriptor: int = OUTPUT) -> int:
+    """Return how many bytes in a pipe its reader has not taken yet; 0 of anything else, and on Windows.
+
+    Raises:
+        BrokenPipeError: nobody has its other end any more.
+    """
+    try:
+        import fcntl
+        import termios
+
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return 0
+        waiting = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(_INT))
+    except (ImportError, OSError):
+        return 0
+    ends = select.poll()
+    ends.register(descriptor, 0)  # an error is told in any case
+    if ends.poll(0):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    return int.from_bytes(waiting, sys.byteorder)
+
+
+_INT: Final = 4
+"""Bytes of a C int."""
+_AT_ONCE: Final = getattr(select, "PIPE_BUF", 512)
+"""So many bytes a pipe takes without waiting, once it takes any."""
+_LOOK: Final = 0.02
+"""Seconds between two looks at a pipe."""
+
+
+async def hand_over(lines: Iterable[bytes], descriptor: int = OUTPUT) -> None:
+    """Write lines on standard output, and return when its reader has taken them, as far as that can be told.
+
+    While the reader takes no more, the event loop is free, and this can be cancelled.
+
+    Raises:
+        BrokenPipeError: the reader has gone away.
+    """
+    sys.stdout.flush()
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        write(b"".join(lines))
+        return
+    for line in lines:
+        for at in range(0, len(line), _AT_ONCE):
+            while not is_read(descriptor):  # noqa: ASYNC110 - nor when one is full
+                await asyncio.sleep(_LOOK)
+            os.write(descriptor, line[at : at + _AT_ONCE])
+    while unread(descriptor):  # noqa: ASYNC110 - nobody tells when a pipe is empty
+        await asyncio.sleep(_LOOK)
 
 
 def json(values: Iterable[Any], *, columns: Sequence[str] | None = None) -> None:

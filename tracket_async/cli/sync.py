@@ -101,12 +101,14 @@ class Report:
         exported: worklogs that were fetched because the export that fills the store was not complete.
         tombstones: worklogs that were in the store once and that the server no longer has.
         counted: whether the server counts worklogs: API 2.0.
+        waiting: changes that are recorded and that no ``tracket watch`` has printed yet.
     """
 
     result: SyncResult
     exported: int
     tombstones: int
     counted: bool
+    waiting: int
 
 
 async def sync(
@@ -218,7 +220,7 @@ async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> R
             None if await asyncio.to_thread(lambda: store.state) == "done" else await asyncio.to_thread(store.count)
         )
         result = await export_sync.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
-        tombstones = await asyncio.to_thread(store.tombstones)
+        tombstones, waiting = await asyncio.to_thread(store.tombstones), await asyncio.to_thread(store.count_changes)
         if job.files and result.verdict != "incomplete":
             targets = dict[str | Path | PostgresTable, TargetFormat](job.files.items())
             await write_files(client, store, targets, how, file_options=job.file_options)
@@ -229,7 +231,7 @@ async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> R
     if before is not None:
         exported = result.worklogs - before - result.changes.added + result.changes.removed + result.gone
     counted = client.api_version.has_total
-    return Report(result=result, exported=exported, tombstones=tombstones, counted=counted)
+    return Report(result=result, exported=exported, tombstones=tombstones, counted=counted, waiting=waiting)
 
 
 def _say(job: _Job, report: Report, *, as_json: bool) -> None:
@@ -245,13 +247,21 @@ def _say(job: _Job, report: Report, *, as_json: bool) -> None:
             output.line(line)
         if job.files and report.result.verdict != "incomplete":
             output.line(f"Written: {', '.join(map(str, job.files))}")
-    if report.result.verdict == "incomplete":
-        result = report.result
+    require_complete(job.store, report.result)
+
+
+def require_complete(store: Path, result: SyncResult) -> None:
+    """Check that a store has what the server has, as far as that can be known.
+
+    Raises:
+        IncompleteExportError: the server counts another number of worklogs than the store has, or no longer shows some.
+    """
+    if result.verdict == "incomplete":
         raise IncompleteExportError(
-            f"{job.store} has {result.worklogs:,} worklogs and the server counts {result.total:,}",
+            f"{store} has {result.worklogs:,} worklogs and the server counts {result.total:,}",
             hint=f"Worklogs are being written or deleted at this moment. Run the same again: {exits.same_command()}",
         )
-    require_verified(report.result)
+    require_verified(result)
 
 
 def _as_json(job: _Job, report: Report) -> dict[str, Any]:
@@ -265,6 +275,7 @@ def _as_json(job: _Job, report: Report) -> dict[str, Any]:
         "removed": changes.removed,
         "gone": result.gone,
         "tombstones": report.tombstones,
+        "waiting": report.waiting,
         "total": result.total,
         "verdict": result.verdict,
         "doubt": result.doubt,
@@ -291,5 +302,7 @@ def lines(job: _Job, report: Report) -> Iterator[str]:
             else "API 1.0 does not tell what has changed"
         )
         yield f"{compared}: {why}."
+    if report.waiting:
+        yield f"{output.counted(report.waiting, 'change')} to be printed by tracket watch."
     buried = f", and tombstones of {report.tombstones:,}" if report.tombstones else ""
     yield f"{store} has {result.worklogs:,} worklogs{buried}; {output.verdict(result)}."

@@ -1,0 +1,221 @@
+"""``tracket watch``: keep a store up to date, and print each change of a worklog for the next program.
+
+The store records each change in the transaction that makes it. Changes are printed from there, and removed when the
+reader of the output has taken them. So what a run that is ended anywhere has not handed over, the next one prints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import attrs
+from cyclopts import Parameter, Token
+
+from tracket_async._files import FileLock, beside
+from tracket_async.cli import exits, output
+from tracket_async.cli.destinations import AcceptDeletions
+from tracket_async.cli.export import check_place
+from tracket_async.cli.options import (
+    CONCURRENCY,
+    DEFAULT,
+    EVERYTHING,
+    Concurrency,
+    Connection,
+    Json,
+    Selection,
+    between,
+)
+from tracket_async.cli.progress import Mode, show_progress
+from tracket_async.cli.sync import LONGEST, LOOKBACK, require_complete
+from tracket_async.client import TracketClient
+from tracket_async.config import Limits
+from tracket_async.errors import ExportError, RequestError, TargetBusyError
+from tracket_async.export.phases import Settings
+from tracket_async.export.progress import OnProgress, SyncResult
+from tracket_async.export.run import request_of
+from tracket_async.export.source import OutagePolicy
+from tracket_async.export.store import Store, open_store
+from tracket_async.export.sync import sync_store
+from tracket_async.export.text import NAMES, ndjson_encoder
+from tracket_async.models import WorklogFilter
+
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smh]?)", re.ASCII)
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
+_SHOWN: Final = ("id", "day", "user_id", "minutes", "description")
+"""The columns of a line that is not JSON."""
+_KINDS: Final = ("the store", "the server")
+AT_ONCE: Final = 1_000
+"""So many changes are read from the store at once."""
+MINUTE: Final = 60.0
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of a duration: ``90``, ``90s``, ``15m`` or ``1h``.
+
+    Raises:
+        ValueError: it is none, or 0.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or not (duration := float(found[1]) * _SECONDS[found[2]]):
+        raise ValueError(f"{text!r:.40} is no duration. Give 90s, 15m or 1h")
+    return duration
+
+
+def _convert(_type: Any, tokens: Sequence[Token]) -> float:
+    return seconds(tokens[0].value)
+
+
+async def watch(
+    store: Annotated[Path, Parameter(metavar="STORE")],
+    /,
+    *,
+    every: Annotated[float, Parameter(converter=_convert, metavar="DURATION", show_default=lambda _: "60s")] = MINUTE,
+    once: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    lookback: Annotated[int, Parameter(metavar="DAYS", validator=between(0, LONGEST))] = LOOKBACK,
+    accept_deletions: AcceptDeletions = False,
+    selection: Selection = EVERYTHING,
+    concurrency: Concurrency = CONCURRENCY,
+    progress: Mode = "auto",
+    json: Json = False,
+    connection: Connection = DEFAULT,
+) -> None:
+    """Keep a store up to date, and print what was created, updated and deleted, one change a line.
+
+    The store is that of tracket sync. If there is none yet, it is created with the worklogs of the selection, of which
+    nothing is printed. Every change from then on is printed at least once, also when this command was ended meanwhile,
+    or its reader went away. A worklog that no longer has a date of the selection is removed.
+
+    Args:
+        store: The file of the store.
+        every: Look so often: 90s, 15m or 1h.
+        once: Look once and end, for cron.
+        lookback: Compare the worklogs of so many days back (API 1.0).
+        accept_deletions: see `AcceptDeletions`.
+        selection: which worklogs; of a store that exists, only those that it was created with.
+        concurrency: see `Concurrency`.
+        progress: Of the first look. See `Mode`.
+        json: Print a JSON object a line: the change (created, updated, deleted or removed) and the worklog, as it is
+            or, of the last two, as it was.
+        connection: which server.
+    """
+    check_place(store, ())
+    wanted = None if selection == EVERYTHING and store.exists() else selection.filter()
+    with contextlib.closing(_lock(store)):
+        async with (
+            connection.client(limits=Limits(max_concurrency=concurrency)) as client,
+            show_progress(progress, client.statistics) as display,
+        ):
+            watcher = _Watcher(
+                client=client,
+                path=store,
+                filter=wanted,
+                lookback=dt.timedelta(days=lookback),
+                settings=Settings(concurrency=concurrency, accept_deletions=accept_deletions),
+                as_json=json,
+            )
+            with exits.keeping(store):
+                result = await watcher.look(on_progress=display.report)
+                display.finish(result.worklogs)
+                if not once:
+                    await watcher.follow(result, every)
+    require_complete(store, result)
+
+
+def _lock(store: Path) -> FileLock:
+    """Return the right to print the changes of a store: of two runs, each would print some of them."""
+    try:
+        return FileLock(beside(store, ".watch"))
+    except TargetBusyError as error:
+        raise TargetBusyError(f"{store} is watched already: {error.message}", hint="Wait until that ends") from None
+
+
+@attrs.frozen(kw_only=True)
+class _Watcher:
+    """Looks at a server, and prints the changes."""
+
+    client: TracketClient
+    path: Path
+    filter: WorklogFilter | None
+    lookback: dt.timedelta
+    settings: Settings
+    as_json: bool
+
+    async def follow(self, result: SyncResult, every: float) -> NoReturn:
+        """Look again and again. What may be over after a while is waited out, and told once."""
+        told: str | None = None
+        trouble, text = result.doubt, f"Not verified: {result.doubt}"
+        while True:
+            if trouble != told:
+                output.note(f"tracket: {text if trouble else 'The store is up to date again.'}")
+                told = trouble
+            await _sleep(every)
+            try:
+                # Not waited out in there, where nobody would be told of it.
+                result = await self.look(patience=OutagePolicy(give_up_after=0))
+            except (ExportError, RequestError) as error:
+                if not _is_passing(error):
+                    raise
+                cause = error.__cause__ if type(error) is ExportError else error
+                trouble, text = _KINDS[isinstance(cause, RequestError)], f"{cause}. Trying again every {every:g} s"
+            else:
+                trouble, text = result.doubt, f"Not verified: {result.doubt}"
+
+    async def look(self, *, on_progress: OnProgress | None = None, patience: OutagePolicy | None = None) -> SyncResult:
+        """Bring the store up to date, and print the changes: what an earlier run has not printed comes first."""
+        asked = None if self.filter is None else request_of(self.client, filter=self.filter)
+        how = attrs.evolve(self.settings, on_progress=on_progress, patience=patience or OutagePolicy())
+        store = await open_store(self.path, request=asked)
+        try:
+            await asyncio.to_thread(store.record_changes)
+            await self._print(store)
+            try:
+                result = await sync_store(self.client, store, how, lookback=self.lookback)
+            except (ExportError, RequestError):
+                await self._print(store)
+                raise
+            await self._print(store)
+        finally:
+            await asyncio.to_thread(store.close)
+        return result
+
+    async def _print(self, store: Store) -> None:
+        columns = NAMES if self.as_json else _SHOWN
+        while changes := await asyncio.to_thread(store.changes, AT_ONCE, columns):
+            await output.hand_over(_as_json(changes) if self.as_json else _as_text(changes))
+            await asyncio.to_thread(store.forget_changes, changes[-1][0])
+
+
+def _as_json(changes: Sequence[Sequence[Any]]) -> list[bytes]:
+    _, kinds, *cells = zip(*changes, strict=True)
+    worklogs = ndjson_encoder()(cells).split(b"\n")[:-1]
+    return [
+        b'{"change":"%b","worklog":%b}\n' % (kind.encode(), worklog)
+        for kind, worklog in zip(kinds, worklogs, strict=True)
+    ]
+
+
+def _as_text(changes: Sequence[Sequence[Any]]) -> list[bytes]:
+    return ["\t".join(map(output.text, cells)).encode() + b"\n" for _, *cells in changes]
+
+
+def _is_passing(error: ExportError | RequestError) -> bool:
+    """Return whether it may be over after a while: the server does not answer, or another program has the store."""
+    return error.is_passing if isinstance(error, RequestError) else type(error) in {ExportError, TargetBusyError}
+
+
+async def _sleep(seconds: float) -> None:
+    """Wait, and look once a second whether anybody still reads the output.
+
+    Raises:
+        BrokenPipeError: nobody does.
+    """
+    end = asyncio.get_running_loop().time() + seconds
+    while (left := end - asyncio.get_running_loop().time()) > 0:
+        output.unread()
+        await asyncio.sleep(min(left, 1.0))
