@@ -18,6 +18,7 @@ from tracket_async._files import FileLock
 from tracket_async.cli import output, watch
 from tracket_async.cli.exits import Terminated
 from tracket_async.emulator.faults import Call, Status
+from tracket_async.export.store import Store
 
 SCRIPT = Path(__file__).with_name("mortal_watch.py")
 TRACKET = (sys.executable, "-m", "tracket_async.cli")
@@ -311,11 +312,31 @@ def test_a_signal_ends_the_wait_and_the_next_run_goes_on(tracket, watched, store
         lines = [process.stdout.readline() for _ in changes]
         begun = time.monotonic()
         process.send_signal(number)
-        assert process.wait(LIMIT) == code
+        assert process.wait(LIMIT) == code, process.stderr.read()
         assert time.monotonic() - begun < 10  # well below 2 s, on a machine with nothing else to do
     assert set(told(b"".join(lines))) == changes
     watched.ask(watched.emulator.update, "wl-005", {"worklogMinutes": 1})
     assert ("updated", "wl-005") in told(tracket("watch", store, "--once", "--json").out)
+
+
+def test_the_store_is_closed_when_what_is_being_done_to_it_is_done(tracket, watched, store, seed, monkeypatch):
+    forget, close, order = Store.forget_changes, Store.close, []
+
+    def slow(self, number):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)  # in the thread of the store, and the command has been cancelled
+        forget(self, number)
+        order.append("forget")
+
+    def closing(self):
+        order.append("close")
+        close(self)
+
+    monkeypatch.setattr(Store, "forget_changes", slow)
+    monkeypatch.setattr(Store, "close", closing)
+    stir(watched, seed)
+    assert tracket("watch", store, "--json").code == 143
+    assert order == ["forget", "close"]
 
 
 @pytest.mark.parametrize("read", [0, 10])
@@ -324,7 +345,7 @@ def test_a_reader_that_goes_away_loses_nothing(tracket, watched, store, seed, re
     with started("watch", store, "--every=1h", "--json") as process:
         os.read(process.stdout.fileno(), read)
         process.stdout.close()
-        assert process.wait(LIMIT) == 1
+        assert process.wait(LIMIT) == 141
         assert process.stderr.read() == b""
     assert set(told(tracket("watch", store, "--once", "--json").out)) == changes
 

@@ -40,7 +40,7 @@ from tracket_async.export.phases import Settings
 from tracket_async.export.progress import OnProgress, SyncResult
 from tracket_async.export.run import request_of
 from tracket_async.export.source import OutagePolicy
-from tracket_async.export.store import Store, open_store
+from tracket_async.export.store import Store, WorkThread, open_store
 from tracket_async.export.sync import sync_store
 from tracket_async.export.text import NAMES, ndjson_encoder
 from tracket_async.models import WorklogFilter
@@ -171,24 +171,26 @@ class _Watcher:
         asked = None if self.filter is None else request_of(self.client, filter=self.filter)
         how = attrs.evolve(self.settings, on_progress=on_progress, patience=patience or OutagePolicy())
         store = await open_store(self.path, request=asked)
-        try:
-            await asyncio.to_thread(store.record_changes)
-            await self._print(store)
+        # A cancellation is raised when the thread has done its work: the store is not closed under its hands.
+        async with WorkThread() as thread:
             try:
-                result = await sync_store(self.client, store, how, lookback=self.lookback)
-            except (ExportError, RequestError):
-                await self._print(store)
-                raise
-            await self._print(store)
-        finally:
-            await asyncio.to_thread(store.close)
+                await thread(store.record_changes)
+                await self._print(store, thread)
+                try:
+                    result = await sync_store(self.client, store, how, lookback=self.lookback)
+                except (ExportError, RequestError):
+                    await self._print(store, thread)
+                    raise
+                await self._print(store, thread)
+            finally:
+                await thread(store.close)
         return result
 
-    async def _print(self, store: Store) -> None:
+    async def _print(self, store: Store, thread: WorkThread) -> None:
         columns = NAMES if self.as_json else _SHOWN
-        while changes := await asyncio.to_thread(store.changes, AT_ONCE, columns):
+        while changes := await thread(store.changes, AT_ONCE, columns):
             await output.hand_over(_as_json(changes) if self.as_json else _as_text(changes))
-            await asyncio.to_thread(store.forget_changes, changes[-1][0])
+            await thread(store.forget_changes, changes[-1][0])
 
 
 def _as_json(changes: Sequence[Sequence[Any]]) -> list[bytes]:
