@@ -188,7 +188,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(serve, arguments):
         process.stdout.close()
         process.stdout = None
         _, err = process.communicate(timeout=LIMIT)
-    assert (process.returncode, err) == (1, b"")
+    assert (process.returncode, err) == (141, b"")
 
 
 @pytest.mark.parametrize("arguments", [("export",), ("list", "--limit=0", "--json"), ("list", "--limit=0")])
