@@ -36,7 +36,7 @@ def model_schema(
         handler: pydantic's.
         unset: the value of a field that is not given, and not written; None: every field is written.
         hidden: fields that are neither read nor written.
-        strict: whether a name that is no field is an error, and each field is judged by the model's own validator.
+        strict: whether a name that is no field is an error, and each field is judged by its validator, which it has.
     """
     from pydantic_core import core_schema
 
@@ -86,8 +86,7 @@ def _judge(attribute: Any) -> Callable[[Any], Any]:
         if convert is not None:  # a date
             content = convert(_read_date(attribute.name, content) if isinstance(content, str) else content)
         try:
-            if check is not None:
-                check(None, attribute, content)
+            check(None, attribute, content)
         except TypeError as error:
             raise ValueError(str(error)) from None  # which pydantic makes an error of this field
         return content

@@ -37,6 +37,7 @@ from tracket_async import (
     TracketClient,
     TracketError,
     TracketSession,
+    WithResponse,
     Worklog,
     WorklogChanges,
     WorklogFilter,
@@ -48,6 +49,7 @@ from tracket_async._http.session import SessionStatistics
 from tracket_async.events import Event, RequestEnded
 from tracket_async.scan.parallel import ParallelScan, scan, worklog_format
 from tracket_async.scan.partition import Batch, PartitionState, ScanSettings, ScanStatistics
+from tracket_async.serialization import from_dict, from_wire, to_dict, to_wire
 
 VERSION: str = __version__
 
@@ -90,6 +92,9 @@ def construct() -> None:
     assert_type(client.base_url, str)
     assert_type(client.worklogs, Worklogs)
     assert_type(client.categories, Categories)
+    TracketClient.from_env(page_size="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    TracketClient.from_env(pagesize=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(client.with_options(headers={"X-Team": "blue"}, query={"tenant": "7"}), TracketClient)
     TracketClient(auth=None, api="3.0")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     TracketClient()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -104,6 +109,8 @@ async def operations() -> None:
         assert_type(page, Page)
         assert_type(page.items, list[Worklog])
         assert_type(page.next_cursor, str | None)
+        assert_type(page.has_next, bool)
+        assert_type(await page.next(), Page)
         async for worklog in walk:
             assert_type(worklog, Worklog)
         assert_type(walk.pages("cursor"), AsyncGenerator[Page])
@@ -121,6 +128,21 @@ async def operations() -> None:
             assert_type(batch.changes, tuple[Change, ...])
         assert_type(client.worklogs.changes("mark"), AsyncGenerator[ChangeBatch])
         assert_type(await client.send(Request("GET", "/api/2.0/x", "/api/2.0/x"), lambda r: r.status), int)
+
+
+async def responses(client: TracketClient) -> None:
+    """A response stands beside a model of the same type."""
+    beside = client.worklogs.with_response
+    assert_type(await beside.get("w"), WithResponse[Worklog])
+    assert_type((await beside.update("w", WorklogChanges(minutes=2))).model, Worklog)
+    assert_type((await beside.delete("w")).model, str | None)
+    assert_type((await beside.get("w")).request_id, str | None)
+
+
+def dicts(worklog: Worklog) -> None:
+    """A dict becomes the model that is asked for."""
+    assert_type(from_dict(to_dict(worklog), NewWorklog), NewWorklog)
+    assert_type(from_wire(to_wire(worklog, api="1.0"), api="1.0"), Worklog)
 
 
 async def session() -> None:
