@@ -184,7 +184,7 @@ def test_bad_lines_are_json_for_programs(tracket, serve, folder):
         (("empty.csv",), "There are no worklogs in empty.csv. Give a file with worklogs"),
         (("in.ndjson", "--concurrency", "0"), "Invalid value for --concurrency. It must be at least 1, not 0"),
         (("-", "--format=csv", "--token-file=-"), "Standard input cannot be both the token and the worklogs."),
-        ((), "requires an argument"),
+        ((), "FILE is missing."),
     ],
 )
 def test_what_cannot_be_imported_is_one_line(tracket, serve, ndjson, folder, arguments, told):
