@@ -485,9 +485,10 @@ async def test_text_that_the_server_trims_is_found_all_the_same(hostile, connect
         assert (await client.worklogs.reconcile(caught.value, wait=0)).description == "stand-up"
 
 
-async def test_an_older_worklog_of_unknown_age_is_a_candidate_and_no_answer(hostile, connect):
+@BOTH
+async def test_an_older_worklog_of_unknown_age_is_a_candidate_and_no_answer(hostile, connect, api):
     hostile.no_created = True
-    async with connect("1.0") as client:
+    async with connect(api) as client:
         hostile.add(hostile.Row("old", dt.datetime(2024, 3, 1, tzinfo=dt.UTC), 30, "1", "2", "new 1"))
         hostile.refuse_posts = 1
         with pytest.raises(AmbiguousWriteError) as lost:

