@@ -234,8 +234,6 @@ async def test_rows_stay_unresolved_when_the_lookup_fails(emulator, file, rows, 
 
 async def test_a_worklog_of_unknown_age_is_a_candidate_and_never_the_answer(file, rows):
     made = file(rows(1))
-    if made.api == "2.0":
-        pytest.skip("a list that is filtered by created date has none without")
     async with Emulator() as emulator:
         old = emulator.create(
             {
