@@ -128,13 +128,13 @@ def test_no_bad_row_gives_an_empty_file_and_exit_code_0(tracket, server, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("export", "-o", "bad.ndjson"), "bad.ndjson cannot be the file of --bad-rows"),
-        (("sync", "bad.ndjson"), "bad.ndjson cannot be the file of --bad-rows"),
+        (("export", "-o", "bad.ndjson", "--bad-rows", "bad.ndjson"), "bad.ndjson cannot be the file of --bad-rows"),
+        (("sync", "bad", "--bad-rows", "bad"), "bad cannot be the file of --bad-rows"),
     ],
 )
 def test_a_file_cannot_be_for_two_things(tracket, server, arguments, said):
     served = server()
-    result = tracket(*arguments, "--bad-rows", "bad.ndjson")
+    result = tracket(*arguments)
     assert result.code == 2
     assert said in result.err
     assert served.requests == []

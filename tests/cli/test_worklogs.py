@@ -187,7 +187,9 @@ def test_create_update_and_delete(tracket, serve, api):
 def test_the_fields_of_2_0_alone(tracket, serve):
     serve(seed=[])
     arguments = ["--item=1", "--user=2", "--date=2024-05-20T23:30-02:00", "--minutes=90", "--team=t", "--project=p"]
-    made = json.loads(tracket("create", *arguments, "--field", "region=eu", "--field=kind=a=b", "--json").out)
+    result = tracket("create", *arguments, "--field", "region=eu", "--field=kind=a=b", "--json")
+    assert result.code == 0, result.err
+    made = json.loads(result.out)
     assert made["date"] == "2024-05-20T00:00:00.000Z"  # the day as it is written
     assert (made["team_id"], made["project_id"]) == ("t", "p")
     assert made["custom_fields"] == {"region": "eu", "kind": "a=b"}
