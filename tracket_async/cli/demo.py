@@ -171,10 +171,8 @@ async def running_emulator(*arguments: str) -> AsyncGenerator[dict[str, str]]:
 
 async def _listens(process: asyncio.subprocess.Process) -> bool:
     """Return whether it listens, which it says on standard output; False: it has ended, or took too long."""
-    if process.stdout is None:  # pragma: no cover - a pipe was asked for, which the type cannot say
-        return False
     try:
-        return bool(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
+        return process.stdout is not None and bool(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
     except TimeoutError:
         return False
 
