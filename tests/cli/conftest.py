@@ -11,6 +11,7 @@ import sys
 import threading
 
 import attrs
+import pydantic  # noqa: F401 - cyclopts checks values with it where it is imported, in whatever order the tests run
 import pytest
 
 from tracket_async.cli import main

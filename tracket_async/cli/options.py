@@ -52,8 +52,9 @@ Id = Annotated[str, Parameter(converter=convert_id, metavar="ID")]
 Json = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
-Date = Annotated[dt.date, Parameter(converter=dates.convert_day, metavar="DATE")]
-"""A date, or (a datetime is a date to Python) an aware datetime."""
+Date = Annotated[dt.datetime | dt.date, Parameter(converter=dates.convert_day, metavar="DATE")]
+"""A date or an aware datetime. To Python a datetime is a date, but not to pydantic, with which cyclopts checks values
+where a program has imported it."""
 Typed = Annotated[dates.Typed, Parameter(converter=dates.convert, metavar="DATE")]
 
 
