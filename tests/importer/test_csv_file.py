@@ -202,7 +202,11 @@ def test_a_file_that_changes_between_two_passes_raises(tmp_path):
         ({"encoding": "base64"}, "there is no encoding 'base64'"),
         ({"delimiter": "::"}, "--delimiter must be one character, or tab, not '::'"),
         ({"delimiter": '"'}, "--delimiter must be one character"),
-        ({"date_format": "dd.mm"}, "--date-format must be dmy, mdy, ymd, or a pattern such as %d.%m.%Y, not 'dd.mm'"),
+        (
+            {"date_format": "dd.mm"},
+            "--date-format must be dmy, mdy, ymd, or a pattern such as %d.%m.%Y .*, not 'dd.mm'",
+        ),
+        ({"date_format": "%d.%m."}, r"\(with its year\), not '%d.%m.'"),
     ],
 )
 def test_an_option_without_a_meaning_is_refused(options, reason):

@@ -303,7 +303,7 @@ def test_a_local_date_is_read_in_its_order(text, order, date):
         ("20/05/2024 25:00", "dmy"),
         ("20/05/2024 soon", "dmy"),
         ("soon", "dmy"),
-        ("soon", "%d"),
+        ("soon", "%d.%m.%Y"),
     ],
 )
 def test_a_text_in_another_order_is_no_local_date(text, order):

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import attrs
 
 from tracket_async.errors import UsageError
-from tracket_async.importer.values import ORDERS, Decimal
+from tracket_async.importer.values import ORDERS, Decimal, names_year
 
 InputFormat = Literal["ndjson", "csv", "parquet", "duckdb", "xlsx", "ids"]
 
@@ -105,7 +105,8 @@ class ReadOptions:
             raise UsageError("--sheet is for Excel workbooks (.xlsx)")
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
             raise UsageError(f"--delimiter must be one character, or tab, not {self.delimiter!r}")
-        if self.date_format is not None and self.date_format not in ORDERS and "%" not in self.date_format:
+        if self.date_format is not None and self.date_format not in ORDERS and not names_year(self.date_format):
             raise UsageError(
-                f"--date-format must be {', '.join(ORDERS)}, or a pattern such as %d.%m.%Y, not {self.date_format!r}"
+                f"--date-format must be {', '.join(ORDERS)}, or a pattern such as %d.%m.%Y (with its year),"
+                f" not {self.date_format!r}"
             )

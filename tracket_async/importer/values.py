@@ -162,7 +162,7 @@ def read_local_date(text: str, order: str) -> dt.date | None:
 
     Args:
         text: without white space around it.
-        order: one of `ORDERS`, or a pattern of ``strptime`` (with ``%``).
+        order: one of `ORDERS`, or a pattern of ``strptime`` with the year.
     """
     if "%" in order:
         return _by_pattern(text, order)
@@ -183,6 +183,11 @@ def read_local_date(text: str, order: str) -> dt.date | None:
         return day if time is None else _with_time(day, time)
     except ValueError:
         return None
+
+
+def names_year(pattern: str) -> bool:
+    """Return whether a pattern of ``strptime`` has the year; one without reads every date as of 1900."""
+    return any(year in pattern for year in ("%Y", "%y", "%G"))
 
 
 def _by_pattern(text: str, pattern: str) -> dt.date | None:
