@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import errno
+import gc
 import importlib
 import importlib.metadata
 import io
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import types
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -23,6 +25,7 @@ from tracket_async.cli import entry, exits, output
 from tracket_async.cli.app import COMMANDS, NAMES
 from tracket_async.cli.entry import loop_factory, run
 from tracket_async.cli.exits import Terminated
+from tracket_async.client import TracketClient
 
 VERSION = importlib.metadata.version("tracket-async")
 
@@ -514,6 +517,26 @@ def test_uvloop_is_used_where_it_is_installed():
         return type(asyncio.get_running_loop())
 
     assert issubclass(run(work()), uvloop.Loop)
+
+
+def test_calls_cancelled_while_they_connect_close_their_sockets_on_uvloop(hostile):
+    async def work():
+        for turns in range(40):
+            async with TracketClient.from_env(hostile.env("2.0")) as client:
+                call = asyncio.ensure_future(client.worklogs.get("wl-0000"))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                call.cancel()
+                await asyncio.wait([call])
+
+    uvloop = pytest.importorskip("uvloop")
+    hostile.add(*hostile.make_rows(1))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work())
+        gc.collect()
+    assert [str(one.message) for one in found] == []
 
 
 def test_without_uvloop_the_loop_is_that_of_asyncio(monkeypatch):
