@@ -159,7 +159,7 @@ def browser(session: nox.Session) -> None:
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         session.skip("there is no chromium, or no chromedriver: on Debian, apt-get install chromium chromium-driver")
     install(session, "browser")
-    picture = {"TRACKET_PICTURE": "docs/report.png"} if "picture" in session.posargs else {}
+    picture = {"TRACKET_PICTURE": "docs/pages/pictures/report.png"} if "picture" in session.posargs else {}
     session.run("pytest", "tests/report/test_browser.py", env=SAFE_PATH | picture)
 
 
@@ -220,13 +220,13 @@ def ci(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Measure the figures of docs/reliability.md in full; takes hours."""
+    """Measure the figures of docs/pages/explanation/reliability.md in full; takes hours."""
     install(session, "test")
     session.run("pytest", "-m", "soak", "-s", "--timeout=3600", *session.posargs, env=SAFE_PATH)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the figures of docs/performance.md, as ratios within one run."""
+    """Measure the figures of docs/pages/explanation/performance.md, as ratios within one run."""
     install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,1 +1,1 @@
-"""The figures of docs/performance.md, measured as ratios in one run: ``python -m benchmarks``."""
+"""The figures of docs/pages/explanation/performance.md, measured as ratios in one run: ``python -m benchmarks``."""

@@ -418,7 +418,7 @@ async def ids_since(client, mark, **more):
 
 
 async def test_the_code_of_the_docs_keeps_a_copy(launch, tmp_path):
-    document = (Path(__file__).parents[1] / "docs" / "changes.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[1] / "docs" / "pages" / "how-to" / "changes.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
     names = {"dt": dt, "Path": Path, "TracketClient": TracketClient, "Worklog": Worklog}
     exec(compile(code, "changes.md", "exec"), names)

@@ -207,7 +207,7 @@ async def test_a_notebook_shows_the_first_rows_and_runs_no_description(tracket_c
     assert shown.endswith("<p>12 worklogs; these are the first 10.</p>")
 
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "frames.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "pages" / "how-to" / "frames.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 

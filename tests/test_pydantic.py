@@ -1,4 +1,4 @@
-"""The models as pydantic sees them, and the code of docs/web-apps.md."""
+"""The models as pydantic sees them, and the code of docs/pages/how-to/web-apps.md."""
 
 from __future__ import annotations
 
@@ -129,9 +129,9 @@ def test_a_schema_tells_what_may_be_null_and_what_must_be_there():
         assert schema["$defs"]["Worklog"]["required"] == ["id", "date", "minutes"]
 
 
-# -- the code of docs/web-apps.md ----------------------------------------------------------------------------------
+# -- the code of docs/pages/how-to/web-apps.md ---------------------------------------------------------------------
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "web-apps.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "pages" / "how-to" / "web-apps.md").read_text(encoding="utf-8")
 WEB_APP, MSGSPEC, DICTS = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 

@@ -19,9 +19,10 @@ from tracket_async import NewWorklog, TracketClient, __version__
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-COMMANDS = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+PAGES = ROOT / "docs" / "pages"
+COMMANDS = (PAGES / "reference" / "command-line.md").read_text(encoding="utf-8")
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted(PAGES.rglob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
 
 
 def code_with(word: str) -> str:
@@ -125,7 +126,7 @@ async def test_the_sql_of_the_docs_sums_up_an_export(tracket_client, tracket_emu
 
 
 async def test_the_code_of_the_docs_on_odd_rows_runs(hostile):
-    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    api = (PAGES / "reference" / "api.md").read_text(encoding="utf-8")
     namespace: dict = {}
     for code in re.findall(r"^```python\n(.*?)^```", api, re.MULTILINE | re.DOTALL):
         exec(compile(code, "api.md", "exec"), namespace)
@@ -141,7 +142,7 @@ async def test_the_code_of_the_docs_on_odd_rows_runs(hostile):
 
 @pytest.mark.tracket(sample=300)
 async def test_the_code_for_migrating_finds_ids_categories_and_sums(tracket_emulator):
-    document = (ROOT / "docs" / "migrating-to-2.0.md").read_text(encoding="utf-8")
+    document = (PAGES / "how-to" / "migrating-to-2.0.md").read_text(encoding="utf-8")
     namespace: dict = {}
     for code in re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL):
         exec(compile(code, "migrating-to-2.0.md", "exec"), namespace)
@@ -172,7 +173,7 @@ def test_every_file_and_class_that_the_docs_name_exists():
     package = ROOT / "tracket_async"
     sources = {file: ast.parse(file.read_text(encoding="utf-8")) for file in package.rglob("*.py")}
     classes = {node.name for tree in sources.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    for document in (ROOT / "docs").glob("*.md"):
+    for document in PAGES.rglob("*.md"):
         text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
         for path in re.findall(r"`(\w[\w/]*(?:\.py|/))`", text):
             assert (package / path).exists(), f"{document.name}: {path}"

@@ -1,7 +1,7 @@
 """Answers that nobody asked for, and that come when the next request was sent already: one test for each way to read.
 
 No client can tell such an answer by its connection. What does not fit the request is asked for again. What fits (a page
-of the same list) costs a walk a repetition, or an error; see ``docs/reliability.md``.
+of the same list) costs a walk a repetition, or an error; see ``docs/pages/explanation/reliability.md``.
 """
 
 from __future__ import annotations

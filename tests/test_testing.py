@@ -214,9 +214,9 @@ def test_without_aioresponses_a_test_that_asks_is_told(tmp_path):
     assert "needs aioresponses: pip install aioresponses" in done.stdout, done.stdout + done.stderr
 
 
-# -- the code of docs/testing.md -----------------------------------------------------------------------------------
+# -- the code of docs/pages/how-to/testing.md ----------------------------------------------------------------------
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "testing.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "pages" / "how-to" / "testing.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 NIGHTLY = """
 import asyncio

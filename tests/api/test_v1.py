@@ -205,7 +205,7 @@ def test_where_the_version_seems_to_be_offline_the_error_says_so(request_, error
     before = error.hint
     API.explain(error, request_)
     assert ("Tracket took API 1.0 offline on 2024-10-01: use API 2.0" in error.hint) is offline
-    assert "docs/migrating-to-2.0.md" in error.hint or not offline
+    assert "docs/pages/how-to/migrating-to-2.0.md" in error.hint or not offline
     assert error.hint.startswith(before)
     again = NotFoundError("404")
     v2.api_version().explain(again, LIST)

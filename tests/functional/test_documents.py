@@ -1,4 +1,4 @@
-"""Run the code of docs/client.md."""
+"""Run the code of docs/pages/how-to/client.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import ThreadedResolver
 
 from tracket_async import TracketClient
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "pages" / "how-to" / "client.md").read_text(encoding="utf-8")
 NAMES = {"TracketClient": TracketClient, "AsyncResolver": lambda nameservers: ThreadedResolver()}
 
 

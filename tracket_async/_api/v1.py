@@ -112,7 +112,8 @@ _ALL: Final = WorklogFilter()
 
 OFFLINE: Final = (
     "Tracket took API 1.0 offline on 2024-10-01: use API 2.0, with a client id and secret (Tracket, Preferences, API"
-    ' tokens), and without api="1.0", --api 1.0 or TRACKET_API=1.0. docs/migrating-to-2.0.md says what changes'
+    ' tokens), and without api="1.0", --api 1.0 or TRACKET_API=1.0.'
+    " docs/pages/how-to/migrating-to-2.0.md says what changes"
 )
 
 
