@@ -1,1 +1,1 @@
-"""Other products that tracket-async works with, each behind an extra of its own; nothing here is imported by the core."""
+"""Other products that tracket-async works with, each behind an extra. Nothing of the core imports them."""
