@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from tracket_async._version import __version__
 
 if TYPE_CHECKING:
-    from tracket_async._http.auth import BearerToken, ClientCredentials
+    from tracket_async._http.auth import AccessToken, BearerToken, ClientCredentials, TokenSource
+    from tracket_async._http.limits import LearnedRate
     from tracket_async._http.messages import Request, Response
     from tracket_async._http.session import TracketSession
     from tracket_async.bulk import Ambiguous, Failed, NotSent, Ok, Outcome, Outcomes
     from tracket_async.changes import Change, ChangeBatch
     from tracket_async.client import TracketClient
-    from tracket_async.config import Limits, RetryPolicy, Timeouts
+    from tracket_async.config import Limits, RetryPolicy, SharedRate, Timeouts
     from tracket_async.errors import (
         AmbiguousWriteError,
         AttemptTimeoutError,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNSET",
+    "AccessToken",
     "Ambiguous",
     "AmbiguousWriteError",
     "ApprovalStatus",
@@ -101,6 +103,7 @@ __all__ = [
     "Failed",
     "GoneError",
     "IncompleteExportError",
+    "LearnedRate",
     "Limits",
     "MalformedResponseError",
     "MismatchedResponseError",
@@ -125,11 +128,13 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "ServerError",
+    "SharedRate",
     "StatusError",
     "StorageError",
     "StoreError",
     "TargetBusyError",
     "Timeouts",
+    "TokenSource",
     "TracketClient",
     "TracketError",
     "TracketSession",
@@ -162,10 +167,11 @@ _HOMES: Final = {
         "WorklogChanges",
         "WorklogFilter",
     ),
-    "_http.auth": ("BearerToken", "ClientCredentials"),
+    "_http.auth": ("AccessToken", "BearerToken", "ClientCredentials", "TokenSource"),
+    "_http.limits": ("LearnedRate",),
     "_http.messages": ("Request", "Response"),
     "_http.session": ("TracketSession",),
-    "config": ("Limits", "RetryPolicy", "Timeouts"),
+    "config": ("Limits", "RetryPolicy", "SharedRate", "Timeouts"),
     "pagination": ("Paginator",),
     "with_response": ("WithResponse",),
     "worklogs": ("Categories", "Worklogs"),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, TypeVar,
 
 import attrs
 
-from tracket_async._http.auth import Auth, BearerToken, ClientCredentials
+from tracket_async._http.auth import AccessToken, Auth, BearerToken, ClientCredentials
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import Request, Response, merge_headers, own_headers
 from tracket_async._http.session import SessionStatistics, TracketSession
@@ -418,6 +418,23 @@ class TracketClient:
         view = copy.copy(self)
         view._use(attrs.evolve(self._context, options=options), is_view=True)  # noqa: SLF001 - of the same class
         return view
+
+    async def access_token(self, refused: AccessToken | None = None) -> AccessToken:
+        """Return the access token that this client sends, fetched if need be: for the `TokenSource` of another process.
+
+        Args:
+            refused: the token that the server refused there. A new one is fetched only if it is still the current one,
+                once for all who ask meanwhile. None: nothing was refused.
+
+        Returns:
+            The token, with the seconds that are left of it and its serial number. That of a `BearerToken` is itself.
+
+        Raises:
+            RequestError: it could not be fetched.
+            ConfigurationError: this client has no credentials.
+            ClientStateError: it is not open.
+        """
+        return await self._context.session.access_token(refused)
 
     def statistics(self) -> SessionStatistics:
         """Return the state of the session: its concurrency limit, retries and pauses."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -31,7 +31,35 @@ def _optional_seconds(instance: object, attribute: attrs.Attribute[Any], value: 
         _seconds(instance, attribute, value)
 
 
+@runtime_checkable
+class SharedRate(Protocol):
+    """The rate of several sessions, in one process or in many: given as ``Limits.requests_per_second`` of each.
+
+    A session asks it before each attempt and tells it what the server answers. So what one session is told, the others
+    hear of. A session with a shared rate learns none by itself. `LearnedRate` is one for the sessions of one process.
+    All methods are called on the session's event loop; those that are not async must be quick.
+    """
+
+    async def acquire(self) -> None:
+        """Wait until an attempt may start: for the rate, and for the pauses that any session was told."""
+        ...
+
+    def on_success(self, seconds: float, /) -> None:
+        """Take note that the server accepted an attempt that began so many seconds ago."""
+        ...
+
+    def on_refusal(self, seconds: float, pause: float, /) -> None:
+        """Take note of a 429 to an attempt that began so many seconds ago; ``pause``: its Retry-After, 0 without."""
+        ...
+
+    def on_pause(self, seconds: float, /) -> None:
+        """Take note that the server asked for a pause: by a 503 with Retry-After, or because no request is left."""
+        ...
+
+
 def _rate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, SharedRate):
+        return
     if not callable(value):
         _optional_seconds(instance, attribute, value)
     elif not is_async(value):
@@ -138,8 +166,8 @@ class Limits:
         adaptive: True lowers the concurrency (to 1 at least) while the server answers 503 and raises it again as it
             recovers, and learns the server's rate from its 429s. False keeps both as they are set.
         requests_per_second: the highest rate of attempts, evenly spaced; or an async callable that is awaited before
-            each attempt, as a rate that several processes share. None: no limit but the one that the session learns
-            from the server's 429s.
+            each attempt; or a `SharedRate`, which several sessions and processes share. None: no limit but the one that
+            the session learns from the server's 429s.
         max_response_bytes: the longest body that is accepted, compressed or decompressed, in bytes.
         keepalive_expiry: seconds for which an idle connection is kept for the next request.
         dns_cache_ttl: seconds for which a resolved address is used again.
@@ -147,7 +175,9 @@ class Limits:
 
     max_concurrency: int = attrs.field(default=16, validator=_count)
     adaptive: bool = attrs.field(default=True, validator=_flag)
-    requests_per_second: float | Callable[[], Awaitable[object]] | None = attrs.field(default=None, validator=_rate)
+    requests_per_second: float | Callable[[], Awaitable[object]] | SharedRate | None = attrs.field(
+        default=None, validator=_rate
+    )
     max_response_bytes: int = attrs.field(default=32 * MIB, validator=_count)
     keepalive_expiry: float = attrs.field(default=15.0, validator=_seconds)
     dns_cache_ttl: float = attrs.field(default=60.0, validator=_seconds)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import re
 from pathlib import Path
 
 import pytest
 from aiohttp import ThreadedResolver
 
-from tracket_async import TracketClient
+from tracket_async import LearnedRate, Limits, TokenSource, TracketClient
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "pages" / "how-to" / "client.md").read_text(encoding="utf-8")
-NAMES = {"TracketClient": TracketClient, "AsyncResolver": lambda nameservers: ThreadedResolver()}
+NAMES = {
+    **{each.__name__: each for each in (LearnedRate, Limits, TokenSource, TracketClient)},
+    "AsyncResolver": lambda nameservers: ThreadedResolver(),
+    "asyncio": asyncio,
+}
 
 
 @pytest.fixture
@@ -41,3 +47,10 @@ async def test_a_response_stands_beside_its_model(code, tracket_client, tracket_
 @pytest.mark.tracket(sample=3)
 async def test_a_resolver_finds_the_server(code):
     assert len((await code["over_a_resolver"]([])).items) == 3
+
+
+@pytest.mark.tracket(sample=3)
+async def test_two_clients_share_a_rate_and_a_token(code, tracket_emulator):
+    first, second = await code["together"](dt.date(2000, 1, 1))
+    assert first.items == second.items
+    assert [request.method for request in tracket_emulator.request_log] == ["POST", "GET", "GET"]

@@ -13,10 +13,13 @@ import pickle
 import pytest
 
 from tracket_async._http.auth import (
+    AccessToken,
+    Authorizer,
     BearerToken,
     ClientCredentials,
     Token,
     TokenCache,
+    TokenSource,
     read_token,
     token_error,
     token_request,
@@ -441,3 +444,87 @@ async def test_a_closed_keeper_fetches_nothing(tokens):
     with pytest.raises(ClientStateError):
         await tokens.cache.refresh()
     assert tokens.calls == 0
+
+
+# -- tokens that somebody else keeps ------------------------------------------------------------------------------
+
+
+def test_an_access_token_is_its_header_and_shows_nothing():
+    given = AccessToken(f"Token {CANARY}", 12.5, 3)
+    assert given.authorization.reveal() == f"Token {CANARY}"
+    assert given.authorization.scrub(f"<{CANARY}>") == "<***>"
+    assert CANARY not in repr(given)
+    assert AccessToken(given.authorization) == AccessToken(f"Token {CANARY}")
+    assert AccessToken(CANARY).authorization.reveal() == CANARY
+    with pytest.raises(ConfigurationError, match="The Authorization header is empty"):
+        AccessToken("")
+
+
+@pytest.mark.parametrize("fetch", [None, lambda _refused: None])
+def test_a_token_source_is_an_async_callable(fetch):
+    with pytest.raises(ConfigurationError, match="async callable"):
+        TokenSource(fetch)
+
+
+async def test_a_bearer_token_is_shared_as_it_is():
+    authorizer = BearerToken(CANARY).authorizer(nobody, clock=CLOCK)
+    given = await authorizer.share(None, 0.0)
+    assert (given.authorization.reveal(), given.expires_in, given.serial) == (f"Bearer {CANARY}", None, 0)
+    assert await authorizer.share(given, 0.0) == given
+
+
+async def test_without_credentials_there_is_no_token_to_share():
+    with pytest.raises(ConfigurationError, match="no credentials"):
+        await Authorizer().share(None, 0.0)
+
+
+async def test_a_token_is_shared_with_what_is_left_of_it_and_a_serial(tokens):
+    tokens.open.set()
+    first = await tokens.cache.share(None, tokens.now)
+    assert (first.serial, first.expires_in) == (1, 3600.0)
+    tokens.now += 600
+    again = await tokens.cache.share(None, tokens.now)
+    assert (again.serial, again.expires_in, again.authorization) == (1, 3000.0, first.authorization)
+    assert tokens.calls == 1
+
+
+async def test_only_the_refusal_of_the_current_token_fetches_another(tokens):
+    tokens.open.set()
+    first = await tokens.cache.share(None, 0.0)
+    late = [tokens.cache.share(first, 0.0) for _ in range(4)]
+    assert {given.serial for given in await asyncio.gather(*late)} == {2}
+    assert (await tokens.cache.share(first, 0.0)).serial == 2  # this refusal comes after the refresh
+    assert tokens.calls == 2
+
+
+async def test_sessions_with_a_token_source_have_one_token_call_for_an_expiry(tokens):
+    tokens.open.set()
+
+    async def fetch(refused):
+        return await tokens.cache.share(refused, tokens.now)
+
+    others = [TokenSource(fetch).authorizer(nobody, clock=Clock(time=lambda: tokens.now)) for _ in range(4)]
+    first = [await other.refresh() for other in others]
+    assert {header.reveal() for header in first} == {"Bearer token-1"}
+    assert all(other.invalidate(header) for other, header in zip(others, first, strict=True))
+    second = [await other.refresh() for other in others]
+    assert {header.reveal() for header in second} == {"Bearer token-2"}
+    assert others[0].invalidate(first[0])  # an attempt of before the refresh: the token of now stays
+    assert others[0].get(tokens.now) is second[0]
+    assert tokens.calls == 2
+
+
+async def test_a_token_source_is_asked_again_before_its_token_ends(tokens):
+    tokens.open.set()
+
+    async def fetch(refused):
+        assert refused is None
+        return await tokens.cache.share(None, tokens.now)
+
+    other = TokenSource(fetch).authorizer(nobody, clock=Clock(time=lambda: tokens.now))
+    first = await other.refresh()
+    tokens.now = 3000.0
+    assert other.get(tokens.now) is first
+    tokens.now = 3541.0
+    assert other.get(tokens.now) is None
+    assert (await other.refresh()).reveal() == "Bearer token-2"

@@ -371,8 +371,10 @@ class Attempt:
             self._begin_pause(pause, response.status, now)
 
     def _begin_pause(self, seconds: float, status: int, now: float) -> None:
-        if self._pause.begin(seconds, status=status, now=now) and self._dispatcher is not None:
-            self._dispatcher.dispatch(SessionPaused(seconds=seconds, status=status))
+        if self._pause.begin(seconds, status=status, now=now):
+            self._rate_limiter.on_pause(seconds)
+            if self._dispatcher is not None:
+                self._dispatcher.dispatch(SessionPaused(seconds=seconds, status=status))
 
     def _is_sent_again(self, call: Call, error: RequestError) -> bool:
         """Return whether the call may be sent again at once, or when the rate allows it: it is no failure yet."""

@@ -26,6 +26,7 @@ import msgspec
 from tracket_async._http.limits import Clock
 from tracket_async._http.messages import NO_AUTHORIZATION, Request, Response, Secret, header_text
 from tracket_async._http.responses import error_for, request_id
+from tracket_async._tasks import is_async
 from tracket_async.errors import (
     AuthenticationError,
     ClientStateError,
@@ -71,9 +72,39 @@ class Token:
 
         Of a token that lives for less than two minutes half its life is used, as otherwise it would be stale at once.
         """
-        lifetime = DEFAULT_LIFETIME if self.expires_in is None else self.expires_in
-        margin = max(60.0, 0.1 * lifetime)
-        return lifetime - min(margin, lifetime / 2)
+        margin = max(60.0, 0.1 * self.lifetime)
+        return self.lifetime - min(margin, self.lifetime / 2)
+
+    @property
+    def lifetime(self) -> float:
+        """Return its seconds, supposed where the server did not say them."""
+        return DEFAULT_LIFETIME if self.expires_in is None else self.expires_in
+
+
+def _header(value: str | Secret) -> Secret:
+    text = header_text("The Authorization header", value.reveal() if isinstance(value, Secret) else value)
+    scheme, space, token = text.rpartition(" ")
+    return Secret(token, prefix=scheme + space)
+
+
+@attrs.frozen
+class AccessToken:
+    """An access token on its way from one process to another.
+
+    Attributes:
+        authorization: the value of the header that carries it, ``Bearer abc`` say. Kept as a `Secret`; ``reveal()``
+            returns the text.
+        expires_in: seconds that are left of it; None: not known.
+        serial: which one it is of those that its owner has handed out. Of a token that the server refuses, this is what
+            tells its owner whether it is still the current one.
+
+    Raises:
+        ConfigurationError: the header is empty, or contains what no header may contain.
+    """
+
+    authorization: Secret = attrs.field(converter=_header, repr=False)
+    expires_in: float | None = None
+    serial: int = 0
 
 
 def token_request(client_id: str, client_secret: Secret, account_id: str) -> Request:
@@ -160,6 +191,8 @@ def _seconds(value: Any) -> float | None:
     return min(seconds, _LONGEST_LIFETIME) if math.isfinite(seconds) and seconds > 0 else None
 
 
+FetchToken = Callable[[AccessToken | None], Awaitable[AccessToken]]
+"""Returns the current token of an owner, a new one if the one that was refused is the current one."""
 Exchange = Callable[[Request], Awaitable[Token]]
 """Makes a token call: past the concurrency limiter, without redirects, with the session's time-outs and retries."""
 
@@ -190,6 +223,12 @@ class Authorizer:
         """Take note that the server answered 401 to this header. Return whether another one can be had."""
         return False
 
+    async def share(self, refused: AccessToken | None, now: float, /) -> AccessToken:  # noqa: ARG002
+        """Return the token of now; a new one if the current one was refused."""
+        if self._authorization is NO_AUTHORIZATION:
+            raise ConfigurationError("This client has no credentials, and so no access token")
+        return AccessToken(self._authorization)
+
     def scrub(self, text: str, /) -> str:
         """Return the text with every secret masked in it."""
         return self._authorization.scrub(text)
@@ -212,7 +251,8 @@ class TokenCache(Authorizer):
         self._fetch = fetch
         self._secret = secret
         self._clock = clock
-        self._stale_at = float("-inf")
+        self._stale_at = self._ends_at = float("-inf")
+        self._serial = 0  # of the current token
         self._fetching: asyncio.Task[Secret] | None = None
         self._closed = False
 
@@ -256,6 +296,14 @@ class TokenCache(Authorizer):
             self._stale_at = float("-inf")
         return True
 
+    async def share(self, refused: AccessToken | None, now: float, /) -> AccessToken:
+        """Return the token of now; a new one if the current one was refused, fetched once for all who ask."""
+        if refused is not None and refused.serial == self._serial:
+            self._stale_at = float("-inf")
+        if self.get(now) is None:
+            await self.refresh()
+        return AccessToken(self._authorization, self._ends_at - self._clock.time(), self._serial)
+
     def scrub(self, text: str, /) -> str:
         """Return the text with the client secret and the current token masked in it."""
         return super().scrub(self._secret.scrub(text))
@@ -276,12 +324,34 @@ class TokenCache(Authorizer):
         token = await self._fetch()
         self._authorization = token.authorization
         self._stale_at = began + token.fresh_for
+        self._ends_at = began + token.lifetime
+        self._serial += 1
         return token.authorization
 
     def _done(self, fetching: asyncio.Task[Secret]) -> None:
         self._fetching = None
         if not fetching.cancelled():
             fetching.exception()  # so that asyncio does not complain when every caller has gone
+
+
+class _SourcedToken(TokenCache):
+    """The current token of a `TokenSource`, asked for once for all who need it."""
+
+    def __init__(self, fetch: FetchToken, *, clock: Clock) -> None:
+        super().__init__(self._ask, secret=NO_AUTHORIZATION, clock=clock)
+        self._source = fetch
+        self._given: AccessToken | None = None
+        self._refused: AccessToken | None = None
+
+    def invalidate(self, authorization: Secret, /) -> bool:
+        """Take note that the server answered 401 to this header, so that the source is told of it."""
+        if authorization is self._authorization:
+            self._refused = self._given
+        return super().invalidate(authorization)
+
+    async def _ask(self) -> Token:
+        self._given = await self._source(self._refused)
+        return Token(self._given.authorization, self._given.expires_in)
 
 
 def _closed() -> ClientStateError:
@@ -367,3 +437,29 @@ class ClientCredentials:
         """Create an authorizer that fetches access tokens by ``exchange``."""
         request = token_request(self.client_id, self.client_secret, self.account_id)
         return TokenCache(lambda: exchange(request), secret=self.client_secret, clock=clock)
+
+
+def _is_async(_instance: object, _attribute: attrs.Attribute[Any], value: object) -> None:
+    if not (callable(value) and is_async(value)):
+        raise ConfigurationError("TokenSource needs an async callable: what is called is awaited")
+
+
+@attrs.frozen
+class TokenSource:
+    """Access tokens that somebody else keeps: another process, another client, a vault.
+
+    Attributes:
+        fetch: an async callable, called when a token is needed, once for all calls that wait for it. It is given the
+            `AccessToken` that the server refused last, None if it refused none, and returns the current one: a new one
+            only if the refused one is still the current one (its ``serial`` tells). `TracketClient.access_token` is
+            such a callable. A `RequestError` that it raises is that of the call.
+
+    Raises:
+        ConfigurationError: it is no async callable.
+    """
+
+    fetch: FetchToken = attrs.field(validator=_is_async, repr=False)
+
+    def authorizer(self, _exchange: Exchange, /, *, clock: Clock) -> Authorizer:
+        """Create an authorizer that asks the source, when it has no token or when the server refused it."""
+        return _SourcedToken(self.fetch, clock=clock)

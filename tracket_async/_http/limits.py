@@ -24,6 +24,7 @@ from typing import Final
 
 import attrs
 
+from tracket_async.config import SharedRate
 from tracket_async.errors import (
     LIMITED,
     ClientStateError,
@@ -286,6 +287,9 @@ class RateLimiter:
         """Start no attempt before this moment."""
         self._next_start = max(self._next_start, until)
 
+    def on_pause(self, seconds: float) -> None:
+        """Take note of a pause of the session, which its calls keep by themselves."""
+
     def on_success(self, *, began: float, now: float) -> None:
         """Take note that the server accepted ``now`` an attempt that ``began`` then."""
         self.last_success = now
@@ -394,6 +398,89 @@ class RateLimiter:
             found = min(room, tokens + rate * (start - at))
             tokens, at = found - 1, start
         return fewest, found
+
+
+class SharedRateLimiter(RateLimiter):
+    """Ask a rate that other sessions share, and tell it what the server answers; learn nothing here.
+
+    Args:
+        shared: the rate. It keeps the order of those who ask.
+        clock: time.
+    """
+
+    def __init__(self, shared: SharedRate, *, clock: Clock) -> None:
+        super().__init__(shared.acquire, learn=False, clock=clock)
+        self._shared = shared
+
+    async def acquire(self) -> None:
+        """Wait until an attempt may start."""
+        await self._shared.acquire()
+
+    def on_pause(self, seconds: float) -> None:
+        """Tell the others of a pause of the session."""
+        self._shared.on_pause(seconds)
+
+    def on_success(self, *, began: float, now: float) -> None:
+        """Tell the others that the server accepted an attempt."""
+        self.last_success = now
+        self._shared.on_success(now - began)
+
+    def on_refusal(self, *, began: float, now: float, pause: float = 0.0) -> bool:
+        """Tell the others of a 429. Its pause is for this attempt alone: theirs is for the shared rate to decide."""
+        self._shared.on_refusal(now - began, pause)
+        return False
+
+
+class LearnedRate:
+    """One rate for several sessions of one event loop, learned from the 429s of all of them; a `SharedRate`.
+
+    Args:
+        requests_per_second: the highest rate; None: as many as the server accepts.
+        clock: time and waiting.
+
+    Attributes:
+        permits: how many attempts it has let start.
+        refusals: how many of them the server answered with 429.
+    """
+
+    def __init__(self, requests_per_second: float | None = None, *, clock: Clock = Clock()) -> None:
+        self._limiter = RateLimiter(requests_per_second, clock=clock)
+        self._clock = clock
+        self._paused_until = float("-inf")
+        self.permits = 0
+        self.refusals = 0
+
+    @property
+    def requests_per_second(self) -> float | None:
+        """Return the rate at this moment, set or learned; None: there is no limit."""
+        return self._limiter.rate(self._clock.time())
+
+    @property
+    def paused_for(self) -> float:
+        """Return the seconds until the end of a pause that the server asked for; 0 without one."""
+        return max(0.0, self._paused_until - self._clock.time())
+
+    async def acquire(self) -> None:
+        """Wait until an attempt may start, after everybody who came before."""
+        await self._limiter.acquire()
+        self.permits += 1
+
+    def on_success(self, seconds: float, /) -> None:
+        """Take note that the server accepted an attempt that began so many seconds ago."""
+        now = self._clock.time()
+        self._limiter.on_success(began=now - seconds, now=now)
+
+    def on_refusal(self, seconds: float, pause: float, /) -> None:
+        """Take note of a 429 to an attempt that began so many seconds ago; ``pause``: its Retry-After, 0 without."""
+        now = self._clock.time()
+        self.refusals += 1
+        if self._limiter.on_refusal(began=now - seconds, now=now, pause=pause):
+            self._paused_until = max(self._paused_until, now + pause)
+
+    def on_pause(self, seconds: float, /) -> None:
+        """Start no attempt for so many seconds, because the server asked for it."""
+        self._paused_until = max(self._paused_until, self._clock.time() + seconds)
+        self._limiter.hold(self._paused_until)
 
 
 _PROBE_START: Final = 8.0  # requests a second

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import attrs
 
 from tracket_async._http.attempt import Attempt, Call
-from tracket_async._http.auth import Auth, Authorizer, Token, read_token, token_error
+from tracket_async._http.auth import AccessToken, Auth, Authorizer, Token, read_token, token_error
 from tracket_async._http.limits import (
     INITIAL_CONCURRENCY,
     SUCCESS_REWARD,
@@ -31,13 +31,14 @@ from tracket_async._http.limits import (
     RateLimiter,
     RetryBudget,
     ServerPause,
+    SharedRateLimiter,
 )
 from tracket_async._http.messages import NO_AUTHORIZATION, CallRecord, Request, Response, header_text
 from tracket_async._http.transport import Resolver, Transport
 from tracket_async._http.urls import BaseURL, proxy_for
 from tracket_async._tasks import check_asyncio
 from tracket_async._version import __version__
-from tracket_async.config import CallOptions, Limits, RetryPolicy, Timeouts
+from tracket_async.config import CallOptions, Limits, RetryPolicy, SharedRate, Timeouts
 from tracket_async.errors import (
     AttemptTimeoutError,
     ClientStateError,
@@ -153,7 +154,12 @@ class TracketSession:
         self._limiter = ConcurrencyLimiter(
             limits.max_concurrency, adaptive=limits.adaptive, initial=INITIAL_CONCURRENCY
         )
-        self._rate_limiter = RateLimiter(limits.requests_per_second, learn=limits.adaptive, clock=clock)
+        rate = limits.requests_per_second
+        self._rate_limiter = (
+            SharedRateLimiter(rate, clock=clock)
+            if isinstance(rate, SharedRate)
+            else RateLimiter(rate, learn=limits.adaptive, clock=clock)
+        )
         self._pause = ServerPause()
         self._budget = RetryBudget(retry.budget)
         self._requests = self._retries = self._token_refreshes = 0
@@ -299,6 +305,11 @@ class TracketSession:
                         error=problem,
                     )
                 )
+
+    async def access_token(self, refused: AccessToken | None = None) -> AccessToken:
+        """Return the token that this session sends, see `TracketClient.access_token`."""
+        self._check_open()
+        return await self._authorizer.share(refused, self._clock.time())
 
     def statistics(self) -> SessionStatistics:
         """Return the session's state as it is now."""
