@@ -44,6 +44,7 @@ NOTE_EVERY: Final = 60.0
 LABELS: Final = {
     "waiting": "Waiting",
     "fetching": "Fetching",
+    "merging": "Merging",
     "checking": "Checking",
     "syncing": "Syncing",
     "comparing": "Comparing",

@@ -12,7 +12,7 @@ import attrs
 from tracket_async._http.session import SessionStatistics
 from tracket_async.export.store import NO_CHANGES, ChangeCounts
 
-Phase = Literal["fetching", "checking", "syncing", "comparing", "writing"]
+Phase = Literal["fetching", "merging", "checking", "syncing", "comparing", "writing"]
 Verdict = Literal["verified", "not verifiable", "incomplete", "not verified"]
 """How sure a run is that its store has what the server has.
 
@@ -32,7 +32,8 @@ class Progress:
     """The progress of an export or a sync.
 
     Attributes:
-        phase: ``"fetching"``: all pages are being fetched; ``"checking"``: what changed meanwhile is fetched, and
+        phase: ``"fetching"``: all pages are being fetched; ``"merging"``: what several processes have fetched is
+            brought together; ``"checking"``: what changed meanwhile is fetched, and
             counts are compared with the server's; ``"syncing"``: what changed since the last sync is fetched;
             ``"comparing"``: some dates are being compared; ``"writing"``: files are being made of the store.
         done: worklogs fetched in this phase (when fetching, with those of the earlier runs that it resumes), or

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -84,11 +84,15 @@ async def export_to_store(client: TracketClient, store: Store, settings: Setting
         return await export(job)
 
 
-async def export(job: ExportJob) -> ExportResult:
-    """Do the same as `export_to_store`, with a job that is open already."""
+FetchRest = Callable[[ExportJob], Awaitable[int | None]]
+"""Brings into the store what it does not have yet, as `fetch_rest` does, and leaves it deduplicated."""
+
+
+async def export(job: ExportJob, fetch: FetchRest | None = None) -> ExportResult:
+    """Do the same as `export_to_store`, with a job that is open already; ``fetch`` None: by `fetch_rest`."""
     store = job.store
     was_done, as_of = await job.do(lambda: store.state) == "done", None
-    resumed = await fetch_rest(job)
+    resumed = await (fetch or fetch_rest)(job)
     job = attrs.evolve(job, fresh=resumed == 0)
     if job.source.counts:
         # Also of a store that was done: a verdict is about this run.
@@ -194,6 +198,7 @@ async def export_to_files(
     store: str | Path | None = None,
     keep_store: bool = False,
     incomplete: bool = False,
+    fetch: FetchRest | None = None,
 ) -> ExportResult:
     """Export to one or more files, each with its format.
 
@@ -209,6 +214,7 @@ async def export_to_files(
             table that name in the current folder.
         keep_store: leave it there, for `sync_store`.
         incomplete: write the files although the numbers of worklogs differ from the server's in the end.
+        fetch: how worklogs come into the store; None: from the server, by `fetch_rest`.
 
     What a format cannot hold (a sheet of Excel has an end) is told before any file is written, and where the server
     counts before anything is fetched. So is what speaks against writing a table.
@@ -235,7 +241,7 @@ async def export_to_files(
     discard = False
     try:
         async with open_job(client, opened, settings) as job:
-            result = await export(job)
+            result = await export(job, fetch)
             if result.verdict == "incomplete" and not incomplete:
                 raise _incomplete(result)
             await _write_all(job, files, options)
