@@ -1,0 +1,386 @@
+"""The plan of an export in parts: the ranges of dates, each of which one task reads, and the folder that keeps it.
+
+* API 2.0 counts: the dates are halved until the server counts at most ``rows_per_part`` worklogs in each range, or a
+  range is one day. Neighbours that are small together become one part.
+* API 1.0 does not count: a part is a month. Only where the first page ascends by date: else one part reads everything.
+* The parts are disjoint, and together they are all dates of the request: the first and the last are open where it is.
+
+A folder is of one export at a time. Its lock is held from before the plan is made until the end of the merge; the plan
+is kept in ``plan.json``, so that the next run goes on with the parts that are there. The key of a plan is a part of the
+names of its parts: a part is never taken for that of another request, or of an earlier export of the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import uuid
+from collections.abc import Generator, Sequence
+from contextlib import aclosing
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias
+
+import attrs
+
+from tracket_async._api.fast import Row
+from tracket_async._files import FileLock, atomic_write, storage_errors
+from tracket_async._tasks import gather
+from tracket_async.client import TracketClient
+from tracket_async.errors import StoreError, TargetBusyError, UsageError
+from tracket_async.export.phases import Settings
+from tracket_async.export.source import Source
+from tracket_async.export.store import ExportRequest
+from tracket_async.export.tables import date_of
+from tracket_async.models import WorklogFilter
+from tracket_async.pagination import OrderCheck
+from tracket_async.scan.partition import MICROSECOND, DateRange, PartitionState
+from tracket_async.scan.scheduler import cut_within, is_charted
+
+ROWS_PER_PART: Final = 50_000
+"""Worklogs of a part, at most, where nothing else is said: a part is sorted in memory, some 30 MB of it."""
+MOST_MONTHS: Final = 500
+"""Without counts there are at most so many parts: of longer than a month, where the first date is that far back."""
+
+Moment: TypeAlias = dt.datetime | None
+Counted: TypeAlias = tuple[Moment, Moment, int]
+"""A range of dates (None: unbounded), and how many worklogs the server counts in it."""
+
+
+@attrs.frozen(kw_only=True)
+class PlannedPart:
+    """A range of dates that one task reads. Bounds are inclusive aware datetimes, None means unbounded.
+
+    Attributes:
+        number: counts the parts from 0, in the order of their dates.
+        since, until: its dates.
+        expected: the worklogs that the server counted there; None: it does not count.
+    """
+
+    number: int
+    since: Moment
+    until: Moment
+    expected: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the part as a dict that ``json.dumps`` takes."""
+        bounds = {name: _moment_to_json(getattr(self, name)) for name in ("since", "until")}
+        return {"number": self.number, **bounds, "expected": self.expected}
+
+    @classmethod
+    def from_json(cls, part: dict[str, Any]) -> Self:
+        """Return the part that `to_json` wrote."""
+        since, until = _moment_from_json(part["since"]), _moment_from_json(part["until"])
+        return cls(number=part["number"], since=since, until=until, expected=part["expected"])
+
+    def state(self, *, seen: int = 0, done: bool = False) -> PartitionState:
+        """Return the part as a partition of a scan that nobody has begun, or that is done."""
+        since, until = self.since, self.until
+        return PartitionState(
+            id=self.number, since=since, until=until, asked_since=since, asked_until=until, seen=seen, done=done
+        )
+
+
+def new_run() -> str:
+    """Return a name that no other run has."""
+    return uuid.uuid4().hex
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """The parts of one export.
+
+    Attributes:
+        request: what is exported.
+        parts: in the order of their dates.
+        mark: the moment from which changes have to be fetched when all parts are there, as `ServerTime.mark`.
+        now: the server's time when the plan was made, before any part was read.
+        total: the worklogs that the server counted then; None where it does not.
+        run: names the run that works by the plan. On API 1.0, dates that another run has read are compared in the end.
+    """
+
+    request: ExportRequest
+    parts: tuple[PlannedPart, ...]
+    mark: dt.datetime
+    now: dt.datetime
+    total: int | None = None
+    run: str = attrs.field(factory=new_run)
+
+    @property
+    def request_hash(self) -> str:
+        """Return the SHA-256 of the request, 16 hexadecimal digits of it."""
+        return _digest(self.request.to_json())
+
+    @cached_property
+    def key(self) -> str:
+        """Return what tells the plan from others, 16 hexadecimal digits: of its request, its time and its parts."""
+        return _digest({name: value for name, value in self.to_json().items() if name != "run"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as a dict that ``json.dumps`` takes. There is nothing secret in it."""
+        return {
+            "request": self.request.to_json(),
+            "parts": [part.to_json() for part in self.parts],
+            "mark": self.mark.isoformat(),
+            "now": self.now.isoformat(),
+            "total": self.total,
+            "run": self.run,
+        }
+
+    @classmethod
+    def from_json(cls, plan: dict[str, Any]) -> Self:
+        """Return the plan that `to_json` wrote."""
+        return cls(
+            request=ExportRequest.from_json(plan["request"]),
+            parts=tuple(map(PlannedPart.from_json, plan["parts"])),
+            mark=dt.datetime.fromisoformat(plan["mark"]),
+            now=dt.datetime.fromisoformat(plan["now"]),
+            total=plan["total"],
+            run=plan["run"],
+        )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _moment_to_json(moment: Moment) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _moment_from_json(text: str | None) -> Moment:
+    return None if text is None else dt.datetime.fromisoformat(text)
+
+
+async def plan(
+    client: TracketClient,
+    request: ExportRequest,
+    *,
+    rows_per_part: int = ROWS_PER_PART,
+    settings: Settings | None = None,
+) -> Plan:
+    """Return the plan of an export: ask the server how many worklogs the dates have, or when they begin.
+
+    Args:
+        client: open.
+        request: what to export: `request_of` this client.
+        rows_per_part: so many worklogs a part has at most, where the server counts. A day is never divided.
+        settings: for the waits of an outage; None: the defaults.
+
+    Raises:
+        UsageError: ``rows_per_part`` is below 1, or the client is of another server than the request.
+        ExportError, RequestError: as `export_to_store`.
+    """
+    if rows_per_part < 1:
+        raise UsageError(f"rows_per_part must be at least 1, not {rows_per_part}")
+    check_client(client, request)
+    source = source_of(client, settings or Settings(), keep_bad_rows=True)
+    total, times = await source.count(request.filter), await source.times(request.filter)
+    # The values that are chosen count nowhere: all that is within the bounds has to be read.
+    ranges = await _ranges(source, request.filter.bounds_only(), times.now, rows_per_part)
+    parts = tuple(
+        PlannedPart(number=number, since=since, until=until, expected=expected)
+        for number, (since, until, expected) in enumerate(ranges)
+    )
+    return Plan(request=request, parts=parts, mark=times.mark, now=times.now, total=total)
+
+
+async def _ranges(
+    source: Source, wanted: WorklogFilter, now: dt.datetime, most: int
+) -> Sequence[tuple[Moment, Moment, int | None]]:
+    counted = await source.count(wanted)
+    if counted is None:
+        return [(since, until, None) for since, until in await _months(source, wanted, now)]
+    dates = await _dates(source, wanted, counted)
+    return _together(await _halved(source, wanted, dates, (wanted.since, wanted.until, counted), most), most)
+
+
+def check_client(client: TracketClient, request: ExportRequest) -> None:
+    """Check that the client is of the server, the account and the version of the API that the request is of.
+
+    Raises:
+        UsageError: it is not; the message says in which.
+    """
+    here = attrs.evolve(request, api=client.api, origin=client.base_url, account=client.account)
+    if differences := request.differences(here):
+        raise UsageError(f"this client cannot read what is asked for: its {differences}")
+
+
+def source_of(client: TracketClient, settings: Settings, *, keep_bad_rows: bool) -> Source:
+    """Return the requests of an export by this client."""
+    return Source(
+        client,
+        patience=settings.patience,
+        clock=settings.clock,
+        keep_bad_rows=keep_bad_rows,
+        on_waiting=settings.on_waiting,
+    )
+
+
+# -- API 2.0: halves -------------------------------------------------------------------------------------------------
+
+
+async def _dates(source: Source, wanted: WorklogFilter, counted: int) -> DateRange:
+    """Return the dates of the request, and where within them the worklogs are."""
+    first = last = None
+    if counted and (wanted.since is None or wanted.until is None):
+        ends = (wanted, attrs.evolve(wanted, descending=True))
+        first, last = await gather(*(_first_date(source, end) for end in ends))
+    return DateRange(since=wanted.since, until=wanted.until, first=first, last=last, enforced=True)
+
+
+async def _first_date(source: Source, wanted: WorklogFilter) -> Moment:
+    return next(map(date_of, await _first_rows(source, wanted)), None)
+
+
+async def _first_rows(source: Source, wanted: WorklogFilter) -> list[Row]:
+    """Return the rows of the first page that has one which can be read."""
+    async with aclosing(source.pages(wanted)) as pages:
+        async for rows in pages:
+            if rows:
+                return rows
+    return []
+
+
+async def _halved(source: Source, wanted: WorklogFilter, dates: DateRange, whole: Counted, most: int) -> list[Counted]:
+    """Return the range in halves of halves, in order, of which each has at most ``most`` worklogs or is one day."""
+    since, until, count = whole
+    cut = cut_within(dates, since, until, 0.5) if count > most and is_charted(dates, since, until) else None
+    if cut is None:
+        return [whole]
+    bounds: list[tuple[Moment, Moment]] = [(since, cut - MICROSECOND), (cut, until)]
+    filters = [attrs.evolve(wanted, since=low, until=high) for low, high in bounds]
+    counts = [found or 0 for found in await gather(*(source.count(each) for each in filters))]
+    if min(counts) > 0 and max(counts) >= count:  # the server ignores the dates
+        return [whole]
+    halves = [(*bound, found) for bound, found in zip(bounds, counts, strict=True)]
+    found = await gather(*(_halved(source, wanted, dates, half, most) for half in halves))
+    return [each for half in found for each in half]
+
+
+def _together(ranges: Sequence[Counted], most: int) -> list[Counted]:
+    """Return the ranges, and neighbours of together at most ``most`` worklogs as one."""
+    found: list[Counted] = []
+    for since, until, count in ranges:
+        if found and found[-1][2] + count <= max(most, found[-1][2]):
+            first, _, before = found.pop()
+            found.append((first, until, before + count))
+        else:
+            found.append((since, until, count))
+    return found
+
+
+# -- API 1.0: months -------------------------------------------------------------------------------------------------
+
+
+async def _months(source: Source, wanted: WorklogFilter, now: dt.datetime) -> list[tuple[Moment, Moment]]:
+    """Return the months from the first worklog to now; all dates as one range if the server does not list in order."""
+    dates = list(map(date_of, await _first_rows(source, wanted)))
+    order = OrderCheck()
+    order.see(dates)
+    cuts = [] if order.broken or not dates else _month_cuts(dates[0], min(now, wanted.until or now))
+    cuts = [cut for cut in cuts if wanted.since is None or wanted.since < cut]
+    firsts, lasts = [wanted.since, *cuts], [*(cut - MICROSECOND for cut in cuts), wanted.until]
+    return list(zip(firsts, lasts, strict=True))
+
+
+def _month_cuts(first: dt.datetime, last: dt.datetime) -> list[dt.datetime]:
+    """Return the first moments of the months after that of ``first``, up to that of ``last``; every n-th of many."""
+    begin, end = (12 * moment.year + moment.month - 1 for moment in (first, last))
+    step = max(1, -(-(end - begin) // MOST_MONTHS))
+    return [dt.datetime(month // 12, month % 12 + 1, 1, tzinfo=dt.UTC) for month in range(begin + step, end + 1, step)]
+
+
+# -- the folder ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Generator[None]:
+    """Hold the folder of an export, which is created if need be, with mode 0700; the second who asks is refused.
+
+    On a folder of a network, the lock is as good as the file system's ``flock``: see ``docs/pages/dask.md``.
+
+    Raises:
+        TargetBusyError: another process has it; the message says which.
+        StorageError: it cannot be created or written.
+    """
+    with storage_errors(folder, "create"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        lock = FileLock(_plan_file(folder))
+    except TargetBusyError as error:
+        hint = "Wait until that export ends, or name another folder"
+        raise TargetBusyError(f"{folder} is the folder of another export: {error.message}", hint=hint) from None
+    with contextlib.closing(lock):
+        yield
+
+
+async def begin(
+    client: TracketClient,
+    request: ExportRequest,
+    folder: Path,
+    *,
+    rows_per_part: int = ROWS_PER_PART,
+    settings: Settings | None = None,
+) -> Plan:
+    """Return the plan that the folder has, for a new run; or make one, and keep it there. Hold `locked_folder`.
+
+    A plan that is there stays as it is, whatever ``rows_per_part`` says: its parts are there, too.
+
+    Raises:
+        StoreError: the folder has the plan of another request, or one that cannot be read.
+        UsageError, ExportError, RequestError, StorageError: as `plan`, or as the folder does.
+    """
+    kept = await asyncio.to_thread(kept_plan, folder)
+    if kept is None:
+        kept = await plan(client, request, rows_per_part=rows_per_part, settings=settings)
+        await asyncio.to_thread(keep_plan, folder, kept)
+    elif differences := kept.request.differences(request):
+        raise StoreError(
+            f"{folder} has the parts of another export: its {differences}",
+            hint="Name another folder; or run that export to its end, or remove its folder",
+        )
+    return attrs.evolve(kept, run=new_run())
+
+
+def kept_plan(folder: Path) -> Plan | None:
+    """Return the plan that is kept in the folder; None if there is none.
+
+    Raises:
+        StoreError: it cannot be read.
+        StorageError: the operating system refuses.
+    """
+    path = _plan_file(folder)
+    with storage_errors(path, "read"):
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    try:
+        return Plan.from_json(json.loads(text))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        hint = "Name another folder, or remove this one to start over"
+        raise StoreError(f"{path} is not the plan of an export, or of another version", hint=hint) from None
+
+
+def keep_plan(folder: Path, kept: Plan) -> None:
+    """Keep the plan in the folder.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    with atomic_write(_plan_file(folder)) as file:
+        file.write(json.dumps(kept.to_json(), indent=1).encode())
+
+
+def forget_plan(folder: Path) -> None:
+    """Remove the plan from the folder: the next export makes a new one."""
+    with storage_errors(folder, "clear"):
+        _plan_file(folder).unlink(missing_ok=True)
+
+
+def _plan_file(folder: Path) -> Path:
+    return folder / "plan.json"
