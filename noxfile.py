@@ -164,6 +164,23 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site of the documentation, warnings as errors, and check every link and anchor, without a network.
+
+    With the argument write, bring the pages that are made from the code up to date first.
+    """
+    write = "write" in session.posargs
+    install(session, "docs", project=write)
+    if write:
+        session.run("python", "docs/generate.py", env=SAFE_PATH)
+    site = Path("docs", "site")
+    session.run("zensical", "build", "--clean", "--strict", "--config-file", "docs/mkdocs.yml")
+    shutil.copy(Path("docs", "llms.txt"), site)
+    shutil.copytree(Path("docs", "pages"), site / "pages", ignore=shutil.ignore_patterns("*.png", "*.svg"))
+    session.run("python", "docs/links.py", str(site))
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Build wheel and sdist twice with equal bytes, check them, and import the wheel with each extra alone."""
     install(session, "package", project=False)
@@ -206,6 +223,7 @@ def ci(session: nox.Session) -> None:
     """Run what CI checks beyond ``nox`` alone; coverage replaces the plain suite on one of the other Pythons."""
     looked = ["browser"] if shutil.which("chromium") else []
     for name in [
+        "docs",
         "package",
         "contract",
         "integrations",

@@ -208,7 +208,7 @@ class ClientSettings(TypedDict, total=False):
 class TracketClient:
     """Call the Tracket API for one account, from as many tasks at once as you like, on one event loop.
 
-    Use it with ``async with``, or `open` and `aclose` it::
+    Use it with ``async with``, or `open` and `aclose` it:
 
         async with TracketClient(auth=BearerToken(token)) as client:
             async for worklog in client.worklogs.list(since=monday):

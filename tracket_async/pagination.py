@@ -3,7 +3,7 @@
 `Paginator` takes a function that fetches one page and knows no client. A reader task stays at most ``read_ahead`` pages
 ahead of whoever iterates; it lives only while somebody iterates, and closing the iteration cancels and awaits it. An
 async generator that is left in the middle without being closed (a ``break``) is closed by the event loop when it is
-collected as garbage; who wants it closed at once says so::
+collected as garbage; who wants it closed at once says so:
 
     async with aclosing(paginator.items()) as worklogs:
         async for worklog in worklogs:

@@ -1,6 +1,6 @@
 """A pytest plugin: an emulator, a client that talks to it, and mocked responses, fresh for every test.
 
-Installing the package installs the plugin. Client and emulator are imported when a test uses a fixture::
+Installing the package installs the plugin. Client and emulator are imported when a test uses a fixture:
 
     async def test_report_counts_minutes(tracket_client):
         await tracket_client.worklogs.create(NewWorklog(item_id="1", user_id="2", date=monday, minutes=30))

@@ -6,7 +6,7 @@ own, seeded by the script's seed and its place, so that adding a rule changes no
 
 As text, a script is a JSON array of rules, or one rule a line (NDJSON). A rule is an object: ``fault`` is the kind;
 ``method``, ``route``, ``cursor``, ``nth``, ``every``, ``ratio`` and ``times`` say when (see `Rule`); every other key is
-a setting of that kind of fault::
+a setting of that kind of fault:
 
     {"fault": "status", "status": 503, "retry_after": "2", "method": "GET", "route": "/timeEntries", "nth": [3, 4]}
 """
