@@ -26,11 +26,11 @@ def api(request):
 
 
 @pytest.fixture
-def launch(api):
-    """``async with launch(sample=...) as (emulator, client)``, on each version in turn, or on the one that is named."""
+def launch():
+    """``async with launch(version, sample=...) as (emulator, client)``."""
 
     @asynccontextmanager
-    async def run(version=api, **settings):
+    async def run(version, **settings):
         async with Emulator(**settings) as emulator:
             client = TracketClient(auth=BearerToken(emulator.token), api=version, base_url=emulator.url, retry=HASTE)
             async with client:
