@@ -419,12 +419,12 @@ class TracketClient:
         view._use(attrs.evolve(self._context, options=options), is_view=True)  # noqa: SLF001 - of the same class
         return view
 
-    async def access_token(self, refused: AccessToken | None = None) -> AccessToken:
+    async def access_token(self, refused: int | None = None) -> AccessToken:
         """Return the access token that this client sends, fetched if need be: for the `TokenSource` of another process.
 
         Args:
-            refused: the token that the server refused there. A new one is fetched only if it is still the current one,
-                once for all who ask meanwhile. None: nothing was refused.
+            refused: the serial number of the token that the server refused there. A new one is fetched only if that is
+                still the current one, once for all who ask meanwhile. None: nothing was refused.
 
         Returns:
             The token, with the seconds that are left of it and its serial number. That of a `BearerToken` is itself.

@@ -191,8 +191,8 @@ def _seconds(value: Any) -> float | None:
     return min(seconds, _LONGEST_LIFETIME) if math.isfinite(seconds) and seconds > 0 else None
 
 
-FetchToken = Callable[[AccessToken | None], Awaitable[AccessToken]]
-"""Returns the current token of an owner, a new one if the one that was refused is the current one."""
+FetchToken = Callable[[int | None], Awaitable[AccessToken]]
+"""Returns the current token of an owner, a new one if the one that was refused, by its serial, is the current one."""
 Exchange = Callable[[Request], Awaitable[Token]]
 """Makes a token call: past the concurrency limiter, without redirects, with the session's time-outs and retries."""
 
@@ -223,8 +223,8 @@ class Authorizer:
         """Take note that the server answered 401 to this header. Return whether another one can be had."""
         return False
 
-    async def share(self, refused: AccessToken | None, now: float, /) -> AccessToken:  # noqa: ARG002
-        """Return the token of now; a new one if the current one was refused."""
+    async def share(self, refused: int | None, now: float, /) -> AccessToken:  # noqa: ARG002
+        """Return the token of now; a new one if the current one, by its serial, was refused."""
         if self._authorization is NO_AUTHORIZATION:
             raise ConfigurationError("This client has no credentials, and so no access token")
         return AccessToken(self._authorization)
@@ -296,9 +296,9 @@ class TokenCache(Authorizer):
             self._stale_at = float("-inf")
         return True
 
-    async def share(self, refused: AccessToken | None, now: float, /) -> AccessToken:
-        """Return the token of now; a new one if the current one was refused, fetched once for all who ask."""
-        if refused is not None and refused.serial == self._serial:
+    async def share(self, refused: int | None, now: float, /) -> AccessToken:
+        """Return the token of now; a new one if the current one, by its serial, was refused, once for all who ask."""
+        if refused == self._serial:
             self._stale_at = float("-inf")
         if self.get(now) is None:
             await self.refresh()
@@ -340,8 +340,8 @@ class _SourcedToken(TokenCache):
     def __init__(self, fetch: FetchToken, *, clock: Clock) -> None:
         super().__init__(self._ask, secret=NO_AUTHORIZATION, clock=clock)
         self._source = fetch
-        self._given: AccessToken | None = None
-        self._refused: AccessToken | None = None
+        self._given: int | None = None
+        self._refused: int | None = None
 
     def invalidate(self, authorization: Secret, /) -> bool:
         """Take note that the server answered 401 to this header, so that the source is told of it."""
@@ -350,8 +350,9 @@ class _SourcedToken(TokenCache):
         return super().invalidate(authorization)
 
     async def _ask(self) -> Token:
-        self._given = await self._source(self._refused)
-        return Token(self._given.authorization, self._given.expires_in)
+        token = await self._source(self._refused)
+        self._given = token.serial
+        return Token(token.authorization, token.expires_in)
 
 
 def _closed() -> ClientStateError:
@@ -450,9 +451,9 @@ class TokenSource:
 
     Attributes:
         fetch: an async callable, called when a token is needed, once for all calls that wait for it. It is given the
-            `AccessToken` that the server refused last, None if it refused none, and returns the current one: a new one
-            only if the refused one is still the current one (its ``serial`` tells). `TracketClient.access_token` is
-            such a callable. A `RequestError` that it raises is that of the call.
+            serial of the `AccessToken` that the server refused last, None if it refused none, and returns the current
+            one: a new one only if the refused one is still the current one. `TracketClient.access_token` is such a
+            callable. A `RequestError` that it raises is that of the call.
 
     Raises:
         ConfigurationError: it is no async callable.

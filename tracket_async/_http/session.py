@@ -306,7 +306,7 @@ class TracketSession:
                     )
                 )
 
-    async def access_token(self, refused: AccessToken | None = None) -> AccessToken:
+    async def access_token(self, refused: int | None = None) -> AccessToken:
         """Return the token that this session sends, see `TracketClient.access_token`."""
         self._check_open()
         return await self._authorizer.share(refused, self._clock.time())
