@@ -1,4 +1,4 @@
-"""Made-up worklogs, rendered once in the shape of either version. The same arguments always give the same bytes.
+"""Made-up worklogs, in the shape of either version. The same arguments always give the same bytes.
 
 The benchmarks have data and a server of their own, so that neither the emulator's speed nor a change in its sample
 is in any figure. A worklog of 2.0 takes about 420 bytes, as those of real accounts do.
@@ -6,17 +6,24 @@ is in any figure. A worklog of 2.0 takes about 420 bytes, as those of real accou
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 import functools
 import itertools
 import json
+from collections.abc import Callable, Sequence
+from typing import TypeVar, overload
 
 import attrs
+
+T = TypeVar("T")
 
 FIRST_DAY = dt.date(2023, 11, 1)
 DAYS = 1096
 CROWDED_MONTH = (dt.date(2025, 3, 1), dt.date(2025, 4, 1))
 PAGE = 100
+MOST_LATER = 6 * 86_400_000
+"""A worklog is created and last updated at most so many ms after its date, and never before it."""
 
 _DAY_MS = 86_400_000
 _EPOCH = dt.date(1970, 1, 1)
@@ -36,9 +43,30 @@ _CATEGORIES = [f"21e5614a-7c3b-4f7e-9d51-{n:012x}" for n in range(12)]
 _STATUSES = ["approved", "approved", "submitted", "open", "rejected"]
 
 
+class Computed(Sequence[T]):
+    """A sequence whose items are computed when they are asked for, and not kept."""
+
+    def __init__(self, count: int, item: Callable[[int], T]) -> None:
+        self._numbers = range(count)
+        self._item = item
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return list(map(self._item, self._numbers[place]))
+        return self._item(self._numbers[place])
+
+
 @attrs.frozen
 class Worklogs:
-    """Worklogs in ascending order of date and id; every list has an entry for each.
+    """Worklogs in ascending order of date and id; every sequence has an item for each.
 
     Attributes:
         ids: ``wl-00000000`` and so on.
@@ -48,11 +76,16 @@ class Worklogs:
         bodies: the worklog as JSON.
     """
 
-    ids: list[str]
-    dates: list[int]
-    created: list[int | None]
-    updated: list[int | None]
-    bodies: list[bytes]
+    ids: Sequence[str]
+    dates: Sequence[int]
+    created: Sequence[int | None]
+    updated: Sequence[int | None]
+    bodies: Sequence[bytes]
+
+
+def minutes_of(number: int) -> int:
+    """Return the minutes of a worklog by its number."""
+    return 15 + number % 32 * 15
 
 
 def make(count: int, *, api: str, skewed: bool = False) -> Worklogs:
@@ -63,23 +96,38 @@ def make(count: int, *, api: str, skewed: bool = False) -> Worklogs:
         api: ``"1.0"`` or ``"2.0"``: the shape of the bodies.
         skewed: half of them in March 2025.
     """
+    found = make_on_demand(count, api=api, skewed=skewed)
+    return Worklogs(list(found.ids), list(found.dates), list(found.created), list(found.updated), list(found.bodies))
+
+
+def make_on_demand(count: int, *, api: str, skewed: bool = False) -> Worklogs:
+    """Return what `make` returns, without holding any of it: for more worklogs than fit into memory."""
     render = _render_v1 if api == "1.0" else _render_v2
-    worklogs = Worklogs([], [], [], [], [])
-    number = 0
-    for day, here in enumerate(_per_day(count, skewed=skewed)):
-        date = FIRST_DAY + dt.timedelta(days=day)
-        midnight = (date - _EPOCH).days * _DAY_MS
-        for nth in range(here):
-            moment = midnight + 28_800_000 + nth * 36_000_000 // here  # from 8:00 to 18:00
-            created = None if number % 7 == 0 else moment + number % 5 * 3_600_000 + number % 977
-            updated = None if number % 3 == 0 else moment + number % 11 * 43_200_000 + number % 983
-            worklogs.ids.append(f"wl-{number:08d}")
-            worklogs.dates.append(moment)
-            worklogs.created.append(created)
-            worklogs.updated.append(updated)
-            worklogs.bodies.append(render(number, date.isoformat(), moment, created, updated).encode())
-            number += 1
-    return worklogs
+    ends = list(itertools.accumulate(_per_day(count, skewed=skewed)))
+    first_midnight = (FIRST_DAY - _EPOCH).days * _DAY_MS
+
+    def date(number: int) -> int:
+        day = bisect.bisect_right(ends, number)
+        begin = ends[day - 1] if day else 0
+        # from 8:00 to 18:00
+        return first_midnight + day * _DAY_MS + 28_800_000 + (number - begin) * 36_000_000 // (ends[day] - begin)
+
+    def created(number: int) -> int | None:
+        return None if number % 7 == 0 else date(number) + number % 5 * 3_600_000 + number % 977
+
+    def updated(number: int) -> int | None:
+        return None if number % 3 == 0 else date(number) + number % 11 * 43_200_000 + number % 983
+
+    def body(number: int) -> bytes:
+        return render(number, date(number), created(number), updated(number)).encode()
+
+    return Worklogs(
+        Computed(count, "wl-{:08d}".format),
+        Computed(count, date),
+        Computed(count, created),
+        Computed(count, updated),
+        Computed(count, body),
+    )
 
 
 def page(worklogs: Worklogs, first: int, *, api: str, size: int = PAGE) -> bytes:
@@ -94,7 +142,7 @@ def page(worklogs: Worklogs, first: int, *, api: str, size: int = PAGE) -> bytes
     )
 
 
-def envelope(bodies: list[bytes], *, api: str, cursor: str | None, total: int, size: int) -> bytes:
+def envelope(bodies: Sequence[bytes], *, api: str, cursor: str | None, total: int, size: int) -> bytes:
     """Render the response of the list call with these worklogs."""
     joined = b",".join(bodies)
     if api == "1.0":
@@ -138,8 +186,8 @@ def _optional(milliseconds: int | None) -> str:
 _QUOTED = [json.dumps(text, ensure_ascii=False) for text in _TEXTS]
 
 
-def _render_v1(number: int, _day: str, date: int, created: int | None, updated: int | None) -> str:
-    minutes = 15 + number % 32 * 15
+def _render_v1(number: int, date: int, created: int | None, updated: int | None) -> str:
+    minutes = minutes_of(number)
     said = "" if created is None else f'"createdDate":"{_moment(created)}",'
     return (
         f'{{"itemId":"{5_273_000_000 + number % 5000}","userId":"{35_851_000 + number % 113}",'
@@ -151,12 +199,13 @@ def _render_v1(number: int, _day: str, date: int, created: int | None, updated: 
     )
 
 
-def _render_v2(number: int, day: str, _date: int, created: int | None, updated: int | None) -> str:
-    minutes = 15 + number % 32 * 15
+def _render_v2(number: int, date: int, created: int | None, updated: int | None) -> str:
+    minutes = minutes_of(number)
     said = "" if created is None else f'"createdDate":"{_moment(created)}",'
     return (
         f'{{"id":"wl-{number:08d}","item":"{5_273_000_000 + number % 5000}","user":"{35_851_000 + number % 113}",'
-        f'"date":"{day}","minutes":{minutes},"billableMinutes":{"null" if number % 9 == 0 else minutes // 2},'
+        f'"date":"{_day(date // _DAY_MS)}","minutes":{minutes},'
+        f'"billableMinutes":{"null" if number % 9 == 0 else minutes // 2},'
         f'"team":"{929_300 + number % 8}","description":{_QUOTED[number % len(_QUOTED)]},'
         f'"customFields":{{"category":"{_CATEGORIES[number % 12]}","project":"P{number % 40}"}},'
         f'"board":"{5_272_688_000 + number % 30}","parentItem":null,'

@@ -1,9 +1,9 @@
 """The server that is not what is measured: both versions of the list call, answered from memory.
 
 ``python -m benchmarks.server '{"api": "2.0", ...}'`` binds a free port of loopback, prints it, and serves until its
-standard input ends. Every worklog is rendered before the first request; a page is a slice of a sorted list, joined. It
-reads HTTP/1.1 only as far as the clients under test write it (no chunked bodies, no pipelining), takes any token, and
-answers uncompressed. ``GET /cpu`` tells the seconds of CPU that it has spent.
+standard input ends. Up to `MOST_RENDERED` worklogs are rendered before the first request; a page is a slice of a sorted
+list, joined. It reads HTTP/1.1 only as far as the clients under test write it (no chunked bodies, no pipelining), takes
+any token, and answers uncompressed. ``GET /cpu`` tells the seconds of CPU that it has spent.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ import time
 import urllib.parse
 from collections.abc import Callable, Sequence
 
-import attrs
-
 from benchmarks import data
 from benchmarks.rows import Serve
 
@@ -33,18 +31,11 @@ _KEYS = {"date": "dates", "createdDate": "created", "updatedDate": "updated"}
 _TOKEN = b'{"access_token":"benchmark","token_type":"Bearer","expires_in":3600}'
 _CATEGORIES = b'{"items":[{"id":"c-1","name":"Development"}]}'
 _DAY_MS = 86_400_000
-_NEVER = -sys.maxsize - 1  # sorts before every moment, and is within no bound
+MOST_RENDERED = 2_000_000
+"""With more worklogs than this each is rendered when it is asked for: they would need 1 GB a million."""
 
 Answer = tuple[int, bytes]
 Query = dict[str, str]
-
-
-@attrs.frozen
-class _Order:
-    """The worklogs by one of their dates: their numbers, and that date of each; those without it come first."""
-
-    numbers: Sequence[int]
-    keys: Sequence[int]
 
 
 class Worklogs:
@@ -58,7 +49,6 @@ class Worklogs:
     def __init__(self, worklogs: data.Worklogs, api: str) -> None:
         self._worklogs = worklogs
         self._api = api
-        self._orders = {"date": _Order(range(len(worklogs.ids)), worklogs.dates)}
         self._created = 0
         self.get = functools.lru_cache(maxsize=4096)(self._get)
 
@@ -121,20 +111,18 @@ class Worklogs:
             if side == "lte" and len(value) == 10:
                 moment += _DAY_MS - 1
             bounds[field] = (moment, upper) if side == "gte" else (lower, moment)
-        order = self._order(sort_by)
-        lower, upper = bounds.pop(sort_by, (_NEVER, sys.maxsize))
-        found = order.numbers[bisect.bisect_left(order.keys, lower) : bisect.bisect_right(order.keys, upper)]
-        for field, (low, high) in bounds.items():
+        low, high = bounds.pop("date", (-sys.maxsize, sys.maxsize))
+        for lower, upper in bounds.values():
+            low, high = max(low, lower - data.MOST_LATER), min(high, upper)
+        dates = self._worklogs.dates
+        found: Sequence[int] = range(bisect.bisect_left(dates, low), bisect.bisect_right(dates, high))
+        for field, (lower, upper) in bounds.items():
             keys = getattr(self._worklogs, _KEYS[field])
-            found = [number for number in found if keys[number] is not None and low <= keys[number] <= high]
+            found = [number for number in found if (key := keys[number]) is not None and lower <= key <= upper]
+        if sort_by != "date":
+            keys = getattr(self._worklogs, _KEYS[sort_by])
+            found = sorted(found, key=lambda number: keys[number] or 0)  # those without it come first
         return found
-
-    def _order(self, sort_by: str) -> _Order:
-        if sort_by not in self._orders:
-            keys = [_NEVER if key is None else key for key in getattr(self._worklogs, _KEYS[sort_by])]
-            numbers = sorted(range(len(keys)), key=keys.__getitem__)
-            self._orders[sort_by] = _Order(numbers, [keys[number] for number in numbers])
-        return self._orders[sort_by]
 
 
 class Bucket:
@@ -229,7 +217,8 @@ def _milliseconds(value: str) -> int:
 async def serve(settings: Serve) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    worklogs = Worklogs(data.make(settings.worklogs, api=settings.api, skewed=settings.skewed), settings.api)
+    make = data.make if settings.worklogs <= MOST_RENDERED else data.make_on_demand
+    worklogs = Worklogs(make(settings.worklogs, api=settings.api, skewed=settings.skewed), settings.api)
     bucket = Bucket(settings)
     server = await loop.create_server(lambda: Protocol(worklogs, settings.latency / 1000, bucket), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

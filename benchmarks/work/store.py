@@ -17,11 +17,14 @@ from tracket_async.export.run import export_to_files, request_of
 _LONG_AGO = dt.date(1999, 1, 1)
 
 
-async def parquet(meter: Meter, *, url: str, api: str, workers: int) -> int:
-    """Export every worklog into a Parquet file, compare with the server's count, and return the file's rows."""
+async def parquet(meter: Meter, *, url: str, api: str, workers: int, folder: str | None = None) -> int:
+    """Export every worklog into a Parquet file, compare with the server's count, and return the file's rows.
+
+    ``folder`` keeps the file, as ``worklogs.parquet``; None: it is removed.
+    """
     settings = Settings(concurrency=workers)
-    with tempfile.TemporaryDirectory() as folder:
-        path, nothing = Path(folder, "worklogs.parquet"), Path(folder, "nothing.parquet")
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        path, nothing = Path(folder or temporary, "worklogs.parquet"), Path(temporary, "nothing.parquet")
         async with client_of(url, api, concurrency=workers) as client:
             # loads DuckDB and what else there is to load
             await export_to_files(
