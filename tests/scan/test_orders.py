@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async.scan.partition import DateRange, PartitionState, ScanSettings, shifted
+from tracket_async.scan.partition import DateRange, PageResult, PartitionState, ScanSettings, TakenIds, shifted
 from tracket_async.scan.scheduler import Scheduler
 
 # Tests are no package, and are imported by their path.
@@ -67,6 +67,7 @@ class Export:
         )
         self.stored, self.states, self.times = {}, {}, 0
         self.ordered = self.order == "ascending" and not self.interruptions and not self.refusals
+        self.distinct = self.ordered or seed % 2 == 0
 
     @property
     def expected(self):
@@ -78,7 +79,11 @@ class Export:
         self.times += 1
         states = [PartitionState.from_json(json.loads(state)) for state in self.states.values()]
         settings = ScanSettings(
-            item_format=servers.ITEMS, concurrency=self.workers, ordered=self.ordered, states=states
+            item_format=servers.ITEMS,
+            concurrency=self.workers,
+            ordered=self.ordered,
+            states=states,
+            distinct=self.distinct,
         )
         scheduler = Scheduler(self.dates, settings)
         refusals = self.refusals if self.times < 9 else 0.0
@@ -115,7 +120,7 @@ class Export:
     def store(self, scheduler):
         while scheduler.partitions.out:
             batch = scheduler.partitions.out.popleft()
-            if self.times == 1:
+            if self.times == 1 and self.distinct:
                 assert self.stored.keys().isdisjoint(key for _, key in batch.items)
             self.stored |= {key: date for date, key in batch.items}
             self.states |= {state.id: json.dumps(state.to_json()) for state in batch.states}
@@ -142,3 +147,13 @@ def test_the_cases_have_seen_what_they_are_about(v2):
         assert len([each for each in some if each.refusals and each.interruptions and len(each.rows) > 20]) >= 50
         assert len([each for each in some if each.server.ignores_dates]) >= 50
         assert not v2 or len([each for each in some if each.server.offset]) >= 50
+
+
+def test_ids_that_need_not_be_remembered_are_only_counted():
+    page = PageResult(items=["first", "second"], ids=["a", "b"])
+    for remember, again in ((True, []), (False, page.items)):
+        taken = TakenIds(remember=remember)
+        assert taken.take(page) == page.items
+        assert taken.recall() == ({hash("a"), hash("b")} if remember else set())
+        assert len(taken) == 2
+        assert taken.take(page) == again

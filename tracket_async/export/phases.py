@@ -128,7 +128,7 @@ async def open_job(client: TracketClient, store: Store, settings: Settings | Non
 
 COMMIT_ROWS: Final = 50_000
 COMMIT_SECONDS: Final = 5.0
-_ARROW_ROWS: Final = 1_000
+_ARROW_ROWS: Final = 500
 """So many rows become columns at once: more would hold up the event loop for longer, fewer cost more calls."""
 
 
@@ -210,7 +210,10 @@ async def fetch(job: ExportJob, resumed: int, total: int | None) -> bool:
         # API 1.0 does not tell what has changed since then.
         await job.do(job.store.set_meta, fetched_before=dates_fetched(states))
     settings, buffer = job.settings, CommitBuffer(job)
-    run = await job.source.scan(job.store.request.filter, concurrency=settings.concurrency, states=states)
+    # The store deduplicates: the scan need not remember ids.
+    run = await job.source.scan(
+        job.store.request.filter, concurrency=settings.concurrency, states=states, distinct=False
+    )
     try:
         async with aclosing(run.batches()) as batches:
             async for batch in batches:

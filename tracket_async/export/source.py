@@ -89,11 +89,18 @@ class Source:
         self._server_clock = ServerClock(lambda wanted: self._page(wanted, None, smallest), clock.now)
 
     async def scan(
-        self, wanted: WorklogFilter, *, concurrency: int, states: Iterable[PartitionState] = ()
+        self,
+        wanted: WorklogFilter,
+        *,
+        concurrency: int,
+        states: Iterable[PartitionState] = (),
+        distinct: bool = True,
     ) -> ParallelScan[Row]:
-        """Return the parallel scan of everything that matches, not begun yet."""
+        """Return the parallel scan of everything that matches, not begun yet; the arguments are `ScanSettings`."""
         api_version = self.api_version
-        settings = ScanSettings(item_format=row_format(api_version), concurrency=concurrency, states=tuple(states))
+        settings = ScanSettings(
+            item_format=row_format(api_version), concurrency=concurrency, states=tuple(states), distinct=distinct
+        )
         return await scan(self._send, api_version, wanted, settings, now=self._clock.now)
 
     async def count(self, wanted: WorklogFilter) -> int | None:

@@ -16,10 +16,9 @@ allow: a scan sends at most that many requests more than there are pages. With `
 pages may wait and the pieces are short, it is one more for each `SPARE_SHARE` pages.
 
 If the server does not list in ascending order, every partition is dropped, and a single one reads everything, without
-the worklogs that were handed over already (64-bit hashes of their ids). Before a list has been seen to ascend, a
-partition that has passed its end is not done but *doubtful*: it waits, and goes on if no other finds a proof. No check
-can find a list that is out of order only where nobody looks: behind a page that ascends and passes the end of its
-partition.
+the worklogs that were handed over already (see `TakenIds`). Before a list has been seen to ascend, a partition that has
+passed its end is not done but *doubtful*: it waits, and goes on if no other finds a proof. No check can find a list
+that is out of order only where nobody looks: behind a page that ascends and passes the end of its partition.
 
 If the server ignores the dates of the queries, one partition reads all that is left. If its days are not the instants
 by which it filters, all partitions ask for a day more at both ends, and rows are judged by the scan's dates alone.
@@ -29,7 +28,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
@@ -54,6 +52,7 @@ from tracket_async.scan.partition import (
     Partition,
     ScanSettings,
     ScanStatistics,
+    TakenIds,
     late_error,
     within,
 )
@@ -161,12 +160,11 @@ class Partitions(Generic[T]):
         self._done = [state for state in states if state.done]
         self._changed: dict[int, Partition[T]] = {}
         self._next_id = max((state.id for state in states), default=-1) + 1
-        self._taken = array("q")  # hashes of the ids taken: 8 bytes each, however long the scan
-        self._known: set[int] | None = None  # the same, from when they may come again in another partition
+        self._taken = TakenIds(remember=settings.distinct)
         self._outside: set[int] = set()  # of the ids outside of the scan's dates
         self._bad: set[int] = set()  # of the keys of rows that cannot be read
         if self.single or any(state.wide for state in states):
-            self.leave_out_known()
+            self._taken.recall()
 
     @property
     def done(self) -> int:
@@ -176,8 +174,7 @@ class Partitions(Generic[T]):
     @property
     def distinct(self) -> int:
         """Return how many worklogs the server has listed in this run, each counted once."""
-        taken = len(self._taken) if self._known is None else len(self._known)
-        return len(self._outside) + len(self._bad) + taken
+        return len(self._outside) + len(self._bad) + len(self._taken)
 
     def add(
         self,
@@ -215,7 +212,7 @@ class Partitions(Generic[T]):
 
         All else that has been taken is left out by its id from now on.
         """
-        known = self.leave_out_known()
+        known = self._taken.recall()
         for partition in partitions:
             partition.dropped = partition.done = True
             self.held -= len(partition.held)
@@ -227,21 +224,14 @@ class Partitions(Generic[T]):
             self.note(partition)
         self.open = [partition for partition in self.open if not partition.dropped]
 
-    def leave_out_known(self) -> set[int]:
-        """Leave out by their ids, from now on, all worklogs that have been taken; return the hashes of the ids."""
-        if self._known is None:
-            self._known = set(self._taken)
-            self._taken = array("q")
-        return self._known
+    def leave_out_known(self) -> None:
+        """Leave out by their ids, from now on, all worklogs that have been taken."""
+        self._taken.recall()
 
     def deliver(self, partition: Partition[T], result: PageResult[T], page: PageLike[Any]) -> None:
         """Make the batch of a page."""
-        items, duplicates = result.items, result.duplicates
-        if self._known is None:
-            self._taken.fromlist([hash(key) for key in result.ids])
-        else:
-            items = result.unknown(self._known)
-            duplicates += len(result.items) - len(items)
+        items = self._taken.take(result)
+        duplicates = result.duplicates + len(result.items) - len(items)
         self._outside.update(map(hash, result.outside))
         partition.taken += len(items)
         if self._keep is not None:
