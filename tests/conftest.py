@@ -57,6 +57,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def virtually():
     """Run a coroutine to its end on a `VirtualLoop`: hours pass in no time, in the same order every time."""
 
+    from tracket_async.client import import_rest
+
+    import_rest()  # which a client does in a thread otherwise
+
     def run(coroutine):
         loop = VirtualLoop()
         try:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import gc
+import json
+import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
-from tracket_async import BearerToken, NewWorklog, TracketClient
 from tracket_async.emulator import Emulator
 
 LATE = """
@@ -64,8 +62,73 @@ def test_no_call_imports_anything_and_making_a_client_reads_no_file(api):
     assert (done.stdout.strip(), done.stderr) == ("[] []", "")
 
 
+CALLBACKS = """
+import asyncio, datetime as dt, gc, json, math, sys, tempfile, threading, time
+from pathlib import Path
+
+from tracket_async import BearerToken, NewWorklog, TracketClient
+from tracket_async.export.run import export_to_files, request_of
+
+longest, run = 0.0, asyncio.Handle._run
+
+def timed(handle):
+    global longest
+    begun = time.thread_time()
+    run(handle)
+    if threading.current_thread() is threading.main_thread():
+        longest = max(longest, time.thread_time() - begun)
+
+asyncio.Handle._run = timed
+
+async def walk(client):
+    async for _ in client.worklogs.list():
+        pass
+
+async def scan(client):
+    async for _ in client.worklogs.export():
+        pass
+
+async def table(client):
+    await client.worklogs.table()
+
+async def export(client):
+    with tempfile.TemporaryDirectory() as folder:
+        await export_to_files(client, {Path(folder, "worklogs.parquet"): "parquet"}, request_of(client))
+
+async def create(client):
+    new = NewWorklog(item_id="1", user_id="2", date=dt.date(2026, 1, 1), minutes=30)
+    async for _ in client.worklogs.create_many([new] * 100):
+        pass
+
+async def measured(awaitable):
+    "The longest callback in ms. The caller's own, which made what is awaited, is none of them."
+    global longest
+    await asyncio.sleep(0)
+    longest = 0.0
+    await awaitable
+    await asyncio.sleep(0)
+    return longest * 1000
+
+async def main(url, token, limit):
+    gc.disable()  # its time is the app's
+    client = TracketClient(auth=BearerToken(token), base_url=url)
+    took = {"open": await measured(client.open())}
+    for work in (walk, scan, table, export, create):
+        best = math.inf
+        for _ in range(20):  # whatever else the machine does takes time of its caches
+            best = min(best, await measured(work(client)))
+            if best <= limit:
+                break
+        took[work.__name__] = best
+    await client.aclose()
+    print(json.dumps(took))
+
+asyncio.run(main(*sys.argv[1:3], float(sys.argv[3])))
+"""
+
+
 class Served:
-    """An emulator in a thread of its own: its callbacks are not the client's."""
+    """An emulator in a thread of its own, so that a process can use it while the test waits for that."""
 
     def __enter__(self):
         self.ready, self.done = threading.Event(), threading.Event()
@@ -84,55 +147,18 @@ class Served:
         self.thread.join()
 
 
-async def walk(client):
-    assert len([worklog async for worklog in client.worklogs.list()]) >= 2_500
-
-
-async def export(client):
-    assert len([worklog async for worklog in client.worklogs.export()]) >= 2_500
-
-
-async def convert(client):
-    assert len(await client.worklogs.table()) >= 2_500
-
-
-async def write(client):
-    new = NewWorklog(item_id="1", user_id="2", date=dt.date(2026, 1, 1), minutes=30)
-    outcomes = client.worklogs.create_many([new] * 100)
-    assert {outcome.status async for outcome in outcomes} == {"ok"}
-
-
-@pytest.mark.parametrize("work", [walk, export, convert, write])
-def test_no_callback_holds_the_loop_for_long(work, monkeypatch):
-    """The goal is 5 ms of CPU. A slow and busy machine has four times as many, and the best of three rounds counts.
-
-    The garbage collector's time is the app's.
-    """
-    longest = 0.0
-    run = asyncio.Handle._run
-
-    def timed(handle):
-        nonlocal longest
-        begun = time.thread_time()
-        run(handle)
-        if threading.current_thread() is threading.main_thread():
-            longest = max(longest, time.thread_time() - begun)
-
-    async def main(emulator):
-        nonlocal longest
-        rounds = []
-        async with TracketClient(auth=BearerToken(emulator.token), base_url=emulator.url) as client:
-            for _ in range(3):
-                longest = 0.0
-                await work(client)
-                rounds.append(longest)
-        return min(rounds)
-
-    gc.disable()
-    try:
-        with Served() as emulator:
-            monkeypatch.setattr(asyncio.Handle, "_run", timed)
-            took = asyncio.run(main(emulator))
-    finally:
-        gc.enable()
-    assert 0 < took <= 4 * 0.005
+def test_no_callback_holds_the_loop_for_more_than_5_ms():
+    """Of CPU, in a process that nobody traces. Importing libraries happens in a thread, at opening."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "COV_"))}
+    with Served() as emulator:
+        done = subprocess.run(
+            [sys.executable, "-c", CALLBACKS, emulator.url, emulator.token, "5"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+    assert done.stderr == ""
+    took = json.loads(done.stdout)
+    assert {work: ms for work, ms in took.items() if not 0 < ms <= 5} == {}, took

@@ -12,6 +12,7 @@ Writing goes the other way round, and is strict.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import math
 import re
@@ -63,8 +64,8 @@ def make_converter(schema: Schema) -> cattrs.Converter:
     `Worklog` it leaves out what this version does not have.)
     """
     converter = cattrs.Converter()
-    read = WorklogReader(schema).read
-    converter.register_structure_hook(Worklog, lambda value, _type: read(value, "$"))
+    reader = functools.cache(lambda: WorklogReader(schema))  # half of the work, and not needed for writing
+    converter.register_structure_hook(Worklog, lambda value, _type: reader().read(value, "$"))
     converter.register_unstructure_hook(Worklog, _worklog_writer(schema, converter))
     converter.register_unstructure_hook(NewWorklog, _writer(schema, converter, NewWorklog))
     converter.register_unstructure_hook(WorklogChanges, _writer(schema, converter, WorklogChanges))

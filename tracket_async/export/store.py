@@ -38,7 +38,7 @@ from tracket_async.export import database as modules
 from tracket_async.export import tables as sql
 from tracket_async.export.database import Database, Statement, remove
 from tracket_async.export.text import NAMES, UTC, time_zone
-from tracket_async.frames import pyarrow
+from tracket_async.frames import load_converters, pyarrow
 from tracket_async.models import VALUES, BadRow, WorklogFilter
 
 BOUNDS: Final = ("since", "until", "created_since", "created_until", "updated_since", "updated_until")
@@ -150,7 +150,7 @@ class Store:
         """
         self.path = Path(path)
         modules.duckdb()
-        pyarrow().array([""])  # its first conversion imports pandas, where it is installed: here, in a thread
+        load_converters()  # here, in a thread, and not at the first page
         refuse_link(self.path)
         with storage_errors(self.path, "look at"):
             if request is None and not self.path.exists():
