@@ -143,7 +143,8 @@ def contract(session: nox.Session) -> None:
 def integrations(session: nox.Session) -> None:
     """Test worklogs in pandas, polars and FastAPI, which are too large for every session."""
     install(session, "integrations")
-    session.run("pytest", "-q", "tests/test_frames.py", "tests/test_pydantic.py", *session.posargs, env=SAFE_PATH)
+    files = ("tests/test_event_loop.py", "tests/test_frames.py", "tests/test_pydantic.py")
+    session.run("pytest", "-q", *files, *session.posargs, env=SAFE_PATH)
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import subprocess
@@ -147,12 +148,12 @@ class Served:
         self.thread.join()
 
 
-def test_no_callback_holds_the_loop_for_more_than_5_ms():
-    """Of CPU, in a process that nobody traces. Importing libraries happens in a thread, at opening."""
+def run(program, *arguments):
+    """Return the JSON that a program prints, in a process that nobody traces; its emulator is this process's."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "COV_"))}
     with Served() as emulator:
         done = subprocess.run(
-            [sys.executable, "-c", CALLBACKS, emulator.url, emulator.token, "5"],
+            [sys.executable, "-c", program, emulator.url, emulator.token, *arguments],
             env=environ,
             capture_output=True,
             text=True,
@@ -160,5 +161,49 @@ def test_no_callback_holds_the_loop_for_more_than_5_ms():
             timeout=100,
         )
     assert done.stderr == ""
-    took = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_no_callback_holds_the_loop_for_more_than_5_ms():
+    """Of CPU. Libraries are imported in threads."""
+    took = run(CALLBACKS, "5")
     assert {work: ms for work, ms in took.items() if not 0 < ms <= 5} == {}, took
+
+
+LIBRARIES = """
+import asyncio, json, sys, tempfile, threading
+from pathlib import Path
+
+from tracket_async import BearerToken, TracketClient
+from tracket_async.export.run import export_to_files, request_of
+
+by_thread = {}
+
+class Hook:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        library = name.partition(".")[0]
+        if library not in sys.stdlib_module_names and library != "tracket_async":
+            by_thread.setdefault(threading.current_thread() is threading.main_thread(), set()).add(library)
+
+async def main(url, token, work):
+    sys.meta_path.insert(0, Hook)
+    async with TracketClient(auth=BearerToken(token), base_url=url) as client:
+        if work == "table":
+            assert len(await client.worklogs.table()) >= 2_500
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                await export_to_files(client, {Path(folder, "worklogs.parquet"): "parquet"}, request_of(client))
+    print(json.dumps({"loop": sorted(by_thread.get(True, ())), "threads": sorted(by_thread[False])}))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("work", ["table", "export"])
+def test_no_library_is_imported_on_the_event_loops_thread(work):
+    """Where pandas is installed, pyarrow's first conversion imports it, which takes seconds."""
+    imported = run(LIBRARIES, work)
+    assert imported["loop"] == []
+    assert {"tenacity", "cattrs", "pyarrow"} <= set(imported["threads"])
+    assert ("pandas" in imported["threads"]) == (importlib.util.find_spec("pandas") is not None)
