@@ -168,12 +168,14 @@ def browser(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site of the documentation, warnings as errors, and check every link and anchor, without a network.
 
-    With the argument write, bring the pages that are made from the code up to date first.
+    With the argument write, bring the pages that are made from the code up to date first; with pictures, take those of
+    a terminal, too.
     """
-    write = "write" in session.posargs
-    install(session, "docs", project=write)
-    if write:
+    install(session, "docs", project=bool(session.posargs))
+    if "write" in session.posargs:
         session.run("python", "docs/generate.py", env=SAFE_PATH)
+    if "pictures" in session.posargs:
+        session.run("python", "docs/pictures.py", env=SAFE_PATH)
     site = Path("docs", "site")
     session.run("zensical", "build", "--clean", "--strict", "--config-file", "docs/mkdocs.yml")
     shutil.copy(Path("docs", "llms.txt"), site)

@@ -62,7 +62,7 @@ def broken(site: Path) -> Iterator[str]:
                 yield f"{name}: {address} leads to no file"
             elif target in pages and unquote(parts.fragment) not in pages[target].anchors:
                 yield f"{name}: {address} leads to no anchor"
-    for path in sorted(site.rglob("*.css")):
+    for path in sorted([*site.rglob("*.css"), *site.rglob("*.svg")]):
         for address in IN_STYLES.findall(path.read_text(encoding="utf-8")):
             if urlsplit(address).scheme in {"http", "https"} or address.startswith("//"):
                 yield f"{path.relative_to(site)}: loads {address}"

@@ -94,7 +94,8 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path, html, wrong):
     assert list(links.broken(tmp_path)) == [f"a.html: {wrong}"]
 
 
-def test_a_style_that_loads_a_font_from_elsewhere_is_found(tmp_path):
+@pytest.mark.parametrize("name", ["a.css", "picture.svg"])
+def test_a_style_that_loads_a_font_from_elsewhere_is_found(tmp_path, name):
     (tmp_path / "a.html").write_text(GOOD.replace("b/page.html#there", ""), encoding="utf-8")
-    (tmp_path / "a.css").write_text("@font-face { src: url(https://fonts.example/x) }", encoding="utf-8")
-    assert list(links.broken(tmp_path)) == ["a.css: loads https://fonts.example/x"]
+    (tmp_path / name).write_text("@font-face { src: url(https://fonts.example/x) }", encoding="utf-8")
+    assert list(links.broken(tmp_path)) == [f"{name}: loads https://fonts.example/x"]

@@ -24,6 +24,7 @@ PAGES = ROOT / "docs" / "pages"
 COMMANDS = (PAGES / "reference" / "command-line.md").read_text(encoding="utf-8")
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
 DOCUMENTS = [ROOT / "README.md", *sorted(PAGES.rglob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
+OTHERS = [ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", ROOT / "tests" / "README.md"]
 
 
 def code_with(word: str) -> str:
@@ -98,10 +99,22 @@ def test_the_changelog_begins_with_the_version_that_comes_next():
     assert re.fullmatch(rf"\[{re.escape(__version__)}\] - (unreleased|\d{{4}}-\d\d-\d\d)", heading[1])
 
 
-def test_every_link_to_a_file_leads_to_one():
-    for document in DOCUMENTS:
-        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
-            assert "://" in link or (document.parent / link).exists(), f"{document.name}: {link}"
+def anchors(document):
+    """The anchors of the headings of a document, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = [re.sub(r"\]\([^)]*\)", "", title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_link_to_a_file_leads_to_one_and_to_a_heading_of_it():
+    for document in (*DOCUMENTS, *OTHERS):
+        for link, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", document.read_text(encoding="utf-8")):
+            if "://" in link:
+                continue
+            target = document.parent / link if link else document
+            assert target.exists(), f"{document.name}: {link}"
+            # The names of the code become headings when the site is built, which checks them.
+            assert not anchor or "." in anchor or anchor in anchors(target), f"{document.name}: {link}#{anchor}"
 
 
 def test_every_command_that_is_shown_exists():
