@@ -31,7 +31,11 @@ PYTHONS = [*nox.project.python_versions(PYPROJECT), "3.15"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 LOCK = Path(".github", "requirements.txt")
-POSTGRES_TESTS = ("tests/export/test_postgres.py", "tests/export/test_postgres_kill.py")
+POSTGRES_TESTS = (
+    "tests/export/test_postgres.py",
+    "tests/export/test_postgres_kill.py",
+    "tests/integrations/test_dlt.py::test_a_table_of_postgresql_is_what_the_server_has",
+)
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
 
 nox.options.sessions = ["lint", "types", f"tests-{THIS}"]
