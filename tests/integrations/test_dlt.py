@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 import subprocess
 import sys
 import threading
@@ -131,6 +132,17 @@ def test_a_table_of_duckdb_is_what_the_server_has(tracket_server, pipeline, capl
         categories = client.execute_sql("SELECT id, name FROM categories ORDER BY id")
     assert categories == sorted((each.id, each.name) for each in use(lambda client: client.categories.list()))
     assert [record for record in caplog.records if record.name.startswith("tracket")] == []
+
+
+@pytest.mark.tracket(sample=20)
+def test_the_code_of_the_docs_loads_worklogs(tracket_server):
+    page = Path(__file__).parents[2] / "docs" / "pages" / "how-to" / "dlt.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(compile(code, "dlt.md", "exec"), names)
+    assert in_the_table(names["pipeline"]) == on_the_server()
+    names["pipeline"].run(module.tracket_source(), refresh="drop_resources")
+    assert in_the_table(names["pipeline"]) == on_the_server()
 
 
 @pytest.mark.tracket(sample=50)
