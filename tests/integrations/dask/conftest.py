@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from contextlib import asynccontextmanager
 
@@ -44,6 +45,27 @@ def parts_folder(tmp_path):
     """The folder of an export, locked."""
     with planning.locked_folder(tmp_path / "parts"):
         yield tmp_path / "parts"
+
+
+@pytest.fixture
+def some_worklogs():
+    """Worklogs of the 1.0 shape; the date of each is so many hours after that of the one before."""
+
+    def make(count, hours=9):
+        first = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+        return [
+            {
+                "worklogId": f"wl-{number:05}",
+                "itemId": f"item-{number % 7}",
+                "userId": f"u-{number % 5}",
+                "worklogDate": f"{first + dt.timedelta(hours=number * hours):%Y-%m-%dT%H:%M:%S}.000Z",
+                "worklogMinutes": number % 480,
+                "createdDate": "2024-01-01T00:00:00.000Z",
+            }
+            for number in range(count)
+        ]
+
+    return make
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tracket_async import WorklogFilter
 from tracket_async.errors import StorageError, StoreError, TargetBusyError, UsageError
 from tracket_async.export.run import request_of
 from tracket_async.integrations.dask import plan as planning
-from tracket_async.integrations.dask.plan import MOST_MONTHS, Plan, begin, kept_plan, locked_folder, plan
+from tracket_async.integrations.dask.plan import MOST_MONTHS, PROBES, Plan, begin, kept_plan, locked_folder, plan
 from tracket_async.scan.partition import MICROSECOND
 
 DAY = dt.timedelta(days=1)
@@ -49,12 +49,13 @@ class FakeSource:
     async def pages(self, wanted):
         self.asked += 1
         yield []  # a page of rows that cannot be read
-        if found := sorted(self._of(wanted), reverse=wanted.descending):
-            yield list(map(FakeRow, found[:10]))
+        found = sorted(self._of(wanted), reverse=wanted.descending)
+        for at in range(0, len(found), 10):
+            yield list(map(FakeRow, found[at : at + 10]))
 
 
 def ranges_of(source, wanted, most, now=FIRST + 900 * DAY):
-    return asyncio.run(planning._ranges(source, wanted, now, most))
+    return asyncio.run(planning._ranges(source, wanted, now, most))[0]
 
 
 def assert_covers_once(ranges, wanted):
@@ -83,7 +84,7 @@ def test_a_counted_plan_covers_every_date_once_in_ranges_of_few_worklogs_or_a_da
         inside = {day: n for day, n in counts.items() if (since or day) <= day and (until is None or day <= until)}
         assert sum(inside.values()) == expected
         assert expected <= most or len(inside) == 1
-    assert source.asked <= 4 + 26 * len(ranges)  # of two counts for each halving of 2,000 days
+    assert source.asked <= 5 + 26 * len(ranges)  # 11 halvings, of two counts at most, make one day of 2,000
 
 
 @given(dates=st.lists(days, max_size=30), bounds=bounds, now=st.integers(-500, 3_000))
@@ -95,9 +96,32 @@ def test_a_plan_of_months_covers_every_date_once(dates, bounds, now):
 
 
 def test_months_of_centuries_are_put_together():
-    ranges = ranges_of(FakeSource([FIRST.replace(year=1)], counts=False), WorklogFilter(), 1)
+    source = FakeSource([FIRST.replace(year=year) for year in range(1, 2024)], counts=False)
+    ranges = ranges_of(source, WorklogFilter(), 1)
     assert_covers_once(ranges, WorklogFilter())
     assert MOST_MONTHS / 2 < len(ranges) <= MOST_MONTHS + 1
+    assert source.asked <= 2 + 10 + PROBES
+
+
+def test_months_are_put_together_by_how_dense_their_worklogs_are():
+    dense, sparse = (
+        [FIRST + number * DAY / 10 for number in range(1_000)],
+        [FIRST + (100 + number) * DAY for number in range(400)],
+    )
+    ranges = ranges_of(FakeSource(dense + sparse, counts=False), WorklogFilter(), 300)
+    sizes = [sum((since or FIRST) <= date <= (until or date) for date in dense + sparse) for since, until, _ in ranges]
+    assert sum(sizes) == 1_400
+    assert sizes[:3] == [300, 310, 300]  # a month each
+    assert max(sizes) <= 400
+    assert len(sizes) <= 7
+
+
+def test_a_list_of_one_date_is_read_on_until_it_is_seen_to_ascend():
+    steps = [FIRST + number * DAY for number in range(1, 20)]
+    for same, proven in ((30, True), (10 * planning.PROOF_PAGES, False)):
+        source = FakeSource([FIRST] * same + steps, counts=False)
+        _, ascends = asyncio.run(planning._ranges(source, WorklogFilter(), FIRST + 90 * DAY, 9))
+        assert ascends is proven
 
 
 def test_a_day_with_too_many_worklogs_is_a_part_of_its_own():
@@ -124,8 +148,8 @@ async def test_months_are_read_by_themselves_only_where_the_list_ascends(hostile
     if order != "ascending":
         hostile.order = order
     async with connect("1.0") as client:
-        made = await plan(client, request_of(client))
-        assert (len(made.parts) > 1) == parts
+        made = await plan(client, request_of(client), rows_per_part=100)
+        assert (len(made.parts) > 1) == made.ascends == parts
         assert (made.parts[0].since, made.parts[-1].until, made.total) == (None, None, None)
 
 

@@ -34,6 +34,7 @@ from tracket_async.export.store import WorkThread
 from tracket_async.frames import ATTRIBUTES, arrow_batch, arrow_schema, pyarrow, warm_up
 from tracket_async.integrations.dask.plan import Plan, PlannedPart, check_client, kept_plan, source_of
 from tracket_async.models import BadRow
+from tracket_async.pagination import PROOF_STEPS
 
 PART_CONCURRENCY: Final = 4
 """Pages of a part that are fetched at once, where nothing else is said: several parts are read at the same time."""
@@ -112,7 +113,9 @@ async def write_part(
         part, batches, rows, bad_rows = plan.parts[number], list[Any](), list[Row](), list[BadRow]()
         wanted = attrs.evolve(plan.request.filter, since=part.since, until=part.until)
         source = source_of(client, settings, keep_bad_rows=keep_bad_rows)
-        run = await source.scan(wanted, concurrency=settings.concurrency)
+        # A few worklogs are no proof of the order, so that a part without one would be read to the end of the list.
+        states = [attrs.evolve(part.state(), steps=PROOF_STEPS)] if plan.ascends else []
+        run = await source.scan(wanted, concurrency=settings.concurrency, states=states)
         async with aclosing(run.batches()) as pages:
             async for page in pages:
                 rows += page.items

@@ -2,7 +2,8 @@
 
 * API 2.0 counts: the dates are halved until the server counts at most ``rows_per_part`` worklogs in each range, or a
   range is one day. Neighbours that are small together become one part.
-* API 1.0 does not count: a part is a month. Only where the first page ascends by date: else one part reads everything.
+* API 1.0 does not count: a part is some months, by how dense the worklogs are on a few pages. Only where the list
+  ascends by date, which is checked: else one part reads everything.
 * The parts are disjoint, and together they are all dates of the request: the first and the last are open where it is.
 
 A folder is of one export at a time. Its lock is held from before the plan is made until the end of the merge; the plan
@@ -21,12 +22,12 @@ import uuid
 from collections.abc import Generator, Sequence
 from contextlib import aclosing
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 import attrs
 
-from tracket_async._api.fast import Row
 from tracket_async._files import FileLock, atomic_write, storage_errors
 from tracket_async._tasks import gather
 from tracket_async.client import TracketClient
@@ -37,13 +38,17 @@ from tracket_async.export.store import ExportRequest
 from tracket_async.export.tables import date_of
 from tracket_async.models import WorklogFilter
 from tracket_async.pagination import OrderCheck
-from tracket_async.scan.partition import MICROSECOND, DateRange, PartitionState
+from tracket_async.scan.partition import DAY, MICROSECOND, DateRange, PartitionState
 from tracket_async.scan.scheduler import cut_within, is_charted
 
 ROWS_PER_PART: Final = 50_000
 """Worklogs of a part, at most, where nothing else is said: a part is sorted in memory, some 30 MB of it."""
 MOST_MONTHS: Final = 500
-"""Without counts there are at most so many parts: of longer than a month, where the first date is that far back."""
+"""Dates that nobody counts are cut at no more than so many months: every n-th, where the first is that far back."""
+PROBES: Final = 24
+"""So many pages, at most, tell how dense the worklogs are where the server does not count."""
+PROOF_PAGES: Final = 20
+"""So many pages, at most, are read to see that a list ascends."""
 
 Moment: TypeAlias = dt.datetime | None
 Counted: TypeAlias = tuple[Moment, Moment, int]
@@ -99,6 +104,7 @@ class Plan:
         mark: the moment from which changes have to be fetched when all parts are there, as `ServerTime.mark`.
         now: the server's time when the plan was made, before any part was read.
         total: the worklogs that the server counted then; None where it does not.
+        ascends: the list was seen to ascend by date, so that no part need prove it again.
         run: names the run that works by the plan. On API 1.0, dates that another run has read are compared in the end.
     """
 
@@ -107,6 +113,7 @@ class Plan:
     mark: dt.datetime
     now: dt.datetime
     total: int | None = None
+    ascends: bool = False
     run: str = attrs.field(factory=new_run)
 
     @property
@@ -127,6 +134,7 @@ class Plan:
             "mark": self.mark.isoformat(),
             "now": self.now.isoformat(),
             "total": self.total,
+            "ascends": self.ascends,
             "run": self.run,
         }
 
@@ -139,6 +147,7 @@ class Plan:
             mark=dt.datetime.fromisoformat(plan["mark"]),
             now=dt.datetime.fromisoformat(plan["now"]),
             total=plan["total"],
+            ascends=plan["ascends"],
             run=plan["run"],
         )
 
@@ -167,7 +176,8 @@ async def plan(
     Args:
         client: open.
         request: what to export: `request_of` this client.
-        rows_per_part: so many worklogs a part has at most, where the server counts. A day is never divided.
+        rows_per_part: so many worklogs a part has at most where the server counts, and about so many where it does
+            not. There a month is never divided, and else no day.
         settings: for the waits of an outage; None: the defaults.
 
     Raises:
@@ -180,22 +190,27 @@ async def plan(
     source = source_of(client, settings or Settings(), keep_bad_rows=True)
     total, times = await source.count(request.filter), await source.times(request.filter)
     # The values that are chosen count nowhere: all that is within the bounds has to be read.
-    ranges = await _ranges(source, request.filter.bounds_only(), times.now, rows_per_part)
+    ranges, ascends = await _ranges(source, request.filter.bounds_only(), times.now, rows_per_part)
     parts = tuple(
         PlannedPart(number=number, since=since, until=until, expected=expected)
         for number, (since, until, expected) in enumerate(ranges)
     )
-    return Plan(request=request, parts=parts, mark=times.mark, now=times.now, total=total)
+    return Plan(request=request, parts=parts, mark=times.mark, now=times.now, total=total, ascends=ascends)
 
 
 async def _ranges(
     source: Source, wanted: WorklogFilter, now: dt.datetime, most: int
-) -> Sequence[tuple[Moment, Moment, int | None]]:
+) -> tuple[Sequence[tuple[Moment, Moment, int | None]], bool]:
+    """Return the ranges of the parts, with their counts, and whether the list was seen to ascend."""
     counted = await source.count(wanted)
-    if counted is None:
-        return [(since, until, None) for since, until in await _months(source, wanted, now)]
-    dates = await _dates(source, wanted, counted)
-    return _together(await _halved(source, wanted, dates, (wanted.since, wanted.until, counted), most), most)
+    if counted is not None:
+        dates = await _dates(source, wanted, counted)
+        halves = await _halved(source, wanted, dates, (wanted.since, wanted.until, counted), most)
+        return _together(halves, most), False
+    first, ascends = await _first_page(source, wanted)
+    cuts = [] if not first else await _cuts(source, wanted, first, min(now, wanted.until or now), most)
+    firsts, lasts = [wanted.since, *cuts], [*(cut - MICROSECOND for cut in cuts), wanted.until]
+    return [(since, until, None) for since, until in zip(firsts, lasts, strict=True)], ascends
 
 
 def check_client(client: TracketClient, request: ExportRequest) -> None:
@@ -233,15 +248,15 @@ async def _dates(source: Source, wanted: WorklogFilter, counted: int) -> DateRan
 
 
 async def _first_date(source: Source, wanted: WorklogFilter) -> Moment:
-    return next(map(date_of, await _first_rows(source, wanted)), None)
+    return next(iter(await _first_dates(source, wanted)), None)
 
 
-async def _first_rows(source: Source, wanted: WorklogFilter) -> list[Row]:
-    """Return the rows of the first page that has one which can be read."""
+async def _first_dates(source: Source, wanted: WorklogFilter) -> list[dt.datetime]:
+    """Return the dates of the first page that has a row which can be read."""
     async with aclosing(source.pages(wanted)) as pages:
         async for rows in pages:
             if rows:
-                return rows
+                return list(map(date_of, rows))
     return []
 
 
@@ -251,12 +266,10 @@ async def _halved(source: Source, wanted: WorklogFilter, dates: DateRange, whole
     cut = cut_within(dates, since, until, 0.5) if count > most and is_charted(dates, since, until) else None
     if cut is None:
         return [whole]
-    bounds: list[tuple[Moment, Moment]] = [(since, cut - MICROSECOND), (cut, until)]
-    filters = [attrs.evolve(wanted, since=low, until=high) for low, high in bounds]
-    counts = [found or 0 for found in await gather(*(source.count(each) for each in filters))]
-    if min(counts) > 0 and max(counts) >= count:  # the server ignores the dates
-        return [whole]
-    halves = [(*bound, found) for bound, found in zip(bounds, counts, strict=True)]
+    earlier = await source.count(attrs.evolve(wanted, since=since, until=cut - MICROSECOND)) or 0
+    if earlier >= count and await source.count(attrs.evolve(wanted, since=cut, until=until)):
+        return [whole]  # the server ignores the dates
+    halves: list[Counted] = [(since, cut - MICROSECOND, earlier), (cut, until, max(count - earlier, 0))]
     found = await gather(*(_halved(source, wanted, dates, half, most) for half in halves))
     return [each for half in found for each in half]
 
@@ -276,18 +289,62 @@ def _together(ranges: Sequence[Counted], most: int) -> list[Counted]:
 # -- API 1.0: months -------------------------------------------------------------------------------------------------
 
 
-async def _months(source: Source, wanted: WorklogFilter, now: dt.datetime) -> list[tuple[Moment, Moment]]:
-    """Return the months from the first worklog to now; all dates as one range if the server does not list in order."""
-    dates = list(map(date_of, await _first_rows(source, wanted)))
-    order = OrderCheck()
-    order.see(dates)
-    cuts = [] if order.broken or not dates else _month_cuts(dates[0], min(now, wanted.until or now))
-    cuts = [cut for cut in cuts if wanted.since is None or wanted.since < cut]
-    firsts, lasts = [wanted.since, *cuts], [*(cut - MICROSECOND for cut in cuts), wanted.until]
-    return list(zip(firsts, lasts, strict=True))
+async def _first_page(source: Source, wanted: WorklogFilter) -> tuple[list[dt.datetime], bool]:
+    """Return the dates of the first page, none if the list does not ascend; and whether it was seen to ascend."""
+    first, order, number = list[dt.datetime](), OrderCheck(), 0
+    async with aclosing(source.pages(wanted)) as pages:
+        async for rows in pages:
+            dates, number = list(map(date_of, rows)), number + 1
+            first = first or dates
+            order.see(dates)
+            if order.broken or order.proven or number == PROOF_PAGES:
+                break
+    return [] if order.broken else first, order.proven
 
 
-def _month_cuts(first: dt.datetime, last: dt.datetime) -> list[dt.datetime]:
+async def _cuts(
+    source: Source, wanted: WorklogFilter, first: list[dt.datetime], end: dt.datetime, most: int
+) -> list[dt.datetime]:
+    """Return the first moments of months at which parts of about ``most`` worklogs begin.
+
+    Args:
+        source: of the server; it lists in ascending order.
+        wanted: which worklogs.
+        first: the dates of the first page.
+        end: where the worklogs end, probably.
+        most: worklogs of a part; a month that has more is a part of its own.
+    """
+    months = [month for month in _months(first[0], end) if wanted.since is None or wanted.since < month]
+    pages: dict[int, list[dt.datetime]] = {}
+
+    async def page(place: int) -> list[dt.datetime]:
+        if place not in pages:
+            pages[place] = await _first_dates(source, attrs.evolve(wanted, since=months[place]))
+        return pages[place]
+
+    low, high = 0, len(months)
+    while low < high:  # no worklog is behind the beginning of the month at `high`
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if await page(middle) else (low, middle)
+    await gather(*(page(place) for place in range(0, high, max(1, -(-high // PROBES)))))
+    found, density, expected = list[dt.datetime](), _density(first[0], first), 0.0
+    for place, (begin, following) in enumerate(pairwise([first[0], *months[:high], end]), -1):
+        if dates := pages.get(place):
+            density = _density(begin, dates)
+        here = density * (following - begin).total_seconds()
+        if place >= 0 and expected + here > most:
+            found.append(begin)
+            expected = 0.0
+        expected += here
+    return found
+
+
+def _density(begin: dt.datetime, dates: Sequence[dt.datetime]) -> float:
+    """Return the worklogs of a second, of a page that has everything from a moment to its last date."""
+    return len(dates) / max((dates[-1] - begin).total_seconds(), DAY.total_seconds())
+
+
+def _months(first: dt.datetime, last: dt.datetime) -> list[dt.datetime]:
     """Return the first moments of the months after that of ``first``, up to that of ``last``; every n-th of many."""
     begin, end = (12 * moment.year + moment.month - 1 for moment in (first, last))
     step = max(1, -(-(end - begin) // MOST_MONTHS))
