@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
@@ -50,22 +50,31 @@ def broken(site: Path) -> Iterator[str]:
     """Yield what is wrong, a sentence each, in the order of the pages."""
     pages = {path.resolve(): Page(path) for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
     for path, page in pages.items():
-        name = path.relative_to(site.resolve())
         for address, loaded in page.links:
             parts = urlsplit(address)
-            if parts.scheme or parts.netloc:
-                if loaded and parts.scheme != "data":
-                    yield f"{name}: loads {address}"
-                continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if parts.path.startswith("/") or not target.exists():
-                yield f"{name}: {address} leads to no file"
-            elif target in pages and unquote(parts.fragment) not in pages[target].anchors:
-                yield f"{name}: {address} leads to no anchor"
+            if not (parts.scheme or parts.netloc):
+                wrong = nowhere(path, address, pages)
+            else:
+                wrong = f"loads {address}" if loaded and parts.scheme != "data" else ""
+            if wrong:
+                yield f"{path.relative_to(site.resolve())}: {wrong}"
     for path in sorted([*site.rglob("*.css"), *site.rglob("*.svg")]):
         for address in IN_STYLES.findall(path.read_text(encoding="utf-8")):
             if urlsplit(address).scheme in {"http", "https"} or address.startswith("//"):
                 yield f"{path.relative_to(site)}: loads {address}"
+
+
+def nowhere(path: Path, address: str, pages: Mapping[Path, Page]) -> str:
+    """Return in words that a link of a page leads nowhere, ``""`` when it leads somewhere."""
+    parts = urlsplit(address)
+    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    if target.is_dir():
+        target /= "index.html"
+    if parts.path.startswith("/") or not target.exists():
+        return f"{address} leads to no file"
+    if target in pages and unquote(parts.fragment) not in pages[target].anchors:
+        return f"{address} leads to no anchor"
+    return ""
 
 
 def main(site: Path) -> int:

@@ -79,6 +79,7 @@ GOOD = (
         ('<a href="nowhere.html">x</a>', "nowhere.html leads to no file"),
         ('<a href="b/page.html#gone">x</a>', "b/page.html#gone leads to no anchor"),
         ('<a href="#gone">x</a>', "#gone leads to no anchor"),
+        ('<a href="b/">x</a>', "b/ leads to no file"),
         ('<a href="/b/page.html">x</a>', "/b/page.html leads to no file"),
         ('<script src="https://cdn.example/x.js"></script>', "loads https://cdn.example/x.js"),
         ('<link rel="stylesheet" href="//fonts.example/x.css">', "loads //fonts.example/x.css"),
