@@ -14,8 +14,10 @@ test holds the two equal on any input.
    wider one. So a server that has such in every row is read fast from the second page on, and one that has none pays
    nothing. An unknown member costs its decoding: `LearnedExtra` reads the Struct when somebody looks.
 
-A *row* is such a Struct when it is finished: its first fields are the attributes of `Worklog`, in their order, with
-values that are equal to those of the `Worklog`. It costs half of a model, and the garbage collector does not follow it.
+A *row* is such a Struct when it is finished: its first fields are the attributes of `Worklog`, with values that are
+equal to those of the `Worklog`. They stand in the order of the schema's names, which is the server's, since msgspec
+looks for each member behind the one before: in another order, decoding a page takes a tenth longer. A row costs half of
+a model, and the garbage collector does not follow it.
 
 A `Worklog` is filled through `Unfrozen`, a subclass that can be assigned to, and is then declared to be a `Worklog`,
 which Python allows between classes of one memory layout. The frozen class's own ``__init__`` must go through
@@ -162,7 +164,6 @@ cast("Any", Mapping).register(LearnedExtra)
 
 _FIELDS: Final = (*ATTRIBUTES, "kept")
 _PlainRow: Final = msgspec.defstruct("PlainRow", [(name, Any) for name in _FIELDS], bases=(RowBase,), gc=False)
-_INDEX: Final = {name: index for index, name in enumerate(_FIELDS)}
 
 
 def row_of(worklog: Worklog) -> Row:
@@ -172,14 +173,16 @@ def row_of(worklog: Worklog) -> Row:
 
 def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Sequence[Any]]:
     """Return the columns of these names, each with the values of all rows."""
-    # Not strict: rows whose Structs have learned fields are longer.
-    columns = [*zip(*map(msgspec.structs.astuple, cast("Any", rows)), strict=False)] or [()] * len(_INDEX)
-    return [_extras(rows, columns[_INDEX["kept"]]) if name == "extra" else columns[_INDEX[name]] for name in names]
-
-
-def _extras(rows: Sequence[Row], kept: Sequence[Any]) -> Sequence[Any]:
+    if not rows:
+        return [()] * len(names)
     kinds = cast("set[type[RowBase]]", {*map(type, rows)})
-    return [row.extra for row in rows] if any(kind.learned for kind in kinds) else kept
+    orders = {kind.__struct_fields__[: len(_FIELDS)] for kind in kinds}
+    if len(orders) > 1:
+        return [[*map(attrgetter(name), rows)] for name in names]
+    # Not strict: rows whose Structs have learned fields are longer.
+    columns = dict(zip(*orders, zip(*map(msgspec.structs.astuple, cast("Any", rows)), strict=False), strict=False))
+    columns["extra"] = [row.extra for row in rows] if any(kind.learned for kind in kinds) else columns["kept"]
+    return [columns[name] for name in names]
 
 
 # -- for the finishers of the versions --------------------------------------------------------------------------------
@@ -285,7 +288,8 @@ def row_struct(
         else:
             types[holder] = parts.get(member, Any if member in schema.splits else OBJECT.wire_type)
     fields: list[Any] = []
-    for name, attribute in ATTRIBUTES.items():
+    for name in dict.fromkeys((*schema.names, *ATTRIBUTES)):
+        attribute = ATTRIBUTES[name]
         if name not in types:
             names[name] = f"{_NO_MEMBER}{name})"
             fields.append((name, _NEVER, NO_FIELDS if schema.field_types[name] is OBJECT else None))

@@ -385,8 +385,9 @@ class Schema:
 
     Attributes:
         version: ``"1.0"`` or ``"2.0"``.
-        names: attribute to wire name. An attribute that is not here does not exist in this version. ``a.b`` is the
-            member ``b`` of the object ``a``; if another attribute is ``a`` itself, it has the rest of that object.
+        names: attribute to wire name, in the order in which the server writes them. An attribute that is not here does
+            not exist in this version. ``a.b`` is the member ``b`` of the object ``a``; if another attribute is ``a``
+            itself, it has the rest of that object.
         items: where a page has its worklogs.
         cursor: where a page has the cursor of the page after it.
         total: where a page says how many worklogs match, None when it does not.

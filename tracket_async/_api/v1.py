@@ -23,14 +23,14 @@ from tracket_async.models import Worklog, WorklogFilter
 SCHEMA: Final = Schema(
     version="1.0",
     names={
-        "id": "worklogId",
-        "user_id": "userId",
-        "date": "worklogDate",
-        "minutes": "worklogMinutes",
         "item_id": "itemId",
+        "user_id": "userId",
         "description": "description",
         "category_id": "worklogCategory",
+        "date": "worklogDate",
+        "minutes": "worklogMinutes",
         "billable_minutes": "worklogBillableMinutes",
+        "id": "worklogId",
         "created_date": "createdDate",
         "updated_date": "updatedDate",
         "approval_status": "approvalStatus",

@@ -64,22 +64,22 @@ SCHEMA: Final = Schema(
     version="2.0",
     names={
         "id": "id",  # inferred
+        "item_id": "item",
         "user_id": "user",
         "date": "date",
         "minutes": "minutes",
-        "item_id": "item",
+        "billable_minutes": "billableMinutes",
+        "team_id": "team",
         "description": "description",
         "category_id": "customFields.category",
-        "billable_minutes": "billableMinutes",
-        "created_date": "createdDate",
-        "updated_date": "updatedDate",
-        "approval_status": "approval.status",  # inferred
-        "approver_user_id": "approval.approver",  # inferred
-        "team_id": "team",
         "project_id": "customFields.project",
+        "custom_fields": "customFields",
         "board_id": "board",  # inferred
         "parent_item_id": "parentItem",  # inferred
-        "custom_fields": "customFields",
+        "approval_status": "approval.status",  # inferred
+        "approver_user_id": "approval.approver",  # inferred
+        "created_date": "createdDate",
+        "updated_date": "updatedDate",
     },
     field_types={**FIELD_TYPES, "date": DAY},
     items="items",
@@ -110,8 +110,11 @@ TEXT_OR_NULL: Final = (str, type(None))
 
 def to_rows(rows: Sequence[Any]) -> None:
     """Make rows of what was decoded, in place."""
+    text = date = None
     for row in rows:
-        row.date = _days[row.date]
+        if (found := row.date) != text:
+            text, date = found, _days[found]
+        row.date = date
         if (moment := row.created_date) is not None and moment.tzinfo is not UTC:
             row.created_date = in_utc(moment)
         if (moment := row.updated_date) is not None and moment.tzinfo is not UTC:
@@ -136,7 +139,10 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
     """Make a worklog of each thing that was decoded, in their order."""
     worklogs: list[Worklog] = []
     add = worklogs.append
+    text = date = None
     for row in rows:
+        if (found := row.date) != text:
+            text, date = found, _days[found]
         created_date, updated_date = row.created_date, row.updated_date
         if created_date is not None and created_date.tzinfo is not UTC:
             created_date = in_utc(created_date)
@@ -145,7 +151,7 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
         worklog = unfrozen()
         worklog.id = row.id
         worklog.user_id = row.user_id
-        worklog.date = _days[row.date]
+        worklog.date = date
         worklog.minutes = row.minutes
         worklog.item_id = row.item_id
         worklog.description = row.description
