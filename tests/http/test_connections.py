@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import selectors
 
 import pytest
@@ -125,6 +126,17 @@ async def test_an_unasked_answer_that_the_loop_has_not_read_yet_counts(server, t
     wait_for_bytes(transport)
     assert not idle(transport)[0].should_close
     assert await send(transport, request_) == OF_B
+    assert server.connections == 2
+
+
+async def test_an_unasked_answer_counts_on_a_system_without_poll(server, transport, http, monkeypatch):
+    monkeypatch.delattr(select, "poll")
+    server.answers = [http(200, OF_A), http(200, OF_A), http(200, OF_B)]
+    assert [await send(transport), await send(transport)] == [OF_A, OF_A]
+    assert server.connections == 1
+    server.received[0].writer.write(http(200, OF_A))
+    wait_for_bytes(transport)
+    assert await send(transport) == OF_B
     assert server.connections == 2
 
 

@@ -332,8 +332,10 @@ class Attempt:
         if status < 500 and status != LIMITED:  # noqa: PLR2004
             self._limiter.on_success()
             self._rate_limiter.on_success(began=began, now=now)
-            if any(name in response.headers for name in REMAINING_HEADERS):
-                self._wait_for_reset(response, now)
+            for name in REMAINING_HEADERS:
+                if name in response.headers:
+                    self._wait_for_reset(response, now)
+                    break
         elif status == OVERLOADED:
             self._limiter.on_overload(began=began, now=now)
         if 200 <= status < 300:  # noqa: PLR2004

@@ -206,6 +206,11 @@ class ConnectionUse:
         self.expires_after = _NEVER
 
 
+def nothing_came() -> bool:
+    """Return True: over a new connection, nothing can have come that nobody asked for."""
+    return True
+
+
 class UnaskedAnswerError(ConnectionResetError):
     """The server sent something over a kept connection before the request was written. Nothing was sent."""
 
@@ -238,7 +243,7 @@ class ReadTimeout:
             raise RuntimeError("an attempt is made by a task")
         return ReadWatch(self, task, self._loop.time() if connected else _NEVER)
 
-    def connected(self, use: ConnectionUse, *, is_clean: Callable[[], bool] = lambda: True) -> None:
+    def connected(self, use: ConnectionUse, *, is_clean: Callable[[], bool] = nothing_came) -> None:
         """Take note that the running task has its connection.
 
         Args:
@@ -301,7 +306,7 @@ class ReadWatch:
     def __init__(self, read_timeout: ReadTimeout, task: asyncio.Task[Any], since: float) -> None:
         self.since = since
         self.use: ConnectionUse | None = None
-        self.is_clean: Callable[[], bool] = lambda: True
+        self.is_clean = nothing_came
         self.unsent = False
         self._read_timeout = read_timeout
         self._task = task
