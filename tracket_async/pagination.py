@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import operator
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
@@ -178,7 +179,7 @@ class TotalCheck:
             self._first = total if self._first is None else self._first
             self._largest = max(self._largest, total)
             here = frozenset(ids)
-            self.seen += len(here - self._before)
+            self.seen += len(here) if here.isdisjoint(self._before) else len(here - self._before)
             self._before = here
 
     async def check(self, recount: Recount) -> None:
@@ -338,10 +339,18 @@ class Position:
     Attributes:
         cursor: of the first page that has not been handed over; None: the first page.
         failure: ended the iteration; None: nothing did.
+        iteration: refuses any further step then.
     """
 
     cursor: str | None = None
     failure: BaseException | None = None
+    iteration: Callable[[], ResumableIteration[Any] | None] = attrs.field(default=lambda: None, repr=False)
+
+    def fail(self, failure: BaseException) -> None:
+        """Take note of what ended the iteration."""
+        self.failure = failure
+        if (iteration := self.iteration()) is not None:
+            iteration.__anext__ = iteration.refuse  # type: ignore[method-assign] # it is a slot
 
 
 class ResumableIteration(AsyncGenerator[T]):
@@ -349,20 +358,24 @@ class ResumableIteration(AsyncGenerator[T]):
 
     A generator that has raised is at its end, and the next step would say that nothing is left.
 
+    Its next step is a slot with the generator's own, so that a loop calls nothing of ours for each worklog. A failure
+    replaces it.
+
     Args:
         generator: takes note of its failure in ``position``.
-        position: shared with the generator.
+        position: of the generator, and of this iteration alone.
     """
+
+    __slots__ = ("__anext__", "__weakref__", "_generator", "_position")
+    if TYPE_CHECKING:
+
+        def __anext__(self) -> Coroutine[Any, Any, T]: ...
 
     def __init__(self, generator: AsyncGenerator[T], position: Position) -> None:
         self._generator = generator
-        self._next = generator.__anext__
         self._position = position
-
-    def __anext__(self) -> Coroutine[Any, Any, T]:
-        if self._position.failure is not None:
-            self._refuse()
-        return self._next()
+        self.__anext__ = generator.__anext__  # type: ignore[method-assign] # it is a slot
+        position.iteration = weakref.ref(self)
 
     async def asend(self, value: None) -> T:
         """Return the next item.
@@ -371,7 +384,7 @@ class ResumableIteration(AsyncGenerator[T]):
             ClientStateError: the iteration has failed before, or was cancelled; its ``cursor`` is where to go on.
         """
         if self._position.failure is not None:
-            self._refuse()
+            self.refuse()
         return await self._generator.asend(value)
 
     async def athrow(self, *error: Any) -> T:
@@ -382,7 +395,8 @@ class ResumableIteration(AsyncGenerator[T]):
         """Close the generator: what it waits for is cancelled and awaited."""
         await self._generator.aclose()
 
-    def _refuse(self) -> NoReturn:
+    def refuse(self) -> NoReturn:
+        """Raise the error for a step after the iteration has failed."""
         failure = self._position.failure
         why = f"ended with {type(failure).__name__}" if isinstance(failure, Exception) else "was cancelled"
         raise ClientStateError(
@@ -400,7 +414,7 @@ def noting_failure(position: Position) -> Generator[None]:
     except GeneratorExit:
         raise
     except BaseException as error:
-        position.failure = error
+        position.fail(error)
         raise
 
 
@@ -437,10 +451,39 @@ class _PageQueue:
         """Return what comes next."""
         if not self._waiting:
             self._taker = asyncio.get_running_loop().create_future()
-            return await self._taker
+            try:
+                return await self._taker
+            finally:
+                self._taker = None
         if self._giver is not None and not self._giver.done():
             self._giver.set_result(None)
         return self._waiting.popleft()
+
+
+_id_of: Final = operator.attrgetter("id")
+
+
+@attrs.define(eq=False)
+class _Reading:
+    """One reading of a list, from a cursor on.
+
+    Attributes:
+        cursor: of the page that is fetched next.
+        count: compares with totals; None: nothing does.
+        size: how many rows the latest page had; None before the first.
+        next_cursor: of the latest page.
+        confirmed: the last page was asked for once more.
+        passed: the latest page passes the last date of the list.
+    """
+
+    cursor: str | None
+    count: TotalCheck | None
+    guard: CursorLoopGuard
+    order: OrderCheck = attrs.field(factory=OrderCheck)
+    size: int | None = None
+    next_cursor: str | None = None
+    confirmed: bool = False
+    passed: bool = False
 
 
 class Paginator:
@@ -522,18 +565,21 @@ class Paginator:
             async for page in pages:
                 for worklog in page.items:
                     yield worklog
+                del page  # its memory serves the next one
 
     async def _pages(self, position: Position) -> AsyncGenerator[Page]:
         with noting_failure(position):
+            count = TotalCheck() if position.cursor is None and self._recount is not None else None
+            reading = _Reading(position.cursor, count, CursorLoopGuard(position.cursor))
             if not self._read_ahead:
-                async with Nested(self._read(position.cursor)) as read:
-                    async for page in read:
-                        self._tell_bad_rows(page)
-                        position.cursor = page.next_cursor
-                        yield link(page, self._page)
+                while (page := await self._next(reading)) is not None:
+                    self._tell_bad_rows(page)
+                    position.cursor = page.next_cursor
+                    yield link(page, self._page)
+                    del page
                 return
             queue = _PageQueue(self._read_ahead)
-            reader = start(self._read_into(queue, position.cursor))
+            reader = start(self._read_into(queue, reading))
             try:
                 while (came := await queue.get()) is not None:
                     if isinstance(came, BaseException):
@@ -541,6 +587,7 @@ class Paginator:
                     self._tell_bad_rows(came)
                     position.cursor = came.next_cursor
                     yield link(came, self._page)
+                    del came
             finally:
                 reader.cancel()
                 await asyncio.wait([reader])
@@ -565,13 +612,13 @@ class Paginator:
             for bad in page.bad_rows:
                 self._on_bad_row(bad.row, bad.error)
 
-    async def _read_into(self, queue: _PageQueue, cursor: str | None) -> None:
+    async def _read_into(self, queue: _PageQueue, reading: _Reading) -> None:
         """Put the pages into the queue, then how it ended: the reader task."""
         try:
-            async with Nested(self._read(cursor)) as read:
-                async for page in read:
-                    queue.put(page)
-                    await queue.room()
+            while (page := await self._next(reading)) is not None:
+                queue.put(page)
+                del page
+                await queue.room()
         except BaseException as error:
             # Whoever iterates waits for the queue alone, so even a cancellation has to reach it there.
             queue.put(error)
@@ -580,33 +627,38 @@ class Paginator:
         else:
             queue.put(None)
 
-    async def _read(self, cursor: str | None) -> AsyncGenerator[Page]:
-        guard = CursorLoopGuard(cursor)
-        order = OrderCheck()
-        count = TotalCheck() if cursor is None and self._recount is not None else None
-        confirmed = not self._confirm_end
-        while True:
-            try:
-                page = await self._fetch(cursor)
-                if page.next_cursor is None and cursor is not None and not confirmed:
-                    page, confirmed = await self._confirmed(page, cursor), True
-                ids = [worklog.id for worklog in page.items]
+    async def _next(self, reading: _Reading) -> Page | None:
+        """Fetch and return the next page; None when there is no other.
+
+        Raises:
+            TracketError: of this page; or the list is not complete, or the page before leads round in a circle.
+        """
+        if reading.size is not None:
+            reading.guard.check_cursor(reading.size, reading.next_cursor)
+            if reading.passed:
+                return None
+            if reading.next_cursor is None:
+                if reading.count is not None and self._recount is not None:
+                    await reading.count.check(self._recount)
+                return None
+            reading.cursor = reading.next_cursor
+        cursor = reading.cursor
+        try:
+            page = await self._fetch(cursor)
+            if self._confirm_end and page.next_cursor is None and cursor is not None and not reading.confirmed:
+                page, reading.confirmed = await self._confirmed(page, cursor), True
+            ids = list(map(_id_of, page.items))
+            if page.bad_rows:
                 ids += [bad.key for bad in page.bad_rows]
-                guard.check_page(ids, page.next_cursor)
-            except TracketError as error:
-                error.cursor = cursor
-                raise
-            if count is not None:
-                count.add(ids, page.total, page.server_date)
-            yield self._kept(page)
-            guard.check_cursor(len(ids), page.next_cursor)
-            if page.next_cursor is None:
-                break
-            if self._has_passed(order, page):
-                return
-            cursor = page.next_cursor
-        if count is not None and self._recount is not None:
-            await count.check(self._recount)
+            reading.guard.check_page(ids, page.next_cursor)
+        except TracketError as error:
+            error.cursor = cursor
+            raise
+        if reading.count is not None:
+            reading.count.add(ids, page.total, page.server_date)
+        reading.size, reading.next_cursor = len(ids), page.next_cursor
+        reading.passed = page.next_cursor is not None and self._has_passed(reading.order, page)
+        return self._kept(page)
 
     async def _confirmed(self, page: Page, cursor: str) -> Page:
         """Return the last page, fetched once more, together with what it had before."""

@@ -179,14 +179,13 @@ class Worklogs:
         context = _with_bad_rows(self._context.waiting_for_rate(), on_bad_row)
         api_version = context.api_version
         wanted = api_version.resolve(combine_filter(filter, since, until))
-        api_version.list(wanted, size=size)  # a mistake is told here, and not at the first page
+        request_for = api_version.pages(wanted, size=size)  # a mistake is told here, and not at the first page
         recount, keep = Recount(context.send, api_version, wanted), client_side_check(wanted)
         belongs = client_side_check(wanted.bounds_only())
 
         async def fetch(cursor: str | None) -> Page:
             if not (wanted.bounds_dates and api_version.keeps_days):
-                request = api_version.list(wanted, cursor=cursor, size=size)
-                return await context.send(request, said_twice(api_version.page, belongs))
+                return await context.send(request_for(cursor), said_twice(api_version.page, belongs))
             page = await self._page_of_days(context, wanted, cursor, size)
             if self._days_have_offsets:
                 recount.wanted = a_day_wider(wanted)

@@ -230,9 +230,16 @@ class ApiVersion:
 
     def list(self, filter: WorklogFilter, *, cursor: str | None = None, size: int | None = None) -> Request:
         """Make the request for one page: the first without a ``cursor``. ``size`` None means `page_size`."""
-        size = self.page_size if size is None else size
-        query = (*self._size(size), *self._cursor(cursor), *self.filter_query(filter))
-        return Request(method="GET", path=self.path, route=self.path, query=query)
+        return self.pages(filter, size=size)(cursor)
+
+    def pages(self, filter: WorklogFilter, *, size: int | None = None) -> Callable[[str | None], Request]:
+        """Return a function that makes the request for the page of a cursor, as `list` does."""
+        before, after = self._size(self.page_size if size is None else size), self.filter_query(filter)
+
+        def page(cursor: str | None) -> Request:
+            return Request("GET", self.path, self.path, (*before, *self._cursor(cursor), *after))
+
+        return page
 
     def get(self, id: str) -> Request:
         """Make the request for one worklog."""

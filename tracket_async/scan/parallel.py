@@ -14,7 +14,7 @@ import attrs
 
 from tracket_async._api.endpoints import ApiVersion
 from tracket_async._api.fast import Row
-from tracket_async._http.messages import Response
+from tracket_async._http.messages import Request, Response
 from tracket_async._tasks import gather, start
 from tracket_async.errors import BadRequestError, ClientStateError, GoneError, TracketError
 from tracket_async.models import Page, Worklog, WorklogFilter, a_day_wider, check_scan_order
@@ -247,20 +247,25 @@ async def scan(
     check_scan_order(wanted)
     api_version.list(wanted)  # what this version cannot filter is told here, and not at the first page
 
+    bounds, matches = wanted.bounds_only(), settings.item_format.matches
+
     @functools.lru_cache(maxsize=4 * settings.concurrency)  # the pages of a partition differ in their cursors alone
-    def bounded(since: dt.datetime | None, until: dt.datetime | None) -> WorklogFilter:
-        return attrs.evolve(wanted.bounds_only(), since=since, until=until)
+    def query(
+        since: dt.datetime | None, until: dt.datetime | None
+    ) -> tuple[Callable[[str | None], Request], Callable[[T], bool], Callable[[T], bool]]:
+        """Return what makes the requests, and what belongs to the answer: to that of the first, and of the others."""
+        asked = attrs.evolve(bounds, since=since, until=until)
+        # On API 1.0, the worklogs behind a partition may be on its first page as well.
+        first = asked if dates.enforced else attrs.evolve(bounds, since=since, until=None)
+        return api_version.pages(asked), functools.partial(matches, first), functools.partial(matches, asked)
 
     def fetch(
         since: dt.datetime | None, until: dt.datetime | None, cursor: str | None
     ) -> Coroutine[Any, Any, PageLike[T]]:
-        asked = bounded(since, until)
-        # A first page may be empty: the scan asks for the end once more, or compares totals. On API 1.0, the worklogs
-        # behind a partition may be on it as well.
-        first = cursor is None
-        listed = bounded(since, None) if first and not dates.enforced else asked
-        belongs = functools.partial(settings.item_format.matches, listed)
-        return send(api_version.list(asked, cursor=cursor), said_twice(page_of, belongs, may_be_empty=first))
+        request_for, belongs_to_first, belongs = query(since, until)
+        if cursor is None:  # it may be empty: the scan asks for the end once more, or compares totals
+            return send(request_for(None), said_twice(page_of, belongs_to_first, may_be_empty=True))
+        return send(request_for(cursor), said_twice(page_of, belongs))
 
     looked = not api_version.keeps_days
 
@@ -280,7 +285,6 @@ async def scan(
             await send(api_version.list(a_day_wider(wanted), size=1), page_of)
 
     dates = await _date_range(send, api_version, wanted, now)
-    matches = settings.item_format.matches
     recount = Recount(send, api_version, wanted) if compare_total and api_version.has_total else None
     found = ParallelScan(
         fetch,
