@@ -27,6 +27,7 @@ from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError
 from tracket_async.export import database, phases, run, store, tables
 from tracket_async.export.phases import Settings
+from tracket_async.integrations.dask import merge, part, plan
 
 STORAGE = 3
 """The exit code of a child that ended with a `StorageError`; what it says comes first, on a line of its own."""
@@ -47,6 +48,13 @@ POINTS = {
     "unlink": (Path, "unlink"),
     "fsync": (os, "fsync"),
     "log": (database.Database, "_create_log"),
+    # Of an export in parts:
+    "keep plan": (plan, "keep_plan"),
+    "write part": (part, "_write"),
+    "look for part": (merge, "find_part"),
+    "manifest": (merge, "_write_manifest"),
+    "forget plan": (merge, "forget_plan"),
+    "clear": (merge, "_clear"),
 }
 
 
@@ -86,11 +94,24 @@ async def export(order):
     client = TracketClient(auth=BearerToken(order["token"]), api=order["api"], base_url=order["url"])
     async with client:
         targets = {Path(order["folder"]) / f"out.{name}": name for name in ("ndjson", "csv", "parquet")}
+        if order.get("rows_per_part"):
+            await export_in_parts(client, targets, Path(order["folder"]) / "parts", order["rows_per_part"])
+            return
         await run.export_to_files(client, targets, run.request_of(client), Settings(concurrency=order["concurrency"]))
+
+
+async def export_in_parts(client, targets, folder, rows_per_part):
+    with plan.locked_folder(folder):
+        made = await plan.begin(client, run.request_of(client), folder, rows_per_part=rows_per_part)
+        for each in made.parts:
+            await part.write_part(client, made, each.number, folder)
+        await merge.merge(client, made, folder, targets)
+    folder.rmdir()
 
 
 def child(order):
     phases.COMMIT_ROWS, tables.WORKLOGS, database._LOG_BYTES = 150, 200, 100_000
+    merge.COMMIT_ROWS = 150
     if order.get("point"):
         arm(order["point"], nth=order["nth"], after=order["after"])
     if order.get("fuse") is not None:

@@ -38,6 +38,19 @@ POINTS = {
 }
 
 
+# The same of an export in parts, which has all the others in its merge.
+PART_POINTS = {
+    "keep plan": (1,),
+    "write part": (1, 4),
+    "manifest": (1,),
+    "forget plan": (1,),
+    "clear": (1,),
+    "append": (2,),
+    "replace": (2, 5),
+    "unlink": (5,),
+}
+
+
 class Mortals:
     """Starts exports that die."""
 
@@ -84,20 +97,20 @@ def mortals():
     return run
 
 
-async def killed_at_every_named_point(them, tmp_path):
+async def killed_at_every_named_point(them, tmp_path, points=POINTS, **order):
     """How many exports were killed; each went on and made the same files."""
     assert await them.export(tmp_path / "clean") == 0
     clean, kills = digests(tmp_path / "clean"), 0
     assert set(clean) == {"out.ndjson", "out.csv", "out.parquet"}
-    for point, nths in POINTS.items():
+    for point, nths in points.items():
         for nth in nths:
             folder = tmp_path / f"{point}-{nth}"
             for after in (False, True):
                 # The second kill meets what the first has left; an export may end before it comes to the point.
-                code = await them.export(folder, point=point, nth=nth, after=after)
+                code = await them.export(folder, point=point, nth=nth, after=after, **order)
                 assert code in {KILLED, 0}, (point, nth, after)
                 kills += code == KILLED
-            assert await them.export(folder) == 0, (point, nth)
+            assert await them.export(folder, **order) == 0, (point, nth)
             assert digests(folder) == clean, (point, nth)
     return kills
 
@@ -123,6 +136,12 @@ async def killed_at_random(them, tmp_path, kills, seed):
 async def test_an_export_killed_at_named_points_ends_with_the_same_bytes(mortals, tmp_path):
     async with mortals("2.0") as them:
         assert await killed_at_every_named_point(them, tmp_path) >= 40
+
+
+@pytest.mark.timeout(300)
+async def test_an_export_in_parts_killed_at_named_points_ends_with_the_same_bytes(mortals, tmp_path):
+    async with mortals("2.0") as them:
+        assert await killed_at_every_named_point(them, tmp_path, PART_POINTS, rows_per_part=150) >= 16
 
 
 @pytest.mark.timeout(300)
@@ -167,3 +186,12 @@ async def test_500_kills_lose_nothing_and_repeat_nothing(mortals, tmp_path, api)
     async with mortals(api) as them:
         await killed_at_every_named_point(them, tmp_path)
         await killed_at_random(them, tmp_path, kills=250, seed=api)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+async def test_an_export_in_parts_survives_kills_everywhere(mortals, tmp_path, api):
+    everywhere = {**POINTS, **PART_POINTS, "look for part": (1, 5), "replace": range(1, 18), "unlink": range(1, 14)}
+    async with mortals(api) as them:
+        await killed_at_every_named_point(them, tmp_path, everywhere, rows_per_part=100)

@@ -40,7 +40,7 @@ PART_CONCURRENCY: Final = 4
 """Pages of a part that are fetched at once, where nothing else is said: several parts are read at the same time."""
 GROUP_ROWS: Final = 50_000
 """Worklogs of a row group: so many are in memory at once when a part is read."""
-_ARROW_ROWS: Final = 1_000
+_ARROW_ROWS: Final = 500
 """So many rows become columns at once: more would hold up the event loop for longer, fewer cost more calls."""
 _OURS: Final = re.compile(r"\.?part-(\d{5,})-[0-9a-z]+-[0-9a-z]+-[0-9a-f]{16}[-.].*", re.ASCII)
 
