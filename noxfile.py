@@ -2,7 +2,7 @@
 
 ``nox`` alone runs lint, types and the test suite on the Python that runs it. ``nox -s ci`` runs what CI checks beyond
 that: the other Pythons, coverage, the lowest versions of the dependencies, the wheel and sdist, pandas, polars and
-FastAPI, PostgreSQL, and the OpenAPI contract.
+FastAPI, PostgreSQL, Dask, and the OpenAPI contract.
 
 Each session installs one dependency group of pyproject.toml. The package is tested as it will be installed, as a wheel;
 ``PYTHONSAFEPATH`` keeps Python from importing the checkout in its place.
@@ -54,7 +54,8 @@ def install(session: nox.Session, group: str, *, project: bool = True) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, group))
     if project:
         session.install("--force-reinstall", "--no-deps", ".")
-        session.install(f".[{','.join(PYPROJECT['project']['optional-dependencies'])}]")
+        extras = [name for name in PYPROJECT["project"]["optional-dependencies"] if name != "dask"]
+        session.install(f".[{','.join(extras)}]")  # what dask needs comes with the groups that want it
 
 
 def compile_lock(session: nox.Session, output: Path, *options: str) -> None:
@@ -159,6 +160,13 @@ def postgres(session: nox.Session) -> None:
 
 
 @nox.session
+def dask(session: nox.Session) -> None:
+    """Test exports on Dask: clusters of processes on this machine, whose workers are killed."""
+    install(session, "dask")
+    session.run("pytest", "-q", "tests/integrations/dask", *session.posargs, env=SAFE_PATH)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """Look at the page of tracket report in Chromium; with the argument picture, take that of the README, too."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
@@ -233,6 +241,7 @@ def ci(session: nox.Session) -> None:
         "docs",
         "package",
         "contract",
+        "dask",
         "integrations",
         "lowest",
         "postgres",

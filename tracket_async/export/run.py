@@ -226,7 +226,7 @@ async def export_to_files(
         IncompleteExportError: see ``incomplete``; the store is kept, and the same call compares again.
         TargetBusyError, StoreError, StorageError, ExportError, RequestError: as `Store` and `export_to_store`.
     """
-    files = _checked(targets)
+    files = check_targets(targets)
     options = file_options or FileOptions()
     for target in files:
         if isinstance(target, PostgresTable):
@@ -271,7 +271,7 @@ async def write_files(
     Raises:
         UsageError, TargetBusyError, StoreError, StorageError: as `export_to_files`.
     """
-    files = _checked(targets)
+    files = check_targets(targets)
     async with open_job(client, store, settings) as job:
         await _write_all(job, files, file_options or FileOptions())
 
@@ -287,7 +287,12 @@ def _target(target: str | Path | PostgresTable) -> Target:
     return target
 
 
-def _checked(targets: Mapping[str | Path | PostgresTable, TargetFormat]) -> dict[Target, TargetFormat]:
+def check_targets(targets: Mapping[str | Path | PostgresTable, TargetFormat]) -> dict[Target, TargetFormat]:
+    """Return the targets of `export_to_files` as paths and tables, checked.
+
+    Raises:
+        UsageError: as `export_to_files`.
+    """
     files: dict[Target, TargetFormat] = {_target(target): name for target, name in targets.items()}
     if not files:
         raise UsageError("name at least one file to export to")

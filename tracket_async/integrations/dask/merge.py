@@ -150,7 +150,8 @@ async def _whole_parts(job: ExportJob, client: TracketClient, plan: Plan, folder
     for part in plan.parts:
         whole = await job.do(find_part, plan, part.number, folder, files.get(part.number, ()))
         if whole is None:
-            settings = attrs.evolve(job.settings, concurrency=min(job.settings.concurrency, PART_CONCURRENCY))
+            concurrency = min(job.settings.concurrency, PART_CONCURRENCY)
+            settings = attrs.evolve(job.settings, concurrency=concurrency, on_progress=None)
             keep = job.settings.on_bad_row is not None
             whole = await write_part(client, plan, part.number, folder, settings=settings, keep_bad_rows=keep)
         found.append(whole)

@@ -27,12 +27,13 @@ import attrs
 from tracket_async._api.fast import Row
 from tracket_async._files import atomic_write, fsync_folder, refuse_link, replace, storage_errors
 from tracket_async.client import TracketClient
-from tracket_async.errors import MalformedResponseError, StorageError
+from tracket_async.errors import MalformedResponseError
 from tracket_async.export import database as modules
 from tracket_async.export.phases import Settings
+from tracket_async.export.progress import ProgressReporter
 from tracket_async.export.store import WorkThread
 from tracket_async.frames import ATTRIBUTES, arrow_batch, arrow_schema, pyarrow, warm_up
-from tracket_async.integrations.dask.plan import Plan, PlannedPart, check_client, kept_plan, source_of
+from tracket_async.integrations.dask.plan import Plan, PlannedPart, check_client, shared_plan, source_of
 from tracket_async.models import BadRow
 from tracket_async.pagination import PROOF_STEPS
 
@@ -91,7 +92,7 @@ async def write_part(
         number: of the part.
         folder: the folder of the export, the same for all processes.
         settings: how to run; None: the defaults, with a concurrency of `PART_CONCURRENCY`. ``on_bad_row`` is not
-            called: the merge does so.
+            called: the merge does so. ``on_progress`` is told how many worklogs of the part were read.
         keep_bad_rows: keep rows that cannot be read. Else such a row is an error, `MalformedResponseError`.
 
     Raises:
@@ -105,7 +106,7 @@ async def write_part(
     check_client(client, plan.request)
     folder, settings = Path(folder), settings or Settings(concurrency=PART_CONCURRENCY)
     async with WorkThread() as thread:
-        await thread(_check_folder, plan, folder)
+        await thread(shared_plan, folder, plan.key)
         found = await thread(find_part, plan, number, folder)
         if found is not None:
             return found
@@ -116,10 +117,14 @@ async def write_part(
         # A few worklogs are no proof of the order, so that a part without one would be read to the end of the list.
         states = [attrs.evolve(part.state(), steps=PROOF_STEPS)] if plan.ascends else []
         run = await source.scan(wanted, concurrency=settings.concurrency, states=states)
+        reporter = ProgressReporter(settings.on_progress, statistics=client.statistics, clock=settings.clock.time)
+        read = 0
         async with aclosing(run.batches()) as pages:
             async for page in pages:
                 rows += page.items
                 bad_rows += page.bad_rows
+                read += len(page.items)
+                reporter.report("fetching", read, total=part.expected)
                 if len(rows) >= _ARROW_ROWS:
                     batches.append(arrow_batch(rows))
                     rows = []
@@ -131,15 +136,6 @@ async def write_part(
             "bad_rows": [_bad_row_to_json(bad) for bad in bad_rows],
         }
         return await thread(_write, plan, part, folder, batches, about)
-
-
-def _check_folder(plan: Plan, folder: Path) -> None:
-    kept = kept_plan(folder)
-    if kept is None or kept.key != plan.key:
-        raise StorageError(
-            f"{folder} is not the folder of this export: it does not have its plan",
-            hint="Give a folder that all workers share, under the same path. If the export has ended, nothing is lost",
-        )
 
 
 def _about(plan: Plan, part: PlannedPart) -> dict[str, Any]:

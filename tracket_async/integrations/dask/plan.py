@@ -31,7 +31,7 @@ import attrs
 from tracket_async._files import FileLock, atomic_write, storage_errors
 from tracket_async._tasks import gather
 from tracket_async.client import TracketClient
-from tracket_async.errors import StoreError, TargetBusyError, UsageError
+from tracket_async.errors import StorageError, StoreError, TargetBusyError, UsageError
 from tracket_async.export.phases import Settings
 from tracket_async.export.source import Source
 from tracket_async.export.store import ExportRequest
@@ -421,6 +421,22 @@ def kept_plan(folder: Path) -> Plan | None:
     except (KeyError, TypeError, ValueError, AttributeError):
         hint = "Name another folder, or remove this one to start over"
         raise StoreError(f"{path} is not the plan of an export, or of another version", hint=hint) from None
+
+
+def shared_plan(folder: Path, key: str) -> Plan:
+    """Return the plan with this key, which the folder of its export has.
+
+    Raises:
+        StorageError: the folder does not have it, so it is not the folder of that export.
+        StoreError: as `kept_plan`.
+    """
+    kept = kept_plan(folder)
+    if kept is None or kept.key != key:
+        raise StorageError(
+            f"{folder} is not the folder of this export: it does not have its plan",
+            hint="Give a folder that all workers share, under the same path. If the export has ended, nothing is lost",
+        )
+    return kept
 
 
 def keep_plan(folder: Path, kept: Plan) -> None:
