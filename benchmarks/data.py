@@ -12,7 +12,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import attrs
 
@@ -88,21 +88,22 @@ def minutes_of(number: int) -> int:
     return 15 + number % 32 * 15
 
 
-def make(count: int, *, api: str, skewed: bool = False) -> Worklogs:
+def make(count: int, *, api: str, skewed: bool = False, varied: bool = False) -> Worklogs:
     """Make so many worklogs over three years: spread evenly, or half of them in one month.
 
     Args:
         count: how many.
         api: ``"1.0"`` or ``"2.0"``: the shape of the bodies.
         skewed: half of them in March 2025.
+        varied: the shapes that accounts have, see `_varied`.
     """
-    found = make_on_demand(count, api=api, skewed=skewed)
+    found = make_on_demand(count, api=api, skewed=skewed, varied=varied)
     return Worklogs(list(found.ids), list(found.dates), list(found.created), list(found.updated), list(found.bodies))
 
 
-def make_on_demand(count: int, *, api: str, skewed: bool = False) -> Worklogs:
+def make_on_demand(count: int, *, api: str, skewed: bool = False, varied: bool = False) -> Worklogs:
     """Return what `make` returns, without holding any of it: for more worklogs than fit into memory."""
-    render = _render_v1 if api == "1.0" else _render_v2
+    render = functools.partial(_varied, api=api) if varied else _render_v1 if api == "1.0" else _render_v2
     ends = list(itertools.accumulate(_per_day(count, skewed=skewed)))
     first_midnight = (FIRST_DAY - _EPOCH).days * _DAY_MS
 
@@ -212,3 +213,38 @@ def _render_v2(number: int, date: int, created: int | None, updated: int | None)
         f'"approval":{{"status":"{_STATUSES[number % 5]}","approver":"{35_851_000 + number % 7}"}},'
         f'{said}"updatedDate":{_optional(updated)}}}'
     )
+
+
+_LONG_TEXTS = [" ".join(f"{n}. {text}" for n, text in enumerate([*filter(None, _TEXTS), *_TEXTS[5:9]])) * times
+               for times in (1, 2, 3)]  # fmt: skip
+_OWN_FIELDS = ("cost_centre", "phase", "on_site")
+
+
+def _varied(number: int, date: int, created: int | None, updated: int | None, *, api: str) -> str:
+    """Render a worklog of the shapes that accounts have.
+
+    Each tenth text is of several hundred characters, in several scripts and with escapes. Some members are null, and
+    some are missing. In 2.0, most worklogs have custom fields of the account's own, some of them null.
+    """
+    render = _render_v1 if api == "1.0" else _render_v2
+    worklog: dict[str, Any] = json.loads(render(number, date, created, updated))
+    if number % 10 == 3:
+        worklog["description"] = _LONG_TEXTS[number // 10 % 3] + '\n\t"quoted"'
+    missing, null = number % 17, number % 13
+    if api == "1.0":
+        optional = ("description", "worklogCategory", "worklogBillableMinutes", "approverUserId", "itemId")
+    else:
+        optional = ("description", "team", "billableMinutes", "parentItem", "item")
+        fields = worklog["customFields"]
+        fields.update(dict.fromkeys(_OWN_FIELDS[: number % 4], f"option-{number % 9}"))
+        if number % 11 == 0:
+            fields["project"] = fields["phase"] = None
+        if number % 3 == 0:
+            worklog["parentItem"] = f"{7_172_000_000 + number % 900}"
+        if number % 5 == 3:
+            worklog["approval"]["approver"] = None
+    if null < len(optional):
+        worklog[optional[null]] = None
+    if missing < len(optional):
+        worklog.pop(optional[missing])
+    return json.dumps(worklog, ensure_ascii=False, separators=(",", ":"))

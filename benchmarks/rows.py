@@ -25,6 +25,7 @@ class Serve:
         rate: requests that it allows a second; 0: as many as there are.
         burst: requests that it allows at once.
         retry_after: its Retry-After; None: it sends none.
+        varied: whether the worklogs have the shapes that accounts have: nulls, missing and further fields, long texts.
     """
 
     api: str = "2.0"
@@ -34,6 +35,7 @@ class Serve:
     rate: float = 0
     burst: int = 1
     retry_after: str | None = None
+    varied: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -218,7 +218,8 @@ async def serve(settings: Serve) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
     make = data.make if settings.worklogs <= MOST_RENDERED else data.make_on_demand
-    worklogs = Worklogs(make(settings.worklogs, api=settings.api, skewed=settings.skewed), settings.api)
+    made = make(settings.worklogs, api=settings.api, skewed=settings.skewed, varied=settings.varied)
+    worklogs = Worklogs(made, settings.api)
     bucket = Bucket(settings)
     server = await loop.create_server(lambda: Protocol(worklogs, settings.latency / 1000, bucket), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

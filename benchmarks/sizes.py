@@ -22,6 +22,7 @@ class Sizes:
         creates: worklogs created.
         create_latency: milliseconds that the server takes for each.
         store_worklogs: worklogs exported through the store; memory and cost are compared with ten times as many.
+        scan_turns: scans, each beside as many pages that are only decoded.
         size_pages: the smallest of three walks, each ten times the one before.
         imports: interpreters started for each import.
         limited_seconds: seconds that a run under a rate limit takes at best.
@@ -40,6 +41,7 @@ class Sizes:
     creates: int = 10_000
     create_latency: float = 20
     store_worklogs: int = 100_000
+    scan_turns: int = 5
     size_pages: int = 100
     imports: int = 10
     limited_seconds: float = 20
@@ -60,6 +62,7 @@ QUICK = Sizes(
     creates=20,
     create_latency=1,
     store_worklogs=300,
+    scan_turns=1,
     size_pages=1,
     imports=1,
     limited_seconds=0.2,

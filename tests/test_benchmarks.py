@@ -183,6 +183,18 @@ def test_the_servers_worklogs_are_the_same_each_time_and_in_order(benchmarks, ap
     assert share == pytest.approx(0.5 if skewed else 31 / 1096, abs=0.001)
 
 
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+def test_varied_worklogs_are_those_of_the_plain_pages_with_other_members(benchmarks, api):
+    plain, varied = (benchmarks("data").make(2_000, api=api, varied=varied) for varied in (False, True))
+    assert (varied.ids, varied.dates) == (plain.ids, plain.dates)
+    worklogs = [json.loads(body) for body in varied.bodies]
+    texts = [worklog.get("description") or "" for worklog in worklogs]
+    assert 0.08 < sum(len(text) > 300 for text in texts) / 2_000 <= 0.1  # others are null or missing
+    assert any("description" not in worklog for worklog in worklogs)
+    assert any(worklog.get("description", "") is None for worklog in worklogs)
+    assert api == "1.0" or any(len(worklog["customFields"]) > 2 for worklog in worklogs)
+
+
 def answers(server, path, cursor, key, query):
     """Every worklog of a walk, in the order of the server."""
     given, found = dict(query), []

@@ -1,8 +1,12 @@
-"""Everything to a file: through the store to Parquet, and streamed as NDJSON, against only fetching the bytes."""
+"""Everything to a file: through the store to Parquet, and streamed as NDJSON, against only fetching the bytes.
+
+The budgets compare with one request at a time. The lines below them compare with as many at once as the export has,
+which costs aiohttp less for each page. The last line is what scanning over many cursors takes beyond decoded rows.
+"""
 
 from __future__ import annotations
 
-from benchmarks.rows import Budget, Case, Row, Serve, Side, Subject
+from benchmarks.rows import Budget, Case, Row, Serve, Side, Subject, own
 from benchmarks.sizes import Sizes
 
 
@@ -33,8 +37,27 @@ def subject(sizes: Sizes) -> Subject:
             arguments={"pages": serve.worklogs // 100, "warm_up": sizes.warm_up},
             needs=("orjson",),
         ),
+        "read at once": Case(
+            work="bare.read_at_once",
+            label="GET and read, at once",
+            serve=serve,
+            expects=serve.worklogs,
+            arguments={"pages": serve.worklogs // 100, "workers": sizes.workers, "warm_up": sizes.warm_up},
+            needs=("orjson",),
+        ),
+        **{
+            f"scan {api}": Case(
+                work="ours.scan",
+                label="scan",
+                serve=Serve(api, sizes.store_worklogs),
+                expects=sizes.store_worklogs,
+                arguments={"workers": sizes.workers, "turns": sizes.scan_turns},
+            )
+            for api in ("2.0", "1.0")
+        },
     }
     read = Side("aiohttp, bodies dropped", "read")
+    at_once = Side(f"aiohttp, {sizes.workers} at once", "read at once")
     rows = (
         Row(
             name="export to Parquet through the store, 2.0",
@@ -49,6 +72,28 @@ def subject(sizes: Sizes) -> Subject:
             ours=Side("tracket-async", "ndjson"),
             other=read,
             budget=Budget(at_most=2.8),
+        ),
+        Row(
+            name="export to Parquet through the store, 2.0",
+            unit="us CPU a worklog",
+            ours=Side("tracket-async", "parquet"),
+            other=at_once,
+        ),
+        Row(
+            name="export as streamed NDJSON, 2.0",
+            unit="us CPU a worklog",
+            ours=Side("tracket-async", "ndjson"),
+            other=at_once,
+        ),
+        *(
+            Row(
+                name=f"the scan beyond decoded rows, {api}",
+                unit="us CPU a worklog",
+                ours=Side("scan", f"scan {api}", own("scan")),
+                other=Side("the limit", fixed=0.5),
+                budget=Budget(at_most=1),
+            )
+            for api in ("2.0", "1.0")
         ),
     )
     return Subject(name="export", cases=cases, rows=rows)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import statistics
+import time
 from collections.abc import Iterator
 
 from benchmarks.child import Meter
-from tracket_async import BearerToken, Limits, NewWorklog, TracketClient
+from tracket_async import BearerToken, Limits, NewWorklog, TracketClient, WorklogFilter
+from tracket_async.scan import ScanSettings, row_format
+from tracket_async.scan import scan as parallel_scan
 
 
 def client_of(url: str, api: str, *, concurrency: int = 16) -> TracketClient:
@@ -54,6 +59,43 @@ async def export(meter: Meter, *, url: str, api: str, workers: int, warm_up: int
             async for worklog in client.worklogs.export(concurrency=workers):
                 ids.append(worklog.id)  # noqa: PERF401 -- a comprehension is not how such a loop looks
     return len(set(ids)) if len(set(ids)) == len(ids) else -1
+
+
+async def scan(meter: Meter, *, url: str, api: str, workers: int, turns: int) -> int:
+    """Scan every row over many cursors; and, in turn, fetch the same pages by known cursors and decode them to rows.
+
+    The figure ``scan`` is the CPU that the scan takes beyond that, in us a worklog: the median of the turns.
+    """
+    everything, cursor_step = WorklogFilter(), 100
+    async with client_of(url, api, concurrency=workers) as client:
+        version = client.api_version
+        settings = ScanSettings(item_format=row_format(version), concurrency=workers)
+
+        async def scanned() -> int:
+            found = await parallel_scan(client.send, version, everything, settings)
+            return sum([len(batch.items) async for batch in found.batches()])
+
+        async def decoded(count: int) -> None:
+            request_for = version.pages(everything)
+            cursors = iter(range(0, count, cursor_step))
+
+            async def work() -> None:
+                for cursor in cursors:
+                    await client.send(request_for(str(cursor) if cursor else None), version.rows)
+
+            await asyncio.gather(*(work() for _ in range(workers)))
+
+        count = await scanned()
+        spent: list[float] = []
+        with meter:
+            for _ in range(turns):
+                begun = time.process_time()
+                await decoded(count)
+                between = time.process_time()
+                await scanned()
+                spent.append(time.process_time() - between - (between - begun))
+    meter.figures["scan"] = statistics.median(spent) / count * 1e6
+    return count
 
 
 async def create_many(meter: Meter, *, url: str, api: str, creates: int, workers: int, warm_up: int) -> int:
