@@ -1,4 +1,4 @@
-"""What runs on a worker: a client that asks the coordinator, and the task that reads one part with it.
+"""The side of a worker: a client that asks the coordinator, and the task that reads one part with it.
 
 A task is run at least once: again when its worker dies, and now and then by two workers at a time. So it looks first
 whether its part is there; `write_part` sees to the rest.
@@ -126,7 +126,7 @@ def require_versions(here: Mapping[str, str], there: Mapping[str, str], *, where
 
 @attrs.frozen(kw_only=True)
 class PartTask:
-    """What a worker has to know to read the parts of an export. There is nothing secret in it.
+    """The facts that a worker needs to read the parts of an export. There is nothing secret among them.
 
     Attributes:
         job: the name by which the coordinator knows the export.
