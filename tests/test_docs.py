@@ -44,6 +44,13 @@ def test_llms_txt_lists_every_page_by_its_title():
     assert pattern.findall(generate.LLMS.read_text(encoding="utf-8")) == pattern.findall(generate.llms()), UPDATE
 
 
+def test_the_code_of_every_page_is_run_by_a_test():
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for path in sorted(generate.PAGES.rglob("*.md")):
+        if re.search(r"^```(python|sh|bash|sql|pgsql)\b", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert re.search(rf'"(?:[\w-]+/)*{re.escape(path.stem)}(?:\.md)?"', tests), f"no test runs {path.name}"
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_is_in_the_reference(module):
     pages = [path.read_text(encoding="utf-8") for path in (REFERENCE / "python").glob("*.md")]

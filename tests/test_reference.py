@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -123,7 +124,13 @@ def shell(tmp_path, tracket_server, monkeypatch):
     def run(script, **environ):
         everything = {**os.environ, **tracket_server.env, "PATH": path, **environ}
         done = subprocess.run(
-            ["bash", "-euc", script], cwd=tmp_path, env=everything, capture_output=True, text=True, check=False
+            ["bash", "-euc", script],
+            cwd=tmp_path,
+            env=everything,
+            input="a-secret\n",  # what tracket profile add asks for
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -136,6 +143,61 @@ def test_the_script_tells_the_exit_codes_apart(shell, token, said):
     (script,) = blocks("exit-codes", "sh")
     code, printed = shell(script, **({"TRACKET_TOKEN": token} if token else {}))
     assert (code, said in printed) == (0, True), printed
+
+
+# -- the page of the command line ----------------------------------------------------------------------------------
+
+SIMPLE = re.compile(r"tracket [^|>&;]*")
+MARK = re.compile(r"(<!-- not run: [^\n]+ -->\n\n)?^```(sh|sql|pgsql)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILES = {
+    "new.csv": "item_id,user_id,date,hours\n1,2,2026-03-02,1:30\n",
+    "clockify.csv": "Task,User,Start Date,Duration (h),Tags\n1,2,2026-03-02,1:30,a\n",
+    "people.csv": "id,name\n35851565,Ann\n",
+}
+
+
+def command_line(language, *, run=True):
+    return [code for mark, each, code in MARK.findall(page("command-line")) if each == language and bool(mark) != run]
+
+
+@pytest.mark.tracket(sample=300)
+def test_every_command_of_the_page_of_the_command_line_runs(shell, tracket_server, tmp_path, monkeypatch, capsys):
+    cli = pytest.importorskip("tracket_async.cli.entry")
+    for name, value in {**tracket_server.env, "XDG_CONFIG_HOME": str(tmp_path / "config")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        Path(name).write_text(text, encoding="utf-8")
+    Path("pass").write_text(f"#!/bin/sh\necho {tracket_server.token}\n", encoding="utf-8")
+    Path("pass").chmod(0o755)
+    profiles, *others = command_line("sh")
+    own = profiles.replace("https://test.example.com", tracket_server.base_url)
+    code, printed = shell(own, XDG_CONFIG_HOME=str(tmp_path / "config"))
+    assert (code, "a-secret" in printed) == (0, False), printed
+    for block in others:
+        for line in block.replace("\\\n", "").splitlines():
+            if SIMPLE.fullmatch(line.partition("#")[0]):
+                assert cli.main(shlex.split(line, comments=True)[1:]) == 0, f"{line}: {capsys.readouterr().err}"
+            else:
+                assert shell(line)[0] == 0, line
+    assert Path("changes.ndjson").exists()
+
+
+@pytest.mark.tracket(sample=30)
+def test_the_sql_for_a_table_of_postgresql_sums_up_an_export(shell, tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    assert shell("tracket export --output all.parquet")[0] == 0
+    (query,) = command_line("pgsql")
+    with duckdb.connect() as database:
+        database.sql(f"CREATE TABLE worklogs AS SELECT *, NULL AS deleted_at FROM '{tmp_path / 'all.parquet'}'")
+        months = database.sql(query).fetchall()
+        ((hours,),) = database.sql("SELECT sum(minutes) / 60 FROM worklogs").fetchall()
+    assert sum(row[2] for row in months) == pytest.approx(hours)
+
+
+def test_what_is_not_run_says_why():
+    skipped = [code for language in ("sh", "sql", "pgsql") for code in command_line(language, run=False)]
+    assert [code.split()[1] for code in skipped] == ["export", "watch"]
 
 
 # -- events and settings -------------------------------------------------------------------------------------------
