@@ -289,6 +289,24 @@ async def test_an_interrupted_merge_goes_on_either_way(
         assert (result.verdict, result.worklogs) == (expected.verdict, expected.worklogs)
 
 
+async def test_a_merge_that_ends_before_the_store_is_deduplicated_goes_on(
+    launch, whole, parts_folder, tmp_path, monkeypatch
+):
+    def interrupted(_store, **_meta):
+        raise Interrupted
+
+    async with launch("2.0", sample=300) as (_, client):
+        targets = {tmp_path / "out.ndjson": "ndjson"}
+        plan = await begin(client, request_of(client), parts_folder, rows_per_part=60)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "deduplicate", interrupted)
+            with pytest.raises(Interrupted):
+                await merge(client, plan, parts_folder, targets)
+        assert (await merge(client, plan, parts_folder, targets)).worklogs == 300
+        await whole(client)
+        assert (tmp_path / "out.ndjson").read_bytes() == (tmp_path / "whole" / "out.ndjson").read_bytes()
+
+
 async def test_a_part_that_one_machine_has_cut_in_two_is_not_taken_for_merged(launch, parts_folder):
     async with launch("2.0", sample=100) as (_, client):
         plan = await begin(client, request_of(client), parts_folder, rows_per_part=60)
