@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from tracket_async import testing
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "pages" / "reference"
 UPDATE = "out of date: run nox -s docs -- write, and commit what it has changed"
-MODULES = ("tracket_async", "tracket_async.emulator", "tracket_async.emulator.faults", "tracket_async.scan")
+MODULES = (
+    "tracket_async",
+    "tracket_async.emulator",
+    "tracket_async.emulator.faults",
+    "tracket_async.integrations.dask",
+    "tracket_async.scan",
+)
 
 
 def program(name):
@@ -63,7 +71,9 @@ def test_every_public_name_is_in_the_reference(module):
 def test_every_name_in_the_reference_exists():
     for path in (REFERENCE / "python").glob("*.md"):
         for name in re.findall(r"^::: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
-            assert pkgutil.resolve_name(name) is not None, f"{path.name}: {name}"
+            module, _, attribute = name.rpartition(".")
+            found = importlib.import_module(module)
+            assert attribute in vars(found).get("__all__", vars(found)), f"{path.name}: {name}"
 
 
 def test_every_integration_is_in_the_reference():
@@ -71,6 +81,12 @@ def test_every_integration_is_in_the_reference():
     page = (REFERENCE / "python" / "integrations.md").read_text(encoding="utf-8")
     names = [each.name for each in pkgutil.iter_modules(package.__path__)]
     assert [name for name in names if f"tracket_async.integrations.{name}" not in page] == []
+
+
+def test_every_fixture_is_in_the_reference():
+    fixtures = {name for name in vars(testing) if name.startswith("tracket_")}
+    page = (REFERENCE / "python" / "emulator.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(tracket_\w+)` \|", page, re.MULTILINE)) == fixtures
 
 
 # -- the check of links --------------------------------------------------------------------------------------------
