@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import inspect
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
@@ -176,17 +180,51 @@ def test_a_page_that_starts_an_emulator_works_as_it_says(reader, page):
     reader.follow(page)
 
 
-@pytest.mark.parametrize("page", ["how-to/nightly-export.md", "how-to/cron-and-systemd.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "how-to/containers.md",
+        "how-to/cron-and-systemd.md",
+        "how-to/import-time-trackers.md",
+        "how-to/nightly-export.md",
+        "how-to/proxies.md",
+        "how-to/rate-limits.md",
+        "explanation/inferred.md",
+    ],
+)
 def test_a_page_works_as_it_says_with_settings_in_a_file(served, page):
     served.follow(page)
 
 
+@pytest.mark.parametrize(
+    ("page", "needed"),
+    [
+        ("how-to/excel.md", "xlsxwriter"),
+        ("how-to/from-requests.md", "requests"),
+        ("how-to/observability.md", "opentelemetry.sdk"),
+    ],
+)
+def test_a_page_that_needs_another_package_works_as_it_says(served, page, needed):
+    pytest.importorskip(needed)
+    served.follow(page)
+
+
+def test_a_table_of_postgresql_is_made_and_asked_as_the_page_says(served, postgres):
+    page = "how-to/postgresql.md"
+    served.environ["DATABASE"] = postgres.url
+    served.follow(page)
+    hours, view = (block.text.strip().rstrip(";") for block in blocks_of(page) if block.language == "pgsql")
+    assert sum(float(row[2]) for row in postgres.rows(hours)) == pytest.approx(15_743.7, abs=10)
+    postgres.execute(view)
+    assert postgres.rows("SELECT count(*) FROM current_worklogs") == [(5_000,)]
+
+
 def test_every_page_with_commands_is_run():
-    run = "\n".join(Path(__file__).read_text(encoding="utf-8").split("@pytest.mark.parametrize")[1:])
+    tests = Path(__file__).read_text(encoding="utf-8")
     for page in sorted(PAGES.rglob("*.md")):
         path = page.relative_to(PAGES).as_posix()
         if not path.startswith("reference/") and any(block.title for block in blocks_of(path)):
-            assert f'"{path}"' in run, f"no test runs {path}"
+            assert f'"{path}"' in tests, f"no test runs {path}"
 
 
 @pytest.mark.parametrize(
@@ -237,3 +275,119 @@ def test_the_units_of_systemd_are_understood(tmp_path):
         done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
         ours = [line for line in done.stderr.splitlines() if "tracket" in line]
         assert ours == []
+
+
+# -- containers, Airflow, Prefect, Grafana -------------------------------------------------------------------------
+
+
+def test_the_dockerfile_and_the_cronjob_say_what_the_page_says():
+    lines = [line for line in file_of("how-to/containers.md", "Dockerfile").splitlines() if line]
+    known = {"FROM", "COPY", "RUN", "USER", "WORKDIR", "VOLUME", "ENTRYPOINT", "CMD", "#"}
+    assert {line.split()[0] for line in lines} == known
+    for line in lines:
+        if line.startswith(("ENTRYPOINT", "CMD")):
+            assert json.loads(line.split(maxsplit=1)[1])  # a list: no shell stands between a signal and the program
+    yaml = pytest.importorskip("yaml")
+    job = yaml.safe_load(file_of("how-to/containers.md", "cronjob.yaml"))["spec"]["jobTemplate"]["spec"]
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2, 7]
+    assert job["template"]["spec"]["restartPolicy"] == "Never"  # a failure policy needs it
+
+
+def module(monkeypatch, name, **names):
+    made = types.ModuleType(name)
+    vars(made).update(names)
+    monkeypatch.setitem(sys.modules, name, made)
+
+
+def keep(**settings):
+    """Return what stands in for a decorator with settings: it leaves the function, and what it was given."""
+
+    def decorate(function):
+        function.settings = settings
+        return function
+
+    return decorate
+
+
+class NoRetryError(Exception):
+    """What Airflow does not try again."""
+
+
+@pytest.fixture
+def airflow(monkeypatch):
+    tasks = []
+
+    def task(**settings):
+        return lambda function: (tasks.append(keep(**settings)(function)), lambda: None)[1]
+
+    module(monkeypatch, "airflow")
+    module(monkeypatch, "airflow.sdk", dag=keep, task=task)
+    module(monkeypatch, "airflow.sdk.exceptions", AirflowFailException=NoRetryError)
+    namespace = {}
+    exec(compile(file_of("how-to/airflow.md", "tracket_dag.py"), "tracket_dag.py", "exec"), namespace)
+    (sync,) = tasks
+    return namespace, sync
+
+
+@pytest.mark.parametrize(
+    ("code", "raised"), [(0, None), (1, RuntimeError), (2, NoRetryError), (5, RuntimeError), (7, NoRetryError)]
+)
+def test_airflow_retries_what_may_help(airflow, capsys, code, raised):
+    namespace, sync = airflow
+    assert namespace["tracket_sync"].settings["max_active_runs"] == 1
+    assert namespace["COMMAND"][1] == "sync"
+    namespace["COMMAND"] = (sys.executable, "-c", f"print('said'); raise SystemExit({code})")
+    with pytest.raises(raised) if raised else contextlib.nullcontext():
+        sync()
+    assert capsys.readouterr().out == "said\n\n"
+
+
+@pytest.fixture
+def prefect(monkeypatch):
+    logger = types.SimpleNamespace(info=print)
+    module(monkeypatch, "prefect", flow=keep, task=keep, get_run_logger=lambda: logger)
+    namespace = {"__name__": "tracket_flow"}
+    exec(compile(file_of("how-to/prefect.md", "tracket_flow.py"), "tracket_flow.py", "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize(("code", "again"), [(0, None), (1, True), (2, False), (5, True), (7, False)])
+def test_prefect_retries_what_may_help(prefect, code, again):
+    prefect["COMMAND"] = (sys.executable, "-c", f"raise SystemExit({code})")
+    may_help = prefect["sync"].settings["retry_condition_fn"]
+    with pytest.raises(Exception, match=r"sync ended|is wrong|are refused") if code else contextlib.nullcontext():
+        prefect["sync"]()
+    if again is not None:
+        assert may_help(None, None, types.SimpleNamespace(result=prefect["sync"])) is again
+    else:
+        assert may_help(None, None, types.SimpleNamespace(result=lambda: None)) is False
+
+
+def test_the_dashboard_asks_for_the_metric_and_the_attributes_that_the_observer_has():
+    from tracket_async import instrumentation
+    from tracket_async.events import AttemptEnded
+
+    ended = AttemptEnded(
+        request=1, method="GET", route="/worklogs", attempt=1, duration=0.1, status=500, error="ServerError"
+    )
+    attributes = {**instrumentation._common(ended), **instrumentation._outcome(ended)}
+    labels = {name.replace(".", "_") for name in attributes} | {"le"}
+    (metric,) = re.findall(r'create_histogram\(\s*"([\w.]+)"', inspect.getsource(instrumentation))
+    name = f"{metric.replace('.', '_')}_seconds"
+    dashboard = json.loads((PAGES / "how-to" / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(asked) >= len(dashboard["panels"]) == 4
+    page = (PAGES / "how-to" / "observability.md").read_text(encoding="utf-8")
+    for expression in [*asked, *re.findall(r"\| `(sum.*?)` \|", page)]:
+        assert set(re.findall(r"\w+_duration_\w+", expression)) <= {
+            f"{name}_{end}" for end in ("bucket", "count", "sum")
+        }
+        assert set(re.findall(r"(\w+)(?:=~|!=|=)\"", expression)) <= labels
+        assert {word for group in re.findall(r"by \(([^)]*)\)", expression) for word in group.split(", ")} <= labels
+
+
+def test_the_drawing_of_the_scan_is_whole_and_loads_nothing():
+    drawing = (PAGES / "pictures" / "parallel-scan.svg").read_text(encoding="utf-8")
+    root = ET.fromstring(drawing)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert re.findall(r"https?://[^\"]*", drawing) == ["http://www.w3.org/2000/svg"]

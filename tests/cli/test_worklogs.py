@@ -66,12 +66,14 @@ def test_list_takes_bounds_of_days_both_inclusive(tracket, serve, api, seed):
     assert result.lines[1:] == ["2024-05-03", "2024-05-04", "2024-05-05"]
 
 
-@pytest.mark.parametrize(("number", "noted"), [(4, False), (5, False), (6, True)])
-def test_list_says_when_its_limit_left_something_out(tracket, serve, number, noted, seed):
+@pytest.mark.parametrize(
+    ("limit", "number", "noted"), [(5, 4, ""), (5, 5, ""), (5, 6, "these 5"), (1, 1, ""), (1, 2, "this one")]
+)
+def test_list_says_when_its_limit_left_something_out(tracket, serve, limit, number, noted, seed):
     serve(seed=[seed(one) for one in range(number)])
-    result = tracket("list", "--limit", 5)
-    assert len(result.lines) == 1 + min(number, 5)
-    assert result.err == ("There are more than these 5. --limit 0 lists all.\n" if noted else "")
+    result = tracket("list", "--limit", limit)
+    assert len(result.lines) == 1 + min(number, limit)
+    assert result.err == (f"There are more than {noted}. --limit 0 lists all.\n" if noted else "")
 
 
 def test_list_has_a_limit_of_50_unless_told_otherwise(tracket, serve, seed):

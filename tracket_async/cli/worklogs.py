@@ -82,7 +82,8 @@ async def list_worklogs(
                 else:
                     await _tables(walk, named or SHOWN)
         if limited.more:
-            output.note(f"There are more than these {limit:,}. --limit 0 lists all.")
+            shown = "this one" if limit == 1 else f"these {limit:,}"
+            output.note(f"There are more than {shown}. --limit 0 lists all.")
     destinations.require_readable(unreadable)
 
 
