@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from cyclopts import App
 
 from tracket_async._version import __version__
-from tracket_async.cli import check, demo, export, import_file, output, profile, report, sync, watch, worklogs
+from tracket_async.cli import check, demo, export, import_file, mcp, output, profile, report, sync, watch, worklogs
 from tracket_async.cli.exits import ExitCode
 from tracket_async.errors import UsageError
 
@@ -40,6 +40,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     ("delete", worklogs.delete),
     ("categories", worklogs.categories),
     ("check", check.check),
+    ("mcp", mcp.mcp),
 )
 
 
