@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,7 @@ pytest.importorskip("mcp")
 pytest.importorskip("duckdb")
 module = pytest.importorskip("tracket_async.integrations.mcp")
 
-from mcp import Client, StdioServerParameters  # noqa: E402 - it may be missing
+from mcp import Client, StdioServerParameters, stdio_client  # noqa: E402 - it may be missing
 
 TOOLS = ["check_server", "get_worklog", "list_categories", "list_worklogs", "sum_hours"]
 
@@ -232,13 +234,28 @@ def command(tracket_server, *arguments):
 
 @pytest.mark.tracket(sample=50)
 async def test_a_process_serves_the_client_of_the_sdk(tracket_server):
-    async with Client(command(tracket_server)) as client:
+    async with Client(stdio_client(command(tracket_server))) as client:
         assert sorted(tool.name for tool in (await client.list_tools()).tools) == TOOLS
         answer = await client.call_tool("list_worklogs", {"limit": 2})
         assert answer.structured_content["total"] == 50
         answer = await client.call_tool("sum_hours", {"by": ["month"]})
         assert answer.structured_content["all"]["worklogs"] == 50
         assert (await client.call_tool("get_worklog", {"id": "no-such"})).is_error
+
+
+@pytest.mark.tracket(sample=50)
+async def test_the_code_of_the_docs_prints_hours(tracket_server, tmp_path, capsys):
+    page = Path(__file__).parents[2] / "docs" / "pages" / "how-to" / "mcp.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names = {"__name__": "example"}
+    exec(compile(code.replace("2026-01-01", "2000-01-01"), "mcp.md", "exec"), names)
+    file = tmp_path / "tracket.env"
+    file.write_text("".join(f"{name}={value}\n" for name, value in tracket_server.env.items()))
+    file.chmod(0o600)
+    await names["main"](str(file))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(re.fullmatch(r"20\d\d-\d\d \d+(\.\d+)?", line) for line in lines)
 
 
 HELLO = {

@@ -288,8 +288,8 @@ def build(client: TracketClient) -> MCPServer:
     """
     server = MCPServer("tracket", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
     tools = Tools(client)
-    every: tuple[Callable[..., Awaitable[CallToolResult]], ...]
-    every = tools.list_worklogs, tools.get_worklog, tools.sum_hours, tools.list_categories, tools.check_server
+    every: list[Callable[..., Awaitable[CallToolResult]]]
+    every = [tools.list_worklogs, tools.get_worklog, tools.sum_hours, tools.list_categories, tools.check_server]
     for tool in every:
         hints = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
         description = " ".join(f"{tool.__doc__} {DATA_ONLY}".split())
