@@ -84,7 +84,7 @@ class ConcurrencyLimiter:
     Args:
         max_concurrency: the highest limit.
         adaptive: False keeps the limit as it is.
-        initial: the first limit, which each success raises by 2 until it is the highest, so that a server that allows
+        initial: the first limit, which each success raises by 1 until it is the highest, so that a server that allows
             few requests refuses few ("slow start", RFC 5681, 3.1). None: the highest from the start.
     """
 
@@ -152,7 +152,7 @@ class ConcurrencyLimiter:
         if not self._adaptive or self._limit >= self._max_concurrency:
             return
         if self._is_starting:
-            self._limit = min(self._limit + 2, self._max_concurrency)
+            self._limit = min(self._limit + 1, self._max_concurrency)
             self._admit()
             return
         if self._in_use < self._limit:
@@ -197,13 +197,15 @@ def _closed() -> ClientStateError:
 class RateLimiter:
     """Space attempts evenly: by a rate that is set, by a callable of the user's, and by what the server's 429s teach.
 
-    Nothing is limited until a rate is set or the first 429 comes. From then on the rate is found in two phases:
+    Nothing is limited until a rate is set or the first 429 comes. From then on the server is taken for a token bucket,
+    whose size its first answers have shown, and the rate at which it fills is found in two phases:
 
-    - *probe*: begin slowly and grow by half about ten times a second, until the server refuses again.
-    - *follow*: take the server for a token bucket, whose size its first answers have shown. Every refusal says that the
-      bucket was empty, so that the attempts since the one before tell the rate at which it fills. Go on at that rate,
-      and only after some seconds try a higher one; the longer nothing was refused, the rarer the next try. The curve is
-      CUBIC's (RFC 9438, 4.2), as in the adaptive mode of the AWS SDKs.
+    - *probe*: begin slowly and grow with each answer until the server refuses again; carefully, where a refusal stops
+      everything for a while.
+    - *follow*: every refusal says that the bucket was empty, so that what was accepted since the one before gives a
+      lowest and a highest rate. Go on between the two, and try higher ones again: soon while they are far apart,
+      rarely when they are not, or when a refusal costs much. The curve is CUBIC's (RFC 9438, 4.2), as in the adaptive
+      mode of the AWS SDKs, but counts accepted attempts in place of seconds.
 
     A rate that is set is never exceeded. The decisions are synchronous; `acquire` waits for them, in the order of
     arrival. Moments are of the session's clock, in seconds. Of one event loop; not thread-safe.
@@ -234,34 +236,40 @@ class RateLimiter:
         self._turn: asyncio.Lock | None = None
         self._next_start = float("-inf")  # no attempt starts before
         self._last_start = float("-inf")
-        self._first_start: float | None = None
-        self._burst = 0  # accepted before the first refusal, and of what was sent together with what was refused
-        self._burst_seconds = 0.0
+        self._first: deque[float] = deque(maxlen=_STARTS)  # starts of what was accepted before a refusal was known
+        self._is_single = False  # whether the server's bucket seems to hold one request
+        self._quickest = float("inf")  # seconds that an answer took
         self._probed: float | None = None  # the rate while probing
         self._grown_at = float("-inf")
         self._target: float | None = None  # the rate to return to; None: not following
         self._is_guess = False  # whether the target comes from before the first refusal
-        self._depth = _DEPTH  # the share of the target at which to begin again after a refusal
-        self._plateau = _PLATEAU  # seconds from a refusal until the target is reached again
-        self._cut = _CUT  # the least share by which the next refusal lowers the rate
-        self._resumed_at = float("-inf")
+        self._low = 0.0  # the lowest rate that the server can have, by the latest refusals
+        self._doubt = _DOUBT  # the share of it that the next refusal takes away if it comes at once
+        self._known = 0.0  # the rate that the server is known to have had
+        self._barren = 0  # refusals in a row with nothing accepted between them
+        self._depth = _DEPTH  # the share of the target below it at which to begin again after a refusal
+        self._patience: float = _CLEAN  # accepted attempts until the target is reached again
+        self._streak = 0  # accepted since the latest refusal, while the rate was what held them back
+        self._is_binding = True  # whether the latest attempt was held back by the rate
         self._refused_at = float("-inf")
+        self._resumed_at: float | None = None  # the first start after it
+        self._stall = 0.0  # seconds by which the latest refusal but one was followed by nothing
         self._excused_until = float("-inf")  # until then a pause holds for refused attempts alone
         self._is_for_all = True  # whether the latest pause was for the whole session
-        self._streak = 0  # accepted since the latest refusal
-        self._starts: deque[float] = deque(maxlen=_STARTS)  # of attempts since the latest refusal
+        self._starts: deque[float] = deque(maxlen=_STARTS)  # of attempts since the bucket was empty
+        self._empty_at = float("-inf")  # when the latest attempt started that was refused
         self.last_success = float("-inf")
 
-    def rate(self, now: float) -> float | None:
-        """Return the rate at this moment, in requests a second; None while there is no limit that is known here."""
-        learned = self._learned(now)
+    def rate(self) -> float | None:
+        """Return the rate, in requests a second; None while there is no limit that is known here."""
+        learned = self._learned()
         if learned is None or self._ceiling is None:
             return self._ceiling if learned is None else learned
         return min(learned, self._ceiling)
 
     def start_at(self, now: float) -> float:
         """Return the moment at which the next attempt may start; ``now`` if at once."""
-        rate = self.rate(now)
+        rate = self.rate()
         due = self._next_start if rate is None else max(self._next_start, self._last_start + 1 / rate)
         return max(now, due)
 
@@ -280,6 +288,12 @@ class RateLimiter:
 
     def note_start(self, now: float) -> None:
         """Take note that an attempt starts."""
+        if (rate := self._learned()) is not None:
+            gap = 1 / rate
+            self._is_binding = now < max(self._next_start, self._last_start + 2 * gap)
+            if self._resumed_at is None:
+                self._resumed_at = self._grown_at = now
+                self._stall = max(0.0, now - self._refused_at - gap)
         self._last_start = now
         self._starts.append(now)
 
@@ -293,16 +307,23 @@ class RateLimiter:
     def on_success(self, *, began: float, now: float) -> None:
         """Take note that the server accepted ``now`` an attempt that ``began`` then."""
         self.last_success = now
-        if self._first_start is None:
-            self._first_start = began
+        if self._probed is None or (self._target is None and began <= self._refused_at):
+            self._first.append(began)
+        if self._probed is None:
+            return
+        self._quickest = min(self._quickest, now - began)
+        if self._is_single:
+            # As late as the answer is, the request may have arrived, and the next one must not follow it too closely.
+            self._last_start = max(self._last_start, now - self._quickest)
         if began > self._refused_at:
-            self._streak += 1
-        if self._target is None and (self._probed is None or began <= self._refused_at):
-            self._burst += 1
-            self._burst_seconds = max(self._burst_seconds, began - self._first_start)
-        if self._probed is not None and began >= self._grown_at and now - self._grown_at >= _PROBE_STEP:
-            accepted = self._streak / max(now - self._resumed_at, 1e-6)
-            self._probed = max(self._probed, min(_PROBE_GROWTH * self._probed, _PROBE_LEAD * accepted))
+            self._streak += self._is_binding
+            if self._barren >= _FEW and self._known > _MUCH * (self._learned() or 0.0):
+                self._probe_again(now)
+            self._barren = 0
+        if self._resumed_at is not None and began >= self._grown_at and now - self._grown_at >= _PROBE_STEP:
+            accepted = self._streak / (began - self._resumed_at + 1 / self._probed)
+            growth = _CAREFUL_GROWTH if self._stall > _PROBE_STALL else _PROBE_GROWTH
+            self._probed = max(self._probed, min(growth * self._probed, _PROBE_LEAD * accepted))
             self._grown_at = now
 
     def on_refusal(self, *, began: float, now: float, pause: float = 0.0) -> bool:
@@ -311,8 +332,8 @@ class RateLimiter:
         What was sent before the latest refusal was known teaches nothing: it was sent at the old rate.
 
         A pause is for the whole session, with one exception: many servers round up to whole seconds what lasts a
-        fraction of one. Once a rate was learned, a pause of at most a second is for the refused attempt alone
-        (RFC 9110, 10.2.3: its follow-up request), until the server refuses what is sent meanwhile, too.
+        fraction of one. A pause of at most a second is for the refused attempt alone (RFC 9110, 10.2.3: its follow-up
+        request), while the others go on slowly, unless the server then refuses the next one, too.
 
         Returns:
             Whether the pause is for the whole session.
@@ -320,76 +341,109 @@ class RateLimiter:
         if not self._learn:
             return True
         if began <= self._refused_at:
+            self._note_empty(began)
             return self._is_for_all
         self.is_limiting = True
-        self._is_for_all = not 0 < pause <= _ROUNDED or self._probed is None or began < self._excused_until
+        self._is_for_all = not 0 < pause <= _ROUNDED or (began < self._excused_until and not self._streak)
         if self._probed is None or (self._is_guess and self._streak < _CLEAN):
             self._begin()
         else:
-            self._follow(began, pause)
-        self._starts.clear()
+            self._follow(began)
+        self._is_single = self._room(self._learned() or _PROBE_START) < 2  # noqa: PLR2004
+        self._note_empty(began)
         self._streak = 0
         self._refused_at = now
+        self._resumed_at = None
         self._last_start = max(self._last_start, now)
         if self._is_for_all:
-            self._resumed_at = self._grown_at = now + pause
             self.hold(now + pause)
         else:
-            self._resumed_at = now
             self._excused_until = now + pause
         return self._is_for_all
 
-    def _learned(self, now: float) -> float | None:
+    def _note_empty(self, began: float) -> None:
+        """Take note that the server's bucket was empty when the attempt arrived that began then."""
+        if began > self._empty_at:
+            self._empty_at = began
+            while self._starts and self._starts[0] <= began:
+                self._starts.popleft()
+
+    def _learned(self) -> float | None:
         if self._target is None:
             return self._probed
-        x = max(0.0, now - self._resumed_at) / self._plateau
-        if x < 1:
-            return self._target * (1 - (1 - self._depth) * (1 - x) ** 3)
-        return self._target * (1 + _CURIOSITY * (x - 1) ** 2)
+        return self._target * (1 + self._depth * (self._streak / self._patience - 1) ** 3)
 
     def _begin(self) -> None:
         """Keep the rate that was accepted so far, where it is known; probe if that was the bucket's content."""
         self._probed = _PROBE_START
-        self._is_guess = not self._is_guess and self._burst >= _CLEAN
-        self._target = self._burst / max(self._burst_seconds, 1e-6) if self._is_guess else None
+        self._is_guess = not self._is_guess and len(self._first) >= _CLEAN
+        self._target = len(self._first) / max(self._first[-1] - self._first[0], 1e-6) if self._is_guess else None
+        self._known = self._target or self._known
 
-    def _follow(self, began: float, pause: float) -> None:
-        rate = self.rate(began) or _PROBE_START
-        cut = min(_LARGEST_CUT, 2 * max(self._cut, _CUT))
-        plateau, depth = _PLATEAU / 2, _DEPTH
+    def _probe_again(self, now: float) -> None:
+        """Forget the rate to which an outage has led: after it, the server is likely to be as quick as before."""
+        self._probed, self._target, self._known = min(_PROBE_START, self._known), None, 0.0
+        self._resumed_at = self._grown_at = now
+
+    def _follow(self, began: float) -> None:
+        rate = self.rate() or _PROBE_START
+        low, high = self._bounds(began, rate)
         if self._target is None:
-            cut = _CUT
-        elif self._streak >= _CLEAN:
-            # One refusal in k attempts says that the rate is too high by 1 / k. The longer nothing was refused, the
-            # better the rate is known. A refusal with a pause is worth avoiding.
-            cut, depth = min(_CUT, 1 / self._streak), max(_DEPTH_WHEN_CLEAN, 1 - 3 / self._streak)
-            plateau = min(_LONGEST_PLATEAU, max(self._plateau, _PLATEAU * (1 + pause)) * _PATIENCE)
-        floor = rate * (1 - _LARGEST_CUT if self._target is not None and self._streak < _FEW else _FLOOR)
-        self._target = max(floor, min(self._filling_rate(began, rate), rate * (1 - cut)), _LOWEST)
-        self._cut, self._depth, self._plateau = cut, depth, max(plateau, _CLEAN / 2 / self._target)
-        self._is_guess = False
+            low = max(low, min(high, rate) / 2)  # that was accepted a moment ago
+        if self._streak < _FEW:
+            self._doubt = min(2 * self._doubt, 0.5)
+            low = min(high, max(low, self._low * (1 - self._doubt)))
+        else:
+            self._doubt = _DOUBT
+        self._barren = 0 if self._streak else self._barren + 1
+        self._low, self._is_guess = low, False
+        self._target = max(min(low + _TRUST * max(0.0, high - low), rate * (1 - _CUT)), _LOWEST)
+        if self._streak >= _CLEAN:
+            self._known = self._target
+        width = (high - low) / 2 / self._target
+        if width > _UNSURE + _UNSURE_PER_SECOND * self._stall:
+            self._depth = min(_LARGEST_DEPTH, width)
+            self._patience = min(_CLEAN, max(1.0, _SECONDS / 3 * self._target))
+        else:
+            self._depth = _DEPTH
+            self._patience = (
+                _CLEAN * (1 if self._streak < _CLEAN else 2) + _SECONDS * (self._stall + _LEAST_STALL) * self._target
+            )
 
-    def _filling_rate(self, began: float, rate: float) -> float:
-        """Return the rate at which the server's bucket fills: it was empty, then accepted all attempts but this one."""
+    def _bounds(self, began: float, rate: float) -> tuple[float, float]:
+        """Return between which rates the server's bucket fills: it was empty, then accepted all attempts but this one.
+
+        When it was last empty, it held less than one token.
+        """
         starts = [start for start in self._starts if start <= began]
         low_accepted, high_accepted = low_refused, high_refused = 0.0, 2 * rate
         for _ in range(_HALVINGS):
             guess = (low_accepted + high_accepted) / 2
-            if self._tokens(guess, starts)[0] >= 1 - _TOLERANCE:
+            if self._tokens(guess, starts, 1.0)[0] >= 1 - _TOLERANCE:
                 high_accepted = guess
             else:
                 low_accepted = guess
             guess = (low_refused + high_refused) / 2
-            if self._tokens(guess, starts)[1] < 1:
+            if self._tokens(guess, starts, 0.0)[1] < 1:
                 low_refused = guess
             else:
                 high_refused = guess
-        return min(low_refused, high_accepted + _TRUST * max(0.0, low_refused - high_accepted))
+        return high_accepted, low_refused
 
-    def _tokens(self, rate: float, starts: list[float]) -> tuple[float, float]:
+    def _room(self, rate: float) -> float:
+        """Return how many requests the server's bucket holds, as far as it has shown, if it fills at this rate."""
+        room = level = 1.0
+        before = float("-inf")
+        for start in self._first:
+            level = max(0.0, level - rate * (start - before)) + 1
+            before = start
+            room = max(room, level)
+        return room
+
+    def _tokens(self, rate: float, starts: list[float], left: float) -> tuple[float, float]:
         """Return the fewest tokens that an accepted attempt found, if this is the rate, and what the last one found."""
-        room = max(1.0, self._burst - rate * self._burst_seconds)
-        tokens, at = 0.0, self._refused_at
+        room = self._room(rate)
+        tokens, at = left, self._empty_at
         if len(self._starts) == _STARTS:  # the first ones are forgotten
             tokens, at, starts = room / 2, starts[0], starts[1:]
         fewest = found = 1.0
@@ -484,26 +538,28 @@ class LearnedRate:
 
 
 _PROBE_START: Final = 8.0  # requests a second
-_PROBE_GROWTH: Final = 1.5
-_PROBE_STEP: Final = 0.1  # seconds
+_PROBE_GROWTH: Final = 2.0
+_CAREFUL_GROWTH: Final = 1.25
+_PROBE_STALL: Final = 0.5  # seconds, from which on the growth is careful
+_PROBE_STEP: Final = 0.05  # seconds
 _PROBE_LEAD: Final = 2.5  # times the rate that was accepted so far
 _ROUNDED: Final = 1.0  # seconds
-_DEPTH: Final = 0.9
-_DEPTH_WHEN_CLEAN: Final = 0.96
-_PLATEAU: Final = 8.0  # seconds
-_LONGEST_PLATEAU: Final = 40.0
-_PATIENCE: Final = 1.5
-_CURIOSITY: Final = 0.25
-_CUT: Final = 0.02
-_LARGEST_CUT: Final = 0.3
-_FEW: Final = 4  # accepted attempts, which tell little
-_FLOOR: Final = 0.1
+_DEPTH: Final = 0.02
+_LARGEST_DEPTH: Final = 0.3
+_UNSURE: Final = 0.05  # half the distance of the bounds, as a share of the rate
+_UNSURE_PER_SECOND: Final = 0.03
+_SECONDS: Final = 30.0  # of patience for each second that a refusal stops everything
+_LEAST_STALL: Final = 0.06
+_CUT: Final = 0.01
+_FEW: Final = 3  # accepted attempts, which tell little
+_DOUBT: Final = 0.02
+_MUCH: Final = 3  # times as quick
 _CLEAN: Final = 30  # accepted attempts since the latest refusal
 _STARTS: Final = 512
 _HALVINGS: Final = 10
 _TOLERANCE: Final = 0.05  # tokens; answers do not take equally long
-_TRUST: Final = 0.25
-_LOWEST: Final = 1 / 60  # requests a second
+_TRUST: Final = 0.4
+_LOWEST: Final = 1 / 30  # requests a second
 
 
 class ServerPause:

@@ -317,7 +317,7 @@ class TracketSession:
             concurrency=self._limiter.statistics(),
             retry_tokens=self._budget.tokens,
             paused_for=self._pause.remaining(self._clock.time()),
-            rate=self._rate_limiter.rate(self._clock.time()),
+            rate=self._rate_limiter.rate(),
             requests=self._requests,
             attempts=0 if self._loop is None else self._attempt.made,
             retries=self._retries,
