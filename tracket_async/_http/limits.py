@@ -507,7 +507,7 @@ class LearnedRate:
     @property
     def requests_per_second(self) -> float | None:
         """Return the rate at this moment, set or learned; None: there is no limit."""
-        return self._limiter.rate(self._clock.time())
+        return self._limiter.rate()
 
     @property
     def paused_for(self) -> float:
