@@ -276,6 +276,8 @@ def test_a_number_that_is_too_large_in_an_optional_member_is_kept_as_its_text(ve
     found = api_version.worklog(answer(good.replace(b'"~"', b"1e999")[:-1] + b',"unknown":[1e999]}'))
     assert found.description is None
     assert found.extra == {"description": "1e999", "unknown": "[1e999]"}
+    found = api_version.worklog(answer(good[:-1] + b',"unknown":[1e999,"\xe9"]}'))
+    assert found.extra == {"unknown": '[1e999,"\xe9"]'}
 
 
 def test_an_unreadable_answer_shows_no_secret():

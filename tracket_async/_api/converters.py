@@ -369,7 +369,8 @@ class ConverterReader:
             except MalformedResponseError:  # a number that is too large
                 if name in self._essential:
                     raise
-                undecoded[name] = bytes(raw).decode()
+                text = bytes(raw).decode(errors="surrogateescape")
+                undecoded[name] = _ESCAPED_BYTE.sub(_latin_1, text)  # msgspec has checked what it decodes, no more
         try:
             return self._read(values, path, oddities, undecoded, unusual)
         except MalformedResponseError as error:
