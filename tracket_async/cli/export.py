@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
 import attrs
 from cyclopts import Parameter
 
 from tracket_async.cli import destinations, exits, output, stream
+from tracket_async.cli.cluster import ALONE, Cluster, ClusterExport
 from tracket_async.cli.destinations import (
     DELIMITERS,
     AcceptDeletions,
@@ -60,6 +61,25 @@ from tracket_async.frames import pyarrow
 from tracket_async.models import WorklogFilter
 
 T = TypeVar("T")
+
+
+class ExportToFiles(Protocol):
+    """`export_to_files`, or what does the same in another way."""
+
+    async def __call__(
+        self,
+        client: TracketClient,
+        targets: Mapping[str | Path | PostgresTable, TargetFormat],
+        request: ExportRequest,
+        settings: Settings,
+        /,
+        *,
+        file_options: FileOptions,
+        store: Path,
+        keep_store: bool,
+    ) -> ExportResult:
+        """Export."""
+        ...
 
 
 @attrs.frozen
@@ -145,6 +165,7 @@ async def export_files(
     accept_deletions: bool = False,
     bad_rows: BadRows | None = None,
     wait: float = WAIT,
+    by: ExportToFiles = export_to_files,
 ) -> Outcome[T]:
     """Export to the files.
 
@@ -160,6 +181,7 @@ async def export_files(
         accept_deletions: whether to remove what the server no longer has, however much it is.
         bad_rows: is given the rows that cannot be read; None: such a row is an error.
         wait: seconds to wait for a server that does not answer.
+        by: exports to files, in one process or in several.
 
     Raises:
         UsageError, ExportError, RequestError: as `export_to_files`.
@@ -168,9 +190,7 @@ async def export_files(
     how = settings(display, concurrency=concurrency, accept_deletions=accept_deletions, bad_rows=bad_rows, wait=wait)
     with exits.keeping(place):
         targets = dict[str | Path | PostgresTable, TargetFormat](files.items())
-        result = await export_to_files(
-            client, targets, request, how, file_options=file_options, store=place, keep_store=True
-        )
+        result = await by(client, targets, request, how, file_options=file_options, store=place, keep_store=True)
         if result.as_of is not None:
             output.note(
                 f"{place} was complete already, so the files show the worklogs as of {output.text(result.as_of)}."
@@ -233,6 +253,7 @@ async def export(
     concurrency: Concurrency = CONCURRENCY,
     progress: Mode = "auto",
     connection: Connection = DEFAULT,
+    cluster: Cluster = ALONE,
 ) -> None:
     """Write every worklog of a selection to files or to standard output.
 
@@ -262,11 +283,14 @@ async def export(
         concurrency: see `Concurrency`.
         progress: see `Mode`.
         connection: which server.
+        cluster: by several processes.
     """
     outputs = output or [destinations.STANDARD_OUTPUT]
     streamed = destinations.streamed(format) if destinations.to_standard_output(outputs) else None
     if streamed is not None and store is not None:
         raise UsageError("--store is for an export to files. Give --output FILE")
+    if cluster.is_given and streamed is not None:
+        raise UsageError("--dask and --workers are for an export to files. Give --output FILE")
     files = {} if streamed is not None else destinations.files(outputs, format, table=table, delete_rows=delete_rows)
     result: ExportResult | None = None
     with destinations.bad_rows(bad_rows, files) as unreadable:
@@ -289,7 +313,7 @@ async def export(
         if streamed is not None:
             await _to_standard_output(connection, streamed, job)
         else:
-            result = await _to_files(connection, files, store, job)
+            result = await _to_files(connection, files, store, job, cluster)
     if result is not None:
         require_verified(result)
     destinations.require_readable(unreadable, in_store=0 if result is None else result.bad_rows)
@@ -310,33 +334,55 @@ async def _to_standard_output(connection: Connection, named: TextFormat, job: _J
 
 
 async def _to_files(
-    connection: Connection, files: Mapping[Target, TargetFormat], store: Path | None, job: _Job
+    connection: Connection, files: Mapping[Target, TargetFormat], store: Path | None, job: _Job, cluster: Cluster
 ) -> ExportResult | None:
     """Export to files; return the result of the store, None if there was none."""
     started = time.monotonic()
-    place_of(files, store)  # raises before anything is sent
+    place = place_of(files, store)  # raises before anything is sent
+    without = store_unavailable_reason()
+    if cluster.is_given:
+        if without is not None:
+            raise without
+        by = ClusterExport(cluster, connection, place)
+        async with show_progress(job.progress, by.statistics) as display:
+            done = await _to_store(by.client, files, store, job, display, by)
+        _say(job, done.result.worklogs, done.read, started, files=files, result=done.result)
+        if job.progress != "off":
+            by.say()
+        return done.result
     async with _client(connection, job) as client:
-        without = store_unavailable_reason()
         if without is None:
             async with show_progress(job.progress, client.statistics) as display:
-                done = await export_files(
-                    client,
-                    files,
-                    request_of(client, filter=job.filter),
-                    display,
-                    store=store,
-                    file_options=job.file_options,
-                    concurrency=job.concurrency,
-                    read=hours,
-                    accept_deletions=job.accept_deletions,
-                    bad_rows=job.bad_rows,
-                    wait=job.wait,
-                )
+                done = await _to_store(client, files, store, job, display)
             _say(job, done.result.worklogs, done.read, started, files=files, result=done.result)
             return done.result
         tally = await _stream_to_files(client, _streamed(files, store, without), job)
     _say(job, tally.worklogs, tally.hours, started, files=files)
     return None
+
+
+async def _to_store(
+    client: TracketClient,
+    files: Mapping[Target, TargetFormat],
+    store: Path | None,
+    job: _Job,
+    display: ProgressDisplay,
+    by: ExportToFiles = export_to_files,
+) -> Outcome[float]:
+    return await export_files(
+        client,
+        files,
+        request_of(client, filter=job.filter),
+        display,
+        store=store,
+        file_options=job.file_options,
+        concurrency=job.concurrency,
+        read=hours,
+        accept_deletions=job.accept_deletions,
+        bad_rows=job.bad_rows,
+        wait=job.wait,
+        by=by,
+    )
 
 
 def _streamed(

@@ -41,8 +41,11 @@ from tracket_async.pagination import OrderCheck
 from tracket_async.scan.partition import DAY, MICROSECOND, DateRange, PartitionState
 from tracket_async.scan.scheduler import cut_within, is_charted
 
-ROWS_PER_PART: Final = 50_000
-"""Worklogs of a part, at most, where nothing else is said: a part is sorted in memory, some 30 MB of it."""
+ROWS_PER_PART: Final = 10_000
+"""Worklogs of a part, at most, where nothing else is said: as many as a worker that is killed may have to read again.
+
+A part is sorted in memory, some 6 MB of it.
+"""
 MOST_MONTHS: Final = 500
 """Dates that nobody counts are cut at no more than so many months: every n-th, where the first is that far back."""
 PROBES: Final = 24
@@ -358,7 +361,7 @@ def _months(first: dt.datetime, last: dt.datetime) -> list[dt.datetime]:
 def locked_folder(folder: Path) -> Generator[None]:
     """Hold the folder of an export, which is created if need be, with mode 0700; the second who asks is refused.
 
-    On a folder of a network, the lock is as good as the file system's ``flock``: see ``docs/pages/dask.md``.
+    On a folder of a network, the lock is as good as the file system's ``flock``: see ``docs/pages/how-to/dask.md``.
 
     Raises:
         TargetBusyError: another process has it; the message says which.

@@ -51,6 +51,8 @@ WORKERS_WITHIN: Final = 30.0
 """Seconds within which a cluster must have its first worker."""
 STATUS_EVERY: Final = 0.5
 """Seconds between two looks at the state of the cluster."""
+_UNINTERRUPTED: Final = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+"""Run by workers that are started here: Ctrl-C, which reaches them, too, is for the process that exports."""
 RESUBMISSIONS: Final = 2
 """So many times a part is given to the cluster again after Dask gave it up, because its workers died."""
 
@@ -253,6 +255,7 @@ async def _local(workers: int) -> AsyncGenerator[Any]:
             dashboard_address=None,
             memory_limit=0,
             local_directory=scratch,
+            preload=[_UNINTERRUPTED],
             silence_logs=logging.CRITICAL,  # what happens to a part is told in the end
             asynchronous=True,
         ) as cluster:
