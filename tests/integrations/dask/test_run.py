@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from distributed.scheduler import KilledWorker
 from tests.integrations.dask.clusters import WARNINGS, cluster_in_this_process, digest, exported, request_for
 from tracket_async.emulator import Emulator
 from tracket_async.errors import (
+    ClientStateError,
     ExportError,
     MissingExtraError,
     StorageError,
@@ -205,6 +208,27 @@ async def test_a_scheduler_that_answers_no_more_ends_the_export(exports, parts, 
     parts(die)
     with pytest.raises(ExportError, match="The Dask scheduler is gone: connection refused"):
         await exports.run()
+
+
+@pytest.mark.parametrize("error", [CancelledError("connection lost"), ClientStateError("no such export")])
+async def test_a_scheduler_that_has_lost_the_tasks_ends_the_export(exports, parts, error):
+    async def lose(_number, _settings):
+        raise error
+
+    parts(lose)
+    with pytest.raises(ExportError, match=f"The Dask scheduler is gone: {error}"):
+        await exports.run()
+
+
+async def test_workers_that_cannot_be_started_are_an_error(tmp_path, monkeypatch):
+    @contextlib.asynccontextmanager
+    async def fail(**_settings):
+        raise RuntimeError("Nanny failed to start.")
+        yield
+
+    monkeypatch.setattr(run._DASK, "LocalCluster", fail)
+    with pytest.raises(ExportError, match="could not be started: Nanny failed"):
+        await dask.export({}, {tmp_path / "a.csv": "csv"}, None, folder=tmp_path / "parts", workers=1)
 
 
 async def test_why_workers_wait_is_told(exports, parts, monkeypatch):

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Final
 
@@ -224,7 +225,12 @@ async def _cluster(scheduler: str | None, workers: int | None, tls: TLSFiles | N
     """Connect to the cluster, or start one, and check it."""
     async with contextlib.AsyncExitStack() as stack:
         if scheduler is None:
-            at: Any = await stack.enter_async_context(_local(check_concurrency(workers or 0, "workers")))
+            wanted = check_concurrency(workers or 0, "workers")
+            try:
+                at: Any = await stack.enter_async_context(_local(wanted))
+            except RuntimeError as error:
+                hint = "Look whether something ends new processes (memory?), then run the same again"
+                raise ExportError(f"The workers could not be started: {error}", hint=hint) from None
         else:
             check_address(scheduler)
             at = scheduler
@@ -253,6 +259,7 @@ async def _local(workers: int) -> AsyncGenerator[Any]:
             processes=True,
             host="127.0.0.1",
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # of its other pages, which nothing turns off
             memory_limit=0,
             local_directory=scratch,
             preload=[_UNINTERRUPTED],
@@ -352,6 +359,8 @@ class _Reading:
             number = self._futures[future]
             try:
                 result: PartResult = await future.result()
+            except (CancelledError, ClientStateError) as error:
+                raise _gone(error) from None
             except TracketError:
                 raise
             except (KilledWorker, OSError) as error:
@@ -383,11 +392,8 @@ class _Reading:
             while True:
                 await asyncio.sleep(STATUS_EVERY)
                 await self._tell()
-        except OSError as error:
-            raise ExportError(
-                f"The Dask scheduler is gone: {error}",
-                hint="Start it again, then run the same again: the export goes on with the parts that are there",
-            ) from None
+        except (OSError, ClientStateError) as error:
+            raise _gone(error) from None
 
     async def _tell(self) -> None:
         found = await self._ask("status")
@@ -418,6 +424,14 @@ class _Reading:
                     waiting=_why(status),
                 )
             )
+
+
+def _gone(error: Exception) -> ExportError:
+    """Return the error for a scheduler that has ended, or that has lost this client and so its tasks."""
+    return ExportError(
+        f"The Dask scheduler is gone: {str(error).partition(chr(10))[0]}",
+        hint="Start it again, then run the same again: the export goes on with the parts that are there",
+    )
 
 
 def _why(status: ClusterStatus) -> str | None:
