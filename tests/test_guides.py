@@ -23,6 +23,9 @@ from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from tracket_async.emulator.faults import Status
 
 pytestmark = pytest.mark.timeout(300)  # a page is many processes
 
@@ -275,6 +278,27 @@ def test_the_units_of_systemd_are_understood(tmp_path):
         done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
         ours = [line for line in done.stderr.splitlines() if "tracket" in line]
         assert ours == []
+
+
+# -- a web service -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.tracket(sample=3)
+async def test_the_web_service_answers_with_a_worklog_or_with_whose_fault_it_is(tracket_emulator, monkeypatch):
+    for name, value in tracket_emulator.env().items():
+        monkeypatch.setenv(name, value)
+    namespace = {"__name__": "service"}
+    exec(compile(file_of("how-to/web-apps.md", "service.py"), "service.py", "exec"), namespace)
+    found = tracket_emulator.worklogs()[0]
+    async with TestClient(TestServer(namespace["app"])) as visitor:
+        answers = [await visitor.get(f"/worklogs/{name}") for name in (found["worklogId"], "none", "..")]
+        assert [answer.status for answer in answers] == [200, 404, 404]
+        assert (await answers[0].json())["minutes"] == found["worklogMinutes"]
+        tracket_emulator.faults.add(Status(501), method="GET")
+        answer = await visitor.get(f"/worklogs/{found['worklogId']}")
+        assert (answer.status, "501" in (await answer.json())["error"]) == (503, True)
+        answer = await visitor.get("/worklogs/%20")
+        assert answer.status == 400
 
 
 # -- containers, Airflow, Prefect, Grafana -------------------------------------------------------------------------
