@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import re
 from pathlib import Path
 
 import attrs
@@ -23,6 +24,7 @@ from tracket_async.integrations.dask.merge import merge
 from tracket_async.integrations.dask.part import find_part, write_part
 from tracket_async.integrations.dask.plan import begin, keep_plan, kept_plan
 
+PAGES = Path(__file__).parents[3] / "docs" / "pages"
 SIP = Path(__file__).parents[4] / "shared" / "data" / "sip" / "worklogs.ndjson"
 BOTH = pytest.mark.parametrize("api", ["1.0", "2.0"])
 
@@ -212,6 +214,19 @@ async def test_the_merge_makes_what_is_missing_or_poisoned(launch, api, whole, p
             assert part["sha256"] in part["name"]
         kept = {"manifest.json", "plan.json.lock", "mine.parquet", *(part["name"] for part in manifest["parts"])}
         assert {path.name for path in parts_folder.iterdir()} == kept
+
+
+async def test_parts_that_are_kept_are_read_by_the_manifest(in_parts, launch, tmp_path, monkeypatch, capsys):
+    page = (PAGES / "reference" / "files.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"^```python\n(.*?manifest.*?)^```", page, re.MULTILINE | re.DOTALL)
+    async with launch("2.0", sample=300) as (emulator, client):
+        await in_parts(client, 60, keep=True)
+        minutes = sum(each["worklogMinutes"] for each in emulator.worklogs())
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    shown = capsys.readouterr().out
+    assert " 300 " in shown
+    assert f" {float(minutes)} " in shown
 
 
 async def test_a_part_that_changes_after_it_was_looked_at_is_an_error_and_then_made_again(

@@ -361,7 +361,7 @@ def _months(first: dt.datetime, last: dt.datetime) -> list[dt.datetime]:
 def locked_folder(folder: Path) -> Generator[None]:
     """Hold the folder of an export, which is created if need be, with mode 0700; the second who asks is refused.
 
-    On a folder of a network, the lock is as good as the file system's ``flock``: see ``docs/pages/how-to/dask.md``.
+    On a folder of a network, the lock is as good as the file system's ``flock``: see ``docs/pages/reference/files.md``.
 
     Raises:
         TargetBusyError: another process has it; the message says which.
