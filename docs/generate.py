@@ -24,6 +24,7 @@ SUMMARY: Final = (
     "The asyncio client for Tracket, the time tracking of monday.com teams: one typed client for both versions of its"
     " API, the command `tracket`, and an emulator of the server for tests."
 )
+BLOCK: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 SHARED: Final = {
     "Selection": "which worklogs",
     "Connection": "the server and the credentials",
@@ -94,14 +95,12 @@ def llms() -> str:
         if section != last:
             lines += ["", f"## {section or 'Start'}", ""]
             last = section
-        text = (PAGES / path).read_text(encoding="utf-8")
-        title = re.search(r"^# (.+)$", text, re.MULTILINE)
-        paragraph = re.search(
-            r"^(?=[A-Z`[])(?:.+\n)+", text.partition("\n# ")[2] or text.partition("\n")[2], re.MULTILINE
-        )
-        sentence = re.split(r"(?<=\.)\s", " ".join((paragraph[0] if paragraph else "").split()))[0].rstrip(".:")
+        text = BLOCK.sub("", (PAGES / path).read_text(encoding="utf-8"))
+        (title,) = re.findall(r"^# (.+)$", text, re.MULTILINE)
+        (paragraph, *_) = re.findall(r"^(?=[A-Z`[*])(?:.+\n)+", text, re.MULTILINE)
+        sentence = re.split(r"(?<=\.)\s", " ".join(paragraph.split()))[0].rstrip(".:")
         plain = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", sentence)
-        lines.append(f"- [{title[1] if title else path}](pages/{path}): {plain}")
+        lines.append(f"- [{title}](pages/{path}): {plain}")
     return "\n".join(lines) + "\n"
 
 
