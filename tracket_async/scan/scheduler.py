@@ -30,6 +30,7 @@ import datetime as dt
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -232,7 +233,8 @@ class Partitions(Generic[T]):
         """Make the batch of a page."""
         items = self._taken.take(result)
         duplicates = result.duplicates + len(result.items) - len(items)
-        self._outside.update(map(hash, result.outside))
+        if result.outside:
+            self._outside.update(map(hash, result.outside))
         partition.taken += len(items)
         if self._keep is not None:
             items = [item for item in items if self._keep(item)]
@@ -240,10 +242,10 @@ class Partitions(Generic[T]):
         self.worklogs += len(items)
         self.duplicates += duplicates
         self.note(partition)
-        states = () if self._ordered else tuple(changed.state() for changed in self._changed.values())
-        some_done = any(changed.done for changed in self._changed.values())
-        self._done += [changed.state() for changed in self._changed.values() if changed.dropped]
-        self._changed.clear()
+        changed, self._changed = self._changed.values(), {}
+        states = () if self._ordered else tuple([one.state() for one in changed])
+        some_done = any(one.done for one in changed)
+        self._done += [one.state() for one in changed if one.dropped]
         bad_rows = self._fresh_bad_rows(page.bad_rows) if page.bad_rows else ()
         batch = Batch(
             partition=partition.id, items=items, states=states, server_date=page.server_date, bad_rows=bad_rows
@@ -298,6 +300,9 @@ SPARE_REQUESTS: Final = 2
 """So many requests a worker may be made beyond the pages that hold the worklogs."""
 SPARE_SHARE: Final = 16
 """And with ``ordered`` one more for each so many pages."""
+
+_weight: Final = Partition[Any].weight
+_remaining: Final = attrgetter("remaining")
 
 FILTER_IGNORED: Final = (
     "The server ignores the dates that it is asked for, so worklogs cannot be fetched in parallel: "
@@ -405,11 +410,7 @@ class Scheduler(Generic[T]):
 
     def _next_by_weight(self) -> Partition[T] | None:
         partitions = self.partitions.open
-        free = max(
-            (partition for partition in partitions if not partition.busy and not partition.doubtful),
-            key=lambda one: one.weight(),
-            default=None,
-        )
+        free = max([one for one in partitions if not (one.busy or one.doubtful)], key=_weight, default=None)
         chosen = self._steal(0.0 if free is None else free.weight()) or free
         if chosen is None and not any(partition.busy for partition in partitions):
             # Only doubtful partitions are left. The one that began earliest will see whatever the others would.
@@ -446,17 +447,14 @@ class Scheduler(Generic[T]):
         """Return half of the busiest partition, if that is more than ``weight`` and worth a request."""
         pages = WORTH_BUSY if weight else WORTH_ROUGHLY if self._density.per_second else WORTH
         least = max(2 * weight, pages * self._page_size)
-        for partition in sorted(
-            (partition for partition in self.partitions.open if partition.busy),
-            key=lambda one: one.weight(),
-            reverse=True,
-        ):
-            if partition.remaining is None or partition.doubtful:
-                continue
-            if partition.remaining < least:
+        busy = [one for one in self.partitions.open if one.busy and one.remaining is not None and not one.doubtful]
+        while busy:
+            partition = max(busy, key=_remaining)
+            if partition.weight() < least:
                 return None
-            if (part := self._split(partition, partition.remaining, 0.5)) is not None:
+            if (part := self._split(partition, partition.weight(), 0.5)) is not None:
                 return part
+            busy.remove(partition)
         return None
 
     def _split(self, partition: Partition[T], remaining: float, kept: float) -> Partition[T] | None:
