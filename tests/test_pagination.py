@@ -641,3 +641,9 @@ async def test_a_list_of_one_page_is_asked_for_once():
 
     assert [w async for w in Paginator(fetch, confirm_end=True)] == FULL.items
     assert asked == [None]
+
+
+def test_a_position_takes_note_of_a_failure_also_when_nobody_iterates_any_more():
+    position, failure = Position("c"), ValueError()
+    position.fail(failure)
+    assert (position.cursor, position.failure) == ("c", failure)

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracket_async._api import v1, v2
+from tracket_async._api import unusual, v1, v2
 from tracket_async._api.fast import NO_FIELDS, Days, FastReader, columns_of, row_of
 from tracket_async._api.oddities import MOST, Oddities
 from tracket_async._api.schema import STATUSES
@@ -452,7 +452,7 @@ def test_the_garbage_collector_does_not_follow_rows():
 def test_a_form_that_another_one_had_to_stand_in_for_is_not_tried_any_more():
     reader = fast("2.0")
     forms = [*reader._forms]
-    assert len(forms) == 3
+    assert len(forms) == 4
     assert reader.rows(body(ENTRY)) is not None
     assert reader.rows(b"{}") is None
     assert reader._forms == forms
@@ -462,6 +462,8 @@ def test_a_form_that_another_one_had_to_stand_in_for_is_not_tried_any_more():
     [row] = reader.rows(body({**ENTRY, "approval": "approved"})).items
     assert (row.approval_status, row.approver_user_id) == ("approved", None)
     assert reader._forms == forms[2:]
+    assert len(reader.rows(body({**ENTRY, "customFields": {"r": "o"}})).items) == 1
+    assert reader._forms == forms[3:]
     assert len(reader.rows(body(ENTRY)).items) == 1
 
 
@@ -560,6 +562,7 @@ ODD_VALUES = {
     "numbers as text and as numbers": ("2.0", "minutes", ["60", 90]),
     "a text that is no number": ("2.0", "billableMinutes", ["60", "many", "\u0663"]),
     "a text of very many digits": ("2.0", "billableMinutes", ["1" * 400, "60"]),
+    "whole numbers in texts": ("1.0", "worklogMinutes", ["075", "90", "007"]),
     "a number that no float can hold": ("1.0", "worklogBillableMinutes", [HUGE, 1, None]),
     "empty moments": ("2.0", "updatedDate", ["", "2024-03-01T08:00:00Z", None]),
     "empty moments beside another oddity": ("2.0", "updatedDate", ["", "soon", 5]),
@@ -644,3 +647,34 @@ def test_a_learned_extra_is_not_written_as_json_under_wrong_names():
     with pytest.raises(TypeError):
         msgspec.json.encode(worklog.extra)
     assert json.dumps(dict(worklog.extra)) == '{"b": 1}'
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"), [(["75", None, "7.50"], [75.0, None, 7.5]), (["075", None, "0.50"], [75.0, None, 0.5])]
+)
+def test_numbers_in_texts_may_begin_with_zeros(texts, numbers):
+    read = unusual._numbers(texts)
+    assert read == numbers
+    assert [type(number) for number in read] == [float, type(None), float]
+
+
+@pytest.mark.parametrize(
+    ("approval", "kept"),
+    [
+        ({"status": "open", "approver": "7"}, {}),
+        ({"status": "open", "approver": "7", "comment": None}, {}),
+        ({"status": "open", "approver": "7", "comment": "fine"}, {"approval"}),
+        ({"state": "open", "approver": {"id": "7"}, "comment": "fine"}, {"approval"}),
+    ],
+)
+@pytest.mark.parametrize("custom_fields", [{"category": "c"}, {"category": "c", "own": "x"}])
+def test_what_else_an_approval_holds_is_kept(approval, kept, custom_fields):
+    reader = fast("2.0")
+    page = body({**ENTRY, "approval": approval, "customFields": custom_fields, "unknown": 1})
+    assert reader.worklogs(page) is None
+    reader.learn([Worklog(id="w", user_id="u", date=None, minutes=1.0, extra={"unknown": 1})], {})
+    for read in (reader.rows, reader.worklogs):
+        [found] = read(page).items
+        assert (found.approval_status, found.approver_user_id, found.category_id) == ("open", "7", "c")
+        assert set(found.extra) == {"unknown", *kept}
+        assert not kept or found.extra["approval"] == approval

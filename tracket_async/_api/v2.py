@@ -105,6 +105,7 @@ class Approval(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _days: Final = Days()
+LIKELIEST_NAMES: Final = (STATUS_NAMES[0], APPROVER_NAMES[0])
 TEXT_OR_NULL: Final = (str, type(None))
 
 
@@ -131,7 +132,7 @@ def to_rows(rows: Sequence[Any]) -> None:
         else:
             status, row.approver_user_id, complete = _split_approval(content)
             if not complete:
-                row.kept = ReadOnlyDict({**row.kept, "approval": content})
+                row.kept = _kept(row.kept, content)
         row.approval_status = OTHER_SPELLINGS[status] if status in OTHER_SPELLINGS else status  # noqa: SIM401 - get() costs twice as much
 
 
@@ -172,7 +173,7 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
         else:
             status, worklog.approver_user_id, complete = _split_approval(content)
             if not complete:
-                row.kept = ReadOnlyDict({**row.kept, "approval": content})
+                row.kept = _kept(row.kept, content)
         worklog.extra = row.kept
         worklog.approval_status = STATUSES[status] if status in STATUSES else status  # noqa: SIM401 - as above
         worklog.__class__ = Worklog
@@ -180,18 +181,26 @@ def to_worklogs(rows: Sequence[Any]) -> list[Worklog]:
     return worklogs
 
 
+def _kept(kept: Mapping[str, Any], approval: Any) -> ReadOnlyDict:
+    return ReadOnlyDict({**kept, "approval": approval} if kept else {"approval": approval})
+
+
 def _split_custom_fields(content: dict[str, Any] | None) -> tuple[str | None, str | None, dict[str, Any]]:
     """Return the category, the project, and the other custom fields."""
     if content is None:
         return None, None, {}
     category, project = content.pop("category", None), content.pop("project", None)
-    if type(category) in TEXT_OR_NULL and type(project) in TEXT_OR_NULL:
+    if (category is None or type(category) is str) and (project is None or type(project) is str):
         return category, project, content
     raise Declined
 
 
 def _split_approval(content: Any) -> tuple[str | None, str | None, bool]:
     """Return the status, the approver's id, and whether that is all."""
+    if type(content) is dict:
+        status, approver = content.get("status"), content.get("approver")
+        if type(status) is type(approver) is str:  # the likeliest names, both: what `split_approval` returns, at once
+            return status, approver, len(content) == 2 or _has_no_other(content, LIKELIEST_NAMES)  # noqa: PLR2004
     status, approver, complete = split_approval(content)
     if type(status) in TEXT_OR_NULL and type(approver) in TEXT_OR_NULL:
         return status, approver, complete  # type: ignore[return-value] # their types were just looked at
@@ -199,7 +208,12 @@ def _split_approval(content: Any) -> tuple[str | None, str | None, bool]:
 
 
 FINISHER: Final = Finisher(
-    forms=({"customFields": CustomFields, "approval": Approval}, {"approval": Approval}, {}),
+    forms=(
+        {"customFields": CustomFields, "approval": Approval},
+        {"approval": Approval},
+        {"customFields": CustomFields},
+        {},
+    ),
     to_rows=to_rows,
     to_worklogs=to_worklogs,
 )
