@@ -28,6 +28,7 @@ from tracket_async.pagination import (
     CursorLoopGuard,
     OrderCheck,
     Paginator,
+    Position,
     Recount,
     said_twice,
 )
