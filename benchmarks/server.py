@@ -13,6 +13,7 @@ import bisect
 import datetime as dt
 import email.utils
 import functools
+import heapq
 import importlib
 import json
 import re
@@ -89,16 +90,32 @@ class Worklogs:
     def _list_v2(self, query: Query) -> bytes:
         size = int(query.get("size", 25))
         filters = tuple(sorted(pair for pair in query.items() if pair[0].startswith("fields.")))
-        found = self._find(filters, query.get("sortBy", "date"))
-        offset = int(query.get("after", 0))
-        end = min(offset + size, len(found))
-        if query.get("sortType", "desc") == "desc":
-            numbers = found[len(found) - end : len(found) - offset][::-1]
+        sort_by, offset = query.get("sortBy", "date"), int(query.get("after", 0))
+        descending = query.get("sortType", "desc") == "desc"
+        if descending and sort_by != "date" and not filters:
+            total = len(self._worklogs.ids)
+            numbers: Sequence[int] = self._newest(sort_by, offset + size)[offset:]
         else:
-            numbers = found[offset:end]
+            found = self._find(filters, sort_by)
+            total = len(found)
+            last = min(offset + size, total)
+            numbers = found[total - last : total - offset][::-1] if descending else found[offset:last]
+        end = offset + len(numbers)
         bodies = [self._worklogs.bodies[number] for number in numbers]
-        cursor = str(end) if end < len(found) else None
-        return data.envelope(bodies, api="2.0", cursor=cursor, total=len(found), size=size)
+        return data.envelope(bodies, api="2.0", cursor=str(end) if end < total else None, total=total, size=size)
+
+    def _newest(self, sort_by: str, count: int) -> list[int]:
+        """Return the numbers of the worklogs that come first in descending order; those without the date come last."""
+        keys, dates = getattr(self._worklogs, _KEYS[sort_by]), self._worklogs.dates
+        found: list[tuple[int, int]] = []
+        for number in reversed(range(len(dates))):
+            if len(found) < count:
+                heapq.heappush(found, (keys[number] or 0, number))
+            elif found[0][0] <= dates[number] + data.MOST_LATER:
+                heapq.heappushpop(found, (keys[number] or 0, number))
+            else:  # neither this nor any before it can be later
+                break
+        return [number for _, number in sorted(found, reverse=True)]
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 -- one object, as long as the process
     def _find(self, filters: tuple[tuple[str, str], ...], sort_by: str) -> Sequence[int]:
