@@ -25,6 +25,8 @@ class Sizes:
         scan_turns: scans, each beside as many pages that are only decoded.
         size_pages: the smallest of three walks, each ten times the one before.
         imports: interpreters started for each import.
+        loop_rounds: how often each kind of work is done to find its longest callback.
+        iterated: items of a generator.
         limited_seconds: seconds that a run under a rate limit takes at best.
         limited_cases: how many of these runs; None: all.
     """
@@ -44,6 +46,8 @@ class Sizes:
     scan_turns: int = 5
     size_pages: int = 100
     imports: int = 10
+    loop_rounds: int = 5
+    iterated: int = 300_000
     limited_seconds: float = 20
     limited_cases: int | None = None
 
@@ -65,6 +69,8 @@ QUICK = Sizes(
     scan_turns=1,
     size_pages=1,
     imports=1,
+    loop_rounds=1,
+    iterated=100,
     limited_seconds=0.2,
     limited_cases=2,
 )

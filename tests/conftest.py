@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import importlib.util
 import os
 import secrets
@@ -191,3 +192,17 @@ def postgres(postgres_server):
     schema.execute(f"CREATE SCHEMA {name}")
     yield schema
     schema.execute("SET client_min_messages = error", f"DROP SCHEMA {name} CASCADE")
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """Import a module of the benchmarks, which are not installed. Their processes run in the checkout, untraced.
+
+    Coverage must not take the checkout for the package under test.
+    """
+    root = Path(__file__).parent.parent
+    monkeypatch.syspath_prepend(root)
+    monkeypatch.chdir(root)
+    for name in [name for name in os.environ if name.startswith(("COVERAGE", "COV_", "PYTHONSAFE"))]:
+        monkeypatch.delenv(name)
+    return lambda name: importlib.import_module(f"benchmarks.{name}")

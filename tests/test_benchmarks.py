@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import json
 import os
 import subprocess
@@ -14,13 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def benchmarks(monkeypatch):
-    """Imports a module of the benchmarks, which are not installed."""
-    monkeypatch.syspath_prepend(ROOT)
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 def run(*arguments):
@@ -67,8 +59,6 @@ def test_only_the_named_subjects_are_run_and_as_many_rounds_as_asked_for(tmp_pat
     monkeypatch.setitem(
         program.SUBJECTS, "imports", lambda _sizes: rows.Subject(name="imports", cases=cases, rows=(row,))
     )
-    monkeypatch.chdir(ROOT)
-    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     assert program.main(["--only", "imports", "--rounds", "2", "--json", str(kept)]) == 0
     lines = json.loads(kept.read_text())["lines"]
     assert {line["subject"] for line in lines} == {"imports"}
@@ -161,9 +151,7 @@ def test_cases_take_turns_at_being_first_and_one_that_does_not_handle_everything
     }
     said = []
     subject = rows.Subject(name="example", cases=cases, rows=())
-    with pytest.MonkeyPatch.context() as patch, serving.Servers() as servers:
-        patch.chdir(ROOT)
-        patch.delenv("PYTHONSAFEPATH", raising=False)
+    with serving.Servers() as servers:
         results = harness.measure(subject, 2, servers, said.append)
     assert results.failed == {"few": "handled 1 of 2"}
     assert results.skipped == {"peer": "not installed: no_such_package"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -63,71 +62,6 @@ def test_no_call_imports_anything_and_making_a_client_reads_no_file(api):
     assert (done.stdout.strip(), done.stderr) == ("[] []", "")
 
 
-CALLBACKS = """
-import asyncio, datetime as dt, gc, json, math, sys, tempfile, threading, time
-from pathlib import Path
-
-from tracket_async import BearerToken, NewWorklog, TracketClient
-from tracket_async.export.run import export_to_files, request_of
-
-longest, run = 0.0, asyncio.Handle._run
-
-def timed(handle):
-    global longest
-    begun = time.thread_time()
-    run(handle)
-    if threading.current_thread() is threading.main_thread():
-        longest = max(longest, time.thread_time() - begun)
-
-asyncio.Handle._run = timed
-
-async def walk(client):
-    async for _ in client.worklogs.list():
-        pass
-
-async def scan(client):
-    async for _ in client.worklogs.export():
-        pass
-
-async def table(client):
-    await client.worklogs.table()
-
-async def export(client):
-    with tempfile.TemporaryDirectory() as folder:
-        await export_to_files(client, {Path(folder, "worklogs.parquet"): "parquet"}, request_of(client))
-
-async def create(client):
-    new = NewWorklog(item_id="1", user_id="2", date=dt.date(2026, 1, 1), minutes=30)
-    async for _ in client.worklogs.create_many([new] * 100):
-        pass
-
-async def measured(awaitable):
-    "The longest callback in ms. The caller's own, which made what is awaited, is none of them."
-    global longest
-    await asyncio.sleep(0)
-    longest = 0.0
-    await awaitable
-    await asyncio.sleep(0)
-    return longest * 1000
-
-async def main(url, token, limit):
-    gc.disable()  # its time is the app's
-    client = TracketClient(auth=BearerToken(token), base_url=url)
-    took = {"open": await measured(client.open())}
-    for work in (walk, scan, table, export, create):
-        best = math.inf
-        for _ in range(20):  # whatever else the machine does takes time of its caches
-            best = min(best, await measured(work(client)))
-            if best <= limit:
-                break
-        took[work.__name__] = best
-    await client.aclose()
-    print(json.dumps(took))
-
-asyncio.run(main(*sys.argv[1:3], float(sys.argv[3])))
-"""
-
-
 class Served:
     """An emulator in a thread of its own, so that a process can use it while the test waits for that."""
 
@@ -148,26 +82,15 @@ class Served:
         self.thread.join()
 
 
-def run(program, *arguments):
-    """Return the JSON that a program prints, in a process that nobody traces; its emulator is this process's."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "COV_"))}
-    with Served() as emulator:
-        done = subprocess.run(
-            [sys.executable, "-c", program, emulator.url, emulator.token, *arguments],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
-    assert done.stderr == ""
-    return json.loads(done.stdout)
-
-
-def test_no_callback_holds_the_loop_for_more_than_5_ms():
+def test_no_callback_holds_the_loop_for_more_than_5_ms(benchmarks):
     """Of CPU. Libraries are imported in threads."""
-    took = run(CALLBACKS, "5")
-    assert {work: ms for work, ms in took.items() if not 0 < ms <= 5} == {}, took
+    rows = benchmarks("rows")
+    serve, arguments = rows.Serve("2.0", 2_500), {"rounds": 20, "enough": 5}
+    case = rows.Case(work="loop.callbacks", label="", serve=serve, expects=5, arguments=arguments)
+    with benchmarks("serving").Servers() as servers:
+        [took] = benchmarks("harness").run([case], servers)
+    assert len(took.figures) == 6
+    assert {work: ms for work, ms in took.figures.items() if not 0 < ms <= 5} == {}
 
 
 LIBRARIES = """
@@ -203,7 +126,11 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.mark.parametrize("work", ["table", "export"])
 def test_no_library_is_imported_on_the_event_loops_thread(work):
     """Where pandas is installed, pyarrow's first conversion imports it, which takes seconds."""
-    imported = run(LIBRARIES, work)
+    with Served() as emulator:
+        command = [sys.executable, "-c", LIBRARIES, emulator.url, emulator.token, work]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.stderr == ""
+    imported = json.loads(done.stdout)
     assert imported["loop"] == []
     assert {"tenacity", "cattrs", "pyarrow"} <= set(imported["threads"])
     assert ("pandas" in imported["threads"]) == (importlib.util.find_spec("pandas") is not None)

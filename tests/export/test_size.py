@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-from pathlib import Path
-
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture
-def benchmarks(monkeypatch):
-    """Import a module of the benchmarks, whose processes run in the checkout and are not traced."""
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.chdir(ROOT)
-    for name in [name for name in os.environ if name.startswith(("COVERAGE", "COV_", "PYTHONSAFE"))]:
-        monkeypatch.delenv(name)
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 def export(benchmarks, count, folder):
