@@ -1,9 +1,9 @@
 """The server that is not what is measured: both versions of the list call, answered from memory.
 
 ``python -m benchmarks.server '{"api": "2.0", ...}'`` binds a free port of loopback, prints it, and serves until its
-standard input ends. Up to `MOST_RENDERED` worklogs are rendered before the first request; a page is a slice of a sorted
-list, joined. It reads HTTP/1.1 only as far as the clients under test write it (no chunked bodies, no pipelining), takes
-any token, and answers uncompressed. ``GET /cpu`` tells the seconds of CPU that it has spent.
+standard input ends. Every worklog is rendered before the first request, unless asked otherwise; a page is a slice of a
+sorted list, joined. It reads HTTP/1.1 only as far as the clients under test write it (no chunked bodies, no
+pipelining), takes any token, and answers uncompressed. ``GET /cpu`` tells the seconds of CPU that it has spent.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ _KEYS = {"date": "dates", "createdDate": "created", "updatedDate": "updated"}
 _TOKEN = b'{"access_token":"benchmark","token_type":"Bearer","expires_in":3600}'
 _CATEGORIES = b'{"items":[{"id":"c-1","name":"Development"}]}'
 _DAY_MS = 86_400_000
-MOST_RENDERED = 2_000_000
-"""With more worklogs than this each is rendered when it is asked for: they would need 1 GB a million."""
 
 Answer = tuple[int, bytes]
 Query = dict[str, str]
@@ -234,7 +232,7 @@ def _milliseconds(value: str) -> int:
 async def serve(settings: Serve) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    make = data.make if settings.worklogs <= MOST_RENDERED else data.make_on_demand
+    make = data.make if settings.rendered else data.make_on_demand
     made = make(settings.worklogs, api=settings.api, skewed=settings.skewed, varied=settings.varied)
     worklogs = Worklogs(made, settings.api)
     bucket = Bucket(settings)
