@@ -23,7 +23,7 @@ from benchmarks.subjects import SUBJECTS
 
 _PACKAGES = (
     "tracket-async", "aiohttp", "attrs", "cattrs", "msgspec", "tenacity", "orjson", "httpx", "pydantic", "requests",
-    "pandas", "duckdb", "pyarrow",
+    "pandas", "duckdb", "pyarrow", "dlt", "polars",
 )  # fmt: skip
 
 

@@ -26,11 +26,12 @@ def run(*arguments):
         env=environ,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=220,
         check=False,
     )
 
 
+@pytest.mark.timeout(240)
 def test_a_quick_run_of_everything_prints_a_line_for_each_figure_and_keeps_them_all(tmp_path, benchmarks):
     kept = tmp_path / "kept.json"
     done = run("--quick", "--json", str(kept))

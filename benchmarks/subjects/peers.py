@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from benchmarks.rows import Budget, Case, Row, Serve, Side, Subject, wall
+from benchmarks.rows import NONE, Budget, Case, Row, Serve, Side, Subject, cpu_each, peak, wall
 from benchmarks.sizes import Sizes
+
+_TO_PARQUET = (
+    ("dlt_rest.parquet", "dlt, REST API source", ("dlt", "pyarrow"), True, 5),
+    ("httpx_polars.parquet", "httpx + polars", ("httpx", "polars"), True, 3),
+    ("requests_pandas.parquet", "requests + pandas", ("requests", "pandas", "pyarrow"), False, None),
+)
+"""Work, label, what it needs, whether it reads many pages at once, and how many times more CPU it is to take."""
 
 
 def subject(sizes: Sizes) -> Subject:
-    """Compare CPU with httpx and pydantic, and waiting time with requests and pandas."""
+    """Compare walks with httpx and pydantic, and with requests and pandas; and exports to Parquet with three peers."""
     fast = Serve("2.0", sizes.walk_pages * 100)
     slow = Serve("2.0", sizes.concurrent_worklogs, latency=sizes.page_latency)
     warm_up = {"warm_up": sizes.warm_up}
@@ -35,7 +42,24 @@ def subject(sizes: Sizes) -> Subject:
             expects=slow.worklogs,
             needs=("requests", "pandas"),
         ),
+        "store": Case(
+            work="store.parquet",
+            label="export to Parquet",
+            serve=slow,
+            expects=slow.worklogs,
+            arguments={"workers": sizes.workers},
+            needs=("duckdb", "pyarrow"),
+        ),
     }
+    for work, label, needs, concurrent, _ in _TO_PARQUET:
+        cases[work] = Case(
+            work=work,
+            label=label,
+            serve=slow,
+            expects=slow.worklogs,
+            arguments={"workers": sizes.workers} if concurrent else {},
+            needs=needs,
+        )
     rows = (
         Row(
             name="typed walk, 2.0",
@@ -61,4 +85,16 @@ def subject(sizes: Sizes) -> Subject:
             inverse=True,
         ),
     )
-    return Subject(name="peers", cases=cases, rows=rows, rounds=3)
+    parquet = [
+        Row(
+            name=f"to Parquet, {sizes.page_latency:g} ms a page, 2.0" if figure is wall else "the same",
+            unit=unit,
+            ours=Side("tracket-async", "store", figure),
+            other=Side(label, work, figure),
+            inverse=True,
+            budget=Budget(at_least=least) if figure is cpu_each and least else NONE,
+        )
+        for work, label, _, _, least in _TO_PARQUET
+        for figure, unit in ((wall, "s"), (cpu_each, "us CPU a worklog"), (peak, "MB at the peak"))
+    ]
+    return Subject(name="peers", cases=cases, rows=(*rows, *parquet), rounds=3)
