@@ -153,6 +153,13 @@ def integrations(session: nox.Session) -> None:
 
 
 @nox.session
+def pages(session: nox.Session) -> None:
+    """Follow the pages of docs as a reader does: every command and program, and what it prints."""
+    install(session, "pages")
+    session.run("pytest", "-q", "-m", "pages", *PARALLEL, "tests/test_guides.py", *session.posargs, env=SAFE_PATH)
+
+
+@nox.session
 def postgres(session: nox.Session) -> None:
     """Test tables of PostgreSQL, on the server that TRACKET_TEST_POSTGRES names, or on one that is started."""
     install(session, "postgres")
@@ -247,6 +254,7 @@ def ci(session: nox.Session) -> None:
         "dask",
         "integrations",
         "lowest",
+        "pages",
         "postgres",
         *looked,
         f"coverage-{(OTHERS or [THIS])[0]}",

@@ -27,8 +27,6 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tracket_async.emulator.faults import Status
 
-pytestmark = pytest.mark.timeout(300)  # a page is many processes
-
 PAGES = Path(__file__).parents[1] / "docs" / "pages"
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 VOLATILE = re.compile(
@@ -37,8 +35,14 @@ VOLATILE = re.compile(
     r"|\b\d+(?:\.\d+)? ?(?:s|ms|seconds)\b|[\d,]+/s|127\.0\.0\.1:\d+|\b\d+(?:\.\d+)? [KM]iB"
 )
 STYLE = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\r")
+KEEP = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], mode=chr(119)))"
 OTHERS = ("crontab", "docker", "journalctl", "loginctl", "pip", "sudo", "systemctl")
 """Programs that a page may call and that a test must not: each is replaced by one that does nothing."""
+
+
+def followed(test):
+    """Mark a test as one that takes many processes: nox -s pages runs it."""
+    return pytest.mark.pages(pytest.mark.timeout(300)(test))
 
 
 @attrs.frozen
@@ -102,9 +106,14 @@ class Reader:
         typed.write_bytes(b"a-secret\n")  # tracket profile add asks for one
         out, terminal = os.openpty()  # so that tables are drawn as readers see them
         with typed.open("rb") as stdin, errors.open("wb") as stderr:
-            call = ["bash", "-euc", f"{commands}\nenv -0 > '{kept}'"]
+            script = f"{commands}\n'{sys.executable}' -Sc '{KEEP}' '{kept}'"
             process = subprocess.Popen(
-                call, cwd=self.folder, env=self.environ, stdin=stdin, stdout=terminal, stderr=stderr
+                ["bash", "-euc", script],
+                cwd=self.folder,
+                env=self.environ,
+                stdin=stdin,
+                stdout=terminal,
+                stderr=stderr,
             )
         os.close(terminal)
         shown = b""
@@ -115,8 +124,7 @@ class Reader:
         process.wait()
         self.printed = (shown + errors.read_bytes()).decode()
         assert process.returncode == 0, f"{commands}\nprinted\n{self.printed}"
-        pairs = [pair.split("=", 1) for pair in kept.read_text(encoding="utf-8").split("\0") if pair]
-        self.environ = {name: value for name, value in pairs if name not in {"_", "OLDPWD", "PWD", "SHLVL"}}
+        self.environ = json.loads(kept.read_text(encoding="utf-8"))
 
     def serve(self, command: str) -> None:
         (settings,) = re.findall(r"--env-file (\S+)", command)
@@ -178,11 +186,13 @@ def served(reader):
     return reader
 
 
+@followed
 @pytest.mark.parametrize("page", ["start.md", "tutorial.md", "explanation/ambiguous-writes.md"])
 def test_a_page_that_starts_an_emulator_works_as_it_says(reader, page):
     reader.follow(page)
 
 
+@followed
 @pytest.mark.parametrize(
     "page",
     [
@@ -199,6 +209,7 @@ def test_a_page_works_as_it_says_with_settings_in_a_file(served, page):
     served.follow(page)
 
 
+@followed
 @pytest.mark.parametrize(
     ("page", "needed"),
     [
@@ -212,6 +223,7 @@ def test_a_page_that_needs_another_package_works_as_it_says(served, page, needed
     served.follow(page)
 
 
+@followed
 def test_a_table_of_postgresql_is_made_and_asked_as_the_page_says(served, postgres):
     page = "how-to/postgresql.md"
     served.environ["DATABASE"] = postgres.url
@@ -222,7 +234,7 @@ def test_a_table_of_postgresql_is_made_and_asked_as_the_page_says(served, postgr
     assert postgres.rows("SELECT count(*) FROM current_worklogs") == [(5_000,)]
 
 
-def test_every_page_with_commands_is_run():
+def test_every_page_with_commands_is_followed_by_a_test():
     tests = Path(__file__).read_text(encoding="utf-8")
     for page in sorted(PAGES.rglob("*.md")):
         path = page.relative_to(PAGES).as_posix()
@@ -230,6 +242,7 @@ def test_every_page_with_commands_is_run():
             assert f'"{path}"' in tests, f"no test runs {path}"
 
 
+@followed
 @pytest.mark.parametrize(
     ("faults", "code", "said"),
     [
@@ -304,6 +317,7 @@ async def test_the_web_service_answers_with_a_worklog_or_with_whose_fault_it_is(
 # -- containers, Airflow, Prefect, Grafana -------------------------------------------------------------------------
 
 
+@followed
 def test_the_dockerfile_and_the_cronjob_say_what_the_page_says():
     lines = [line for line in file_of("how-to/containers.md", "Dockerfile").splitlines() if line]
     known = {"FROM", "COPY", "RUN", "USER", "WORKDIR", "VOLUME", "ENTRYPOINT", "CMD", "#"}
