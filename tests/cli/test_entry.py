@@ -98,7 +98,7 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
             "Invalid value for --limit: it must be a whole number. See tracket list --help",
         ),
         (("list", "--limit", "-1"), "Invalid value for --limit. It must be at least 0"),
-        (("list", "--columns", "id,size"), "there is no column 'size'"),
+        (("list", "--columns", "id,size"), "the name at place 2 is no column. The columns are id"),
         (
             ("list", "--api", "3.0"),
             'Invalid value for --api. Choose from: "1.0", "2.0". Did you mean "2.0"? See tracket list --help',

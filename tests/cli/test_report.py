@@ -232,7 +232,7 @@ def test_a_page_is_a_private_file_that_appears_whole(tracket, company, tmp_path)
         (["--html", "--by"], "--html needs a file, and --by is an option"),
         (["--html=no/a.html"], "The folder no does not exist. Create it, or give another --html"),
         (["--by=hour"], "there is no 'hour' to sum up by"),
-        (["--tz=Mars"], "there is no time zone 'Mars'"),
+        (["--tz=Mars"], "there is no time zone of this name"),
         (["--since=2026-03-02", "--until=2026-03-01"], "no worklog can match"),
     ],
 )

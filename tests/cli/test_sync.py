@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shlex
+import signal
+import time
 
 import pytest
 
 from tracket_async.cli import sync
 from tracket_async.emulator.faults import Call, ClockSkew, Status
+from tracket_async.export.store import Store
 from tracket_async.export.sync import DateBounds
 
 MARCH = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
@@ -44,6 +48,26 @@ def test_a_store_is_made_and_kept_up_to_date_and_the_second_sync_changes_nothing
     assert changed.lines[0] == "1 added, 1 changed, 0 removed, 0 gone from the server."
     assert tracket("sync", store, *ALL_DAYS).lines[0] == "Nothing has changed."
     assert [path.name for path in tmp_path.iterdir()] == ["s.duckdb"]
+
+
+def test_the_store_is_closed_when_what_is_being_done_to_it_is_done(tracket, served, tmp_path, monkeypatch):
+    count, close, order = Store.count_changes, Store.close, []
+
+    def slow(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)  # in the thread of the store, and the command has been cancelled
+        found = count(self)
+        order.append("count")
+        return found
+
+    def closing(self):
+        order.append("close")
+        close(self)
+
+    monkeypatch.setattr(Store, "count_changes", slow)
+    monkeypatch.setattr(Store, "close", closing)
+    assert tracket("sync", tmp_path / "s.duckdb").code == 143
+    assert order == ["count", "close"]
 
 
 def test_what_was_deleted_is_found_by_a_reconciliation_and_counted(tracket, served, tmp_path):

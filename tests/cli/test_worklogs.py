@@ -203,6 +203,25 @@ def test_the_fields_of_2_0_alone(tracket, serve):
     assert changed["custom_fields"]["kind"] == "a=b"
 
 
+def test_the_day_as_it_is_written_counts_also_at_the_ends_of_the_calendar(tracket, serve):
+    serve(seed=[])
+    arguments = ["--item=1", "--user=2", "--minutes=90", "--json"]
+    made = json.loads(tracket("create", *arguments, "--date=9999-12-31T23:59-08:00").out)
+    assert made["date"] == "9999-12-31T00:00:00.000Z"
+    changed = json.loads(tracket("update", made["id"], "--date=0001-01-01T00:00+13:00", "--json").out)
+    assert changed["date"] == "0001-01-01T00:00:00.000Z"
+
+
+def test_a_moment_that_is_none_in_utc_is_refused_on_1_0(tracket, serve):
+    served = serve("1.0", seed=[])
+    arguments = ["--item=1", "--user=2", "--minutes=90", "--date=9999-12-31T23:59-08:00"]
+    for command in (["create", *arguments], ["update", "wl-1", arguments[-1]]):
+        result = tracket(*command)
+        assert result.code == 2
+        assert "date is outside of the years 1 to 9999 in UTC" in result.err
+    assert len(served.emulator.request_log) == 0
+
+
 def test_create_refuses_a_field_without_an_option_and_sends_nothing(tracket, serve):
     served = serve(seed=[])
     result = tracket("create", "--item=1", "--user=2", "--date=2024-05-20", "--minutes=1", "--field", "region=")

@@ -422,7 +422,7 @@ async def test_a_layout_chooses_columns_and_leaves_formulas(running, tmp_path, s
         file_options = FileOptions(columns=["description", "id"], raw=True)
         await export_to_files(client, {str(tmp_path / "o"): "csv"}, request_of(client), file_options=file_options)
     assert (tmp_path / "o").read_bytes() == b"description,id\r\n=1,wl-00001\r\n"
-    with pytest.raises(UsageError, match="no column 'x'"):
+    with pytest.raises(UsageError, match="at place 1 is no column"):
         FileOptions(columns=["x"])
 
 

@@ -81,11 +81,31 @@ def test_columns_can_be_chosen_in_any_order():
 
 @pytest.mark.parametrize(
     ("columns", "words"),
-    [(["id", "hours"], "no column 'hours'"), (["id", "id"], "'id' is named twice"), ([], "no column is named")],
+    [
+        (["id", "hours"], "at place 2 is no column\\. The"),
+        (["id", "id"], "'id' is named twice"),
+        ([], "no column is named"),
+    ],
 )
 def test_columns_that_make_no_sense_are_refused_by_name(columns, words):
     with pytest.raises(UsageError, match=words):
         text.columns_named(columns)
+
+
+def test_a_name_that_is_no_column_is_not_shown_but_what_may_be_meant_is():
+    with pytest.raises(UsageError, match=r"Did you mean minutes\?") as caught:
+        text.columns_named(["id", "minuts"])
+    with pytest.raises(UsageError, match="place 1") as secret:
+        text.columns_named(["canary-0123456789"])
+    assert "minuts" not in str(caught.value)
+    assert "canary" not in str(secret.value)
+    assert "mean" not in str(secret.value)
+
+
+def test_a_name_that_is_no_time_zone_is_not_shown():
+    with pytest.raises(UsageError, match="no time zone of this name") as caught:
+        text.time_zone("canary-0123456789")
+    assert "canary" not in str(caught.value)
 
 
 def test_a_record_of_csv_reads_back_as_it_was():

@@ -20,12 +20,14 @@ from cyclopts import Parameter
 
 from tracket_async._files import atomic_write, refuse_link, storage_errors
 from tracket_async.cli import exits, output
+from tracket_async.cli.options import named_columns
 from tracket_async.errors import IncompleteExportError, MalformedResponseError, StorageError, UsageError
 from tracket_async.export.formats import (
     ENDINGS,
     FORMATS,
     POSTGRES,
     Delimiter,
+    FileOptions,
     Format,
     TargetFormat,
     TextFormat,
@@ -66,6 +68,17 @@ ChosenDelimiter = Annotated[
     Literal[",", ";", "tab"], Parameter(help="Write this between the cells of CSV: a comma, a semicolon or a tab.")
 ]
 DELIMITERS: Final[dict[str, Delimiter]] = {",": ",", ";": ";", "tab": "\t"}
+
+
+def file_options(columns: str | None, *, raw: bool, bom: bool, delimiter: str, tz: str | None) -> FileOptions:
+    """Return the settings of files that the options of a command give.
+
+    Raises:
+        UsageError: ``columns`` names no column, or one twice, or a setting is for another format.
+    """
+    named = None if columns is None else named_columns(columns)
+    return FileOptions(columns=named, raw=raw, bom=bom, delimiter=DELIMITERS[delimiter], tz=tz)
+
 
 AcceptDeletions = Annotated[
     bool,

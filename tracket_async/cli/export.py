@@ -20,7 +20,6 @@ from cyclopts import Parameter
 from tracket_async.cli import destinations, exits, output, stream
 from tracket_async.cli.cluster import ALONE, Cluster, ClusterExport
 from tracket_async.cli.destinations import (
-    DELIMITERS,
     AcceptDeletions,
     BadRows,
     BadRowsFile,
@@ -42,7 +41,6 @@ from tracket_async.cli.options import (
     Connection,
     Selection,
     Wait,
-    named_columns,
 )
 from tracket_async.cli.progress import Mode, ProgressDisplay, show_progress
 from tracket_async.cli.stream import Tally
@@ -296,13 +294,7 @@ async def export(
     with destinations.bad_rows(bad_rows, files) as unreadable:
         job = _Job(
             filter=selection.filter(),
-            file_options=FileOptions(
-                columns=None if columns is None else named_columns(columns),
-                raw=raw,
-                bom=bom,
-                delimiter=DELIMITERS[delimiter],
-                tz=selection.tz,
-            ),
+            file_options=destinations.file_options(columns, raw=raw, bom=bom, delimiter=delimiter, tz=selection.tz),
             concurrency=concurrency,
             accept_deletions=accept_deletions,
             bad_rows=unreadable,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,6 @@ from cyclopts import Parameter
 from tracket_async._timestamps import parse_date, write_day, write_moment
 from tracket_async.cli import destinations, exits, output
 from tracket_async.cli.destinations import (
-    DELIMITERS,
     AcceptDeletions,
     BadRows,
     BadRowsFile,
@@ -39,7 +37,6 @@ from tracket_async.cli.options import (
     Selection,
     Wait,
     between,
-    named_columns,
     refusals,
 )
 from tracket_async.cli.progress import Mode, ProgressDisplay, show_progress
@@ -51,7 +48,7 @@ from tracket_async.export.formats import FileOptions, TargetFormat, format_of
 from tracket_async.export.postgres import PostgresTable, Target
 from tracket_async.export.progress import SyncResult
 from tracket_async.export.run import request_of, write_files
-from tracket_async.export.store import open_store
+from tracket_async.export.store import WorkThread, open_store
 from tracket_async.export.sync import DateBounds
 from tracket_async.models import WorklogFilter
 
@@ -185,13 +182,7 @@ async def sync(
             accept_deletions=accept_deletions,
             bad_rows=unreadable,
             files=files,
-            file_options=FileOptions(
-                columns=None if columns is None else named_columns(columns),
-                raw=raw,
-                bom=bom,
-                delimiter=DELIMITERS[delimiter],
-                tz=selection.tz,
-            ),
+            file_options=destinations.file_options(columns, raw=raw, bom=bom, delimiter=delimiter, tz=selection.tz),
             concurrency=concurrency,
             wait=wait,
         )
@@ -215,17 +206,17 @@ async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> R
     )
     asked = None if job.filter is None else request_of(client, filter=job.filter)
     store = await open_store(job.store, request=asked)
-    try:
-        before = (
-            None if await asyncio.to_thread(lambda: store.state) == "done" else await asyncio.to_thread(store.count)
-        )
-        result = await export_sync.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
-        tombstones, waiting = await asyncio.to_thread(store.tombstones), await asyncio.to_thread(store.count_changes)
-        if job.files and result.verdict != "incomplete":
-            targets = dict[str | Path | PostgresTable, TargetFormat](job.files.items())
-            await write_files(client, store, targets, how, file_options=job.file_options)
-    finally:
-        await asyncio.to_thread(store.close)
+    # A cancellation is raised when the thread has done its work: the store is not closed under its hands.
+    async with WorkThread() as thread:
+        try:
+            before = None if await thread(lambda: store.state) == "done" else await thread(store.count)
+            result = await export_sync.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
+            tombstones, waiting = await thread(store.tombstones), await thread(store.count_changes)
+            if job.files and result.verdict != "incomplete":
+                targets = dict[str | Path | PostgresTable, TargetFormat](job.files.items())
+                await write_files(client, store, targets, how, file_options=job.file_options)
+        finally:
+            await thread(store.close)
     display.finish(result.worklogs)
     exported = 0
     if before is not None:

@@ -6,6 +6,7 @@ They read and change worklogs that their arguments name; ``files`` has the workl
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -224,11 +225,12 @@ async def create(
         json: Print the worklog as one line of JSON.
         connection: which server.
     """
+    client = connection.client()
     with refusals():
         new = NewWorklog(
             item_id=item,
             user_id=user,
-            date=date,
+            date=_sent(date, client),
             minutes=minutes,
             description=description,
             category_id=category,
@@ -237,8 +239,13 @@ async def create(
             project_id=project,
             custom_fields=_custom_fields(field or ()),
         )
-    async with connection.client() as client:
+    async with client:
         output.worklog(await client.worklogs.create(new), as_json=json)
+
+
+def _sent(date: dt.date, client: TracketClient) -> dt.date:
+    """Return the date that the server is sent: its day as it is written, where the server keeps days."""
+    return date.date() if isinstance(date, dt.datetime) and client.api_version.keeps_days else date
 
 
 def update(
@@ -311,13 +318,16 @@ def update(
         raise UsageError("No worklog is given. Give the id of a worklog, or --from-file")
     if not given:
         raise UsageError("No change is given. Give an option such as --minutes 90; see tracket update --help")
+    return _update(id, given, json=json, connection=connection)
+
+
+async def _update(id: str, given: dict[str, Any], *, json: bool, connection: Connection) -> ExitCode:
+    client = connection.client()
+    if "date" in given:
+        given["date"] = _sent(given["date"], client)
     with refusals():
         changes = WorklogChanges(**given)
-    return _update(id, changes, json=json, connection=connection)
-
-
-async def _update(id: str, changes: WorklogChanges, *, json: bool, connection: Connection) -> ExitCode:
-    async with connection.client() as client:
+    async with client:
         output.worklog(await client.worklogs.update(id, changes), as_json=json)
     return ExitCode.DONE
 

@@ -26,6 +26,7 @@ import datetime as dt
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final
@@ -66,7 +67,8 @@ def time_zone(name: str) -> dt.tzinfo:
         return dt.UTC if name == UTC else ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         hint = f"Give a name like Europe/Amsterdam. On a system without time zones, run: {pip_install('tzdata')}"
-        raise UsageError(f"there is no time zone {name!r}", hint=hint) from None
+        # The name is not shown: it may be a secret in the wrong place.
+        raise UsageError("there is no time zone of this name", hint=hint) from None
 
 
 def escape_formula(cell: str) -> str:
@@ -90,8 +92,11 @@ def columns_named(columns: Iterable[str] | None) -> tuple[str, ...]:
     """
     names = NAMES if columns is None else tuple(columns)
     for name in names:
-        if name not in ALL_NAMES:
-            raise UsageError(f"there is no column {name!r}; the columns are {', '.join(ALL_NAMES)}")
+        if name not in ALL_NAMES:  # and is not shown: it may be a secret in the wrong place
+            close = get_close_matches(name, ALL_NAMES, n=1)
+            meant = f" Did you mean {close[0]}?" if close else ""
+            place = f"the name at place {names.index(name) + 1}"
+            raise UsageError(f"{place} is no column.{meant} The columns are {', '.join(ALL_NAMES)}")
         if names.count(name) > 1:
             raise UsageError(f"the column {name!r} is named twice")
     if not names:
