@@ -84,7 +84,7 @@ def test_a_counted_plan_covers_every_date_once_in_ranges_of_few_worklogs_or_a_da
         inside = {day: n for day, n in counts.items() if (since or day) <= day and (until is None or day <= until)}
         assert sum(inside.values()) == expected
         assert expected <= most or len(inside) == 1
-    assert source.asked <= 5 + 26 * len(ranges)  # 11 halvings, of two counts at most, make one day of 2,000
+    assert source.asked <= 5 + 13 * len(ranges)  # 11 halvings make one day of 2,000
 
 
 @given(dates=st.lists(days, max_size=30), bounds=bounds, now=st.integers(-500, 3_000))
