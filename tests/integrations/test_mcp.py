@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tracket_async import TracketClient
+from tracket_async import RetryPolicy, TracketClient
 from tracket_async.cli import main
 from tracket_async.emulator import faults
 
@@ -221,7 +221,17 @@ async def test_an_error_is_a_sentence_for_the_assistant_without_secrets(call, tr
     tracket_emulator.faults.add(faults.Status(401), times=20)
     said = await call.error("list_categories")
     assert "The client credentials are refused" in said
-    assert tracket_emulator.token not in said
+    secrets = {tracket_emulator.token, tracket_emulator.env()["TRACKET_CLIENT_SECRET"]}
+    assert not [secret for secret in secrets if secret in said]
+
+
+@pytest.mark.tracket(sample=300)
+async def test_an_outage_is_told_and_not_waited_for(tracket_emulator):
+    at_once = RetryPolicy(wait_initial=0, wait_jitter=0)
+    async with TracketClient.from_env(tracket_emulator.env(), retry=at_once) as client:
+        tracket_emulator.faults.add(faults.Status(503), route="/timeEntries", nth=range(4, 200))
+        said = await Assistant(client).error("sum_hours", by=["month"])
+    assert "503" in said
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ from tracket_async._version import __version__
 from tracket_async.checks import Checks
 from tracket_async.client import TracketClient
 from tracket_async.errors import TracketError, UsageError
+from tracket_async.export.phases import Settings
 from tracket_async.export.run import export_to_files, request_of
+from tracket_async.export.source import OutagePolicy
 from tracket_async.frames import json_text
 from tracket_async.models import Worklog, WorklogFilter, a_day_wider
 from tracket_async.report.source import Selection, open_worklogs
@@ -180,7 +182,10 @@ class Tools:
         newest_first: bool = False,
         limit: Rows = 50,
     ) -> Annotated[CallToolResult, Worklogs]:
-        """List worklogs by day, the earliest first, or with newest_first (API 2.0) the latest first."""
+        """List worklogs by day, the earliest first, or with newest_first (API 2.0) the latest first.
+
+        Give days with ids and statuses: the API cannot select by those, so everything between the days is read.
+        """
         filter = WorklogFilter(
             since=since,
             until=until,
@@ -253,7 +258,9 @@ class Tools:
         names = await self._category_names() if "category" in wanted else {}
         with tempfile.TemporaryDirectory(prefix="tracket-") as folder:
             path = Path(folder, "worklogs.parquet")
-            await export_to_files(client, {path: "parquet"}, request_of(client, filter=filter))
+            # An outage is told, and not waited for.
+            how = Settings(patience=OutagePolicy(give_up_after=0))
+            await export_to_files(client, {path: "parquet"}, request_of(client, filter=filter), how)
             found = await asyncio.to_thread(_table, path, tz, selection, wanted)
         records = [_hours_by(wanted, keys, sums, names) for keys, sums in found.records()]
         rows, note = _fitting(records, limit, "rows")
