@@ -488,6 +488,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(secure_serve
     with pytest.raises(CertificateError, match="is not trusted") as caught:
         await transport.send(get, TOKEN)
     assert not caught.value.maybe_sent
+    assert "TRACKET_CA_BUNDLE" in str(caught.value)
     assert secure_server.received == []
     await transport.close()
 
