@@ -36,6 +36,7 @@ async def cluster_in_this_process(workers=2, *, protocol="tcp://", security=None
         security=security,
         host="127.0.0.1",
         dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # of its other pages, which nothing turns off
         memory_limit=0,
         silence_logs=logging.CRITICAL,
         asynchronous=True,
@@ -88,3 +89,19 @@ async def exported(environ, path):
     async with TracketClient.from_env(environ) as client:
         await export_to_files(client, {path: "parquet"}, request_of(client))
     return digest(path)
+
+
+@contextlib.asynccontextmanager
+async def cluster_of_processes(workers=2):
+    """A scheduler in this process, and workers in processes of their own, which are started again when they end."""
+    async with distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # of its other pages, which nothing turns off
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+        asynchronous=True,
+    ) as cluster:
+        yield cluster

@@ -1,34 +1,178 @@
-"""Exports by processes of their own: the same bytes, whatever is killed."""
+"""Exports by processes of their own, from a server in another one: the same bytes, whatever is killed."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("distributed")
 
-from tests.integrations.dask.clusters import WARNINGS, digest, exported, request_for
-from tracket_async.emulator import Emulator
+from distributed import Status
+
+from tests.integrations.dask.clusters import WARNINGS, cluster_of_processes, digest, exported, request_for
+from tracket_async.errors import ExportError
 from tracket_async.integrations import dask
 
-pytestmark = [pytest.mark.filterwarnings(each) for each in WARNINGS]
+pytestmark = [*(pytest.mark.filterwarnings(each) for each in WARNINGS), pytest.mark.timeout(300)]
+SERVER = Path(__file__).with_name("server.py")
 
 
-@pytest.mark.timeout(110)
-async def test_processes_of_this_machine_write_the_bytes_of_one(tmp_path):
-    async with Emulator(sample=3_000) as emulator:
-        environ = emulator.env("2.0")
-        expected = await exported(environ, tmp_path / "one.parquet")
-        target, statuses = tmp_path / "many.parquet", []
-        result = await dask.export(
-            environ,
+@contextlib.contextmanager
+def running(*command):
+    """Run a program until the block ends."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, *map(str, command)], **quiet)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def until(found, process=None):
+    """Wait until ``found()`` is true, and return it."""
+    while not (what := found()):
+        assert process is None or process.poll() is None, "it has ended"
+        await asyncio.sleep(0.05)
+    return what
+
+
+@pytest.fixture
+async def serve(tmp_path):
+    """``await serve(sample, rate)``: the settings of a server in a process of its own, for each version of the API."""
+    with contextlib.ExitStack() as stack:
+
+        async def start(sample, rate=None):
+            file = tmp_path / "server.json"
+            arguments = [] if rate is None else [rate]
+            process = stack.enter_context(running(SERVER, file, sample, *arguments))
+            return json.loads(await until(lambda: file.exists() and file.read_text(), process))
+
+        yield start
+
+
+@pytest.mark.parametrize("api", ["1.0", "2.0"])
+async def test_processes_of_this_machine_write_the_bytes_of_one(serve, tmp_path, api):
+    environ = (await serve(40_000))[api]
+    expected = await exported(environ, tmp_path / "one.parquet")
+    target, statuses = tmp_path / "many.parquet", []
+    result = await dask.export(
+        environ,
+        {target: "parquet"},
+        request_for(environ),
+        folder=tmp_path / "parts",
+        workers=2,
+        rows_per_part=4_000,
+        on_status=statuses.append,
+    )
+    assert result.worklogs == 40_000
+    assert digest(target) == expected
+    assert statuses[-1].parts > 3
+    assert statuses[-1].token_calls == (api == "2.0")
+
+
+def is_working(nanny, scheduler):
+    """Whether its worker has started and registered: a nanny gives up one that dies while it starts."""
+    process = nanny.process
+    running = process is not None and nanny.status is process.status is Status.running
+    return running and process.worker_address in scheduler.workers
+
+
+async def kill_workers(environ, folder, expected, kills, seed):
+    """Kill a worker at random so many times while exports run, one after the other; returns what was seen."""
+    chance, killed, seen = random.Random(seed), 0, []
+    async with cluster_of_processes() as cluster:
+        while killed < kills:
+            target, statuses, began = folder / "out.parquet", [], killed
+            exporting = asyncio.create_task(
+                dask.export(
+                    environ,
+                    {target: "parquet"},
+                    request_for(environ),
+                    folder=folder / "parts",
+                    scheduler=cluster.scheduler_address,
+                    rows_per_part=1_500,
+                    on_status=statuses.append,
+                )
+            )
+            while not exporting.done() and killed < kills:
+                await asyncio.sleep(chance.uniform(0.0, 2.0))
+                alive = [each for each in cluster.workers.values() if is_working(each, cluster.scheduler)]
+                if alive and statuses and not exporting.done():
+                    os.kill(chance.choice(alive).pid, signal.SIGKILL)
+                    killed += 1
+            await exporting
+            assert digest(target) == expected
+            target.unlink()
+            seen.append((killed - began, statuses[-1]))
+    return seen
+
+
+@pytest.mark.soak
+async def test_workers_that_are_killed_20_times_change_no_byte(serve, tmp_path):
+    environ = (await serve(15_000))["2.0"] | {"TRACKET_RATE": "60"}
+    expected = await exported(environ, tmp_path / "one.parquet")
+    seen = await kill_workers(environ, tmp_path, expected, 20, seed=1)
+    assert sum(killed for killed, _ in seen) == 20
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+async def test_workers_that_are_killed_200_times_change_no_byte(serve, tmp_path):
+    environ = (await serve(40_000))["2.0"] | {"TRACKET_RATE": "60"}
+    expected = await exported(environ, tmp_path / "one.parquet")
+    for killed, status in await kill_workers(environ, tmp_path, expected, 200, seed=2):
+        print(killed, status)  # noqa: T201
+
+
+async def test_a_scheduler_that_is_killed_costs_nothing_but_a_second_run(serve, tmp_path):
+    environ = (await serve(15_000))["2.0"]
+    expected = await exported(environ, tmp_path / "one.parquet")
+    target, parts, statuses = tmp_path / "out.parquet", tmp_path / "parts", []
+
+    async def export(scheduler, rate):
+        return await dask.export(
+            environ | {"TRACKET_RATE": rate},
             {target: "parquet"},
             request_for(environ),
-            folder=tmp_path / "parts",
-            workers=2,
-            rows_per_part=500,
+            folder=parts,
+            scheduler=scheduler,
+            rows_per_part=1_500,
             on_status=statuses.append,
         )
-        assert result.worklogs == 3_000
-        assert digest(target) == expected
-        assert statuses[-1].parts > 3
-        assert statuses[-1].token_calls == 1
+
+    async with scheduler_of_its_own(tmp_path) as (address, process):
+        exporting = asyncio.create_task(export(address, "30"))
+        await until(lambda: statuses and statuses[-1].parts_done)
+        process.kill()
+        with pytest.raises(ExportError, match="The Dask scheduler is gone") as caught:
+            await exporting
+        assert "the export goes on with the parts that are there" in str(caught.value)
+        assert list(parts.glob("part-*.parquet"))
+    async with scheduler_of_its_own(tmp_path) as (address, _process):
+        result = await export(address, "1000")
+    assert digest(target) == expected
+    assert result.resumed > 0
+
+
+@contextlib.asynccontextmanager
+async def scheduler_of_its_own(folder):
+    """A scheduler and a worker as the documentation starts them; the scheduler's address and process."""
+    file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    listening = ("--host", "127.0.0.1", "--port", 0, "--dashboard-address", "127.0.0.1:0", "--scheduler-file", file)
+    with running("-m", "distributed.cli.dask_scheduler", *listening) as scheduler:
+        address = json.loads(await until(lambda: file.exists() and file.read_text(), scheduler))["address"]
+        network = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+        working = (*network, "--no-nanny", "--nthreads", 1, "--local-directory", folder)
+        with running("-m", "distributed.cli.dask_worker", address, *working):
+            yield address, scheduler

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from concurrent.futures import CancelledError
 from pathlib import Path
 from types import SimpleNamespace
 
+import aiohttp
 import pytest
 
 pytest.importorskip("distributed")
 
-from distributed import Security
+from distributed import Client, Security
 from distributed.scheduler import KilledWorker
 
 from tests.integrations.dask.clusters import WARNINGS, cluster_in_this_process, digest, exported, request_for
@@ -231,6 +233,19 @@ async def test_workers_that_cannot_be_started_are_an_error(tmp_path, monkeypatch
         await dask.export({}, {tmp_path / "a.csv": "csv"}, None, folder=tmp_path / "parts", workers=1)
 
 
+async def test_a_connection_that_is_lost_ends_the_export(exports, parts, monkeypatch):
+    monkeypatch.setattr(run, "STATUS_EVERY", 0.01)
+
+    async def lose(_number, _settings):
+        [client] = [each for each in Client._instances if each.futures]
+        client.status = "connecting"
+        await asyncio.Event().wait()
+
+    parts(lose)
+    with pytest.raises(ExportError, match="The Dask scheduler is gone: its connection is lost"):
+        await exports.run()
+
+
 async def test_why_workers_wait_is_told(exports, parts, monkeypatch):
     monkeypatch.setattr(run, "STATUS_EVERY", 0.01)
 
@@ -266,6 +281,17 @@ async def test_a_cluster_with_tls_is_used_with_its_files(tmp_path):
         exports = Exports(emulator, tmp_path, cluster)
         assert exports.scheduler.startswith("tls://")
         assert (await exports.run(tls=dask.TLSFiles(ca=ca, cert=ca, key=key))).worklogs == 300
+
+
+async def test_the_code_of_the_docs_runs(exports, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, value in exports.environ.items():
+        monkeypatch.setenv(name, value)
+    page = (Path(__file__).parents[3] / "docs" / "pages" / "how-to" / "dask.md").read_text(encoding="utf-8")
+    namespace = {"__name__": "docs"}
+    exec(page.partition("```python\n")[2].partition("```")[0], namespace)
+    await namespace["main"](exports.scheduler, str(tmp_path / "parts"))
+    assert capsys.readouterr().out.endswith("1 of 1 parts, None requests/s\n1500 verified\n")
 
 
 def test_a_cluster_without_workers_is_why_it_waits():
@@ -385,3 +411,40 @@ def test_without_distributed_the_extra_is_named(monkeypatch):
         _ = dask.export
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = dask.nothing
+
+
+# -- secrets ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_credentials_are_in_no_task_log_part_or_page_of_dask(tmp_path, caplog):
+    async with (
+        Emulator(sample=900) as emulator,
+        cluster_in_this_process() as cluster,
+        aiohttp.ClientSession() as http,
+    ):
+        exports = Exports(emulator, tmp_path, cluster)
+        exports.environ = emulator.env("2.0")
+        scheduler, shown = cluster.scheduler, []
+        for logger in ("", "distributed", "distributed.core", "distributed.scheduler", "distributed.worker"):
+            caplog.set_level(logging.DEBUG, logger=logger)
+
+        async def look(_status):
+            for page in ("info/main/workers.html", "info/logs.html", "json/identity.json", "metrics", "health"):
+                async with http.get(f"http://127.0.0.1:{scheduler.http_server.port}/{page}") as response:
+                    shown.append(f"{page} {response.status} {await response.text()}")
+            shown.extend(repr((task, task.run_spec, task.annotations)) for task in scheduler.tasks.values())
+            shown.append(str(scheduler.get_events()))
+
+        looks = []
+        await exports.run(keep_parts=True, on_status=lambda status: looks.append(asyncio.create_task(look(status))))
+        await asyncio.gather(*looks)
+        shown += [str(scheduler.get_logs()), *(str(each.get_logs()) for each in cluster.workers.values())]
+        shown += [record.getMessage() for record in caplog.records]
+        files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        secrets = [exports.environ["TRACKET_CLIENT_SECRET"], emulator.token]
+        assert len(files) > 3
+        assert any("read_part" in each for each in shown)
+        assert any(each.startswith("Message from") and "***" in each for each in shown)
+        for secret in secrets:
+            assert [each for each in shown if secret in each] == []
+            assert [each for each in files if secret.encode() in each] == []

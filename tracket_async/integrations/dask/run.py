@@ -54,6 +54,8 @@ STATUS_EVERY: Final = 0.5
 """Seconds between two looks at the state of the cluster."""
 _UNINTERRUPTED: Final = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 """Run by workers that are started here: Ctrl-C, which reaches them, too, is for the process that exports."""
+END_WITHIN: Final = 5.0
+"""Seconds within which a scheduler is to take note that an export has ended. It may be gone."""
 RESUBMISSIONS: Final = 2
 """So many times a part is given to the cluster again after Dask gave it up, because its workers died."""
 
@@ -315,7 +317,8 @@ async def _coordinated(client: Any, settings: Mapping[str, str], *, trust_env: b
         yield job, ask
     finally:
         with contextlib.suppress(OSError, ClientStateError):
-            await ask("end")
+            async with asyncio.timeout(END_WITHIN):
+                await ask("end")
 
 
 # -- the parts -------------------------------------------------------------------------------------------------------
@@ -351,7 +354,8 @@ class _Reading:
                 task.cancel()
             await asyncio.gather(watching, reading, return_exceptions=True)
             with contextlib.suppress(OSError):
-                await self._client.cancel(list(self._futures), force=True)
+                async with asyncio.timeout(END_WITHIN):
+                    await self._client.cancel(list(self._futures), force=True)
 
     async def _read(self) -> None:
         completed = _DASK.as_completed([self._submit(part.number) for part in self._plan.parts], loop=self._client.loop)
@@ -396,6 +400,8 @@ class _Reading:
             raise _gone(error) from None
 
     async def _tell(self) -> None:
+        if self._client.status != "running":
+            raise _gone(OSError("its connection is lost"))
         found = await self._ask("status")
         waiting: Mapping[str, str] = found["waiting"]
         status = ClusterStatus(
