@@ -32,6 +32,7 @@ from aiohttp.client_proto import ResponseHandler
 from tracket_async._http.messages import Request, Response, Secret, own_headers
 from tracket_async._http.streams import (
     ACCEPT_ENCODING,
+    Body,
     ConnectionUse,
     PlainBody,
     ReadTimedOut,
@@ -151,6 +152,8 @@ _HEADERS: Final = re.compile(
     rb"(?:\r\n)*(?:HTTP/1\.[01] 1\d\d[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)*"  # interim answers, RFC 9110, 15.2
     rb"HTTP/1\.[01] (?P<status>[2-9]\d\d)[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n"
 )
+_MOST_DIGITS: Final = 12
+"""Of a Content-Length that is looked at here."""
 _ERROR_BODY_BYTES: Final = 64 * 1024
 """As much of an error's body as is read: its message may stand behind a long stack trace."""
 _JSON: Final = "application/json"
@@ -406,11 +409,12 @@ class Transport:
                     if watch.use is not None and (length.strip("0") or "Transfer-Encoding" in headers):
                         watch.use.expires_after = 0.0  # its body, which nobody reads, may still be on its way
                     return Response(status, headers, b"")
-                body, content = body_for(encoding, length, cap=self._cap), answer.content
-                while chunk := await content.readany():
-                    watch.received()
-                    body.feed(chunk)
-                return Response(status, headers, body.finish(), reused=watch.use is not None and watch.use.reused)
+                return Response(
+                    status,
+                    headers,
+                    await self._body(answer.content, encoding, length, watch),
+                    watch.use is not None and watch.use.reused,
+                )
             if status >= 400:  # noqa: PLR2004
                 return Response(status, headers, await self._beginning(answer, watch))
         except BaseException:
@@ -418,6 +422,20 @@ class Transport:
             raise
         answer.close()
         return Response(status, headers, b"")
+
+    async def _body(self, content: aiohttp.StreamReader, encoding: str, length: str, watch: ReadWatch) -> bytes:
+        """Read a body to its end, and decompress it."""
+        body: Body | None = None
+        if encoding or not length.isdecimal() or len(length) > _MOST_DIGITS or int(length) > self._cap:
+            body = body_for(encoding, length, cap=self._cap)
+        while chunk := await content.readany():
+            watch.received()
+            if body is None:
+                if content.at_eof() and content.exception() is None:
+                    return chunk  # all of it has come at once, as nearly always: there is nothing to collect
+                body = body_for(encoding, length, cap=self._cap)
+            body.feed(chunk)
+        return b"" if body is None else body.finish()
 
     async def _beginning(self, answer: aiohttp.ClientResponse, watch: ReadWatch) -> bytes:
         """Read the beginning of an error's body, as far as it is useful and can be read."""
