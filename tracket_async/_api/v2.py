@@ -197,10 +197,11 @@ def _split_custom_fields(content: dict[str, Any] | None) -> tuple[str | None, st
 
 def _split_approval(content: Any) -> tuple[str | None, str | None, bool]:
     """Return the status, the approver's id, and whether that is all."""
-    if type(content) is dict:
-        status, approver = content.get("status"), content.get("approver")
+    approval: dict[str, Any] = content  # if it is an object
+    if type(approval) is dict:
+        status, approver = approval.get("status"), approval.get("approver")
         if type(status) is type(approver) is str:  # the likeliest names, both: what `split_approval` returns, at once
-            return status, approver, len(content) == 2 or _has_no_other(content, LIKELIEST_NAMES)  # noqa: PLR2004
+            return status, approver, len(approval) == 2 or _has_no_other(approval, LIKELIEST_NAMES)  # noqa: PLR2004
     status, approver, complete = split_approval(content)
     if type(status) in TEXT_OR_NULL and type(approver) in TEXT_OR_NULL:
         return status, approver, complete  # type: ignore[return-value] # their types were just looked at
