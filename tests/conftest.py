@@ -20,6 +20,8 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.reaper import stopped_with_this_process
+
 # How quickly a busy machine draws examples says nothing about what is tested.
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("busy")
@@ -180,7 +182,7 @@ def postgres_server():
     # Not in a folder of pytest: root's server runs as another user, and pytest lets nobody else into its folders.
     with tempfile.TemporaryDirectory(prefix="tracket-postgres-", ignore_cleanup_errors=True) as folder:
         (data := Path(folder, "data")).mkdir()
-        with embedded.get_server(data) as server:
+        with stopped_with_this_process(data), embedded.get_server(data) as server:
             yield server.get_uri()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import pickle
+from functools import partial
 
 import attrs
 import pytest
@@ -223,3 +224,21 @@ def test_a_filter_takes_any_collection_of_values_and_matches_any_of_them():
 def test_a_filter_refuses_values_that_are_no_strings_and_names_the_field(values, error):
     with pytest.raises(error, match="user_ids must"):
         WorklogFilter(user_ids=values)
+
+
+@pytest.mark.parametrize("make", [WorklogChanges, partial(NewWorklog, user_id="u", date=NOON, minutes=1)])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("nan", "stands for no value"),
+        ("None", "stands for no value"),
+        ("#REF!", "stands for no value"),
+        (" 5", "white space around it"),
+        ("5\u00a0", "white space around it"),
+        ("5000204173.0", r"write \.0 behind numbers"),
+    ],
+)
+def test_what_programs_write_in_the_place_of_an_id_is_refused(make, given, words):
+    with pytest.raises(ValueError, match=f"item_id .*{words}"):
+        make(item_id=given)
+    assert make(item_id="5000204173").item_id == "5000204173"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 import reprlib
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -52,11 +53,23 @@ def is_text(_instance: object, attribute: Attribute, value: object) -> None:
         raise TypeError(f"{attribute.name} must be a string, not {type(value).__name__}")
 
 
+NO_VALUES: Final = frozenset({"nan", "-nan", "nat", "none", "null", "<na>", "n/a", "inf", "-inf", "infinity"})
+"""What programs write where there is no id, in lower case."""
+_FLOAT_ID: Final = re.compile(r"\d+\.0+", re.ASCII)
+
+
 def is_id(_instance: object, attribute: Attribute, value: object) -> None:
-    """Check for a string with something in it."""
+    """Check for a string with something in it, which no program has written in the place of an id."""
     is_text(_instance, attribute, value)
-    if not str(value).strip():
+    text = str(value)
+    if not text.strip():
         raise ValueError(f"{attribute.name} must not be empty")
+    if text != text.strip():
+        raise ValueError(f"{attribute.name} has white space around it: {text!r:.40}")
+    if text.lower() in NO_VALUES or text.startswith("#"):
+        raise ValueError(f"{attribute.name} is {text!r:.40}, which stands for no value: give the id, or None")
+    if _FLOAT_ID.fullmatch(text):
+        raise ValueError(f"{attribute.name} is {text!r:.40}: pandas and spreadsheets write .0 behind numbers")
 
 
 def is_minutes(_instance: object, attribute: Attribute, value: object) -> None:

@@ -19,7 +19,7 @@ from tracket_async.models import UNSET, ApprovalStatus, NewWorklog, Worklog, Wor
 
 ONLY_2 = ("team_id", "project_id", "board_id", "parent_item_id", "custom_fields")
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
-IDS = TEXT.filter(str.strip)
+IDS = st.text(st.characters(codec="utf-8"), max_size=20).map(lambda text: f"i{text}-")
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
 DAYS = st.dates().map(lambda day: dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC))
 MINUTES = st.floats(min_value=0, allow_infinity=False) | st.integers(0, 10**15)

@@ -75,6 +75,12 @@ def test_an_id_that_could_mean_another_place_is_refused_by_name(refused):
     assert repr(refused[:20])[:-1] in str(caught.value) or not refused
 
 
+@pytest.mark.parametrize("refused", ["nan", "None", "<NA>"])
+def test_what_programs_write_in_the_place_of_an_id_is_refused(refused):
+    with pytest.raises(UsageError, match=f"'{refused}' is no id: programs write it where there is no value"):
+        path_segment(refused)
+
+
 @pytest.mark.parametrize("refused", [None, 5, b"a", ["a"]])
 def test_an_id_that_is_no_string_is_refused_by_its_type(refused):
     with pytest.raises(UsageError, match=type(refused).__name__):

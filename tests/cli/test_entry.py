@@ -91,7 +91,7 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
             ("lst",),
             'Unknown command "lst". Did you mean "list"? The commands are demo, export, sync, watch, report, import',
         ),
-        (("lst",), "check, profile, emulator. See tracket --help"),
+        (("lst",), "check, mcp, profile, emulator. See tracket --help"),
         (("list", "--limt", "1"), "Unknown option: --limt. Did you mean --limit? See tracket list --help"),
         (
             ("list", "--limit", "x"),

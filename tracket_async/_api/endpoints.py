@@ -54,6 +54,7 @@ from tracket_async.errors import (
     UsageError,
 )
 from tracket_async.models import (
+    NO_VALUES,
     BadRow,
     Category,
     NewWorklog,
@@ -472,16 +473,19 @@ def path_segment(id: str) -> str:
 
     Raises:
         UsageError: it is no string, empty, longer than `MAX_ID_LENGTH`, made of dots alone (``..`` stays ``..`` however
-            it is quoted, and means the level above), or holds a character that is not allowed.
+            it is quoted, and means the level above), stands for no value (``nan``), or holds a character that is not
+            allowed.
     """
-    if isinstance(id, str) and _is_plain(id):  # pyright: ignore[reportUnnecessaryIsInstance] - as below
-        return id
     if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         raise UsageError(f"An id must be a string, not {type(id).__name__}")
+    if _is_plain(id) and id.lower() not in NO_VALUES:
+        return id
     if not id:
         raise UsageError("An id must not be empty")
     if len(id) > MAX_ID_LENGTH:
         raise UsageError(f"An id must not be longer than {MAX_ID_LENGTH} characters; this one begins with {id[:20]!r}")
+    if id.lower() in NO_VALUES:
+        raise UsageError(f"{id!r} is no id: programs write it where there is no value")
     if not id.strip("."):
         raise UsageError(f"{id!r} is no id: in a path it would mean another place")
     for character in id:

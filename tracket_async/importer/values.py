@@ -24,6 +24,7 @@ from tracket_async.errors import UsageError
 from tracket_async.export.text import unescape_formula
 from tracket_async.frames import MOMENTS, NUMBERS
 from tracket_async.importer.columns import HOURS, SETTABLE, UNNAMED
+from tracket_async.models import NO_VALUES
 
 _SHOWN: Final = 40
 _MINUTES_AN_HOUR: Final = 60
@@ -42,7 +43,6 @@ _FLOAT: Final = re.compile(r"(0|[1-9]\d{0,14})\.0+", re.ASCII)
 _NUMBER_LIKE: Final = re.compile(r"[+-]?\d+(?:[.,'\u2019]\d+)+", re.ASCII)
 _EXPONENT: Final = re.compile(r"[+-]?\d+(?:[.,]\d*)?e(?:[+-]\d{1,3}|\d{1,2})", re.ASCII | re.IGNORECASE)
 """Spreadsheets write 5.00E+09, pandas and JavaScript 5e+16. More digits than an exponent has may be a real id."""
-_NO_VALUE: Final = frozenset({"nan", "-nan", "nat", "none", "null", "<na>", "n/a", "inf", "-inf", "infinity"})
 _INVISIBLE: Final = "\u200b\u2060\ufeff"
 _EXACT_DIGITS: Final = 15
 """A float holds every whole number of so many digits."""
@@ -61,7 +61,7 @@ def read_id(name: str, text: str) -> str:
     shown = f"{name} {shortened(text)}"
     if text and (_blank(text[0]) or _blank(text[-1])):
         raise ValueError(f"{shown} has white space around it; remove it")
-    if text.lower() in _NO_VALUE or text.startswith("#"):
+    if text.lower() in NO_VALUES or text.startswith("#"):
         raise ValueError(f"{shown} stands for no value, as spreadsheets and pandas write it; give the id, or nothing")
     if _EXPONENT.fullmatch(text) or _NUMBER_LIKE.fullmatch(text):
         raise ValueError(
