@@ -268,8 +268,8 @@ class CertificateError(ConnectError):
     """The server's certificate is not trusted, expired or another's. Never retried: it stays what it is."""
 
     hint = (
-        "Check TRACKET_BASE_URL and this machine's clock. Name a certificate authority of your own in TRACKET_CA_BUNDLE,"
-        " or give ssl="
+        "Check TRACKET_BASE_URL and this machine's clock. Name a certificate authority of your own in"
+        " TRACKET_CA_BUNDLE, or give ssl="
     )
 
 
