@@ -29,9 +29,11 @@ def page(name):
     return (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
 
 
-def tables(text):
-    """The rows of each table of a page, as cells, without its header: backticks stay."""
-    found = []
+def tables(name, heading=""):
+    """The rows of each table of a page, or below one of its headings, as cells, without its header: backticks stay."""
+    found, text = [], page(name)
+    if heading:
+        text = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     for table in re.findall(r"^\|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE):
         rows = [re.split(r"(?<!\\) ?\| ?", line.strip("|").strip(" ")) for line in table.splitlines()]
         found.append([[cell.strip() for cell in row] for row in rows])
@@ -105,7 +107,7 @@ async def test_the_code_of_the_page_of_errors_runs(tracket_client, tracket_emula
 
 def test_every_exit_code_is_documented():
     exits = pytest.importorskip("tracket_async.cli.exits")
-    (table,) = tables(page("exit-codes"))
+    (table,) = tables("exit-codes")
     assert [row[0] for row in table] == [f"{code:d}" for code in exits.ExitCode]
 
 
@@ -204,7 +206,7 @@ def test_what_is_not_run_says_why():
 
 
 def test_every_event_and_field_is_described():
-    table, described = tables(page("events"))
+    table, described = tables("events")
     listed = {ticked(row[0])[0]: ticked(row[2]) for row in table}
     real = {each.__name__: [f.name for f in msgspec.structs.fields(each)] for each in typing.get_args(events.Event)}
     assert listed == real
@@ -220,7 +222,7 @@ async def test_the_code_of_the_page_of_events_runs(tracket_emulator, monkeypatch
 
 def test_every_variable_is_described_with_its_option_and_argument():
     options = pytest.importorskip("tracket_async.cli.options")
-    table = tables(page("configuration"))[0]
+    (table,) = tables("configuration", "Variables of the environment")
     assert {ticked(row[0])[0] for row in table} == options.KNOWN
     known = {f"--{name.replace('_', '-')}" for name in attrs.fields_dict(options.Connection)}
     assert {name for row in table for name in ticked(row[1])} <= known
@@ -228,9 +230,10 @@ def test_every_variable_is_described_with_its_option_and_argument():
     assert {name for row in table for name in ticked(row[2])} <= arguments
 
 
-@pytest.mark.parametrize(("place", "kind"), [(1, Timeouts), (2, RetryPolicy), (3, Limits)])
-def test_every_setting_is_described_with_its_default(place, kind):
-    listed = [(ticked(row[0])[0], ticked(row[1])[0]) for row in tables(page("configuration"))[place]]
+@pytest.mark.parametrize(("heading", "kind"), [("Time limits", Timeouts), ("Retries", RetryPolicy), ("Limits", Limits)])
+def test_every_setting_is_described_with_its_default(heading, kind):
+    (table,) = tables("configuration", heading)
+    listed = [(ticked(row[0])[0], ticked(row[1])[0]) for row in table]
     assert listed == [(field.name, str(field.default)) for field in attrs.fields(kind)]
 
 
@@ -247,6 +250,9 @@ def test_the_env_file_of_the_page_is_read():
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
+COLUMNS = "The columns of worklogs"
+
+
 def test_every_column_is_described_with_its_types():
     frames, sql, postgres = (
         pytest.importorskip(f"tracket_async.{name}") for name in ("frames", "export.tables", "export.postgres")
@@ -254,7 +260,7 @@ def test_every_column_is_described_with_its_types():
     pytest.importorskip("pyarrow")
     schema = frames.arrow_schema(frames.ALL_NAMES)
     real = [(f"`{each.name}`", str(each.type), sql.sql_type(each.name), postgres._type(each.name)) for each in schema]
-    listed = tables(page("files"))[0]
+    listed, _ = tables("files", COLUMNS)
     assert [tuple(row[:4]) for row in listed] == real
     assert [row[4] for row in listed] == ["yes" if each.nullable else "no" for each in schema]
 
@@ -264,7 +270,8 @@ def test_the_formats_tables_and_keys_of_files_are_described():
     formats = pytest.importorskip("tracket_async.export.formats")
     sql = pytest.importorskip("tracket_async.export.tables")
     journal = pytest.importorskip("tracket_async.importer.journal")
-    _, special, store, _, keys = tables(page("files"))
+    _, special = tables("files", COLUMNS)
+    (store,), (keys,) = tables("files", "A store"), tables("files", "The journal of an import")
     assert {name for row in special for name in ticked(row[0])} == set(formats.FORMATS)
     assert [ticked(row[0])[0] for row in store] == list(sql.TABLES)
     assert [ticked(row[0])[0] for row in keys] == [f.name for f in msgspec.structs.fields(journal.JournalEntry)]
@@ -280,7 +287,8 @@ def test_the_keys_that_the_commands_print_are_described(tracket_server, tmp_path
         monkeypatch.setenv(name, value)
     new = {"item_id": "1", "user_id": "2", "date": "2026-03-02", "minutes": 30}
     Path("new.ndjson").write_text(json.dumps(new), encoding="utf-8")
-    described = {ticked(row[0])[0]: set(ticked(row[1])) for row in tables(page("files"))[3]}
+    (table,) = tables("files", "What the commands print")
+    described = {ticked(row[0])[0]: set(ticked(row[1])) for row in table}
 
     def printed(*arguments, on="out"):
         assert cli.main(arguments) == 0
@@ -305,7 +313,7 @@ def test_the_keys_that_the_commands_print_are_described(tracket_server, tmp_path
 
 
 def test_every_setting_of_the_emulator_is_described_with_its_default():
-    table = tables(page("emulator"))[0]
+    (table,) = tables("emulator", "Settings")
     shown = {row[0].strip("`"): row[2].strip("`") for row in table}
     real = {
         f.name: "made up afresh" if isinstance(f.default, attrs.Factory) else str(f.default)
@@ -317,7 +325,7 @@ def test_every_setting_of_the_emulator_is_described_with_its_default():
 
 
 def test_every_fault_is_described_with_its_settings():
-    _, rules, first, second = tables(page("emulator"))
+    (rules,), (first,), (second,) = (tables("emulator", heading) for heading in ("Rules", "Faults", "Deviations"))
     assert {ticked(row[0])[0] for row in rules} == {field.name for field in attrs.fields(faults.Rule)} - {"fault"}
     assert [ticked(row[0])[0] for row in (*first, *second)] == list(faults.KINDS)
     assert [ticked(row[0])[0] for row in second] == list(faults.DEVIATIONS)
