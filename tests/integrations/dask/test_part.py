@@ -16,6 +16,7 @@ import pytest
 from tracket_async import MalformedResponseError
 from tracket_async.errors import StorageError, UsageError
 from tracket_async.export import database as modules
+from tracket_async.export.phases import Settings
 from tracket_async.export.run import request_of
 from tracket_async.frames import ATTRIBUTES
 from tracket_async.integrations.dask.part import bad_rows_of, find_part, write_part
@@ -237,6 +238,17 @@ async def test_rows_that_cannot_be_read_are_kept_in_the_part_or_an_error(hostile
         assert result.bad_rows == 1
         [bad] = bad_rows_of(parquet(parts_folder / result.name))
         assert (bad.id, b'"x"' in bad.row) == ("wl-0007", True)
+
+
+async def test_sparse_parts_of_1_0_are_not_read_to_the_end_of_the_list(launch, some_worklogs, parts_folder):
+    """Their few worklogs prove no order; the plan has."""
+    async with launch("1.0", seed=some_worklogs(600, hours=72)) as (emulator, client):
+        plan = await begin(client, request_of(client), parts_folder, rows_per_part=10)
+        assert len(plan.parts) > 30
+        asked = len(emulator.request_log)
+        for part in plan.parts[:10]:
+            await write_part(client, plan, part.number, parts_folder, settings=Settings(concurrency=1))
+        assert len(emulator.request_log) - asked <= 10
 
 
 async def test_fields_that_are_not_known_are_in_the_part(hostile, connect, parts_folder):
