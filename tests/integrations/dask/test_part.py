@@ -240,6 +240,17 @@ async def test_rows_that_cannot_be_read_are_kept_in_the_part_or_an_error(hostile
         assert (bad.id, b'"x"' in bad.row) == ("wl-0007", True)
 
 
+async def test_a_part_is_in_order_whatever_order_the_server_has(hostile, connect, parts_folder):
+    hostile.order = "unsorted"
+    async with connect("1.0") as client:
+        plan = await begin(client, request_of(client), parts_folder)
+        result = await write_part(client, plan, 0, parts_folder)
+        dates = parquet(parts_folder / result.name).read(["date"])["date"].to_pylist()
+        assert result.single_partition
+        assert len(dates) == 600
+        assert dates == sorted(dates)
+
+
 async def test_sparse_parts_of_1_0_are_not_read_to_the_end_of_the_list(launch, some_worklogs, parts_folder):
     """Their few worklogs prove no order; the plan has."""
     async with launch("1.0", seed=some_worklogs(600, hours=72)) as (emulator, client):
