@@ -304,6 +304,17 @@ async def test_an_interrupted_merge_goes_on_either_way(
         assert (result.verdict, result.worklogs) == (expected.verdict, expected.worklogs)
 
 
+async def test_a_merge_that_was_interrupted_is_compared_on_1_0(launch, parts_folder, tmp_path, interrupting):
+    async with launch("1.0", sample=300) as (emulator, client):
+        targets, request = {tmp_path / "out.ndjson": "ndjson"}, request_of(client)
+        plan = await begin(client, request, parts_folder, rows_per_part=60)
+        with interrupting(2):
+            await merge(client, plan, parts_folder, targets)
+        emulator.delete(emulator.worklogs()[7]["worklogId"])
+        result = await merge(client, await begin(client, request, parts_folder), parts_folder, targets)
+        assert (result.worklogs, result.changes.removed) == (299, 1)
+
+
 async def test_a_merge_that_ends_before_the_store_is_deduplicated_goes_on(
     launch, whole, parts_folder, tmp_path, monkeypatch
 ):
