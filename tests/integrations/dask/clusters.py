@@ -7,6 +7,7 @@ import hashlib
 import logging
 from types import SimpleNamespace
 
+import dask.config
 import distributed
 from distributed.protocol import dumps, loads
 from distributed.protocol.serialize import ToPickle
@@ -14,6 +15,7 @@ from distributed.protocol.serialize import ToPickle
 from tracket_async.client import TracketClient
 from tracket_async.export.run import export_to_files, request_of
 from tracket_async.integrations.dask.coordinator import OPERATION, Coordinator
+from tracket_async.integrations.dask.run import KEEP_WORKERS
 
 # What Dask and its parts do in the versions of today: none of it is ours to mend.
 WARNINGS = (
@@ -94,14 +96,15 @@ async def exported(environ, path):
 @contextlib.asynccontextmanager
 async def cluster_of_processes(workers=2):
     """A scheduler in this process, and workers in processes of their own, which are started again when they end."""
-    async with distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # of its other pages, which nothing turns off
-        memory_limit=0,
-        silence_logs=logging.CRITICAL,
-        asynchronous=True,
-    ) as cluster:
-        yield cluster
+    with dask.config.set(KEEP_WORKERS):
+        async with distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # of its other pages, which nothing turns off
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+            asynchronous=True,
+        ) as cluster:
+            yield cluster

@@ -92,7 +92,7 @@ async def kill_workers(environ, folder, expected, kills, seed):
     chance, killed, seen = random.Random(seed), 0, []
     async with cluster_of_processes() as cluster:
         while killed < kills:
-            target, statuses, began = folder / "out.parquet", [], killed
+            target, statuses, began, permits = folder / "out.parquet", [], killed, 0
             exporting = asyncio.create_task(
                 dask.export(
                     environ,
@@ -107,7 +107,8 @@ async def kill_workers(environ, folder, expected, kills, seed):
             while not exporting.done() and killed < kills:
                 await asyncio.sleep(chance.uniform(0.0, 2.0))
                 alive = [each for each in cluster.workers.values() if is_working(each, cluster.scheduler)]
-                if alive and statuses and not exporting.done():
+                if alive and not exporting.done() and statuses and statuses[-1].permits > permits:
+                    permits = statuses[-1].permits  # what is killed next has read something
                     os.kill(chance.choice(alive).pid, signal.SIGKILL)
                     killed += 1
             await exporting

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import dask.config
 import distributed
 from distributed.scheduler import KilledWorker
 
@@ -52,6 +53,11 @@ WORKERS_WITHIN: Final = 30.0
 """Seconds within which a cluster must have its first worker."""
 STATUS_EVERY: Final = 0.5
 """Seconds between two looks at the state of the cluster."""
+KEEP_WORKERS: Final = {"distributed.deploy.lost-worker-timeout": "7 days"}
+"""The setting of Dask with which a worker process is started again, whenever it ends.
+
+As it is, one that ends twice within 15 s is given up without a word, until none is left.
+"""
 _UNINTERRUPTED: Final = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 """Run by workers that are started here: Ctrl-C, which reaches them, too, is for the process that exports."""
 END_WITHIN: Final = 5.0
@@ -254,7 +260,10 @@ async def _cluster(scheduler: str | None, workers: int | None, tls: TLSFiles | N
 @contextlib.asynccontextmanager
 async def _local(workers: int) -> AsyncGenerator[Any]:
     """Start a scheduler in this process, and worker processes that only this machine can reach."""
-    with tempfile.TemporaryDirectory(prefix="tracket-dask-", ignore_cleanup_errors=True) as scratch:
+    with (
+        dask.config.set(KEEP_WORKERS),
+        tempfile.TemporaryDirectory(prefix="tracket-dask-", ignore_cleanup_errors=True) as scratch,
+    ):
         async with _DASK.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
