@@ -416,7 +416,7 @@ def test_without_distributed_the_extra_is_named(monkeypatch):
 # -- secrets ------------------------------------------------------------------------------------------------------
 
 
-async def test_the_credentials_are_in_no_task_log_part_or_page_of_dask(tmp_path, caplog):
+async def test_the_credentials_are_in_no_task_log_part_or_page_of_dask(tmp_path, caplog, parts):
     async with (
         Emulator(sample=900) as emulator,
         cluster_in_this_process() as cluster,
@@ -428,16 +428,15 @@ async def test_the_credentials_are_in_no_task_log_part_or_page_of_dask(tmp_path,
         for logger in ("", "distributed", "distributed.core", "distributed.scheduler", "distributed.worker"):
             caplog.set_level(logging.DEBUG, logger=logger)
 
-        async def look(_status):
+        async def look(_number, _settings):
             for page in ("info/main/workers.html", "info/logs.html", "json/identity.json", "metrics", "health"):
                 async with http.get(f"http://127.0.0.1:{scheduler.http_server.port}/{page}") as response:
                     shown.append(f"{page} {response.status} {await response.text()}")
             shown.extend(repr((task, task.run_spec, task.annotations)) for task in scheduler.tasks.values())
             shown.append(str(scheduler.get_events()))
 
-        looks = []
-        await exports.run(keep_parts=True, on_status=lambda status: looks.append(asyncio.create_task(look(status))))
-        await asyncio.gather(*looks)
+        parts(look)
+        await exports.run(keep_parts=True)
         shown += [str(scheduler.get_logs()), *(str(each.get_logs()) for each in cluster.workers.values())]
         shown += [record.getMessage() for record in caplog.records]
         files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
