@@ -118,7 +118,6 @@ async def kill_workers(environ, folder, expected, kills, seed):
     return seen
 
 
-@pytest.mark.soak
 async def test_workers_that_are_killed_20_times_change_no_byte(serve, tmp_path):
     environ = (await serve(15_000))["2.0"] | {"TRACKET_RATE": "60"}
     expected = await exported(environ, tmp_path / "one.parquet")
