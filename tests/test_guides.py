@@ -304,7 +304,7 @@ async def test_the_web_service_answers_with_a_worklog_or_with_whose_fault_it_is(
     exec(compile(file_of("how-to/web-apps.md", "service.py"), "service.py", "exec"), namespace)
     found = tracket_emulator.worklogs()[0]
     async with TestClient(TestServer(namespace["app"])) as visitor:
-        answers = [await visitor.get(f"/worklogs/{name}") for name in (found["worklogId"], "none", "..")]
+        answers = [await visitor.get(f"/worklogs/{name}") for name in (found["worklogId"], "absent", "..")]
         assert [answer.status for answer in answers] == [200, 404, 404]
         assert (await answers[0].json())["minutes"] == found["worklogMinutes"]
         tracket_emulator.faults.add(Status(501), method="GET")
