@@ -165,7 +165,9 @@ class Loop(asyncio.SelectorEventLoop):
 
 import tracket_async
 for module in pkgutil.walk_packages(tracket_async.__path__, "tracket_async."):
-    if not module.name.endswith("__main__") and module.name != "tracket_async.testing":
+    # What others wrote for POSIX is not to be looked for here: pytest, Dask, dlt, the MCP SDK.
+    others = module.name.startswith(("tracket_async.testing", "tracket_async.integrations."))
+    if not others and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 
 from tracket_async._platform import PLATFORM, Windows

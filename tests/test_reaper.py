@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,10 @@ import pytest
 
 pytest.importorskip("fcntl", reason="signals of POSIX")
 
-ROOT = Path(__file__).parent.parent
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.reaper import stopped_with_this_process
+from reaper import stopped_with_this_process
 with stopped_with_this_process(Path(sys.argv[1])):
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -30,8 +31,10 @@ def data(tmp_path):
 def test_a_server_ends_when_what_started_it_is_killed(data):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
         (data / "postmaster.pid").write_text(f"{server.pid}\n{data}\n")
-        subprocess.run([sys.executable, "-c", KILLED, data], cwd=ROOT, check=False)
-        assert server.wait(60) == -3  # SIGQUIT
+        environ = os.environ | {"PYTHONPATH": os.fspath(Path(__file__).parent)}
+        killed = subprocess.run([sys.executable, "-c", KILLED, data], env=environ, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert server.wait(60) == -signal.SIGQUIT
 
 
 def test_nothing_is_stopped_where_the_server_has_ended(data):

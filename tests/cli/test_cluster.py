@@ -34,8 +34,9 @@ def by_one_process(monkeypatch):
             options = {"file_options": file_options, "store": store, "keep_store": keep_store}
             return await export_to_files(client, targets, request, how, **options)
 
-    monkeypatch.setattr(dask, "export", export, raising=False)
-    monkeypatch.setattr(dask, "TLSFiles", lambda **files: files, raising=False)
+    # Not setattr, which would look for what is there, and so import `distributed`.
+    monkeypatch.setitem(vars(dask), "export", export)
+    monkeypatch.setitem(vars(dask), "TLSFiles", lambda **files: files)
     return calls
 
 
