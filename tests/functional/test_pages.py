@@ -32,7 +32,8 @@ async def test_a_page_of_an_iteration_knows_its_next_one_with_and_without_readin
         for read_ahead in (0, 1):
             paginator = client.worklogs.list(read_ahead=read_ahead)
             pages = [page async for page in paginator.pages()]
-            assert await pages[0].next() == pages[1]
+            again = await pages[0].next()
+            assert attrs.evolve(again, server_date=None) == attrs.evolve(pages[1], server_date=None)
 
 
 async def test_the_next_page_is_filtered_as_the_first(running):

@@ -156,6 +156,16 @@ def test_answers_that_name_the_same_reset_pause_the_session_once(run_session):
     assert [(event.seconds, event.status) for event in pauses] == [(20, 200)]
 
 
+def test_a_shorter_pause_within_a_longer_one_is_not_told_again(run_session):
+    async def scenario(session, transport):
+        await asyncio.gather(*[session.send(GET, body) for _ in range(2)])
+
+    events = []
+    answers = script(reply(503, Retry_After="10"), reply(503, Retry_After="5"), 200)
+    run_session(scenario, answers, observers=[events.append])
+    assert [event.seconds for event in events if isinstance(event, SessionPaused)] == [10]
+
+
 def test_a_429_without_retry_after_waits_for_its_reset(run_session):
     async def scenario(session, transport):
         await session.send(GET, body)
