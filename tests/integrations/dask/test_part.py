@@ -19,7 +19,7 @@ from tracket_async.export import database as modules
 from tracket_async.export.phases import Settings
 from tracket_async.export.run import request_of
 from tracket_async.frames import ATTRIBUTES
-from tracket_async.integrations.dask.part import bad_rows_of, find_part, write_part
+from tracket_async.integrations.dask.part import bad_rows_of, files_of, find_part, write_part
 from tracket_async.integrations.dask.plan import begin
 
 SCRIPT = Path(__file__).with_name("part_child.py")
@@ -270,3 +270,13 @@ async def test_fields_that_are_not_known_are_in_the_part(hostile, connect, parts
         assert set(parquet(parts_folder / result.name).read(["extra"])["extra"].to_pylist()) == {
             '{"mood":{"a":1,"b":2}}'
         }
+
+
+async def test_a_file_that_another_task_renames_in_the_meantime_is_passed_by(planned, parts_folder, monkeypatch):
+    async with planned() as (_, client, plan):
+        whole = await write_part(client, plan, 0, parts_folder)
+        gone = parts_folder / f"{whole.name.removesuffix('.parquet')}0.parquet"
+        assert find_part(plan, 0, parts_folder, [gone]) is None
+        monkeypatch.setattr(Path, "iterdir", lambda folder: iter([gone, folder / whole.name]))
+        assert files_of(parts_folder) == {0: [parts_folder / whole.name]}
+        assert find_part(plan, 0, parts_folder) == whole

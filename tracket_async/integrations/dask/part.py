@@ -17,7 +17,7 @@ import stat
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -214,14 +214,15 @@ def files_of(folder: Path) -> dict[int, list[Path]]:
     found = defaultdict[int, list[Path]](list)
     with storage_errors(folder, "read"):
         for path in folder.iterdir():
-            if (name := _OURS.fullmatch(path.name)) and stat.S_ISREG(path.lstat().st_mode):
-                found[int(name[1])].append(path)
+            with suppress(FileNotFoundError):  # another task has just renamed it
+                if (name := _OURS.fullmatch(path.name)) and stat.S_ISREG(path.lstat().st_mode):
+                    found[int(name[1])].append(path)
     return found
 
 
 def _whole(plan: Plan, number: int, path: Path) -> PartResult | None:
-    """Return the part that is in this file; None if it is another, or not what was written."""
-    with storage_errors(path, "read"), path.open("rb") as file:
+    """Return the part that is in this file; None if it is another, or not what was written, or has gone."""
+    with storage_errors(path, "read"), suppress(FileNotFoundError), path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if path.suffix != ".parquet" or not path.stem.endswith(f"-{sha256}"):
             return None
@@ -233,8 +234,9 @@ def _whole(plan: Plan, number: int, path: Path) -> PartResult | None:
             found = _result(number, path, sha256, size, part.metadata.num_rows, about)
         except (pyarrow().ArrowException, OSError, KeyError, TypeError, ValueError):
             return None
-    expected = _about(plan, plan.parts[number])
-    return found if same and {name: about.get(name) for name in expected} == expected else None
+        expected = _about(plan, plan.parts[number])
+        return found if same and {name: about.get(name) for name in expected} == expected else None
+    return None
 
 
 def metadata_of(part: Any) -> dict[str, Any]:
