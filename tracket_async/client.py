@@ -64,7 +64,6 @@ _IMPORTED_AT_OPENING: Final = (
 """What importing the client would take too long for, and what would hold the event loop in the middle of a call."""
 
 T = TypeVar("T")
-
 Api = Literal["1.0", "2.0"]
 
 

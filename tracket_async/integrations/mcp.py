@@ -199,7 +199,8 @@ class Tools:
         found, total = list[Worklog](), None
         async with aclosing(self._client.worklogs.list(filter=filter, read_ahead=0).pages()) as pages:
             async for page in pages:
-                found, total = [*found, *page.items], page.total
+                found += page.items
+                total = page.total
                 if len(found) > limit:
                     break
         rows, note = _fitting([_listed(worklog) for worklog in found], limit, "worklogs")

@@ -27,23 +27,23 @@ WARNINGS = (
 )
 
 
-@contextlib.asynccontextmanager
-async def cluster_in_this_process(workers=2, *, protocol="tcp://", security=None):
-    """A scheduler and workers in the process of the test, which talk over loopback, as those of a real one."""
-    async with distributed.LocalCluster(
+def _local_cluster(workers, **settings):
+    return distributed.LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
-        processes=False,
-        protocol=protocol,
-        security=security,
         host="127.0.0.1",
         dashboard_address=None,
         scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # of its other pages, which nothing turns off
         memory_limit=0,
         silence_logs=logging.CRITICAL,
         asynchronous=True,
-    ) as cluster:
-        yield cluster
+        **settings,
+    )
+
+
+def cluster_in_this_process(workers=2, *, protocol="tcp://", security=None):
+    """A scheduler and workers in the process of the test, which talk over loopback, as those of a real one."""
+    return _local_cluster(workers, processes=False, protocol=protocol, security=security)
 
 
 class Remote:
@@ -97,14 +97,5 @@ async def exported(environ, path):
 async def cluster_of_processes(workers=2):
     """A scheduler in this process, and workers in processes of their own, which are started again when they end."""
     with dask.config.set(KEEP_WORKERS):
-        async with distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # of its other pages, which nothing turns off
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-            asynchronous=True,
-        ) as cluster:
+        async with _local_cluster(workers) as cluster:
             yield cluster
