@@ -26,9 +26,12 @@ from tests.reaper import stopped_with_this_process
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("busy")
 
-# A job in the background of a script (``pytest &``) inherits SIGINT as ignored; so would the processes of the tests.
+# A job in the background of a script (``pytest &``) inherits SIGINT and SIGQUIT as ignored; so would the processes of
+# the tests.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGQUIT") and signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 class _TimeTravel(selectors.SelectSelector):
