@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tracket_async import frames
 from tracket_async._api.fast import row_of
 from tracket_async.export import tables
-from tracket_async.export.tables import days_together, slices
+from tracket_async.export.tables import NO_BATCHES, Days, days_together, read_slice, slices
 from tracket_async.models import Worklog
 
 TYPES = {dt.datetime: "TIMESTAMPTZ", float: "DOUBLE", str: "VARCHAR", Mapping: "VARCHAR"}
@@ -80,10 +80,8 @@ DAY = dt.date(2024, 1, 1)
 
 
 def read(store, most):
-    parts = [
-        [id_ for (id_,) in store.database.rows(tables.typed_slice(["id"], "UTC"), part.values)]
-        for part in slices(store.database, most)
-    ]
+    statement = tables.typed_slice(["id"], "UTC")
+    parts = [read_slice(store.database, statement, part)["id"].to_pylist() for part in slices(store.database, most)]
     return [part for part in parts if part]
 
 
@@ -104,11 +102,20 @@ def test_an_empty_store_has_no_slices(deduplicated):
     ],
 )
 def test_days_are_put_together_up_to_the_limit(counts, groups):
-    days = [(DAY + dt.timedelta(days=at), count) for at, count in enumerate(counts)]
+    each = [DAY + dt.timedelta(days=at) for at in range(len(counts))]
+    days = [Days(first=day, last=day, worklogs=count, batches=(1, 1)) for day, count in zip(each, counts, strict=True)]
     found = list(days_together(days, 5))
-    assert [count for _, _, count in found] == groups
-    for (_, last, _), (first, _, _) in pairwise(found):
-        assert first > last
+    assert [group.worklogs for group in found] == groups
+    for earlier, later in pairwise(found):
+        assert later.first > earlier.last
+
+
+def test_days_together_have_the_batches_of_all_of_them():
+    several = [
+        Days(first=DAY, last=DAY, worklogs=1, batches=batches) for batches in [(3, 4), NO_BATCHES, (2, 2), NO_BATCHES]
+    ]
+    assert [group.batches for group in days_together(several, 4)] == [(2, 4)]
+    assert [group.batches for group in days_together(several[1:2], 4)] == [NO_BATCHES]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
@@ -132,9 +139,24 @@ def test_slices_are_everything_in_order_of_date_and_id_and_no_larger_than_allowe
     ids.shuffle(names)
     worklogs = [make_worklog(hour, id=name) for hour, name in zip(hours, names, strict=True)]
     store.database.execute("DELETE FROM tracket.rows")
-    if worklogs:
-        store.append([batch_of(worklogs)], {})
+    for at in range(0, len(worklogs), 7):
+        store.append([batch_of(worklogs[at : at + 7])], {})
+    store.database.execute("UPDATE tracket.rows SET batch = 0 WHERE minutes % 3 = 0")  # as after `upsert`
     parts = read(store, most)
     expected = sorted(worklogs, key=lambda worklog: (worklog.date, worklog.id))
     assert list(chain(*parts)) == [worklog.id for worklog in expected]
     assert max(map(len, parts), default=0) <= most
+
+
+def test_a_slice_knows_which_commits_brought_its_worklogs(store, make_worklog, batch_of):
+    for hours in ([0, 48, 49], [1, 50], [96]):
+        store.append([batch_of([make_worklog(hour) for hour in hours])], {})
+    store.deduplicate()
+    store.upsert(batch_of([make_worklog(120), make_worklog(97)]))
+    assert [part.batches for part in slices(store.database, 3)] == [(1, 2), (1, 2), (3, 3)]
+    assert [part.batches for part in slices(store.database, 1)][-1] == NO_BATCHES
+    assert read(store, 3) == [
+        ["wl-00000", "wl-00001"],
+        ["wl-00048", "wl-00049", "wl-00050"],
+        ["wl-00096", "wl-00097", "wl-00120"],
+    ]

@@ -46,6 +46,11 @@ def parquet() -> Any:
     return load("pyarrow.parquet", extra="export")
 
 
+def compute() -> Any:
+    """Import ``pyarrow.compute``; raises as `load`."""
+    return load("pyarrow.compute", extra="export")
+
+
 def xlsxwriter() -> Any:
     """Import ``xlsxwriter``; raises as `load`."""
     return load("xlsxwriter", extra="excel")

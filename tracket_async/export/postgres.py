@@ -41,7 +41,7 @@ import attrs
 from tracket_async.errors import StorageError, StoreError, TargetBusyError, TracketError, UsageError
 from tracket_async.export import tables as sql
 from tracket_async.export.store import SCHEMA_VERSION, ExportRequest, Store
-from tracket_async.export.tables import slices
+from tracket_async.export.tables import read_slice, slices
 from tracket_async.frames import ALL_NAMES, DAY, JSON, MOMENTS, NUMBERS, REQUIRED, load, pyarrow
 
 _logger: Final = logging.getLogger("tracket_async")
@@ -520,7 +520,7 @@ def _stage(transaction: _Transaction, table: _Table, store: Store, on_worklogs: 
     written = replaced = 0
     statement = sql.typed_slice(table.columns, store.tz)
     for part in slices(store.database):
-        found, count = without_nul(store.database.arrow(statement, part.values))
+        found, count = without_nul(read_slice(store.database, statement, part))
         transaction.copy(found)
         written, replaced = written + found.num_rows, replaced + count
         on_worklogs(found.num_rows)

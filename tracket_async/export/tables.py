@@ -16,12 +16,12 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from tracket_async._api.fast import Row
-from tracket_async.export.database import Database
+from tracket_async.export.database import Database, compute
 from tracket_async.export.text import UTC
 from tracket_async.frames import ALL_NAMES, ATTRIBUTES, DAY, MOMENTS, NUMBERS, REQUIRED
 
@@ -178,27 +178,40 @@ SELECT id FROM tracket.rows WHERE user_id IS NOT DISTINCT FROM ? AND id NOT IN (
 ORDER BY date DESC, id LIMIT ?"""
 
 BY_DAY: Final = "SELECT CAST(date AS DATE) AS day, count(*) FROM tracket.rows GROUP BY day ORDER BY day"
+# The rows of a slice are looked for in the commits that brought them, which are neighbours in the table,
+# and among those that `INSERT_INCOMING` added, which have the number 0. Of all others DuckDB reads nothing.
+_LOOKED_AT: Final = f"""(
+    SELECT * FROM tracket.rows WHERE batch BETWEEN ? AND ? AND {_BETWEEN}
+    UNION ALL SELECT * FROM tracket.rows WHERE batch = 0 AND {_BETWEEN}
+)"""
+BY_DAY_AND_BATCH: Final = """
+SELECT CAST(date AS DATE) AS day, count(*), min(nullif(batch, 0)), max(nullif(batch, 0))
+FROM tracket.rows GROUP BY day ORDER BY day"""
 # Moments as microseconds: DuckDB hands over none in a time zone without a library that it does not bring along.
 EVERY_NTH: Final = f"""
 SELECT epoch_us(date), id FROM (
-    SELECT date, id, row_number() OVER (ORDER BY date, id) AS place FROM tracket.rows
-    WHERE {_BETWEEN}
+    SELECT date, id, row_number() OVER (ORDER BY date, id) AS place FROM {_LOOKED_AT}
 ) WHERE place % ? = 0 ORDER BY place"""
 _SLICE: Final = f"""
-FROM tracket.rows WHERE {_BETWEEN}
-    AND (CAST(? AS VARCHAR) IS NULL OR date > CAST(? AS TIMESTAMPTZ) OR id > ?)
-    AND (CAST(? AS VARCHAR) IS NULL OR date < CAST(? AS TIMESTAMPTZ) OR id <= ?)
-ORDER BY date, id"""
+FROM {_LOOKED_AT}
+WHERE (CAST(? AS VARCHAR) IS NULL OR date > CAST(? AS TIMESTAMPTZ) OR id > ?)
+    AND (CAST(? AS VARCHAR) IS NULL OR date < CAST(? AS TIMESTAMPTZ) OR id <= ?)"""
+_ORDER: Final = ("date of the order", "id of the order")
 
 
 def cells_slice(columns: Sequence[str], tz: str) -> str:
-    """Return the query of a slice, its cells as in a text format."""
-    return f"SELECT {', '.join(f'{sql_text(name, tz)} AS {name}' for name in columns)} {_SLICE}"
+    """Return the query of a slice for `read_slice`, its cells as in a text format."""
+    return _slice_query([f"{sql_text(name, tz)} AS {name}" for name in columns])
 
 
 def typed_slice(columns: Sequence[str], tz: str) -> str:
-    """Return the query of a slice, its cells as they are stored."""
-    return f"SELECT {', '.join(sql_cell(name, tz) for name in columns)} {_SLICE}"
+    """Return the query of a slice for `read_slice`, its cells as they are stored."""
+    return _slice_query([sql_cell(name, tz) for name in columns])
+
+
+def _slice_query(cells: Sequence[str]) -> str:
+    date, id_ = _ORDER
+    return f'SELECT {", ".join(cells)}, date AS "{date}", id AS "{id_}" {_SLICE}'
 
 
 def get_changes(columns: Sequence[str], tz: str) -> str:
@@ -225,7 +238,8 @@ def create_copy(columns: Sequence[str]) -> str:
 
 def copy_slice(columns: Sequence[str], tz: str) -> str:
     """Return the statement that copies a slice into that table."""
-    return f"INSERT INTO made.worklogs {typed_slice(columns, tz)}"
+    cells = ", ".join(sql_cell(name, tz) for name in columns)
+    return f"INSERT INTO made.worklogs SELECT {cells} {_SLICE} ORDER BY date, id"
 
 
 CREATE_ABOUT: Final = "CREATE TABLE made.about (name VARCHAR NOT NULL, value VARCHAR NOT NULL)"
@@ -246,21 +260,30 @@ class Edge:
 
 @attrs.frozen
 class Slice:
-    """The worklogs after one edge, up to and including the other."""
+    """The worklogs after one edge, up to and including the other.
+
+    Attributes:
+        after, up_to: the edges.
+        batches: the numbers of the first and the last commit that brought some of them.
+    """
 
     after: Edge
     up_to: Edge
+    batches: tuple[int, int]
 
     @property
-    def values(self) -> Sequence[str | None]:
+    def values(self) -> Sequence[str | int | None]:
         """Return the values for the question marks of a slice's statement."""
         after, up_to = self.after, self.up_to
         return (
-            after.moment,
-            up_to.moment,
+            *_looked_at(self.batches, after.moment, up_to.moment),
             *(after.id, after.moment, after.id),
             *(up_to.id, up_to.moment, up_to.id),
         )
+
+
+def _looked_at(batches: tuple[int, int], first: str, last: str) -> Sequence[str | int]:
+    return (*batches, first, last, first, last)
 
 
 def bounds(since: dt.date, until: dt.date) -> tuple[str, str]:
@@ -268,16 +291,44 @@ def bounds(since: dt.date, until: dt.date) -> tuple[str, str]:
     return f"{since.isoformat()} 00:00:00+00", f"{until.isoformat()} 23:59:59.999999+00"
 
 
-def days_together(days: Iterable[tuple[dt.date, int]], most: int) -> Iterator[tuple[dt.date, dt.date, int]]:
-    """Yield neighbouring days of together at most ``most`` worklogs, or one day: first day, last day, worklogs."""
-    group: tuple[dt.date, dt.date, int] | None = None
-    for day, count in days:
-        if group is not None and group[2] + count <= most:
-            group = (group[0], day, group[2] + count)
+@attrs.frozen(kw_only=True)
+class Days:
+    """Neighbouring UTC days.
+
+    Attributes:
+        first, last: the days.
+        worklogs: how many they have.
+        batches: the numbers of the first and the last commit that brought some; ``NO_BATCHES`` where none did.
+    """
+
+    first: dt.date
+    last: dt.date
+    worklogs: int
+    batches: tuple[int, int]
+
+    def __add__(self, later: Days) -> Days:
+        (first, last), (other_first, other_last) = self.batches, later.batches
+        return Days(
+            first=self.first,
+            last=later.last,
+            worklogs=self.worklogs + later.worklogs,
+            batches=(min(first, other_first), max(last, other_last)),
+        )
+
+
+NO_BATCHES: Final = (2**31 - 1, 0)
+
+
+def days_together(days: Iterable[Days], most: int) -> Iterator[Days]:
+    """Yield neighbouring days together, of at most ``most`` worklogs, or one day."""
+    group: Days | None = None
+    for day in days:
+        if group is not None and group.worklogs + day.worklogs <= most:
+            group += day
             continue
         if group is not None:
             yield group
-        group = (day, day, count)
+        group = day
     if group is not None:
         yield group
 
@@ -285,11 +336,25 @@ def days_together(days: Iterable[tuple[dt.date, int]], most: int) -> Iterator[tu
 def slices(database: Database, most: int | None = None) -> Iterator[Slice]:
     """Yield the slices of a deduplicated store, in order; together they are all of it. ``most``: None is `WORKLOGS`."""
     most = most or WORKLOGS
-    for since, until, count in days_together(database.rows(BY_DAY), most):
-        first, last = bounds(since, until)
+    days = [
+        Days(first=day, last=day, worklogs=count, batches=NO_BATCHES if first is None else (first, last))
+        for day, count, first, last in database.rows(BY_DAY_AND_BATCH)
+    ]
+    for group in days_together(days, most):
+        first, last = bounds(group.first, group.last)
         cuts: list[Edge] = []
-        if count > most:
-            keys = database.rows(EVERY_NTH, [first, last, most])
+        if group.worklogs > most:
+            keys = database.rows(EVERY_NTH, [*_looked_at(group.batches, first, last), most])
             cuts = [Edge(str(_EPOCH + dt.timedelta(microseconds=moment)), id_) for moment, id_ in keys]
         for after, up_to in pairwise([Edge(first), *cuts, Edge(last)]):
-            yield Slice(after, up_to)
+            yield Slice(after, up_to, group.batches)
+
+
+def read_slice(database: Database, statement: str, part: Slice) -> Any:
+    """Return what the statement (`cells_slice` or `typed_slice`) finds of a slice, as an Arrow table in order.
+
+    Arrow sorts it, in less than half of the time that DuckDB takes.
+    """
+    found = database.arrow(statement, part.values)
+    places = compute().sort_indices(found, sort_keys=[(name, "ascending") for name in _ORDER])
+    return found.drop_columns([*_ORDER]).take(places)

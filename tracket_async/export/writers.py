@@ -31,7 +31,7 @@ from tracket_async.export.database import private_folder, replacing_database
 from tracket_async.export.formats import POSTGRES, FileOptions, TargetFormat, check_format, is_gzip
 from tracket_async.export.postgres import PostgresTable
 from tracket_async.export.store import SCHEMA_VERSION, Store
-from tracket_async.export.tables import slices
+from tracket_async.export.tables import read_slice, slices
 from tracket_async.export.text import NAMES, Encoder, csv_encoder, csv_header, ndjson_encoder
 from tracket_async.frames import arrow_schema
 
@@ -146,7 +146,7 @@ def _chunks(output: _Output, statement: str) -> Iterator[Any]:
     """Yield what the query of a slice finds, in order, as Arrow record batches that are small as Python objects."""
     database = output.store.database
     for part in slices(database):
-        yield from database.arrow(statement, part.values).to_batches(max_chunksize=_CHUNK)
+        yield from read_slice(database, statement, part).to_batches(max_chunksize=_CHUNK)
 
 
 @contextlib.contextmanager
@@ -204,7 +204,7 @@ def _parquet(output: _Output) -> int:
         modules.parquet().ParquetWriter(file, schema, compression="zstd", use_dictionary=few) as writer,
     ):
         for part in slices(database):
-            table = database.arrow(statement, part.values).cast(schema)
+            table = read_slice(database, statement, part).cast(schema)
             if table.num_rows:
                 writer.write_table(table, row_group_size=table.num_rows)
             written += table.num_rows
