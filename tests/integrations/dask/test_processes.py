@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 pytest.importorskip("distributed")
 
+from dask import config
 from distributed import Status
 
 from tests.integrations.dask.clusters import WARNINGS, cluster_of_processes, digest, exported, request_for
@@ -132,6 +134,53 @@ async def test_workers_that_are_killed_200_times_change_no_byte(serve, tmp_path)
     expected = await exported(environ, tmp_path / "one.parquet")
     for killed, status in await kill_workers(environ, tmp_path, expected, 200, seed=2):
         print(killed, status)  # noqa: T201
+
+
+async def kill_readers_of(number, cluster, export):
+    """Kill each worker that reads this part, while an export runs; returns the tasks that it was of."""
+    killed = set()
+    while not export.done():
+        await asyncio.sleep(0.02)
+        readers = {key: task.processing_on for key, task in cluster.scheduler.tasks.items()}
+        for key, reader in readers.items():
+            if reader is None or key in killed or not re.fullmatch(rf"tracket-part-\w+-{number}-\d", str(key)):
+                continue
+            for nanny in cluster.workers.values():
+                if is_working(nanny, cluster.scheduler) and nanny.worker_address == reader.address:
+                    os.kill(nanny.pid, signal.SIGKILL)
+                    killed.add(key)
+    return killed
+
+
+async def test_a_part_whose_workers_die_each_time_ends_the_export(serve, tmp_path):
+    environ = (await serve(15_000))["2.0"]
+    expected = await exported(environ, tmp_path / "one.parquet")
+    target = tmp_path / "out.parquet"
+
+    async def export(cluster, rate):
+        return await dask.export(
+            environ | {"TRACKET_RATE": rate},
+            {target: "parquet"},
+            request_for(environ),
+            folder=tmp_path / "parts",
+            scheduler=cluster.scheduler_address,
+            rows_per_part=1_500,
+        )
+
+    with config.set({"distributed.scheduler.allowed-failures": 0}):  # three, as it is, takes four times as long
+        async with cluster_of_processes() as cluster:
+            exporting = asyncio.create_task(export(cluster, "10"))
+            killed = await kill_readers_of(2, cluster, exporting)
+            with pytest.raises(
+                ExportError, match=r"Part 2 \([-\d.]+\) is given up, as its workers ended again"
+            ) as caught:
+                await exporting
+            assert len(killed) == 3
+            assert "The next export with this folder goes on with the parts there" in str(caught.value)
+            assert not target.exists()
+            result = await export(cluster, "1000")
+    assert digest(target) == expected
+    assert result.resumed > 0
 
 
 async def test_a_scheduler_that_is_killed_costs_nothing_but_a_second_run(serve, tmp_path):
