@@ -29,6 +29,7 @@ def by_one_process(monkeypatch):
         if on_status is not None:
             on_status(calls[0].get("status", STATUS))
         if failure := calls[0].get("failure"):
+            (folder / "part.parquet").touch()
             raise failure
         async with TracketClient.from_env(environ) as client:
             options = {"file_options": file_options, "store": store, "keep_store": keep_store}
@@ -129,7 +130,8 @@ def test_the_pause_of_all_is_that_of_the_display(serve, tmp_path):
 def test_without_a_status_nothing_is_said(serve, tmp_path, capsys):
     from tracket_async.cli.cluster import Cluster, ClusterExport
     from tracket_async.cli.options import Connection
+    from tracket_async.cli.progress import Reporting
 
     serve(sample=1)
-    ClusterExport(Cluster(workers=2), Connection(), tmp_path / "a.resume").say()
+    ClusterExport(Cluster(workers=2), Connection(), tmp_path / "a.resume").say(Reporting())
     assert capsys.readouterr().err == ""

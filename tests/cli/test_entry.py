@@ -282,8 +282,9 @@ def test_a_reader_that_has_gone_away_is_not_worth_a_word(failing):
         (["--json"], ["--json"]),
         (["list", "-q"], ["list"]),
         (["-q"], []),
-        (["--quiet", "export", "-o", "a"], ["export", "-o", "a", "--progress", "off"]),
-        (["sync", "-q", "--", "-q"], ["sync", "--progress", "off", "--", "-q"]),
+        (["--quiet", "export", "-o", "a"], ["export", "--quiet", "-o", "a"]),
+        (["sync", "-q", "--", "-q"], ["sync", "-q", "--", "-q"]),
+        (["list", "-q", "--", "-q"], ["list", "--", "-q"]),
     ],
 )
 def test_arguments_may_stand_where_people_put_them(given, taken):

@@ -119,8 +119,8 @@ def store(tmp_path):
     return path
 
 
-def ended(invocation, store, error):
-    with pytest.raises(type(error)), exits.keeping(store):
+def ended(invocation, store, error, is_kept=lambda _store, _error: True):
+    with pytest.raises(type(error)), exits.keeping(store, is_kept):
         raise error
     return exits.resume_hint(invocation)
 
@@ -158,9 +158,13 @@ def test_nothing_is_said_where_nothing_is_left(store):
     assert exits.resume_hint(invocation) is None
 
 
+def test_nothing_is_said_of_a_store_without_worklogs(store):
+    assert ended(exits.begin(["export"]), store, KeyboardInterrupt(), lambda path, _error: path != store) is None
+
+
 def test_nothing_is_said_of_a_run_that_was_never_begun(store):
     token = exits._current.set(None)
-    with pytest.raises(KeyboardInterrupt), exits.keeping(store):
+    with pytest.raises(KeyboardInterrupt), exits.keeping(store, lambda _store, _error: True):
         raise KeyboardInterrupt
     exits._current.reset(token)
 

@@ -54,8 +54,10 @@ def test_an_interrupted_export_says_so_and_how_to_go_on(tmp_path, number, code, 
     path = tmp_path / "it's out.ndjson"
     arguments = ("export", "-o", str(path), "--concurrency=1", "--progress=json", *debug)
     with started(*arguments) as process:
-        for _ in (*debug, "progress"):  # --debug says first how it connects
-            process.stderr.readline()  # the first line of progress: it is at work
+        for _ in debug:
+            process.stderr.readline()  # how it connects
+        while not json.loads(process.stderr.readline())["done"]:  # it has fetched something
+            pass
         process.send_signal(number)
         out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == code

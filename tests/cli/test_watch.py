@@ -336,7 +336,7 @@ def test_the_store_is_closed_when_what_is_being_done_to_it_is_done(tracket, watc
     monkeypatch.setattr(Store, "close", closing)
     stir(watched, seed)
     assert tracket("watch", store, "--json").code == 143
-    assert order == ["forget", "close"]
+    assert order[:2] == ["forget", "close"]
 
 
 @pytest.mark.parametrize("read", [0, 10])

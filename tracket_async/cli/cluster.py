@@ -12,8 +12,9 @@ import attrs
 from cyclopts import Group, Parameter
 
 from tracket_async._http.session import SessionStatistics
-from tracket_async.cli import exits, output
+from tracket_async.cli import exits
 from tracket_async.cli.options import Connection
+from tracket_async.cli.progress import Reporting
 from tracket_async.client import TracketClient
 from tracket_async.errors import UsageError
 from tracket_async.export.formats import FileOptions, TargetFormat
@@ -94,6 +95,10 @@ class Cluster:
 ALONE: Final = Cluster()
 
 
+def _has_parts(folder: Path, _error: BaseException) -> bool:
+    return any(folder.glob("*.parquet"))
+
+
 class ClusterExport:
     """One export by several processes, with the arguments of `export_to_files`.
 
@@ -136,7 +141,7 @@ class ClusterExport:
         cluster, tls = self._cluster, None
         if cluster.tls_ca is not None and cluster.tls_cert is not None and cluster.tls_key is not None:
             tls = dask.TLSFiles(ca=cluster.tls_ca, cert=cluster.tls_cert, key=cluster.tls_key)
-        with exits.keeping(self._folder):
+        with exits.keeping(self._folder, _has_parts):
             result = await dask.export(
                 self._environ,
                 targets,
@@ -157,9 +162,9 @@ class ClusterExport:
                 self._folder.rmdir()
         return result
 
-    def say(self) -> None:
-        """Say in a line how the processes have worked."""
+    def say(self, reporting: Reporting) -> None:
+        """Say in a line how the processes have worked, as far as anything is to be said."""
         if (found := self._status) is not None:
             tokens = "1 token call" if found.token_calls == 1 else f"{found.token_calls:,} token calls"
             requests = f"{found.permits:,}, {found.refusals:,} of them answered 429"
-            output.note(f"Parts: {found.parts:,}; workers: {found.workers:,}; requests: {requests}; {tokens}.")
+            reporting.say(f"Parts: {found.parts:,}; workers: {found.workers:,}; requests: {requests}; {tokens}.")

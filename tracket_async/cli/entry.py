@@ -126,8 +126,8 @@ OF_THE_PROGRAM: Final = frozenset({"--help", "-h", "--version", "--install-compl
 def rearranged(arguments: list[str], commands: Container[str]) -> list[str]:
     """Return the arguments as the parser takes them: where people put them does not matter.
 
-    ``help list`` is ``list --help``. Options before the command come behind it. ``-q`` is ``--progress off``, and
-    nothing where there is no progress.
+    ``help list`` is ``list --help``. Options before the command come behind it. ``-q`` is left out where there is
+    nothing to be silenced.
     """
     if arguments[:1] == ["help"]:
         return [*arguments[1:], "--help"]
@@ -137,15 +137,12 @@ def rearranged(arguments: list[str], commands: Container[str]) -> list[str]:
             name, *rest = arguments[place:]
             arguments = [name, *arguments[:place], *rest]
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    if QUIET.isdisjoint(arguments[:end]):
-        return arguments
     shown = [word for word in arguments[:end] if word not in QUIET]
-    quiet = ["--progress", "off"] if shown[:1] and shown[0] in WITH_PROGRESS else []
-    return [*shown, *quiet, *arguments[end:]]
+    return arguments if shown[:1] and shown[0] in WITH_QUIET else [*shown, *arguments[end:]]
 
 
-WITH_PROGRESS: Final = frozenset({"export", "sync", "report", "import"})
-"""The commands that have ``--progress``."""
+WITH_QUIET: Final = frozenset({"export", "sync", "watch", "report", "import", "update", "delete"})
+"""The commands that have ``--quiet``."""
 _MISSING: Final = re.compile(r'Command "[a-z ]+" parameter (?P<name>\S+) requires an argument')
 
 

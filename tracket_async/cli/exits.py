@@ -21,7 +21,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
@@ -157,14 +157,19 @@ def same_command(*more: str) -> str:
 
 
 @contextlib.contextmanager
-def keeping(store: Path) -> Generator[None]:
-    """Note that the store stays if an exception leaves the block, unless the same command would fail again."""
+def keeping(store: Path, is_kept: Callable[[Path, BaseException], bool]) -> Generator[None]:
+    """Note that the store stays if an exception leaves the block, unless the same command would fail again.
+
+    Args:
+        store: the path of the store.
+        is_kept: returns whether there is something in it from which the next run goes on after an exception.
+    """
     try:
         yield
     except _SAME_FAILS_AGAIN:
         raise
-    except BaseException:
-        if (invocation := _current.get(None)) is not None and store.exists():
+    except BaseException as error:
+        if (invocation := _current.get(None)) is not None and store.exists() and is_kept(store, error):
             invocation.kept = store
         raise
 

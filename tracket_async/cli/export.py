@@ -42,11 +42,11 @@ from tracket_async.cli.options import (
     Selection,
     Wait,
 )
-from tracket_async.cli.progress import Mode, ProgressDisplay, show_progress
+from tracket_async.cli.progress import REPORTING, Mode, ProgressDisplay, Reporting, show_progress
 from tracket_async.cli.stream import Tally
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
-from tracket_async.errors import IncompleteExportError, MissingExtraError, UsageError
+from tracket_async.errors import IncompleteExportError, MissingExtraError, TracketError, UsageError
 from tracket_async.export import database
 from tracket_async.export.formats import FORMATS, POSTGRES, FileOptions, TargetFormat, TextFormat
 from tracket_async.export.phases import Settings
@@ -186,7 +186,7 @@ async def export_files(
     """
     place = place_of(files, store)
     how = settings(display, concurrency=concurrency, accept_deletions=accept_deletions, bad_rows=bad_rows, wait=wait)
-    with exits.keeping(place):
+    with exits.keeping(place, has_worklogs):
         targets = dict[str | Path | PostgresTable, TargetFormat](files.items())
         result = await by(client, targets, request, how, file_options=file_options, store=place, keep_store=True)
         if result.as_of is not None:
@@ -196,6 +196,30 @@ async def export_files(
         display.finish(result.worklogs)
         found = await asyncio.to_thread(_read, place, request, read, discard=store is None and result.doubt is None)
     return Outcome(result, found)
+
+
+def has_worklogs(path: Path, _error: BaseException) -> bool:
+    """Return whether a store has worklogs. A store into which a run has brought nothing is removed."""
+    return _left_in(path) is not None
+
+
+def is_unfinished(path: Path, error: BaseException) -> bool:
+    """Return whether a sync of a store goes on: it was interrupted, or has more to fetch. Else as `has_worklogs`."""
+    return _left_in(path) not in ({None, "done"} if isinstance(error, Exception) else {None})
+
+
+def _left_in(path: Path) -> str | None:
+    """Return the state of a store, None if nothing was ever fetched into it."""
+    try:
+        store = Store(path)
+    except TracketError:
+        return "fetching"  # nobody can tell: the disk is full, say
+    state, fetched = store.state, store.meta("batch") is not None
+    if state == "fetching" and not fetched and not store.partitions():
+        store.discard()
+        return None
+    store.close()
+    return state if fetched else None
 
 
 def _read(place: Path, request: ExportRequest, read: Callable[[Store], T], *, discard: bool) -> T:
@@ -229,7 +253,7 @@ class _Job:
     bad_rows: BadRows | None
     ordered: bool
     wait: float
-    progress: Mode
+    reporting: Reporting
 
 
 async def export(
@@ -249,7 +273,7 @@ async def export(
     unordered: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     wait: Wait = WAIT,
     concurrency: Concurrency = CONCURRENCY,
-    progress: Mode = "auto",
+    reporting: Reporting = REPORTING,
     connection: Connection = DEFAULT,
     cluster: Cluster = ALONE,
 ) -> None:
@@ -279,7 +303,7 @@ async def export(
             them in no order.
         wait: see `Wait`.
         concurrency: see `Concurrency`.
-        progress: see `Mode`.
+        reporting: see `Reporting`.
         connection: which server.
         cluster: by several processes.
     """
@@ -300,7 +324,7 @@ async def export(
             bad_rows=unreadable,
             ordered=not unordered,
             wait=wait,
-            progress=progress,
+            reporting=reporting,
         )
         if streamed is not None:
             await _to_standard_output(connection, streamed, job)
@@ -320,7 +344,7 @@ async def _to_standard_output(connection: Connection, named: TextFormat, job: _J
     async with _client(connection, job) as client:
         rendering = stream.rendering(named, job.file_options, client.api_version)
         # A terminal that shows the worklogs has no room for a bar.
-        mode: Mode = "off" if job.progress == "auto" and sys.stdout.isatty() else job.progress
+        mode: Mode = "off" if job.reporting.mode == "auto" and sys.stdout.isatty() else job.reporting.mode
         tally = await _stream(client, [(destinations.StandardOutput(), rendering)], job, mode)
     _say(job, tally.worklogs, tally.hours, started)
 
@@ -336,15 +360,14 @@ async def _to_files(
         if without is not None:
             raise without
         by = ClusterExport(cluster, connection, place)
-        async with show_progress(job.progress, by.statistics) as display:
+        async with show_progress(job.reporting.mode, by.statistics) as display:
             done = await _to_store(by.client, files, store, job, display, by)
         _say(job, done.result.worklogs, done.read, started, files=files, result=done.result)
-        if job.progress != "off":
-            by.say()
+        by.say(job.reporting)
         return done.result
     async with _client(connection, job) as client:
         if without is None:
-            async with show_progress(job.progress, client.statistics) as display:
+            async with show_progress(job.reporting.mode, client.statistics) as display:
                 done = await _to_store(client, files, store, job, display)
             _say(job, done.result.worklogs, done.read, started, files=files, result=done.result)
             return done.result
@@ -403,7 +426,7 @@ async def _stream_to_files(client: TracketClient, files: Mapping[Path, TextForma
             (stack.enter_context(destinations.open_file(path)), stream.rendering(named, job.file_options, version))
             for path, named in files.items()
         ]
-        return await _stream(client, sinks, job, job.progress)
+        return await _stream(client, sinks, job, job.reporting.mode)
 
 
 async def _stream(client: TracketClient, sinks: Sequence[stream.Sink], job: _Job, progress: Mode) -> Tally:
@@ -431,5 +454,4 @@ def _say(
     files: Iterable[Target] = (),
     result: ExportResult | None = None,
 ) -> None:
-    if job.progress != "off":
-        output.note(output.exported(worklogs, hours, time.monotonic() - started, files=files, result=result))
+    job.reporting.say(output.exported(worklogs, hours, time.monotonic() - started, files=files, result=result))

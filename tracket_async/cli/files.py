@@ -17,7 +17,7 @@ from cyclopts import Group, Parameter
 from tracket_async.cli import output
 from tracket_async.cli.exits import ExitCode, command_line
 from tracket_async.cli.options import CONCURRENCY, Concurrency, Connection
-from tracket_async.cli.progress import show_progress
+from tracket_async.cli.progress import Reporting, show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import UsageError
@@ -301,7 +301,7 @@ def refuse_without_file(given: FromFile) -> None:
 
 
 def run(
-    edit: _Edit[T], given: FromFile, *, yes: bool, json: bool, connection: Connection
+    edit: _Edit[T], given: FromFile, *, yes: bool, json: bool, reporting: Reporting, connection: Connection
 ) -> Coroutine[Any, Any, ExitCode]:
     """Validate the file, and return the coroutine that edits its worklogs.
 
@@ -310,6 +310,7 @@ def run(
         given: the file.
         yes: do not ask.
         json: print the report, or of a dry run every row and the totals, as lines of JSON.
+        reporting: what is said about it.
         connection: which server.
 
     Raises:
@@ -335,7 +336,7 @@ def run(
     except BaseException:
         source.close()
         raise
-    return _run(edit, given, client, input_file, rows, yes=yes, json=json, connection=connection)
+    return _run(edit, given, client, input_file, rows, yes=yes, json=json, reporting=reporting, connection=connection)
 
 
 async def _run(
@@ -347,6 +348,7 @@ async def _run(
     *,
     yes: bool,
     json: bool,
+    reporting: Reporting,
     connection: Connection,
 ) -> ExitCode:
     name = input_file.source.name
@@ -369,12 +371,17 @@ async def _run(
                 on_row=lambda: display.advance(None),
             )
             try:
-                async with show_progress("auto", client.statistics) as display:
+                async with show_progress(reporting.mode, client.statistics) as display:
                     display.begin(edit.phase, rows)
                     await work.run()
             finally:
-                report = work.report()
-                _say(edit, given, report, input_file, time.monotonic() - started, json=json, connection=connection)
+                report, seconds = work.report(), time.monotonic() - started
+                if report.complete:
+                    reporting.say(_done(edit, report, input_file, seconds))
+                else:
+                    _say_incomplete(edit, given, report, input_file, seconds, connection)
+                if json:
+                    print_json(report, file=name)
     if edit is DELETE and report.already == rows:
         output.note(f"None of {_worklogs(rows)} is there. {_CHECK}")
         return ExitCode.INCOMPLETE
@@ -447,26 +454,24 @@ def facts(worklog: Worklog) -> str:
     return ", ".join(output.text(fact) for fact in shown if fact is not None)
 
 
-def _say(
+def _done(edit: _Edit[T], report: RunReport, input_file: InputFile[T], seconds: float) -> str:
+    return f"{input_file.source.name}: {counts(report, edit.done, edit.already)} in {seconds:.1f} s."
+
+
+def _say_incomplete(
     edit: _Edit[T],
     given: FromFile,
     report: RunReport,
     input_file: InputFile[T],
     seconds: float,
-    *,
-    json: bool,
     connection: Connection,
 ) -> None:
-    name = input_file.source.name
-    output.note(f"{name}: {counts(report, edit.done, edit.already)} in {seconds:.1f} s.")
+    output.note(_done(edit, report, input_file, seconds))
     for line in error_lines(report, "", unit(input_file)):
         output.note(line)
-    if not report.complete:
-        options = {name: value for name, value in attrs.asdict(given).items() if value != getattr(NO_FILE, name)}
-        again = command(edit.command, options={**options, "yes": True}, connection=connection)
-        output.note(f"Run it again to continue; what is done already does no harm: {again}")
-    if json:
-        print_json(report, file=name)
+    options = {name: value for name, value in attrs.asdict(given).items() if value != getattr(NO_FILE, name)}
+    again = command(edit.command, options={**options, "yes": True}, connection=connection)
+    output.note(f"Run it again to continue; what is done already does no harm: {again}")
 
 
 def _worklogs(number: int) -> str:

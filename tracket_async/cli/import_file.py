@@ -28,7 +28,7 @@ from tracket_async.cli.files import (
     validated,
 )
 from tracket_async.cli.options import CONCURRENCY, DEFAULT, Concurrency, Connection, Json
-from tracket_async.cli.progress import Mode, show_progress
+from tracket_async.cli.progress import REPORTING, Reporting, show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import ExportError, UsageError
@@ -57,7 +57,7 @@ class _Plan:
     header: JournalHeader
     settings: ImportSettings
     json: bool
-    progress: Mode
+    reporting: Reporting
     again: str
 
 
@@ -72,7 +72,7 @@ def import_worklogs(
     concurrency: Concurrency = CONCURRENCY,
     journal: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
     json: Json = False,
-    progress: Mode = "auto",
+    reporting: Reporting = REPORTING,
     connection: Connection = DEFAULT,
 ) -> Coroutine[Any, Any, ExitCode] | ExitCode:
     """Create the worklogs of a file, each exactly once. Run the same command again to continue after an interruption.
@@ -93,7 +93,7 @@ def import_worklogs(
         concurrency: see `Concurrency`.
         journal: Keep the journal in this file. Default: beside the file.
         json: Print the report as one line of JSON.
-        progress: see `Mode`.
+        reporting: see `Reporting`.
         connection: which server.
     """
     if file == STANDARD_INPUT == connection.token_file:
@@ -129,7 +129,7 @@ def import_worklogs(
             ),
             settings=ImportSettings(concurrency=concurrency, on_error=on_error, resend_ambiguous=resend_ambiguous),
             json=json,
-            progress=progress,
+            reporting=reporting,
             again=command("import", file, options=_not_default(options), connection=connection),
         )
         if dry_run:
@@ -150,7 +150,7 @@ async def _import(plan: _Plan) -> ExitCode:
             async with (
                 Journal(plan.journal, plan.header) as journal,
                 plan.client as client,
-                show_progress(plan.progress, client.statistics) as display,
+                show_progress(plan.reporting.mode, client.statistics) as display,
             ):
                 display.begin("importing", plan.validation.rows - journal.states.counts[RowState.CREATED])
                 work = ImportRun(
@@ -173,13 +173,14 @@ async def _import(plan: _Plan) -> ExitCode:
 
 def _say(plan: _Plan, report: RunReport, seconds: float) -> None:
     name = plan.input_file.source.name
+    tell = plan.reporting.say if report.complete else output.note
     if report.already == report.rows:
-        output.note(
+        tell(
             f"All {report.rows:,} worklogs of {name} were created by an earlier run. Nothing was sent."
             f" Its journal is {plan.journal}"
         )
     else:
-        output.note(f"{name}: {counts(report, 'created', 'created before')} in {seconds:.1f} s.")
+        tell(f"{name}: {counts(report, 'created', 'created before')} in {seconds:.1f} s.")
     for line in error_lines(report, f"; all are in {plan.journal}", unit(plan.input_file)):
         output.note(line)
     if not report.complete:

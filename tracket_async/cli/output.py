@@ -72,7 +72,7 @@ def exported(
     names = ", ".join(map(str, files))
     resumed = 0 if result is None else result.resumed
     parts = [
-        f"Exported {worklogs:,} worklogs ({hours:,.1f} h)",
+        f"Exported {counted(worklogs, 'worklog')} ({hours:,.1f} h)",
         f" to {names}" if names else "",
         f" in {seconds:.1f} s",
         f", {(worklogs - resumed) / seconds:,.0f}/s" if seconds > 0 else "",

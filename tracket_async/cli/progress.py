@@ -28,10 +28,41 @@ from tracket_async._timestamps import write_day
 from tracket_async.cli import output
 from tracket_async.export.progress import Progress
 
-Mode = Annotated[
-    Literal["auto", "json", "off"],
-    Parameter(help="Progress on standard error: auto (a bar at a terminal), json (one line a second) or off."),
-]
+Mode = Literal["auto", "json", "off"]
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Reporting:
+    """The lines of a command on standard error, beside errors and warnings, which are always there."""
+
+    progress: Annotated[
+        Mode,
+        Parameter(help="Progress on standard error: auto (a bar at a terminal), json (one line a second) or off."),
+    ] = "auto"
+    quiet: Annotated[
+        bool,
+        Parameter(
+            alias="-q",
+            negative=(),
+            show_default=False,
+            help="Say nothing but errors and warnings: no progress, and not what was done.",
+        ),
+    ] = False
+
+    @property
+    def mode(self) -> Mode:
+        """Return how progress is shown."""
+        return "off" if self.quiet else self.progress
+
+    def say(self, text: str) -> None:
+        """Print a line about what was done on standard error, unless the command is to be quiet."""
+        if not self.quiet:
+            output.note(text)
+
+
+REPORTING: Final = Reporting()
+
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
 

@@ -25,7 +25,7 @@ from tracket_async.cli import destinations, exits, output
 from tracket_async.cli.destinations import STANDARD_OUTPUT
 from tracket_async.cli.export import store_unavailable_reason
 from tracket_async.cli.options import CONCURRENCY, DEFAULT, EVERYTHING, Concurrency, Connection, Selection
-from tracket_async.cli.progress import Mode, show_progress
+from tracket_async.cli.progress import REPORTING, Reporting, show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, RequestError, UsageError
@@ -56,7 +56,7 @@ async def report(
     names: Annotated[list[Path] | None, Parameter(metavar="FILE", negative=(), show_default=False)] = None,
     selection: Selection = EVERYTHING,
     concurrency: Concurrency = CONCURRENCY,
-    progress: Mode = "auto",
+    reporting: Reporting = REPORTING,
     connection: Connection = DEFAULT,
 ) -> None:
     """Sum up hours and billable hours: a table, CSV, JSON, or a page for a browser.
@@ -73,7 +73,7 @@ async def report(
         names: Read names from a file of CSV or tab-separated values with the columns id and name; may be repeated.
         selection: which worklogs.
         concurrency: see `Concurrency`.
-        progress: see `Mode`.
+        reporting: see `Reporting`.
         connection: which server. With a FILE: where to ask for the names of categories.
     """
     wanted = dimensions([name.strip() for names in by or [BY] for name in names.split(",")])
@@ -91,7 +91,7 @@ async def report(
     chosen = source.Selection(bounds=selection.bounds(), values=selection.values())
     async with contextlib.AsyncExitStack() as stack:
         if file is None:
-            fetched = _fetched(connection, selection, tz, concurrency, progress)
+            fetched = _fetched(connection, selection, tz, concurrency, reporting)
             path, name, categories = await stack.enter_async_context(fetched)
         else:
             path, name = file, file.name
@@ -99,7 +99,7 @@ async def report(
         known = attrs.evolve(known, categories=categories)
         worklogs = stack.enter_context(open_worklogs(path, tz=tz, selection=chosen))
         if html is not None:
-            _write_page(page(worklogs, title=title or TITLE, about=[name], names=known), html)
+            _write_page(page(worklogs, title=title or TITLE, about=[name], names=known), html, reporting)
         else:
             _print(worklogs, table(worklogs, wanted), known, format)
 
@@ -109,7 +109,7 @@ async def report(
 
 @contextlib.asynccontextmanager
 async def _fetched(
-    connection: Connection, selection: Selection, tz: str | None, concurrency: int, progress: Mode
+    connection: Connection, selection: Selection, tz: str | None, concurrency: int, reporting: Reporting
 ) -> AsyncGenerator[tuple[Path, str, Mapping[str, str]]]:
     """Fetch the worklogs into a temporary store; yield its path, where it is from, and the names of categories."""
     if (unavailable := store_unavailable_reason()) is not None:
@@ -117,7 +117,7 @@ async def _fetched(
     with tempfile.TemporaryDirectory(prefix="tracket-") as folder:
         path = Path(folder, "store.duckdb")
         client = connection.client(limits=Limits(max_concurrency=concurrency))
-        async with client, show_progress(progress, client.statistics) as display:
+        async with client, show_progress(reporting.mode, client.statistics) as display:
             filter = selection.filter()
             if tz is not None and not client.api_version.keeps_days:
                 filter = a_day_wider(filter)  # its days are those of the time zone, which the report counts itself
@@ -193,13 +193,13 @@ def _check_page(name: str) -> None:
     destinations.check(Path(name), "--html")
 
 
-def _write_page(content: bytes, name: str) -> None:
+def _write_page(content: bytes, name: str, reporting: Reporting) -> None:
     if name == STANDARD_OUTPUT:
         output.write(content)
         return
     with atomic_write(Path(name)) as file:
         file.write(content)
-    output.note(f"Wrote {name} ({len(content) / 1024:,.0f} KiB). Open it in a browser.")
+    reporting.say(f"Wrote {name} ({len(content) / 1024:,.0f} KiB). Open it in a browser.")
 
 
 # -- the tables --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import attrs
 from tracket_async.cli import exits, files, output
 from tracket_async.cli.exits import ExitCode
 from tracket_async.cli.options import CONCURRENCY, Connection, Selection
-from tracket_async.cli.progress import show_progress
+from tracket_async.cli.progress import Reporting, show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import UsageError
@@ -47,7 +47,13 @@ class _Found:
 
 
 def delete(
-    selection: Selection, given: files.FromFile, *, yes: bool, json: bool, connection: Connection
+    selection: Selection,
+    given: files.FromFile,
+    *,
+    yes: bool,
+    json: bool,
+    reporting: Reporting,
+    connection: Connection,
 ) -> Coroutine[Any, Any, ExitCode]:
     """Check the options, and return the coroutine that deletes the worklogs of the selection.
 
@@ -56,6 +62,7 @@ def delete(
         given: whether to show only, and how to send.
         yes: do not ask.
         json: print the report, or of a dry run every worklog, as lines of JSON.
+        reporting: what is said about it.
         connection: which server.
 
     Raises:
@@ -64,11 +71,17 @@ def delete(
     files.refuse_without_file(attrs.evolve(given, dry_run=False, concurrency=CONCURRENCY, on_error="collect"))
     if not (yes or given.dry_run or output.can_ask()):
         raise UsageError("There is no terminal to ask at. Give --yes to delete without asking, or --dry-run")
-    return _delete(selection.filter(), given, yes=yes, json=json, connection=connection)
+    return _delete(selection.filter(), given, yes=yes, json=json, reporting=reporting, connection=connection)
 
 
 async def _delete(
-    filter: WorklogFilter, given: files.FromFile, *, yes: bool, json: bool, connection: Connection
+    filter: WorklogFilter,
+    given: files.FromFile,
+    *,
+    yes: bool,
+    json: bool,
+    reporting: Reporting,
+    connection: Connection,
 ) -> ExitCode:
     async with connection.client(limits=Limits(max_concurrency=given.concurrency)) as client:
         found = _Found()
@@ -81,12 +94,12 @@ async def _delete(
             output.note(f"tracket delete would delete {found}. Nothing was sent.")
             return ExitCode.DONE
         if not found.ids:
-            output.note("No worklog matches. Nothing was deleted.")
+            reporting.say("No worklog matches. Nothing was deleted.")
             return ExitCode.DONE
         if not yes and not await _agreed(found):
             output.note("Nothing was deleted.")
             return ExitCode.INCOMPLETE
-        return await _send(client, found, given, json=json)
+        return await _send(client, found, given, json=json, reporting=reporting)
 
 
 def _show(worklog: Worklog, *, json: bool) -> None:
@@ -104,7 +117,9 @@ async def _agreed(found: _Found) -> bool:
     return await output.confirm(f"Delete {found}?")
 
 
-async def _send(client: TracketClient, found: _Found, given: files.FromFile, *, json: bool) -> ExitCode:
+async def _send(
+    client: TracketClient, found: _Found, given: files.FromFile, *, json: bool, reporting: Reporting
+) -> ExitCode:
     started = time.monotonic()
     rows: Iterator[InputRow[str]] = (InputRow(number, id) for number, id in enumerate(found.ids, start=1))
     work = ChangeRun(
@@ -116,13 +131,14 @@ async def _send(client: TracketClient, found: _Found, given: files.FromFile, *, 
         on_row=lambda: display.advance(None),
     )
     try:
-        async with show_progress("auto", client.statistics) as display:
+        async with show_progress(reporting.mode, client.statistics) as display:
             display.begin("deleting", len(found.ids))
             await work.run()
     finally:
         report = work.report()
         seconds = time.monotonic() - started
-        output.note(f"Worklogs: {files.counts(report, 'deleted', 'already gone')} in {seconds:.1f} s.")
+        tell = reporting.say if report.complete else output.note
+        tell(f"Worklogs: {files.counts(report, 'deleted', 'already gone')} in {seconds:.1f} s.")
         for line in files.error_lines(report, "", "worklog"):
             output.note(line)
         if not report.complete:

@@ -25,7 +25,7 @@ from tracket_async.cli.destinations import (
     Raw,
     Table,
 )
-from tracket_async.cli.export import check_place, require_verified, settings
+from tracket_async.cli.export import check_place, is_unfinished, require_verified, settings
 from tracket_async.cli.options import (
     CONCURRENCY,
     DEFAULT,
@@ -39,7 +39,7 @@ from tracket_async.cli.options import (
     between,
     refusals,
 )
-from tracket_async.cli.progress import Mode, ProgressDisplay, show_progress
+from tracket_async.cli.progress import REPORTING, ProgressDisplay, Reporting, show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, UsageError
@@ -127,7 +127,7 @@ async def sync(
     table: Table = destinations.TABLE,
     delete_rows: DeleteRows = False,
     concurrency: Concurrency = CONCURRENCY,
-    progress: Mode = "auto",
+    reporting: Reporting = REPORTING,
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> None:
@@ -157,7 +157,7 @@ async def sync(
         table: see `Table`.
         delete_rows: see `DeleteRows`.
         concurrency: see `Concurrency`.
-        progress: see `Mode`.
+        reporting: see `Reporting`. The report on standard output is left out, too, unless it is --json.
         json: Print the report as JSON.
         connection: which server.
     """
@@ -188,11 +188,13 @@ async def sync(
         )
         async with (
             connection.client(limits=Limits(max_concurrency=job.concurrency)) as client,
-            show_progress(progress, client.statistics) as display,
+            show_progress(reporting.mode, client.statistics) as display,
         ):
-            with exits.keeping(store):
+            with exits.keeping(store, is_unfinished):
                 report = await _sync(client, job, display)
-    _say(job, report, as_json=json)
+    if json or not reporting.quiet:
+        _say(job, report, as_json=json)
+    require_complete(job.store, report.result)
     destinations.require_readable(unreadable, in_store=report.result.bad_rows)
 
 
@@ -226,19 +228,14 @@ async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> R
 
 
 def _say(job: _Job, report: Report, *, as_json: bool) -> None:
-    """Print the report on standard output.
-
-    Raises:
-        IncompleteExportError: the server counts another number of worklogs than the store has, or no longer shows some.
-    """
+    """Print the report on standard output."""
     if as_json:
         output.json([_as_json(job, report)])
-    else:
-        for line in lines(job, report):
-            output.line(line)
-        if job.files and report.result.verdict != "incomplete":
-            output.line(f"Written: {', '.join(map(str, job.files))}")
-    require_complete(job.store, report.result)
+        return
+    for line in lines(job, report):
+        output.line(line)
+    if job.files and report.result.verdict != "incomplete":
+        output.line(f"Written: {', '.join(map(str, job.files))}")
 
 
 def require_complete(store: Path, result: SyncResult) -> None:

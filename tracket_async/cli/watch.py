@@ -20,7 +20,7 @@ from cyclopts import Parameter, Token
 from tracket_async._files import FileLock, beside
 from tracket_async.cli import exits, output
 from tracket_async.cli.destinations import AcceptDeletions
-from tracket_async.cli.export import check_place
+from tracket_async.cli.export import check_place, is_unfinished
 from tracket_async.cli.options import (
     CONCURRENCY,
     DEFAULT,
@@ -31,7 +31,7 @@ from tracket_async.cli.options import (
     Selection,
     between,
 )
-from tracket_async.cli.progress import Mode, show_progress
+from tracket_async.cli.progress import REPORTING, Reporting, show_progress
 from tracket_async.cli.sync import LONGEST, LOOKBACK, require_complete
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
@@ -81,7 +81,7 @@ async def watch(
     accept_deletions: AcceptDeletions = False,
     selection: Selection = EVERYTHING,
     concurrency: Concurrency = CONCURRENCY,
-    progress: Mode = "auto",
+    reporting: Reporting = REPORTING,
     json: Json = False,
     connection: Connection = DEFAULT,
 ) -> None:
@@ -99,7 +99,7 @@ async def watch(
         accept_deletions: see `AcceptDeletions`.
         selection: which worklogs; of a store that exists, only those that it was created with.
         concurrency: see `Concurrency`.
-        progress: Of the first look. See `Mode`.
+        reporting: Progress of the first look. See `Reporting`.
         json: Print a JSON object a line: the change (created, updated, deleted or removed) and the worklog, as it is
             or, of the last two, as it was.
         connection: which server.
@@ -109,7 +109,7 @@ async def watch(
     with contextlib.closing(_lock(store)):
         async with (
             connection.client(limits=Limits(max_concurrency=concurrency)) as client,
-            show_progress(progress, client.statistics) as display,
+            show_progress(reporting.mode, client.statistics) as display,
         ):
             watcher = _Watcher(
                 client=client,
@@ -119,7 +119,7 @@ async def watch(
                 settings=Settings(concurrency=concurrency, accept_deletions=accept_deletions),
                 as_json=json,
             )
-            with exits.keeping(store):
+            with exits.keeping(store, is_unfinished):
                 result = await watcher.look(on_progress=display.report)
                 display.finish(result.worklogs)
                 if not once:

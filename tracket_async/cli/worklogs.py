@@ -28,6 +28,7 @@ from tracket_async.cli.options import (
     named_columns,
     refusals,
 )
+from tracket_async.cli.progress import REPORTING, Reporting
 from tracket_async.client import TracketClient
 from tracket_async.errors import UsageError
 from tracket_async.frames import NUMBERS
@@ -266,6 +267,7 @@ def update(
     many: files.FromFile = files.NO_FILE,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
     json: Json = False,
+    reporting: Reporting = REPORTING,
     connection: Connection = DEFAULT,
 ) -> Coroutine[Any, Any, ExitCode]:
     """Update a worklog and show it. What is not given stays as it is.
@@ -289,6 +291,7 @@ def update(
         many: the worklogs of a file.
         yes: With --from-file, do not ask. Needed where there is no terminal.
         json: Print the worklog, or with --from-file the report, as one line of JSON; of a dry run, every row.
+        reporting: see `Reporting`.
         connection: which server.
     """
     given: dict[str, Any] = {
@@ -312,7 +315,7 @@ def update(
     if many.from_file is not None:
         if id is not None or given:
             raise UsageError("--from-file names the worklogs and their changes. Give no id and no change beside it")
-        return files.run(files.UPDATE, many, yes=yes, json=json, connection=connection)
+        return files.run(files.UPDATE, many, yes=yes, json=json, reporting=reporting, connection=connection)
     files.refuse_without_file(many)
     if id is None:
         raise UsageError("No worklog is given. Give the id of a worklog, or --from-file")
@@ -338,6 +341,7 @@ def delete(
     many: files.FromFile = files.NO_FILE,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), show_default=False)] = False,
     json: Json = False,
+    reporting: Reporting = REPORTING,
     connection: Connection = DEFAULT,
 ) -> Coroutine[Any, Any, ExitCode]:
     """Delete worklogs. It asks before each one, unless --yes is given.
@@ -351,31 +355,32 @@ def delete(
         many: the worklogs of a file.
         yes: Do not ask. Needed where there is no terminal.
         json: With --from-file or a selection, print the report as one line of JSON.
+        reporting: see `Reporting`.
         connection: which server.
     """
     if not selection.is_everything:
         if ids or many.from_file is not None:
             raise UsageError("A selection says which worklogs. Give no ids and no --from-file beside it")
-        return selected.delete(selection, many, yes=yes, json=json, connection=connection)
+        return selected.delete(selection, many, yes=yes, json=json, reporting=reporting, connection=connection)
     if many.from_file is not None:
         if ids:
             raise UsageError("--from-file names the worklogs. Give no ids beside it")
-        return files.run(files.DELETE, many, yes=yes, json=json, connection=connection)
+        return files.run(files.DELETE, many, yes=yes, json=json, reporting=reporting, connection=connection)
     files.refuse_without_file(many)
     if not ids:
         raise UsageError("No worklog is given. Give the id of a worklog, --from-file, or a selection such as --user")
     if not yes and not output.can_ask():
         raise UsageError("There is no terminal to ask at. Give --yes to delete without asking")
-    return _delete(ids, yes=yes, connection=connection)
+    return _delete(ids, yes=yes, reporting=reporting, connection=connection)
 
 
-async def _delete(ids: Iterable[str], *, yes: bool, connection: Connection) -> ExitCode:
+async def _delete(ids: Iterable[str], *, yes: bool, reporting: Reporting, connection: Connection) -> ExitCode:
     code = ExitCode.DONE
     async with connection.client() as client:
         for id in ids:
             if yes or await output.confirm(_question(await client.worklogs.get(id))):
                 message = await client.worklogs.delete(id)
-                output.note(f"Deleted worklog {output.text(id)}{f': {message}' if message else '.'}")
+                reporting.say(f"Deleted worklog {output.text(id)}{f': {message}' if message else '.'}")
             else:
                 code = ExitCode.INCOMPLETE
                 output.note(f"Kept worklog {output.text(id)}.")
