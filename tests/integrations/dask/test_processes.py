@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -21,8 +22,9 @@ from dask import config
 from distributed import Status
 
 from tests.integrations.dask.clusters import WARNINGS, cluster_of_processes, digest, exported, request_for
-from tracket_async.errors import ExportError
+from tracket_async.errors import ExportError, UsageError
 from tracket_async.integrations import dask
+from tracket_async.integrations.dask import run
 
 pytestmark = [*(pytest.mark.filterwarnings(each) for each in WARNINGS), pytest.mark.timeout(300)]
 SERVER = Path(__file__).with_name("server.py")
@@ -80,6 +82,30 @@ async def test_processes_of_this_machine_write_the_bytes_of_one(serve, tmp_path,
     assert digest(target) == expected
     assert statuses[-1].parts > 3
     assert statuses[-1].token_calls == (api == "2.0")
+
+
+def test_a_program_that_starts_workers_without_a_guard_is_told(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio, sys\n"
+        "from tracket_async.integrations import dask\n"
+        "asyncio.run(dask.export({}, {sys.argv[1]: 'csv'}, None, folder=sys.argv[2], workers=1))\n"
+    )
+    command = [sys.executable, program, tmp_path / "a.csv", tmp_path / "parts"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert ended.returncode == 1
+    assert "UsageError: A worker that is being started runs the program that starts it" in ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("tracket_async.errors.ExportError: The workers could not be started")
+    assert run.GUARD in last
+
+
+def test_a_worker_that_is_being_started_exports_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    exporting = dask.export({}, {tmp_path / "a.csv": "csv"}, None, folder=tmp_path / "parts", workers=1)
+    with pytest.raises(UsageError, match=re.escape(run.GUARD)):
+        asyncio.run(exporting)
+    assert not list(tmp_path.iterdir())
 
 
 def is_working(nanny, scheduler):

@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import multiprocessing
 import os
 import tempfile
 import time
@@ -60,6 +61,8 @@ As it is, one that ends twice within 15 s is given up without a word, until none
 """
 _UNINTERRUPTED: Final = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 """Run by workers that are started here: Ctrl-C, which reaches them, too, is for the process that exports."""
+GUARD: Final = 'A program that starts workers must do so below `if __name__ == "__main__":`'
+"""The hint where workers cannot start: each of them imports the program's main module first."""
 END_WITHIN: Final = 5.0
 """Seconds within which a scheduler is to take note that an export has ended. It may be gone."""
 RESUBMISSIONS: Final = 2
@@ -155,7 +158,8 @@ async def export(
         incomplete: as in `export_to_files`.
 
     Raises:
-        UsageError: the address is not safe; a process of the cluster has another version; or as `export_to_files`.
+        UsageError: the address is not safe; a process of the cluster has another version; the program that starts
+            workers is not guarded by ``if __name__ == "__main__":``; or as `export_to_files`.
         ExportError: the cluster cannot be reached or has no worker, it is gone, or its workers die of a part; or as
             `export_to_files`.
         TargetBusyError: another export works with this folder.
@@ -165,6 +169,8 @@ async def export(
     """
     if (scheduler is None) == (workers is None):
         raise UsageError("Give either the address of a scheduler, or a number of workers")
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError("A worker that is being started runs the program that starts it", hint=GUARD)
     how = Settings(concurrency=PART_CONCURRENCY) if how is None else how
     check_targets(targets)
     place = Path(os.path.abspath(folder))  # noqa: PTH100, ASYNC240 - no file is touched
@@ -237,7 +243,7 @@ async def _cluster(scheduler: str | None, workers: int | None, tls: TLSFiles | N
             try:
                 at: Any = await stack.enter_async_context(_local(wanted))
             except RuntimeError as error:
-                hint = "Look whether something ends new processes (memory?), then run the same again"
+                hint = f"{GUARD}. Otherwise look whether something ends new processes (memory?)"
                 raise ExportError(f"The workers could not be started: {error}", hint=hint) from None
         else:
             check_address(scheduler)
