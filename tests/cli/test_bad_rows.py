@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from functools import partial
@@ -9,6 +10,8 @@ from functools import partial
 import pytest
 
 from tracket_async.cli import export as command
+from tracket_async.cli import watch
+from tracket_async.cli.exits import Terminated
 
 ODD = {"minutes": "many", "worklogMinutes": "many"}
 MAY = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
@@ -138,3 +141,78 @@ def test_a_file_cannot_be_for_two_things(tracket, server, arguments, said):
     assert result.code == 2
     assert said in result.err
     assert served.requests == []
+
+
+def test_a_report_leaves_them_out_and_ends_with_1(tracket, server, tmp_path):
+    served = server()
+    result = tracket("report", "--format", "json", "--bad-rows", "bad.ndjson")
+    assert result.code == 1
+    assert json.loads(result.out)["total"]["worklogs"] == 298
+    assert_both_are_in(tmp_path / "bad.ndjson", served, "2.0")
+    assert "The server sent 2 rows that cannot be read. bad.ndjson has the reason" in result.err
+    page = tracket("report", "--html", "page.html", "--bad-rows", "bad.ndjson")
+    assert (page.code, (tmp_path / "page.html").exists()) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("report", "out.csv", "--bad-rows", "bad"),
+            "--bad-rows is for worklogs that are fetched, and these are in out",
+        ),
+        (("report", "--html", "a.html", "--bad-rows", "a.html"), "a.html cannot be the file of --bad-rows"),
+        (("watch", "s.duckdb", "--once", "--bad-rows", "s.duckdb"), "s.duckdb cannot be the file of --bad-rows"),
+    ],
+)
+def test_bad_rows_of_what_is_not_fetched_or_in_place_of_another_file_are_refused(tracket, server, arguments, said):
+    served = server()
+    result = tracket(*arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert served.requests == []
+
+
+def test_a_watch_has_those_of_its_last_look_in_the_file(tracket, server, tmp_path):
+    served = server()
+    without = tracket("watch", "s.duckdb", "--once")
+    assert without.code == 1
+    assert " --bad-rows bad-rows.ndjson\n" in without.err
+    for _ in range(2):
+        result = tracket("watch", "s.duckdb", "--once", "--bad-rows", "bad.ndjson")
+        assert result.code == 1
+        assert "The server sent 2 rows that cannot be read. bad.ndjson has the reason" in result.err
+        assert_both_are_in(tmp_path / "bad.ndjson", served, "2.0")
+    assert "2 rows of the server cannot be read, and are left out" in tracket("watch", "s.duckdb", "--once").err
+
+
+def test_a_watch_that_goes_on_says_it_once_and_that_it_is_over(tracket, server, tmp_path, monkeypatch):
+    served, looks = server(), []
+
+    async def wait(_seconds):
+        looks.append(lines(tmp_path / "bad.ndjson"))
+        if len(looks) == 2:
+            served.overlay, now = {}, dt.datetime.now(dt.UTC).replace(microsecond=0)
+            for ident in ("wl-0007", "wl-0100"):
+                served.rows[ident] = dataclasses.replace(served.rows[ident], updated=now)
+        if len(looks) == 4:
+            raise Terminated
+
+    monkeypatch.setattr(watch, "_sleep", wait)
+    result = tracket("watch", "s.duckdb", "--bad-rows", "bad.ndjson")
+    assert result.code == 143
+    assert [len(each) for each in looks] == [2, 2, 0, 0]
+    assert result.err.count("tracket: The server sent 2 rows that cannot be read. bad.ndjson has") == 1
+    assert result.err.count("The store is up to date again.") == 1
+
+
+def test_a_report_and_the_first_look_of_a_watch_wait_as_long_as_they_are_told(
+    tracket, serve, seed, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    given, policy = [], command.OutagePolicy
+    monkeypatch.setattr(command, "OutagePolicy", lambda **how: given.append(how["give_up_after"]) or policy(**how))
+    serve(seed=[seed(1)])
+    assert tracket("report", "--wait", "90s").code == 0
+    assert tracket("watch", "s.duckdb", "--once", "--wait", "2h").code == 0
+    assert given == [90, 7200]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import re
 import subprocess
 import sys
@@ -437,3 +438,39 @@ def test_an_error_of_an_async_generator_is_raised():
     assert next(iterator) == 1
     with pytest.raises(UsageError, match="no"):
         next(iterator)
+
+
+# -- rows that cannot be read ------------------------------------------------------------------------------------------
+
+
+def test_a_row_that_cannot_be_read_is_handed_over_and_the_others_are_loaded(hostile, pipeline, monkeypatch):
+    hostile.add(*hostile.make_rows(300))
+    hostile.overlay = {"wl-0007": {"minutes": "many"}}
+    for name, value in hostile.env("2.0").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Exception, match="wl-0007"):
+        pipeline.run(module.tracket_source().with_resources("worklogs"))
+    told = []
+
+    def tell(row, error):
+        told.append((json.loads(row)["id"], error.worklog_id))
+
+    pipeline.run(module.tracket_source(on_bad_row=tell).with_resources("worklogs"))
+    assert told == [("wl-0007", "wl-0007")]
+    assert in_the_table(pipeline).keys() == hostile.rows.keys() - {"wl-0007"}
+
+    # One more becomes so, and others are gone: the counts differ, and those that are not listed are asked for.
+    del hostile.rows["wl-0020"], hostile.rows["wl-0022"]
+    hostile.overlay["wl-0021"] = {"minutes": None}
+    told.clear()
+    pipeline.run(module.tracket_source(on_bad_row=tell).with_resources("worklogs"))
+    assert sorted(told) == [("wl-0007", "wl-0007"), ("wl-0021", "wl-0021")]
+    assert in_the_table(pipeline).keys() == hostile.rows.keys() - {"wl-0007"}
+
+    with pytest.raises(Exception, match="wl-0021"):
+        asyncio.run(get_one("wl-0021"))
+
+
+async def get_one(id_):
+    async with TracketClient.from_env() as client:
+        await module._get(client, id_, None)

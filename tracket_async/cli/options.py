@@ -101,7 +101,7 @@ Wait = Annotated[
         metavar="TIME",
         converter=_seconds,
         show_default=lambda seconds: f"{seconds / 60:.0f}m",
-        help="In an outage, wait so long for the server, such as 90s, 15m or 2h (exports to files, syncs).",
+        help="In an outage, wait so long for the server, such as 90s, 15m or 2h. Not of an export to standard output.",
     ),
 ]
 WAIT: Final = 900.0

@@ -13,7 +13,8 @@ import csv
 import io
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -22,10 +23,19 @@ from cyclopts import Parameter
 
 from tracket_async._files import atomic_write
 from tracket_async.cli import destinations, exits, output
-from tracket_async.cli.destinations import STANDARD_OUTPUT
-from tracket_async.cli.export import store_unavailable_reason
-from tracket_async.cli.options import CONCURRENCY, DEFAULT, EVERYTHING, Concurrency, Connection, Selection
-from tracket_async.cli.progress import REPORTING, Reporting, show_progress
+from tracket_async.cli.destinations import STANDARD_OUTPUT, BadRowsFile
+from tracket_async.cli.export import settings, store_unavailable_reason
+from tracket_async.cli.options import (
+    CONCURRENCY,
+    DEFAULT,
+    EVERYTHING,
+    WAIT,
+    Concurrency,
+    Connection,
+    Selection,
+    Wait,
+)
+from tracket_async.cli.progress import REPORTING, ProgressDisplay, Reporting, show_progress
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import IncompleteExportError, RequestError, UsageError
@@ -54,7 +64,9 @@ async def report(
     html: Annotated[str | None, Parameter(metavar="PAGE", show_default=False, allow_leading_hyphen=True)] = None,
     title: Annotated[str | None, Parameter(metavar="TEXT", show_default=False)] = None,
     names: Annotated[list[Path] | None, Parameter(metavar="FILE", negative=(), show_default=False)] = None,
+    bad_rows: BadRowsFile = None,
     selection: Selection = EVERYTHING,
+    wait: Wait = WAIT,
     concurrency: Concurrency = CONCURRENCY,
     reporting: Reporting = REPORTING,
     connection: Connection = DEFAULT,
@@ -71,7 +83,9 @@ async def report(
         html: Write a page for a browser in place of a table: one file, which needs no network. - is standard output.
         title: The headline of the page.
         names: Read names from a file of CSV or tab-separated values with the columns id and name; may be repeated.
+        bad_rows: see `BadRowsFile`.
         selection: which worklogs.
+        wait: see `Wait`.
         concurrency: see `Concurrency`.
         reporting: see `Reporting`.
         connection: which server. With a FILE: where to ask for the names of categories.
@@ -83,6 +97,8 @@ async def report(
         raise UsageError("--title is the headline of a page. Give --html PAGE, or leave it out")
     if html is not None and html != STANDARD_OUTPUT:
         _check_page(html)
+    if bad_rows is not None and file is not None:
+        raise UsageError(f"--bad-rows is for worklogs that are fetched, and these are in {file}. Leave one of them out")
     known = Names(any=_read_names(names or []))
     selection.filter()  # raises for bounds that contradict each other
     tz = selection.tz
@@ -90,8 +106,11 @@ async def report(
         time_zone(tz)
     chosen = source.Selection(bounds=selection.bounds(), values=selection.values())
     async with contextlib.AsyncExitStack() as stack:
+        unreadable = stack.enter_context(destinations.bad_rows(bad_rows, set() if html is None else {Path(html)}))
         if file is None:
-            fetched = _fetched(connection, selection, tz, concurrency, reporting)
+            how = partial(settings, concurrency=concurrency, accept_deletions=False, bad_rows=unreadable, wait=wait)
+            client = connection.client(limits=Limits(max_concurrency=concurrency))
+            fetched = _fetched(client, selection, tz, how, reporting)
             path, name, categories = await stack.enter_async_context(fetched)
         else:
             path, name = file, file.name
@@ -102,6 +121,7 @@ async def report(
             _write_page(page(worklogs, title=title or TITLE, about=[name], names=known), html, reporting)
         else:
             _print(worklogs, table(worklogs, wanted), known, format)
+    destinations.require_readable(unreadable)
 
 
 # -- the worklogs and the names ----------------------------------------------------------------------------------------
@@ -109,22 +129,24 @@ async def report(
 
 @contextlib.asynccontextmanager
 async def _fetched(
-    connection: Connection, selection: Selection, tz: str | None, concurrency: int, reporting: Reporting
+    client: TracketClient,
+    selection: Selection,
+    tz: str | None,
+    how: Callable[[ProgressDisplay], Settings],
+    reporting: Reporting,
 ) -> AsyncGenerator[tuple[Path, str, Mapping[str, str]]]:
     """Fetch the worklogs into a temporary store; yield its path, where it is from, and the names of categories."""
     if (unavailable := store_unavailable_reason()) is not None:
         raise unavailable
     with tempfile.TemporaryDirectory(prefix="tracket-") as folder:
         path = Path(folder, "store.duckdb")
-        client = connection.client(limits=Limits(max_concurrency=concurrency))
         async with client, show_progress(reporting.mode, client.statistics) as display:
             filter = selection.filter()
             if tz is not None and not client.api_version.keeps_days:
                 filter = a_day_wider(filter)  # its days are those of the time zone, which the report counts itself
             store = await open_store(path, request=request_of(client, filter=filter))
             try:
-                how = Settings(concurrency=concurrency, on_progress=display.report, on_waiting=display.wait)
-                result = await export_to_store(client, store, how)
+                result = await export_to_store(client, store, how(display))
             finally:
                 await asyncio.to_thread(store.close)
             display.finish(result.worklogs)

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -18,26 +19,28 @@ import attrs
 from cyclopts import Parameter, Token
 
 from tracket_async._files import FileLock, beside
-from tracket_async.cli import exits, output
-from tracket_async.cli.destinations import AcceptDeletions
-from tracket_async.cli.export import check_place, is_unfinished
+from tracket_async.cli import destinations, exits, output
+from tracket_async.cli.destinations import AcceptDeletions, BadRows, BadRowsFile
+from tracket_async.cli.export import check_place, is_unfinished, settings
 from tracket_async.cli.options import (
     CONCURRENCY,
     DEFAULT,
     EVERYTHING,
+    WAIT,
     Concurrency,
     Connection,
     Json,
     Selection,
+    Wait,
     between,
 )
 from tracket_async.cli.progress import REPORTING, Reporting, show_progress
 from tracket_async.cli.sync import LONGEST, LOOKBACK, require_complete
 from tracket_async.client import TracketClient
 from tracket_async.config import Limits
-from tracket_async.errors import ExportError, RequestError, TargetBusyError
+from tracket_async.errors import ExportError, IncompleteExportError, RequestError, TargetBusyError
 from tracket_async.export.phases import Settings
-from tracket_async.export.progress import OnProgress, SyncResult
+from tracket_async.export.progress import SyncResult
 from tracket_async.export.run import request_of
 from tracket_async.export.source import OutagePolicy
 from tracket_async.export.store import Store, WorkThread, open_store
@@ -79,6 +82,8 @@ async def watch(
     once: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     lookback: Annotated[int, Parameter(metavar="DAYS", validator=between(0, LONGEST))] = LOOKBACK,
     accept_deletions: AcceptDeletions = False,
+    bad_rows: BadRowsFile = None,
+    wait: Wait = WAIT,
     selection: Selection = EVERYTHING,
     concurrency: Concurrency = CONCURRENCY,
     reporting: Reporting = REPORTING,
@@ -97,6 +102,8 @@ async def watch(
         once: Look once and end, for cron.
         lookback: Compare the worklogs of so many days back (API 1.0).
         accept_deletions: see `AcceptDeletions`.
+        bad_rows: After each look, the file has the rows of that look. See `BadRowsFile`.
+        wait: At the first look; after it, the next look is waited for. See `Wait`.
         selection: which worklogs; of a store that exists, only those that it was created with.
         concurrency: see `Concurrency`.
         reporting: Progress of the first look. See `Reporting`.
@@ -116,15 +123,17 @@ async def watch(
                 path=store,
                 filter=wanted,
                 lookback=dt.timedelta(days=lookback),
-                settings=Settings(concurrency=concurrency, accept_deletions=accept_deletions),
+                how=partial(settings, display, concurrency=concurrency, accept_deletions=accept_deletions, wait=wait),
+                bad_rows=bad_rows,
                 as_json=json,
             )
             with exits.keeping(store, is_unfinished):
-                result = await watcher.look(on_progress=display.report)
+                result = await watcher.look()
                 display.finish(result.worklogs)
                 if not once:
                     await watcher.follow(result, every)
     require_complete(store, result)
+    watcher.require_readable(result)
 
 
 def _lock(store: Path) -> FileLock:
@@ -135,21 +144,28 @@ def _lock(store: Path) -> FileLock:
         raise TargetBusyError(f"{store} is watched already: {error.message}", hint="Wait until that ends") from None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class _Watcher:
-    """Looks at a server, and prints the changes."""
+    """Looks at a server, and prints the changes.
+
+    Attributes:
+        how: makes the settings of a look.
+        bad_rows: the path of the file of ``--bad-rows``, None: there is none.
+    """
 
     client: TracketClient
     path: Path
     filter: WorklogFilter | None
     lookback: dt.timedelta
-    settings: Settings
+    how: Callable[..., Settings]
+    bad_rows: Path | None
     as_json: bool
+    _unreadable: BadRows | None = attrs.field(init=False, default=None)
 
     async def follow(self, result: SyncResult, every: float) -> NoReturn:
         """Look again and again. What may be over after a while is waited out, and told once."""
         told: str | None = None
-        trouble, text = result.doubt, f"Not verified: {result.doubt}"
+        trouble, text = self._trouble(result)
         while True:
             if trouble != told:
                 output.note(f"tracket: {text if trouble else 'The store is up to date again.'}")
@@ -164,12 +180,30 @@ class _Watcher:
                 cause = error.__cause__ if type(error) is ExportError else error
                 trouble, text = _KINDS[isinstance(cause, RequestError)], f"{cause}. Trying again every {every:g} s"
             else:
-                trouble, text = result.doubt, f"Not verified: {result.doubt}"
+                trouble, text = self._trouble(result)
 
-    async def look(self, *, on_progress: OnProgress | None = None, patience: OutagePolicy | None = None) -> SyncResult:
+    def _trouble(self, result: SyncResult) -> tuple[str | None, str]:
+        """Return what is wrong with a look that came to its end, None if nothing is, and a line that says it."""
+        if result.doubt is not None:
+            return result.doubt, f"Not verified: {result.doubt}"
+        try:
+            self.require_readable(result)
+        except IncompleteExportError as error:
+            return error.message, str(error)
+        return None, ""
+
+    def require_readable(self, result: SyncResult) -> None:
+        """Check that the last look met no row that cannot be read; raises as `destinations.require_readable`."""
+        destinations.require_readable(self._unreadable, in_store=result.bad_rows)
+
+    async def look(self, *, patience: OutagePolicy | None = None) -> SyncResult:
         """Bring the store up to date, and print the changes: what an earlier run has not printed comes first."""
+        with destinations.bad_rows(self.bad_rows, {self.path}) as self._unreadable:
+            how = self.how(bad_rows=self._unreadable)
+            return await self._look(how if patience is None else attrs.evolve(how, patience=patience, on_progress=None))
+
+    async def _look(self, how: Settings) -> SyncResult:
         asked = None if self.filter is None else request_of(self.client, filter=self.filter)
-        how = attrs.evolve(self.settings, on_progress=on_progress, patience=patience or OutagePolicy())
         store = await open_store(self.path, request=asked)
         # A cancellation is raised when the thread has done its work: the store is not closed under its hands.
         async with WorkThread() as thread:

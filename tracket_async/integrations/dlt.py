@@ -34,10 +34,10 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from tracket_async._api.fast import row_of
 from tracket_async._tasks import gather
 from tracket_async.client import API, BASE_URL, CREDENTIALS, TOKEN, TracketClient
-from tracket_async.errors import NotFoundError, PermissionDeniedError
+from tracket_async.errors import MalformedResponseError, NotFoundError, PermissionDeniedError
 from tracket_async.export.phases import FEW, GONE_FEW, GONE_SHARE
 from tracket_async.frames import ALL_NAMES, BATCH_ROWS, DAY, arrow_batch, arrow_schema, pyarrow, with_day
-from tracket_async.models import Worklog, WorklogFilter
+from tracket_async.models import OnBadRow, Worklog, WorklogFilter
 
 T = TypeVar("T")
 Connect = Callable[[], TracketClient]
@@ -55,6 +55,7 @@ def tracket_source(
     *,
     since: dt.date | None = None,
     accept_deletions: bool = False,
+    on_bad_row: OnBadRow | None = None,
     connect: Callable[[], TracketClient] | None = None,
     api: str | None = None,
     base_url: str | None = None,
@@ -74,6 +75,9 @@ def tracket_source(
         accept_deletions: delete what the server no longer has, however much it is. Else nothing is deleted, and a
             warning is logged, when more than 5 % of the worklogs and more than 20 are gone at once: perhaps the
             credentials may see less than before.
+        on_bad_row: called with each row whose id, date or minutes cannot be read, as the server sent it, and the error;
+            once a run. Such a row is not loaded; a worklog that the table has stays as it was. None: such a row is an
+            error.
         connect: returns a client that is not open, for settings of your own. None: one with the settings below.
         api: ``"2.0"`` or ``"1.0"``. None: TRACKET_API, else ``"2.0"``.
         base_url: origin of the server. None: TRACKET_BASE_URL, else the vendor's.
@@ -92,7 +96,7 @@ def tracket_source(
     categories = dlt.resource(
         _categories, name="categories", write_disposition="replace", primary_key="id", section="tracket", selected=True
     )
-    return worklogs(how, since, accept_deletions), categories(how)
+    return worklogs(how, since, accept_deletions, on_bad_row), categories(how)
 
 
 def _connect(settings: Mapping[str, str]) -> TracketClient:
@@ -114,14 +118,20 @@ def _categories(connect: Connect) -> Generator[list[dict[str, Any]]]:
         yield from _iterate(fetch)
 
 
-def _worklogs(connect: Connect, since: dt.date | None, accept_deletions: bool) -> Generator[Any]:  # noqa: FBT001
+def _worklogs(
+    connect: Connect,
+    since: dt.date | None,
+    accept_deletions: bool,  # noqa: FBT001
+    on_bad_row: OnBadRow | None,
+) -> Generator[Any]:
     state, client = dlt.current.resource_state(), connect()
     source = [client.api, client.base_url, client.account, None if since is None else since.isoformat()]
     destination: Any = dlt.current.pipeline().destination  # None in a preview, without a pipeline
     strategies: Any = [] if destination is None else destination.capabilities().supported_merge_strategies or []
     follows = "delete-insert" in strategies and client.api_version.has_total
     days = _days() if follows and state.get("mark") is not None and state.get("source") == source else None
-    fetch = _Fetch(client=client, since=since, accept_deletions=accept_deletions)
+    tell = None if on_bad_row is None else _once(on_bad_row)
+    fetch = _Fetch(client=client, since=since, accept_deletions=accept_deletions, on_bad_row=tell)
     if days is None:
         hints = dlt.mark.make_hints(write_disposition="replace")
         batches = _iterate(partial(fetch.everything, follows=follows))
@@ -133,6 +143,17 @@ def _worklogs(connect: Connect, since: dt.date | None, accept_deletions: bool) -
         # Hints outlive a run in the source object, so every run gives its own: there is always a batch.
         yield dlt.mark.with_hints(batch, hints)
     state.update(source=source, mark=fetch.mark)
+
+
+def _once(on_bad_row: OnBadRow) -> OnBadRow:
+    told = set[bytes]()
+
+    def tell(row: bytes, error: MalformedResponseError) -> None:
+        if row not in told:
+            told.add(row)
+            on_bad_row(row, error)
+
+    return tell
 
 
 def _days() -> dict[str, dt.date] | None:
@@ -157,12 +178,14 @@ class _Fetch:
         client: not open.
         since: see `tracket_source`.
         accept_deletions: see `tracket_source`.
+        on_bad_row: see `tracket_source`.
         mark: with which the next run goes on, when this one is at its end; None: with no mark.
     """
 
     client: TracketClient
     since: dt.date | None
     accept_deletions: bool
+    on_bad_row: OnBadRow | None = None
     mark: str | None = None
 
     async def everything(self, *, follows: bool) -> AsyncGenerator[Any]:
@@ -174,9 +197,9 @@ class _Fetch:
         yield arrow_schema(ALL_NAMES).empty_table()
         async with self.client as client:
             if follows:
-                self.mark = [look.mark async for look in client.worklogs.changes()][-1]
+                self.mark = [look.mark async for look in client.worklogs.changes(on_bad_row=self.on_bad_row)][-1]
             seen = set[str]()
-            async with aclosing(client.worklogs.arrow(since=self.since)) as batches:
+            async with aclosing(client.worklogs.arrow(since=self.since, on_bad_row=self.on_bad_row)) as batches:
                 async for batch in batches:
                     # A worklog whose date is changed meanwhile may come twice. The next run brings its change.
                     known = [id_ in seen for id_ in batch.column("id").to_pylist()]
@@ -193,7 +216,7 @@ class _Fetch:
         self.mark, latest = mark, dict[str, Worklog | None]()
         async with self.client as client:
             wanted = client.api_version.resolve(WorklogFilter(since=self.since))
-            async with aclosing(client.worklogs.changes(mark)) as looks:
+            async with aclosing(client.worklogs.changes(mark, on_bad_row=self.on_bad_row)) as looks:
                 async for look in looks:
                     worklogs = [change.worklog for change in look.changes]
                     latest.update((each.id, each if wanted.matches(each) else None) for each in worklogs)
@@ -210,17 +233,19 @@ class _Fetch:
     async def _unlisted(self, client: TracketClient, days: Mapping[str, dt.date]) -> dict[str, Worklog | None]:
         """Return the worklogs that the server does not list any more, by id; None: it is gone."""
         listed = sorted((day, id_) for id_, day in days.items())
-        ids, found = await _differing(client, listed, self.since, None), dict[str, Worklog | None]()
+        ids, found = await _differing(client, listed, self.since, None, self.on_bad_row), dict[str, Worklog | None]()
         if len(ids) > max(GONE_FEW, GONE_SHARE * len(days)) and not self.accept_deletions:
             _kept("no longer lists", len(ids))
             return found
         refused = 0
         for at in range(0, len(ids), _AT_ONCE):
             part = ids[at : at + _AT_ONCE]
-            for id_, worklog in zip(part, await gather(*(_get(client, id_) for id_ in part)), strict=True):
+            for id_, worklog in zip(
+                part, await gather(*(_get(client, id_, self.on_bad_row) for id_ in part)), strict=True
+            ):
                 if isinstance(worklog, PermissionDeniedError):
                     refused += 1
-                else:
+                elif not isinstance(worklog, MalformedResponseError):
                     found[id_] = worklog
         if refused:
             _kept("refuses to show", refused)
@@ -236,17 +261,27 @@ def _kept(problem: str, number: int) -> None:
     )
 
 
-async def _get(client: TracketClient, id_: str) -> Worklog | PermissionDeniedError | None:
+async def _get(
+    client: TracketClient, id_: str, on_bad_row: OnBadRow | None
+) -> Worklog | PermissionDeniedError | MalformedResponseError | None:
     try:
         return await client.worklogs.get(id_)
     except NotFoundError:
         return None
     except PermissionDeniedError as error:
         return error
+    except MalformedResponseError as error:
+        if on_bad_row is None:
+            raise
+        return error  # a list has shown it as well
 
 
 async def _differing(
-    client: TracketClient, here: Sequence[tuple[dt.date, str]], since: dt.date | None, until: dt.date | None
+    client: TracketClient,
+    here: Sequence[tuple[dt.date, str]],
+    since: dt.date | None,
+    until: dt.date | None,
+    on_bad_row: OnBadRow | None,
 ) -> list[str]:
     """Return the ids of the worklogs that the server does not list between two dates, both included.
 
@@ -257,20 +292,23 @@ async def _differing(
         here: the worklogs of the table between the dates, in the order of their days.
         since: the first date; None: unbounded.
         until: the last date; None: unbounded.
+        on_bad_row: see `tracket_source`.
     """
     if not here:
         return []
-    page = await client.worklogs.list(since=since, until=until, size=client.api_version.smallest_page)
+    wanted = partial(client.worklogs.list, since=since, until=until, on_bad_row=on_bad_row)
+    page = await wanted(size=client.api_version.smallest_page)
     if page.total == len(here):
         return []
     if len(here) <= FEW or here[0][0] == here[-1][0]:
-        there = {worklog.id async for worklog in client.worklogs.list(since=since, until=until)}
+        there = {worklog.id async for worklog in wanted()}
         return [id_ for _, id_ in here if id_ not in there]
     middle = here[len(here) // 2][0]
     at = bisect_left(here, middle, key=_day_of) or bisect_left(here, middle + _ONE_DAY, key=_day_of)
     day = here[at][0]
     earlier, later = await gather(
-        _differing(client, here[:at], since, day - _ONE_DAY), _differing(client, here[at:], day, until)
+        _differing(client, here[:at], since, day - _ONE_DAY, on_bad_row),
+        _differing(client, here[at:], day, until, on_bad_row),
     )
     return [*earlier, *later]
 
