@@ -306,7 +306,7 @@ async def test_a_worklog_that_comes_twice_is_one_row(make_batch):
         async def __aexit__(self, *_):
             pass
 
-        async def arrow(self, since):
+        async def arrow(self, since, on_bad_row):
             for ids in (["a", "b"], ["b", "c"], ["a", "c"]):
                 yield make_batch(ids)
 
