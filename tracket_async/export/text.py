@@ -24,7 +24,6 @@ import codecs
 import csv
 import datetime as dt
 import io
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -49,7 +48,6 @@ whoever reads the text back knows whose it is."""
 _encode: Final = msgspec.json.Encoder().encode
 _read_texts: Final = msgspec.json.Decoder(list[str | None]).decode
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
-_whole_second: Final = re.compile(rb'(:[0-9]{2})Z"')
 
 Columns = Sequence[Sequence[Any]]
 """The cells of many worklogs, column by column: moments as text, those of `JSON` as JSON text, None for null."""
@@ -114,9 +112,15 @@ def cells_of(worklogs: Iterable[Worklog], columns: Sequence[str] = NAMES, *, zon
 def cells_of_rows(rows: Sequence[Row], columns: Sequence[str] = NAMES, *, zone: dt.tzinfo = dt.UTC) -> Columns:
     """Return the same as `cells_of`, of worklogs that are rows."""
     texts = _texts_of(zone)
-    parts = zip(columns, _columns_of(rows, columns), strict=True)
-    # The numbers of a row are floats already, and a list is a list.
-    return [texts[name](part) if name in _WRITTEN else part for name, part in parts]
+    cells = dict(zip(columns, _columns_of(rows, columns), strict=True))
+    days_of_dates = zone is dt.UTC and DATE in cells
+    for name, part in cells.items():
+        # The numbers of a row are floats already, and a list is a list.
+        if name in _WRITTEN and not (name == DAY and days_of_dates):
+            cells[name] = texts[name](part)
+    if days_of_dates and DAY in cells:
+        cells[DAY] = [text[:_DAY_LENGTH] for text in cells[DATE]]
+    return list(cells.values())
 
 
 def _columns_of(rows: Sequence[Row], columns: Iterable[str]) -> list[Sequence[Any]]:
@@ -139,13 +143,15 @@ def _texts(moments: Sequence[dt.datetime | None]) -> list[str | None]:
     if in_utc + text.count(b"null") < len(moments):
         return [None if moment is None else write_moment(moment) for moment in moments]
     whole = text.count(b".") < in_utc
-    text = text.replace(b'000Z"', b'Z"')
-    return _read_texts(_whole_second.sub(rb'\1.000Z"', text) if whole else text)
+    texts = _read_texts(text.replace(b'000Z"', b'Z"'))
+    if not whole:
+        return texts
+    return [text[:-1] + ".000Z" if text and len(text) == _WHOLE_SECOND else text for text in texts]
 
 
 def _days_in(zone: dt.tzinfo) -> Callable[[Iterable[dt.datetime]], list[str]]:
     if zone is dt.UTC:
-        return lambda part: [str(text)[:_DAY_LENGTH] for text in _moments(part)]
+        return lambda part: [text[:_DAY_LENGTH] for text in _moments(part) if text is not None]
     return lambda part: [_day_in(zone, moment).isoformat() for moment in part]
 
 
@@ -161,7 +167,9 @@ def _numbers(part: Iterable[float | None]) -> list[float | None]:
 
 
 _DAY_LENGTH: Final = len("YYYY-MM-DD")
-_SOURCE: Final = {DAY: "date"}
+_WHOLE_SECOND: Final = len("YYYY-MM-DDTHH:MM:SSZ")
+DATE: Final = "date"
+_SOURCE: Final = {DAY: DATE}
 """The attribute that a column is made of, where it is another one."""
 _WRITTEN: Final = MOMENTS | JSON | {DAY}
 
