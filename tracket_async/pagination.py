@@ -236,8 +236,9 @@ def said_twice(
                 raise
             doubt = error
         else:
-            plausible = any(belongs is None or belongs(item) for item in page.items) if page.items else may_be_empty
-            if plausible or page.bad_rows or page.next_cursor is not None:
+            if page.next_cursor is not None or page.bad_rows:
+                return page
+            if any(belongs is None or belongs(item) for item in page.items) if page.items else may_be_empty:
                 return page
         asked_again = True
         raise MismatchedResponseError("The page may be the answer to another request") from doubt

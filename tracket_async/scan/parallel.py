@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import functools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -50,6 +50,8 @@ class Notifier:
 
     def notify(self) -> None:
         """Wake those that wait now."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
@@ -202,16 +204,38 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+_date_of: Final = attrgetter("date")
+_id_of: Final = attrgetter("id")
+
+
+# Of a whole page, a comprehension takes two thirds of the time of an attrgetter.
+
+
+def _dates_of(items: Sequence[Any]) -> list[dt.datetime]:
+    return [item.date for item in items]
+
+
+def _ids_of(items: Sequence[Any]) -> list[str]:
+    return [item.id for item in items]
+
+
 def worklog_format(api_version: ApiVersion) -> ItemFormat[Worklog]:
     """Return the format of a scan whose items are `Worklog` objects."""
     return ItemFormat(
-        page=api_version.page, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=WorklogFilter.matches
+        page=api_version.page,
+        date_of=_date_of,
+        id_of=_id_of,
+        matches=WorklogFilter.matches,
+        dates_of=_dates_of,
+        ids_of=_ids_of,
     )
 
 
 def row_format(api_version: ApiVersion) -> ItemFormat[Row]:
     """Return the format of a scan whose items are rows."""
-    return ItemFormat(page=api_version.rows, date_of=attrgetter("date"), id_of=attrgetter("id"), matches=matches)
+    return ItemFormat(
+        page=api_version.rows, date_of=_date_of, id_of=_id_of, matches=matches, dates_of=_dates_of, ids_of=_ids_of
+    )
 
 
 def matches(wanted: WorklogFilter, row: Row) -> bool:

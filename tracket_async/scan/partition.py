@@ -84,7 +84,7 @@ def _moment_from_json(value: str | None) -> dt.datetime | None:
     return None if value is None else dt.datetime.fromisoformat(value)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class PartitionState:
     """State of one partition, to be kept. Bounds are inclusive aware datetimes, None means unbounded.
 
@@ -149,12 +149,19 @@ class ItemFormat(Generic[T]):
         page: reads a response; returns a page with ``items``, ``next_cursor``, ``total`` and ``server_date``.
         date_of, id_of: return the date (aware datetime) and the id of an item.
         matches: returns whether an item matches a filter.
+        dates_of, ids_of: return those of all items, in their order. By default, they ask for each.
     """
 
     page: Callable[[Response], PageLike[T]]
     date_of: Callable[[T], dt.datetime]
     id_of: Callable[[T], str]
     matches: Callable[[WorklogFilter, T], bool]
+    dates_of: Callable[[Sequence[T]], list[dt.datetime]] = attrs.field(
+        default=attrs.Factory(lambda self: lambda items: list(map(self.date_of, items)), takes_self=True)
+    )
+    ids_of: Callable[[Sequence[T]], list[str]] = attrs.field(
+        default=attrs.Factory(lambda self: lambda items: list(map(self.id_of, items)), takes_self=True)
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -469,7 +476,7 @@ class Partition(Generic[T]):
 
     def state(self) -> PartitionState:
         """Return its state now."""
-        return PartitionState(**dict(zip(_STATE, _state_of(self), strict=True)))
+        return PartitionState(*_state_of(self))
 
     def take(
         self,
@@ -503,7 +510,7 @@ class Partition(Generic[T]):
                 first_of.setdefault(key, item)
             ids, items = list(first_of), list(first_of.values())
         repeated = len(page.items) - len(items)
-        moments = list(map(item_format.date_of, items))
+        moments = item_format.dates_of(items)
         before = moments[0] if self.last is None else self.last
         # Sorting what is sorted already is the quickest way to see that it is.
         if not self.unordered and (moments[0] < before or moments != sorted(moments)):
@@ -612,5 +619,4 @@ def _outside(moments: list[dt.datetime], ids: list[str], dates: DateRange) -> li
     return [key for key, moment in zip(ids, moments, strict=True) if not within(dates, moment)]
 
 
-_STATE = tuple(field.name for field in attrs.fields(PartitionState))
-_state_of: Final = attrgetter(*_STATE)
+_state_of: Final = attrgetter(*(field.name for field in attrs.fields(PartitionState)))

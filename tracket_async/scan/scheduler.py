@@ -301,7 +301,7 @@ SPARE_REQUESTS: Final = 2
 SPARE_SHARE: Final = 16
 """And with ``ordered`` one more for each so many pages."""
 
-_weight: Final = Partition[Any].weight
+_EVERYTHING: Final = float("inf")
 _remaining: Final = attrgetter("remaining")
 
 FILTER_IGNORED: Final = (
@@ -410,8 +410,17 @@ class Scheduler(Generic[T]):
 
     def _next_by_weight(self) -> Partition[T] | None:
         partitions = self.partitions.open
-        free = max([one for one in partitions if not (one.busy or one.doubtful)], key=_weight, default=None)
-        chosen = self._steal(0.0 if free is None else free.weight()) or free
+        free: Partition[T] | None = None
+        heaviest = busiest = -1.0
+        for one in partitions:  # for each page: in one pass, with no call
+            remaining = one.remaining
+            if one.busy:
+                if remaining is not None and remaining > busiest and not one.doubtful:
+                    busiest = remaining
+            elif not one.doubtful and (weight := _EVERYTHING if remaining is None else remaining) > heaviest:
+                free, heaviest = one, weight
+        least = self._least_to_split(max(heaviest, 0.0))
+        chosen = (self._steal(least) if busiest >= least else None) or free
         if chosen is None and not any(partition.busy for partition in partitions):
             # Only doubtful partitions are left. The one that began earliest will see whatever the others would.
             return min(partitions, key=lambda partition: partition.asked_since or EARLIEST, default=None)
@@ -428,7 +437,7 @@ class Scheduler(Generic[T]):
         for partition in partitions:
             if not (partition.busy or partition.done or partition.doubtful):
                 return self._carve(partition)
-        return self._steal(0.0)
+        return self._steal(self._least_to_split(0.0))
 
     def _carve(self, partition: Partition[T]) -> Partition[T]:
         if partition.reached is None and not is_charted(self._dates, partition.since, partition.until):
@@ -443,16 +452,19 @@ class Scheduler(Generic[T]):
             self._split(partition, partition.remaining, piece / partition.remaining)
         return partition
 
-    def _steal(self, weight: float) -> Partition[T] | None:
-        """Return half of the busiest partition, if that is more than ``weight`` and worth a request."""
+    def _least_to_split(self, weight: float) -> float:
+        """Return what a partition has to take so that its half is more than ``weight`` and worth a request."""
         pages = WORTH_BUSY if weight else WORTH_ROUGHLY if self._density.per_second else WORTH
-        least = max(2 * weight, pages * self._page_size)
+        return max(2 * weight, pages * self._page_size)
+
+    def _steal(self, least: float) -> Partition[T] | None:
+        """Return half of the busiest partition that can be split and has ``least`` to take."""
         busy = [one for one in self.partitions.open if one.busy and one.remaining is not None and not one.doubtful]
         while busy:
             partition = max(busy, key=_remaining)
-            if partition.weight() < least:
+            if (weight := partition.weight()) < least:
                 return None
-            if (part := self._split(partition, partition.weight(), 0.5)) is not None:
+            if (part := self._split(partition, weight, 0.5)) is not None:
                 return part
             busy.remove(partition)
         return None
@@ -514,7 +526,7 @@ class Scheduler(Generic[T]):
         if self._first_totals.get(partition.id, 0) is None:
             # None of nothing: it may be the answer to another request.
             self._first_totals[partition.id] = page.total or None
-        ids = list(map(self._format.id_of, page.items))
+        ids = self._format.ids_of(page.items)
         keys = [*ids, *(bad.key for bad in page.bad_rows)] if page.bad_rows else ids
         partition.guard.check_page(keys, page.next_cursor)
         partition.guard.check_cursor(len(keys), page.next_cursor)
