@@ -22,7 +22,7 @@ class Sizes:
         creates: worklogs created.
         create_latency: milliseconds that the server takes for each.
         store_worklogs: worklogs exported through the store; memory and cost are compared with ten times as many.
-        scan_turns: scans, each beside as many pages that are only decoded.
+        scan_turns: scans, each beside as many pages that are only decoded; the least of each counts.
         size_pages: the smallest of three walks, each ten times the one before.
         imports: interpreters started for each import.
         loop_rounds: how often each kind of work is done to find its longest callback.
@@ -43,7 +43,7 @@ class Sizes:
     creates: int = 10_000
     create_latency: float = 20
     store_worklogs: int = 100_000
-    scan_turns: int = 5
+    scan_turns: int = 15
     size_pages: int = 100
     imports: int = 10
     loop_rounds: int = 5

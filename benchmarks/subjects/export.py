@@ -1,7 +1,7 @@
 """Everything to a file: through the store to Parquet, and streamed as NDJSON, against only fetching the bytes.
 
 The budgets compare with one request at a time. The lines below them compare with as many at once as the export has,
-which costs aiohttp less for each page. The last line is what scanning over many cursors takes beyond decoded rows.
+which costs aiohttp less for each page. The last lines are what scanning over many cursors takes beyond decoded rows.
 """
 
 from __future__ import annotations
