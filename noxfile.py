@@ -37,6 +37,7 @@ SPELLED = (
 )
 POSTGRES_TESTS = (
     "tests/export/test_postgres.py",
+    "tests/export/test_postgres_changes.py",
     "tests/export/test_postgres_kill.py",
     "tests/integrations/test_dlt.py::test_a_table_of_postgresql_is_what_the_server_has",
 )

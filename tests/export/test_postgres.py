@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import errno
 import json
 import logging
 import sys
+import time
 
 import attrs
 import pytest
@@ -23,8 +25,15 @@ from tracket_async.errors import (
 from tracket_async.export import postgres as module
 from tracket_async.export import tables
 from tracket_async.export.formats import FileOptions
-from tracket_async.export.postgres import PostgresTable, check_table, connection_url, translated, without_nul
-from tracket_async.export.run import export_to_files, request_of
+from tracket_async.export.postgres import (
+    PostgresTable,
+    check_table,
+    connection_url,
+    translated,
+    without_nul,
+    write_table,
+)
+from tracket_async.export.run import export_to_files, export_to_store, request_of, write_files
 from tracket_async.export.writers import write_file
 from tracket_async.frames import ALL_NAMES
 from tracket_async.models import WorklogFilter
@@ -289,6 +298,58 @@ def test_a_writer_that_is_stopped_leaves_the_table_as_it_was(postgres, deduplica
     assert postgres.rows(f"SELECT FROM pg_tables WHERE schemaname = '{postgres.name}'") == []
 
 
+def locks_of(postgres):
+    """The advisory locks on the table, each held by a writer."""
+    key = f"hashtextextended('tracket {postgres.name}.worklogs', 0) & x'FFFFFFFF'::int8"
+    return postgres.rows(f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {key}")
+
+
+def wait_until_it_waits(postgres):
+    oid = f"'{postgres.name}.worklogs'::regclass"
+    while not postgres.rows(f"SELECT FROM pg_locks WHERE NOT granted AND relation = {oid}"):
+        time.sleep(0.02)
+
+
+async def test_a_cancellation_ends_what_the_server_does(on_2, stored, postgres):
+    async with on_2(sample=20) as (_, client):
+        with stored(client) as store:
+            await export_to_store(client, store)
+            await write_files(client, store, {postgres.url: "postgres"})
+            store.upsert(None, leaving=ids_in(postgres)[:3])
+            with holding(postgres) as others:
+                task = asyncio.create_task(write_files(client, store, {postgres.url: "postgres"}))
+                await asyncio.to_thread(wait_until_it_waits, postgres)
+                task.cancel()
+                async with asyncio.timeout(20):  # without being interrupted, it would wait for 60 seconds
+                    await asyncio.wait([task])
+                assert task.cancelled()
+                others.rollback()
+            assert locks_of(postgres) == []
+            assert ids_in(postgres, "deleted_at IS NOT NULL") == []
+            await write_files(client, store, {postgres.url: "postgres"})
+            assert len(ids_in(postgres, "deleted_at IS NOT NULL")) == 3
+
+
+@contextlib.contextmanager
+def holding(postgres):
+    """Another session that lets nobody write the table; yields its connection."""
+    from adbc_driver_postgresql import dbapi
+
+    with dbapi.connect(postgres.url) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE worklogs IN SHARE MODE")
+        yield connection
+
+
+def test_what_has_ended_is_not_interrupted(postgres, deduplicated):
+    interrupts = []
+    target = PostgresTable(postgres.url)
+    write_table(deduplicated([1]), target, on_worklogs=lambda _: None, on_connected=interrupts.append)
+    [interrupt] = interrupts
+    interrupt()
+    assert ids_in(postgres) == ["wl-00001"]
+
+
 def test_a_server_without_room_is_told_and_the_table_is_as_it_was(postgres, deduplicated, make_worklog, batch_of):
     store = deduplicated(range(10))
     write(store, postgres)
@@ -514,9 +575,19 @@ async def test_the_commands_write_a_table(served, postgres, capsys, tmp_path):
         assert postgres.rows("SELECT count(*), count(deleted_at) FROM hours") == [(60, 1)]
         assert await asyncio.to_thread(main, ["sync", "s.duckdb", "--delete-rows", *command]) == 0
         assert postgres.rows("SELECT count(*), count(deleted_at) FROM hours") == [(59, 0)]
+        postgres.execute("DELETE FROM hours")
+        assert await asyncio.to_thread(main, ["sync", "s.duckdb", "--delete-rows", "--all-rows", *command]) == 0
+        assert postgres.rows("SELECT count(*), count(deleted_at) FROM hours") == [(59, 0)]
         return True
 
     assert await served(work)
+
+
+@pytest.mark.parametrize("words", [["--table", "hours"], ["--delete-rows"], ["--all-rows"]])
+@pytest.mark.parametrize("command", [["export"], ["export", "--output", "x.csv"], ["sync", "s.duckdb"]])
+def test_options_of_a_table_need_a_database(words, command, capsys):
+    assert main([*command, *words]) == 2
+    assert f"{words[0]} is for a table of PostgreSQL" in capsys.readouterr().err
 
 
 def test_the_command_refuses_a_password_before_anything_is_sent(capsys):

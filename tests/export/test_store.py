@@ -526,3 +526,50 @@ def test_recorded_changes_outlive_the_process(deduplicated, make_worklog, batch_
     with Store(store.path) as again:
         assert again.records_changes
         assert changes_in(again) == [("updated", "wl-00001", 6.0)]
+
+
+def touched(store, revision):
+    found = store.touched_since(revision)
+    return None if found is None else sorted(found.column("id").to_pylist())
+
+
+def test_what_was_touched_since_a_revision_is_known(deduplicated, make_worklog, batch_of):
+    store = deduplicated(range(9))
+    store.upsert(batch_of([make_worklog(0, minutes=5)]))
+    first = store.new_revision()
+    assert touched(store, first) == []
+    store.upsert(
+        batch_of([make_worklog(0, minutes=5), make_worklog(1, minutes=5), make_worklog(9)]), leaving=["wl-00002"]
+    )
+    store.clear_marks()
+    store.upsert_and_mark(batch_of([make_worklog(1, minutes=7)]))
+    second = store.new_revision()
+    store.delete_with_tombstones(["wl-00003"], found=None)
+    store.forget_bad_rows(["wl-00004"])
+    store.upsert(None, leaving=["wl-00003"])
+    assert touched(store, second) == ["wl-00003", "wl-00004"]
+    assert touched(store, first) == ["wl-00001", "wl-00002", "wl-00003", "wl-00004", "wl-00009"]
+    assert store.database.rows("SELECT count(*) FROM tracket.touched") == [(5,)]
+    store.close()
+    with Store(store.path) as again:
+        assert touched(again, second) == ["wl-00003", "wl-00004"]
+
+
+def test_a_revision_that_is_old_or_of_another_store_is_not_known(deduplicated, monkeypatch):
+    monkeypatch.setattr(stores, "_REVISIONS", 2)
+    store = deduplicated([1, 2])
+    first, second = store.new_revision(), store.new_revision()
+    store.upsert(None, leaving=["wl-00001"])
+    third = store.new_revision()
+    assert [touched(store, revision) for revision in (first, second, third, "other")] == [None, ["wl-00001"], [], None]
+    store.new_revision()
+    assert store.database.rows("SELECT * FROM tracket.touched") == []
+
+
+def test_a_change_that_is_not_committed_is_not_touched(deduplicated, make_worklog, batch_of, monkeypatch):
+    store = deduplicated([1])
+    revision = store.new_revision()
+    monkeypatch.setattr(store, "_set_meta", {}.__getitem__)
+    with pytest.raises(TypeError):
+        store.upsert(batch_of([make_worklog(1, minutes=6)]))
+    assert touched(store, revision) == []

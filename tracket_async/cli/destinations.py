@@ -106,6 +106,16 @@ DeleteRows = Annotated[
     ),
 ]
 
+AllRows = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Compare all rows of the table, and so mend those that others have changed in it. Without it, only"
+        " worklogs that have changed since the last time are sent.",
+    ),
+]
+
 STANDARD_OUTPUT: Final = "-"
 TABLE: Final = "worklogs"
 _SLICE: Final = 1 << 16
@@ -310,7 +320,12 @@ def streamed(format: Format | None) -> TextFormat:
 
 
 def files(
-    outputs: Iterable[str], format: Format | None, *, table: str = TABLE, delete_rows: bool = False
+    outputs: Iterable[str],
+    format: Format | None,
+    *,
+    table: str = TABLE,
+    delete_rows: bool = False,
+    all_rows: bool = False,
 ) -> dict[Target, TargetFormat]:
     """Return each file, or table, with its format, in the order of the options.
 
@@ -319,17 +334,20 @@ def files(
         format: of the files; None: that of each ending.
         table: the table in a database.
         delete_rows: as in `PostgresTable`.
+        all_rows: as in `PostgresTable`.
 
     Raises:
         UsageError: an ending names no format, a file is given twice, or a file cannot be there; a URL has a password,
-            or asks for no TLS, and ``table`` is no name.
+            or asks for no TLS, and ``table`` is no name; an option of a table is given, and no database.
         MissingExtraError: the driver of the database is not installed.
     """
     found: dict[Target, TargetFormat] = {}
     for name in outputs:
         if name.startswith("-"):
             raise UsageError(f"--output needs a file, and {name} is an option. A file of that name is ./{name}")
-        target: Target = PostgresTable(name, table, delete_rows=delete_rows) if is_database(name) else Path(name)
+        target: Target = Path(name)
+        if is_database(name):
+            target = PostgresTable(name, table, delete_rows=delete_rows, all_rows=all_rows)
         if target in found:
             raise UsageError(f"--output {target} is given twice")
         if isinstance(target, PostgresTable):
@@ -339,6 +357,9 @@ def files(
         check(target)
         found[target] = format or _format_of(target)
         check_format(target, found[target])
+    given = {"--table": table != TABLE, "--delete-rows": delete_rows, "--all-rows": all_rows}
+    if (options := [option for option, is_given in given.items() if is_given]) and POSTGRES not in found.values():
+        raise UsageError(f"{options[0]} is for a table of PostgreSQL. Give --output postgresql://USER@HOST/DATABASE")
     return found
 
 

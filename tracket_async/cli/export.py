@@ -21,6 +21,7 @@ from tracket_async.cli import destinations, exits, output, stream
 from tracket_async.cli.cluster import ALONE, Cluster, ClusterExport
 from tracket_async.cli.destinations import (
     AcceptDeletions,
+    AllRows,
     BadRows,
     BadRowsFile,
     Bom,
@@ -267,6 +268,7 @@ async def export(
     delimiter: ChosenDelimiter = ",",
     table: Table = destinations.TABLE,
     delete_rows: DeleteRows = False,
+    all_rows: AllRows = False,
     store: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
     accept_deletions: AcceptDeletions = False,
     bad_rows: BadRowsFile = None,
@@ -296,6 +298,7 @@ async def export(
         delimiter: see `ChosenDelimiter`.
         table: see `Table`.
         delete_rows: see `DeleteRows`.
+        all_rows: see `AllRows`.
         store: Keep the store in this file, for tracket sync. Default: remove the store when all files are complete.
         accept_deletions: see `AcceptDeletions`.
         bad_rows: see `BadRowsFile`.
@@ -313,7 +316,9 @@ async def export(
         raise UsageError("--store is for an export to files. Give --output FILE")
     if cluster.is_given and streamed is not None:
         raise UsageError("--dask and --workers are for an export to files. Give --output FILE")
-    files = {} if streamed is not None else destinations.files(outputs, format, table=table, delete_rows=delete_rows)
+    files = destinations.files(
+        outputs if streamed is None else (), format, table=table, delete_rows=delete_rows, all_rows=all_rows
+    )
     result: ExportResult | None = None
     with destinations.bad_rows(bad_rows, files) as unreadable:
         job = _Job(

@@ -14,6 +14,7 @@ from tracket_async._timestamps import parse_date, write_day, write_moment
 from tracket_async.cli import destinations, exits, output
 from tracket_async.cli.destinations import (
     AcceptDeletions,
+    AllRows,
     BadRows,
     BadRowsFile,
     Bom,
@@ -126,6 +127,7 @@ async def sync(
     wait: Wait = WAIT,
     table: Table = destinations.TABLE,
     delete_rows: DeleteRows = False,
+    all_rows: AllRows = False,
     concurrency: Concurrency = CONCURRENCY,
     reporting: Reporting = REPORTING,
     json: Json = False,
@@ -156,6 +158,7 @@ async def sync(
         wait: see `Wait`.
         table: see `Table`.
         delete_rows: see `DeleteRows`.
+        all_rows: see `AllRows`.
         concurrency: see `Concurrency`.
         reporting: see `Reporting`. The report on standard output is left out, too, unless it is --json.
         json: Print the report as JSON.
@@ -166,7 +169,7 @@ async def sync(
         raise UsageError("The --output of a sync must be a file")
     with refusals():
         compared = None if reconcile is None else date_bounds(reconcile)
-    files = destinations.files(outputs, format, table=table, delete_rows=delete_rows)
+    files = destinations.files(outputs, format, table=table, delete_rows=delete_rows, all_rows=all_rows)
     if (ending := format_of(store)) not in {None, "duckdb"}:
         raise UsageError(
             f"{store} is the name of a {ending} file, and a store is a DuckDB file. To write such a file from a store:"

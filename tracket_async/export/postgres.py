@@ -1,10 +1,15 @@
 """Worklogs in a table of PostgreSQL, brought up to date in one transaction.
 
-All worklogs of a store are copied into a temporary table, which PostgreSQL does not log, and merged from there: rows
-that differ are updated, new ones are inserted, and those that the store does not have get ``deleted_at`` (or are
-deleted). The merge, and what `tracket_about` says of the table, are committed together: whatever is killed, and
-whenever, the table is as it was or as it shall be, and nothing else is left behind. The table is never replaced, so its
-views, grants and further columns stay.
+Worklogs of a store are copied into a temporary table, which PostgreSQL does not log, and merged from there: rows that
+differ are updated, new ones are inserted, and those that the store does not have get ``deleted_at`` (or are deleted).
+The merge, and what `tracket_about` says of the table, are committed together: whatever is killed, and whenever, the
+table is as it was or as it shall be, and nothing else is left behind. The table is never replaced, so its views, grants
+and further columns stay.
+
+Where ``tracket_about`` names a revision of this very store, written with the same settings, only worklogs that the
+store has touched since are copied. A revision is a random name for what is in a store at that moment, given before the
+table is committed. One of another store, or one that is newer than the backup which a store was restored from, is
+unknown to the store: then all are copied, as with ``all_rows``, which also mends what others have changed in the table.
 
 * A table has the columns of `tables`, typed: text, ``date``, ``timestamptz``, ``double precision``; ``custom_fields``
   and ``extra`` are ``jsonb``. ``id`` is the primary key, and ``day`` has an index. ``deleted_at`` is null of a worklog
@@ -31,7 +36,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -50,7 +56,8 @@ _SCHEMES: Final = ("postgresql://", "postgres://")
 _OLDEST: Final = 15
 _ABOUT: Final = "tracket_about"
 _DELETED: Final = "deleted_at"
-_STAGE: Final = "pg_temp.tracket_stage"
+_STAGE: Final = "tracket_stage"
+_TOUCHED: Final = "tracket_touched"
 _COMMENT: Final = "Worklogs of Tracket, written by tracket-async"
 """What the comment of every table that this program creates begins with."""
 
@@ -116,6 +123,8 @@ class PostgresTable:
         url: ``postgresql://user@host:port/database?option=value``, as libpq reads it, without a password.
         table: the name of the table, or ``schema.table``.
         delete_rows: delete the rows of worklogs that no longer exist. False: set their ``deleted_at``.
+        all_rows: compare all rows with the store, and so mend those that others have changed. False: only the rows of
+            worklogs that have changed since this store was written to the table; all, where it was not.
 
     Raises:
         UsageError: the URL is none, or has a password; there can be no table of that name.
@@ -124,6 +133,7 @@ class PostgresTable:
     url: str = attrs.field(validator=_valid_url)
     table: str = attrs.field(default="worklogs", validator=_valid_name)
     delete_rows: bool = attrs.field(default=False, kw_only=True)
+    all_rows: bool = attrs.field(default=False, kw_only=True)
 
     def __str__(self) -> str:
         return self.url
@@ -206,13 +216,21 @@ class _Transaction:
     def __init__(self, target: PostgresTable) -> None:
         self._target = target
         self._committing = False
+        self._closing = threading.Lock()  # what is closed meanwhile must not be interrupted
         with self._errors("connect to"):
-            self._connection = driver().connect(connection_url(target.url))
+            self._connection: Any = driver().connect(connection_url(target.url))
 
     def close(self) -> None:
         """Disconnect; what is not committed has not happened."""
-        with contextlib.suppress(driver().Error):
-            self._connection.close()
+        with self._closing, contextlib.suppress(driver().Error):
+            self._connection, connection = None, self._connection
+            connection.close()
+
+    def interrupt(self) -> None:
+        """End the statement that runs with an error, from another thread. Where none runs, nothing happens."""
+        with self._closing, contextlib.suppress(driver().Error):
+            if self._connection is not None:
+                self._connection.adbc_cancel()
 
     def execute(self, statement: str) -> None:
         """Run one statement."""
@@ -226,10 +244,10 @@ class _Transaction:
             found: tuple[Any, ...] = cursor.fetchone()
             return found
 
-    def copy(self, table: Any) -> None:
-        """Append an Arrow table to the stage."""
+    def copy(self, table: Any, name: str) -> None:
+        """Append an Arrow table to a temporary table."""
         with self._errors("copy to"), self._connection.cursor() as cursor:
-            cursor.adbc_ingest(_STAGE.partition(".")[2], table, mode="append", temporary=True)
+            cursor.adbc_ingest(name, table, mode="append", temporary=True)
 
     def commit(self) -> None:
         """Commit all of it."""
@@ -326,7 +344,7 @@ class _Table:
     @property
     def create_stage(self) -> str:
         columns = ", ".join(f"{name} {'text' if name in JSON else _type(name)}" for name in self.columns)
-        return f"CREATE TEMPORARY TABLE {_STAGE.partition('.')[2]} ({columns}) ON COMMIT DROP"
+        return f"CREATE TEMPORARY TABLE {_STAGE} ({columns}) ON COMMIT DROP"
 
     @property
     def merge(self) -> str:
@@ -334,14 +352,22 @@ class _Table:
         old, new = [", ".join(f"{side}.{name}" for name in self.columns) for side in ("old", "new")]
         changes = ", ".join(f"{name} = new.{name}" for name in self.columns)
         return f"""
-MERGE INTO {self.table} AS old USING (SELECT {cells} FROM {_STAGE}) AS new ON old.id = new.id
+MERGE INTO {self.table} AS old USING (SELECT {cells} FROM pg_temp.{_STAGE}) AS new ON old.id = new.id
 WHEN MATCHED AND (old.{_DELETED} IS NOT NULL OR ({old}) IS DISTINCT FROM ({new}))
     THEN UPDATE SET {changes}, {_DELETED} = NULL
 WHEN NOT MATCHED THEN INSERT ({", ".join(self.columns)}) VALUES ({new})"""
 
-    def bury(self, kept: Sequence[str], *, delete: bool) -> str:
-        """Return the statement about rows that the stage does not have, but for those of some ids."""
-        gone = f"NOT EXISTS (SELECT FROM {_STAGE} AS new WHERE new.id = old.id)"
+    def bury(self, kept: Sequence[str], *, touched: bool, delete: bool) -> str:
+        """Return the statement about rows that the stage does not have.
+
+        Args:
+            kept: ids of others, which are left as they are.
+            touched: only rows whose ids are in the table of the touched ones.
+            delete: delete them.
+        """
+        gone = f"NOT EXISTS (SELECT FROM pg_temp.{_STAGE} AS new WHERE new.id = old.id)"
+        if touched:
+            gone += f" AND old.id IN (SELECT id FROM pg_temp.{_TOUCHED})"
         if kept:
             gone += f" AND old.id NOT IN ({', '.join(map(_literal, kept))})"
         if delete:
@@ -367,7 +393,12 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspn
 
 
 def write_table(
-    store: Store, target: PostgresTable, columns: Sequence[str] | None = None, *, on_worklogs: Callable[[int], None]
+    store: Store,
+    target: PostgresTable,
+    columns: Sequence[str] | None = None,
+    *,
+    on_worklogs: Callable[[int], None],
+    on_connected: Callable[[Callable[[], None]], None] | None = None,
 ) -> int:
     """Bring a table to what is in a store. Return how many worklogs that are.
 
@@ -375,7 +406,10 @@ def write_table(
         store: it has all its worklogs.
         target: the table, created where there is none.
         columns: ``id`` and others; None: all, with ``extra``.
-        on_worklogs: is called with a number of worklogs, from the thread that writes, each time some are copied.
+        on_worklogs: is called with a number of worklogs, from the thread that writes, each time some are copied, or
+            are known to be in the table.
+        on_connected: is called with a function that any thread may call, at any time: what the server does for this
+            call then ends with a `StorageError`, and if it does nothing at that moment, it goes on.
 
     Raises:
         UsageError: the column ``id`` is missing; TLS is required.
@@ -385,18 +419,26 @@ def write_table(
         StorageError: the server refuses, is not there, or has no room. The table is as it was.
     """
     with contextlib.closing(_Transaction(target)) as transaction:
-        table, exists = _prepare(transaction, target, store.request, columns)
-        written = _stage(transaction, table, store, on_worklogs)
+        if on_connected is not None:
+            on_connected(transaction.interrupt)
+        table, before = _prepare(transaction, target, store.request, columns)
+        about = _about(store, table.columns, target)
+        touched = None if target.all_rows else _touched(store, before, about)
+        total, staged = store.count(), _stage(transaction, table, _parts(store, table.columns, touched), on_worklogs)
+        on_worklogs(total - staged)
         transaction.execute(table.merge)
-        if exists:
+        if before is not None:
+            if touched is not None:
+                transaction.execute(f"CREATE TEMPORARY TABLE {_TOUCHED} (id text) ON COMMIT DROP")
+                transaction.copy(without_nul(touched)[0], _TOUCHED)
             kept = [row[0].replace("\0", "\ufffd") for row in store.database.rows(sql.GET_BAD_ROWS) if row[0]]
-            transaction.execute(table.bury(kept, delete=target.delete_rows))
+            transaction.execute(table.bury(kept, touched=touched is not None, delete=target.delete_rows))
         else:
             _run(transaction, table.index)
         _run(transaction, table.create_about)  # late: whoever creates it waits for whoever is creating it
-        transaction.execute(table.tell(_about(store, table.columns, written)))
+        transaction.execute(table.tell({**about, "worklogs": total, "revision": store.new_revision()}))
         transaction.commit()
-    return written
+    return total
 
 
 def check_table(target: PostgresTable, request: ExportRequest, columns: Sequence[str] | None = None) -> None:
@@ -416,18 +458,16 @@ def check_table(target: PostgresTable, request: ExportRequest, columns: Sequence
 
 def _prepare(
     transaction: _Transaction, target: PostgresTable, request: ExportRequest, columns: Sequence[str] | None
-) -> tuple[_Table, bool]:
-    """Return the table, ready to be written, and whether there was one."""
+) -> tuple[_Table, Mapping[str, Any] | None]:
+    """Return the table, ready to be written, and what `tracket_about` says of it; None: it is new."""
     wanted = tuple(columns or ALL_NAMES)
     if "id" not in wanted:
         raise UsageError("a table of PostgreSQL needs the column id, its primary key")
     table = _table(transaction, target, wanted)
-    exists = _found(transaction, table)
-    if exists:
-        _check_about(transaction, table, request)
-    else:
-        _run(transaction, table.create)
-    return table, exists
+    if _found(transaction, table):
+        return table, _checked_about(transaction, table, request)
+    _run(transaction, table.create)
+    return table, None
 
 
 def _run(transaction: _Transaction, statements: Sequence[str]) -> None:
@@ -485,13 +525,13 @@ def _untold(table: _Table) -> StoreError:
     return StoreError(text, hint="Give another --table")
 
 
-def _check_about(transaction: _Transaction, table: _Table, request: ExportRequest) -> None:
-    """Check that the table is of the request and has the columns that are to be written; add those that it lacks."""
+def _checked_about(transaction: _Transaction, table: _Table, request: ExportRequest) -> Mapping[str, Any]:
+    """Return what `tracket_about` says of the table: it is of the request. Add the columns that it lacks."""
     [text] = transaction.row(f"SELECT max(about::text) FROM {table.about} WHERE table_name = $1", table.name)
     refused = f"the table {table.schema}.{table.name}"
     if text is None:
         raise _untold(table)
-    about = json.loads(text)
+    about: Mapping[str, Any] = json.loads(text)
     if differences := ExportRequest.from_json(about["request"]).differences(request):
         raise StoreError(f"{refused} is of another request: its {differences}", hint="Give another --table")
     if missing := [name for name in about["columns"] if name not in table.columns]:
@@ -502,26 +542,46 @@ def _check_about(transaction: _Transaction, table: _Table, request: ExportReques
     for name in table.columns:
         if name not in about["columns"]:
             transaction.execute(f"ALTER TABLE {table.table} ADD COLUMN {name} {_type(name)}")
+    return about
 
 
-def _about(store: Store, columns: Sequence[str], worklogs: int) -> Mapping[str, Any]:
+def _about(store: Store, columns: Sequence[str], target: PostgresTable) -> Mapping[str, Any]:
     return {
         "request": store.request.to_json(),
         "columns": list(columns),
         "schema_version": SCHEMA_VERSION,
         "tz": store.tz,
+        "delete_rows": target.delete_rows,
         "as_of": store.meta("as_of"),
-        "worklogs": worklogs,
     }
 
 
-def _stage(transaction: _Transaction, table: _Table, store: Store, on_worklogs: Callable[[int], None]) -> int:
+def _touched(store: Store, before: Mapping[str, Any] | None, about: Mapping[str, Any]) -> Any | None:
+    """Return the ids of the worklogs that alone can differ from their rows; None: all can."""
+    if before is None or any(before[name] != value for name, value in about.items() if name != "as_of"):
+        return None
+    return store.touched_since(before["revision"])
+
+
+def _parts(store: Store, columns: Sequence[str], touched: Any | None) -> Iterator[Any]:
+    """Yield all worklogs, or those that are touched, as Arrow tables."""
+    if touched is None:
+        statement = sql.typed_slice(columns, store.tz)
+        for part in slices(store.database):
+            yield read_slice(store.database, statement, part)
+        return
+    statement = sql.typed_rows(columns, store.tz)
+    for at in range(0, touched.num_rows, sql.WORKLOGS):
+        with store.database.registered("given", touched.slice(at, sql.WORKLOGS)):
+            yield store.database.arrow(statement)
+
+
+def _stage(transaction: _Transaction, table: _Table, parts: Iterator[Any], on_worklogs: Callable[[int], None]) -> int:
     transaction.execute(table.create_stage)
     written = replaced = 0
-    statement = sql.typed_slice(table.columns, store.tz)
-    for part in slices(store.database):
-        found, count = without_nul(read_slice(store.database, statement, part))
-        transaction.copy(found)
+    for part in parts:
+        found, count = without_nul(part)
+        transaction.copy(found, _STAGE)
         written, replaced = written + found.num_rows, replaced + count
         on_worklogs(found.num_rows)
     if replaced:
@@ -530,7 +590,7 @@ def _stage(transaction: _Transaction, table: _Table, store: Store, on_worklogs: 
             f"{replaced:,}",
             table.name,
         )
-    transaction.execute(f"ANALYZE {_STAGE}")
+    transaction.execute(f"ANALYZE pg_temp.{_STAGE}")
     return written
 
 

@@ -15,6 +15,7 @@ import datetime as dt
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -319,8 +320,9 @@ def _incomplete(result: ExportResult) -> IncompleteExportError:
 
 
 async def _write(job: ExportJob, target: Target, name: TargetFormat, file_options: FileOptions) -> None:
-    """Write a file or a table in the store's thread; a cancellation stops it."""
+    """Write a file or a table in the store's thread; a cancellation stops it, and what a server does for it."""
     stopped, loop, written = threading.Event(), asyncio.get_running_loop(), 0
+    interrupts: list[Callable[[], None]] = []
     total = await job.do(job.store.count)
     job.reporter.report("writing", 0, total=total, always=True)
 
@@ -339,16 +341,26 @@ async def _write(job: ExportJob, target: Target, name: TargetFormat, file_option
             name,
             file_options,
             on_worklogs=on_worklogs,
+            on_connected=interrupts.append,
         )
     )
     try:
         await asyncio.wait([task])
     except asyncio.CancelledError:
         stopped.set()
-        with contextlib.suppress(_StoppedError):
-            await task
+        while not task.done():
+            # Again and again: between two statements there is nothing to interrupt.
+            with contextlib.suppress(asyncio.CancelledError):
+                for interrupt in interrupts:
+                    await asyncio.to_thread(interrupt)
+                await asyncio.wait([task], timeout=_INTERRUPT_EVERY)
+        task.exception()  # of no interest to whoever has been cancelled
         raise
     task.result()
+
+
+_INTERRUPT_EVERY: Final = 0.2
+"""Seconds."""
 
 
 class _StoppedError(Exception):

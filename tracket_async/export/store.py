@@ -10,6 +10,7 @@ private:
     rows(..., batch)           the worklogs, in the order in which they were committed
     tombstones(..., found)     worklogs that the server no longer has, and when that was found
     changes(number, kind, ...) what was done to rows and is not handed on yet, in order, where that is recorded
+    touched(revision, id)      ids of worklogs that were added, changed or removed after a revision and before the next
     bad_rows(key, id, ...)     rows that cannot be read, as the server sent them, and why. No id in it is one in rows
 
 In the state ``fetching`` batches are appended, which costs a third of updating by key. A worklog that came twice is
@@ -23,6 +24,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -92,6 +94,8 @@ class ExportRequest:
 
 
 SCHEMA_VERSION: Final = 1
+_REVISIONS: Final = 20
+"""Of so many revisions it is known what was touched since."""
 StoreState = Literal["fetching", "checking", "done"]
 Day = tuple[dt.date, int]
 """A UTC day and a number of worklogs."""
@@ -322,6 +326,7 @@ class Store:
                     revision = self._merge()
             if leaving:
                 self._record("removed", leaving)
+                self._touch(leaving)
                 revision += ChangeCounts(removed=self._number(sql.DELETE, [list(leaving)]))
             self._set_meta(meta)
         return revision
@@ -329,6 +334,8 @@ class Store:
     def _merge(self) -> ChangeCounts:
         self.database.execute(sql.CREATE_INCOMING)
         [(rows, differing, changed)] = self.database.rows(sql.COUNT_INCOMING)
+        if revisions := self._revisions:
+            self.database.execute(sql.TOUCH_INCOMING, [revisions[-1]] * 2)
         for statement in (
             *((sql.RECORD_INCOMING,) if self.records_changes else ()),
             sql.DELETE_TOMBSTONES,
@@ -349,6 +356,7 @@ class Store:
         """
         with self.database.transaction():
             self._record("deleted", ids)
+            self._touch(ids)
             self.database.execute(sql.INSERT_TOMBSTONES, [found, list(ids)])
             self.database.execute(sql.DELETE_BAD_ROWS, [list(ids)])
             return self._number(sql.DELETE, [list(ids)])
@@ -382,6 +390,34 @@ class Store:
         """Remove the changes up to this number: they have been handed on."""
         with self.database.transaction():
             self.database.execute(sql.DELETE_CHANGES, [number])
+
+    @property
+    def _revisions(self) -> list[str]:
+        revisions: list[str] = self.meta("revisions") or []
+        return revisions
+
+    def new_revision(self) -> str:
+        """Return a new name, which nothing else has, for the worklogs as they are now; `touched_since` takes it."""
+        kept = [*self._revisions, secrets.token_hex(16)][-_REVISIONS:]
+        with self.database.transaction():
+            self._set_meta({"revisions": kept})
+            self.database.execute(sql.FORGET_TOUCHED, [kept])
+        return kept[-1]
+
+    def touched_since(self, revision: str) -> Any | None:
+        """Return the ids of all worklogs that were added, changed or removed since a revision.
+
+        An Arrow table with the column ``id``. None: the revision is not one of the last `_REVISIONS` of this store: it
+        is another store's, or one that is younger than the backup which this store was restored from, or too old.
+        """
+        revisions = self._revisions
+        if revision not in revisions:
+            return None
+        return self.database.arrow(sql.GET_TOUCHED, [revisions[revisions.index(revision) :]])
+
+    def _touch(self, ids: Sequence[str]) -> None:
+        if revisions := self._revisions:
+            self.database.execute(sql.TOUCH, [revisions[-1], list(ids), revisions[-1]])
 
     def keep_bad_rows(self, rows: Sequence[BadRow]) -> None:
         """Keep rows that cannot be read, each once. A worklog that is among them is no longer one of the others."""
@@ -421,6 +457,7 @@ class Store:
     def forget_bad_rows(self, keys: Sequence[str]) -> None:
         """Remove bad rows by their keys."""
         with self.database.transaction():
+            self._touch(keys)  # those that are ids
             self.database.execute(sql.DELETE_BAD_ROWS, [list(keys)])
 
     def days(self) -> list[Day]:

@@ -93,6 +93,7 @@ TABLES: Final = {
     "rows": f"{sql_definitions(ATTRIBUTES)}, batch INTEGER NOT NULL",
     "tombstones": f"{sql_definitions(ATTRIBUTES)}, found TIMESTAMPTZ",
     "changes": f"number BIGINT NOT NULL, kind VARCHAR NOT NULL, {sql_definitions(ATTRIBUTES)}",
+    "touched": "revision VARCHAR NOT NULL, id VARCHAR NOT NULL",
     "bad_rows": "key VARCHAR NOT NULL, id VARCHAR, path VARCHAR NOT NULL, reason VARCHAR NOT NULL, "
     '"row" VARCHAR NOT NULL',
 }
@@ -153,6 +154,13 @@ WHERE id IN (SELECT unnest(?))"""
 COUNT_CHANGES: Final = "SELECT count(*) FROM tracket.changes"
 DELETE_CHANGES: Final = "DELETE FROM tracket.changes WHERE number <= ?"
 
+_TOUCHED_BEFORE: Final = "id NOT IN (SELECT id FROM tracket.touched WHERE revision = ?)"
+TOUCH: Final = f"""
+INSERT INTO tracket.touched SELECT DISTINCT ?, id FROM (SELECT unnest(?) AS id) WHERE {_TOUCHED_BEFORE}"""
+TOUCH_INCOMING: Final = f"INSERT INTO tracket.touched SELECT ?, id FROM incoming WHERE differs AND {_TOUCHED_BEFORE}"
+GET_TOUCHED: Final = "SELECT DISTINCT id FROM tracket.touched WHERE revision IN (SELECT unnest(?))"
+FORGET_TOUCHED: Final = "DELETE FROM tracket.touched WHERE revision NOT IN (SELECT unnest(?))"
+
 GET_BAD_ROWS: Final = 'SELECT id, path, reason, "row" FROM tracket.bad_rows ORDER BY key'
 COUNT_BAD_ROWS: Final = "SELECT count(*) FROM tracket.bad_rows"
 DELETE_BAD_ROWS: Final = "DELETE FROM tracket.bad_rows WHERE key IN (SELECT unnest(?))"
@@ -212,6 +220,12 @@ def typed_slice(columns: Sequence[str], tz: str) -> str:
 def _slice_query(cells: Sequence[str]) -> str:
     date, id_ = _ORDER
     return f'SELECT {", ".join(cells)}, date AS "{date}", id AS "{id_}" {_SLICE}'
+
+
+def typed_rows(columns: Sequence[str], tz: str) -> str:
+    """Return the query of the worklogs whose ids are in ``given``, their cells as they are stored, in no order."""
+    cells = ", ".join(sql_cell(name, tz) for name in columns)
+    return f"SELECT {cells} FROM tracket.rows WHERE id IN (SELECT id FROM given)"
 
 
 def get_changes(columns: Sequence[str], tz: str) -> str:

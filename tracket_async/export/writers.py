@@ -55,6 +55,7 @@ def write_file(
     file_options: FileOptions | None = None,
     *,
     on_worklogs: OnWorklogs | None = None,
+    on_connected: Callable[[Callable[[], None]], None] | None = None,
 ) -> int:
     """Write all worklogs of a store to a file, with mode 0600, or to a table. Return how many there were.
 
@@ -64,6 +65,7 @@ def write_file(
         format: see above; of a table, ``"postgres"``.
         file_options: how it is written; None: all columns, CSV escaped. The days are those of the store's time zone.
         on_worklogs: is called with a number of worklogs, from the thread that writes, each time some are written.
+        on_connected: of a table: as `postgres.write_table` has it.
 
     Raises:
         UsageError: a format that does not exist, or one that the name of the file contradicts.
@@ -84,7 +86,7 @@ def write_file(
         )
     options, told = file_options or FileOptions(), on_worklogs or _nobody
     if isinstance(target, PostgresTable):
-        return postgres.write_table(store, target, options.columns, on_worklogs=told)
+        return postgres.write_table(store, target, options.columns, on_worklogs=told, on_connected=on_connected)
     check_room(store, format, options)
     return _WRITERS[format](_Output(store=store, target=target, options=options, told=told))
 
