@@ -68,6 +68,29 @@ def test_the_log_is_worked_in_when_it_has_grown(tmp_path, monkeypatch):
     assert 50_000 < max(sizes) <= 110_000
 
 
+def test_a_large_commit_goes_into_the_file_and_not_into_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "_LOG_BYTES", 1_000)
+    path, log = tmp_path / "d.duckdb", tmp_path / "d.duckdb.wal"
+    before = os.umask(0)
+    try:
+        with opened(path) as database:
+            written = "INSERT INTO numbers SELECT range FROM range(10, 5000)"
+            with database.transaction(size=1_000):
+                database.execute("INSERT INTO numbers VALUES (2)")
+            assert log.stat().st_size > 0
+            with database.transaction(size=1_001):
+                database.execute(written)
+            assert (log.stat().st_size, stat.S_IMODE(log.stat().st_mode)) == (0, 0o600)
+            with database.transaction():
+                database.execute("INSERT INTO numbers VALUES (3)")
+            assert (log.stat().st_size > 0, stat.S_IMODE(log.stat().st_mode)) == (True, 0o600)
+            with pytest.raises(StoreError), database.transaction(size=1_001):
+                database.rows(f"{written}; SELECT nothing")
+            assert numbers(database) == [1, 2, 3, *range(10, 5000)]
+    finally:
+        os.umask(before)
+
+
 def storage_version(path):
     """Return the version of the storage format in a DuckDB file's header: 64 until 1.1, 65 for 1.2."""
     return int.from_bytes(path.read_bytes()[12:20], "little")

@@ -43,9 +43,9 @@ def commits(monkeypatch):
 
     seen, real = [], Store.append
 
-    def append(self, batches, states, bad_rows):
-        seen.append((sum(batch.num_rows for batch in batches), len(states)))
-        real(self, batches, states, bad_rows)
+    def append(self, batches, states, bad_rows, *, ahead):
+        seen.append((sum(batch.num_rows for batch in [*batches, *ahead]), len(states)))
+        real(self, batches, states, bad_rows, ahead=ahead)
 
     monkeypatch.setattr(Store, "append", append)
     return seen
@@ -62,16 +62,54 @@ async def test_everything_is_stored_once_over_many_chains(running, stored, texts
             assert texts_in(store) == await texts_on(client)
 
 
-async def test_commits_come_when_enough_has_come_and_at_the_end(running, stored, commits, monkeypatch):
-    monkeypatch.setattr(phases, "COMMIT_ROWS", 400)
+async def test_commits_are_of_the_same_size_but_for_the_last(running, stored, commits, monkeypatch):
+    monkeypatch.setattr(phases, "COMMIT_ROWS", 333)
     monkeypatch.setattr(phases, "_ARROW_ROWS", 150)
     async with running(sample=1000) as (_, client):
         with stored(client) as store:
             async with open_job(client, store, Settings(concurrency=2)) as job:
                 await fetch(job, 0, None)
-    assert sum(rows for rows, _ in commits) == 1000
-    assert all(400 <= rows < 500 for rows, _ in commits[:-1])
+            assert store.count() == 1000
+    assert [rows for rows, _ in commits] == [333, 333, 333, 1]
     assert all(states for _, states in commits)
+
+
+async def test_a_page_that_does_not_fit_fills_a_commit_ahead_of_its_state(buffer, monkeypatch):
+    monkeypatch.setattr(phases, "COMMIT_ROWS", 5)
+    made, shelf, bring = buffer
+    bring(0, 1, 2)
+    bring(1, 11, 12)
+    assert not made.is_due
+    bring(0, 3, 4, 5)
+    assert made.is_due
+    await made.begin_commit()
+    assert not made.is_due
+    bring(0, 6)
+    await made.finish()
+    assert shelf.kept == [(4, [0, 1]), (3, [0])]
+    assert shelf.batches == [
+        [["wl-00001", "wl-00002", "wl-00011", "wl-00012"], ["wl-00003"]],
+        [["wl-00004", "wl-00005", "wl-00006"], []],
+    ]
+
+
+async def test_an_interruption_after_a_page_that_does_not_fit_loses_none_of_it(buffer, monkeypatch):
+    monkeypatch.setattr(phases, "COMMIT_ROWS", 2)
+    made, shelf, bring = buffer
+    bring(0, 1)
+    bring(1, 11, 12)
+    await made.finish()
+    assert shelf.kept == [(1, [0]), (1, [1])]
+    assert shelf.batches == [[["wl-00001"], ["wl-00011"]], [["wl-00012"], []]]
+
+
+async def test_the_worklogs_of_a_partition_are_neighbours_in_a_commit(buffer, monkeypatch):
+    monkeypatch.setattr(phases, "_ARROW_ROWS", 2)
+    made, shelf, bring = buffer
+    for number, worklog in ((1, 11), (0, 1), (1, 12), (0, 2), (1, 13), (0, 3)):
+        bring(number, worklog)
+    await made.finish()
+    assert shelf.batches == [[[f"wl-{number:05}" for number in (1, 2, 3, 11, 12, 13)], []]]
 
 
 async def test_commits_come_when_enough_time_has_passed(running, stored, commits):
@@ -132,13 +170,16 @@ class Shelf:
     """A store that fails when it is told to, and takes note."""
 
     def __init__(self):
-        self.kept, self.fail, self.gate = [], False, None
+        self.kept, self.batches, self.fail, self.gate = [], [], False, None
 
-    def append(self, batches, states, bad_rows):
+    def append(self, batches, states, bad_rows, *, ahead):
         assert not bad_rows
         if self.fail:
             raise StorageError("full")
         self.kept.append((sum(batch.num_rows for batch in batches), sorted(states)))
+        self.batches.append(
+            [[id_ for batch in part for id_ in batch.column("id").to_pylist()] for part in (batches, ahead)]
+        )
 
 
 @pytest.fixture
@@ -157,9 +198,10 @@ def buffer(make_worklog):
 
     made = CommitBuffer(SimpleNamespace(store=shelf, do=do, clock=lambda: 0.0))
 
-    def bring(number):
+    def bring(number, *worklogs):
         state = attrs.evolve(STATE, id=number)
-        made.take(Batch(partition=number, items=[row_of(make_worklog(number))], states=(state,)))
+        items = [row_of(make_worklog(worklog)) for worklog in worklogs or [number]]
+        made.take(Batch(partition=number, items=items, states=(state,)))
 
     return made, shelf, bring
 
@@ -208,7 +250,7 @@ async def test_a_store_that_fails_ends_the_walk_with_its_error(running, stored, 
     async with running(sample=300) as (_, client):
         with stored(client) as store:
 
-            def append(*_):
+            def append(*_, ahead):
                 raise StorageError("full")
 
             monkeypatch.setattr(store, "append", append)

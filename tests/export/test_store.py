@@ -52,6 +52,22 @@ def test_batch_states_and_facts_are_there_when_it_is_opened_again(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_rows_ahead_of_the_states_are_removed_until_their_states_come(store, make_worklog, batch_of, ids_in):
+    store.append([batch_of([make_worklog(1)])], {0: {"a": 1}}, ahead=[batch_of([make_worklog(2)])])
+    assert ids_in(store) == ["wl-00001", "wl-00002"]
+    store.delete_ahead()
+    assert ids_in(store) == ["wl-00001"]
+    store.append([], {}, ahead=[batch_of([make_worklog(2)])])
+    store.append([batch_of([make_worklog(3)])], {0: {"a": 2}})
+    store.delete_ahead()
+    assert ids_in(store) == ["wl-00001", "wl-00002", "wl-00003"]
+
+
+def test_a_store_without_commits_has_nothing_ahead(store, ids_in):
+    store.delete_ahead()
+    assert ids_in(store) == []
+
+
 def test_a_commit_that_fails_keeps_neither_worklogs_nor_states(store, make_worklog, batch_of, monkeypatch):
     store.append([batch_of([make_worklog(1)])], {0: {"a": 1}})
     monkeypatch.setattr(tables, "INSERT_PARTITIONS", "INSERT INTO nowhere VALUES (?, ?)")

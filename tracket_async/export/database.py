@@ -2,9 +2,9 @@
 
 A file is created in a private folder beside (``.NAME.new``) and renamed into place: it is never half there, and its
 mode is 0600. DuckDB creates its write-ahead log with the process's umask, so an empty one with mode 0600 is created
-before it does: after opening and after each checkpoint. Checkpoints are therefore made here alone, never by DuckDB in
-between. DuckDB may take `MEMORY_MIB` and one thread. What does not fit goes to ``.NAME.tmp``, a private folder that is
-emptied when the file is opened and removed when it is closed.
+before it does: after opening and after each checkpoint. Checkpoints are therefore made only where this module asks for
+them, never by DuckDB in between. DuckDB may take `MEMORY_MIB` and one thread. What does not fit goes to ``.NAME.tmp``,
+a private folder that is emptied when the file is opened and removed when it is closed.
 
 A file that exists may come from a stranger: its macros could read other files. Before any statement is run on it, its
 catalog is read over a locked connection, and must be exactly the one that this program creates.
@@ -272,19 +272,36 @@ class Database:
             self.execute(f"DETACH {name}")
 
     @contextlib.contextmanager
-    def transaction(self) -> Generator[None]:
-        """Commit all of the block, or, on an error, nothing of it. Afterwards it is on the disk."""
-        self.execute("BEGIN")
-        try:
-            yield
-            with self.errors("write"):
-                self._connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(duckdb().Error):  # a failed COMMIT has already rolled back
-                self._connection.execute("ROLLBACK")
-            raise
+    def transaction(self, *, size: int = 0) -> Generator[None]:
+        """Commit all of the block, or, on an error, nothing of it. Afterwards it is on the disk.
+
+        Args:
+            size: about how many bytes it adds. So many that a checkpoint would follow are written into the file at
+                once, and not into the log before.
+        """
+        with self._checkpoint_at_commit() if size > _LOG_BYTES else contextlib.nullcontext():
+            self.execute("BEGIN")
+            try:
+                yield
+                with self.errors("write"):
+                    self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(duckdb().Error):  # a failed COMMIT has already rolled back
+                    self._connection.execute("ROLLBACK")
+                raise
         if self._log_size() > _LOG_BYTES:
             self.checkpoint()
+
+    @contextlib.contextmanager
+    def _checkpoint_at_commit(self) -> Generator[None]:
+        """Let DuckDB make a checkpoint of each commit within the block, in place of writing it into the log."""
+        self.execute("SET wal_autocheckpoint = '1KiB'")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(duckdb().Error):  # after a failed checkpoint nothing can be done with it any more
+                self._connection.execute(f"SET wal_autocheckpoint = '{_CONFIG['wal_autocheckpoint']}'")
+            self._create_log()
 
     def _log_size(self) -> int:
         try:

@@ -1,7 +1,7 @@
 """The phases of an export: fetch everything, then check what changed meanwhile, comparing where the numbers differ.
 
-1. `fetch`: a parallel scan brings every page. Rows become Arrow columns as they come; about every `COMMIT_ROWS` of
-   them, or every `COMMIT_SECONDS`, they are committed together with the states of the partitions, while the next pages
+1. `fetch`: a parallel scan brings every page. Rows become Arrow columns as they come; every `COMMIT_ROWS` of them, or
+   every `COMMIT_SECONDS`, they are committed together with the states of the partitions, while the next pages
    are being fetched. After an error or a cancellation the rest is committed first: a killed process has to fetch again
    what came in its last seconds, and nothing else.
 2. `check` (API 2.0): each round fetches what was created or updated since the round before began, by the server's
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -126,38 +126,50 @@ async def open_job(client: TracketClient, store: Store, settings: Settings | Non
         )
 
 
-COMMIT_ROWS: Final = 50_000
+COMMIT_ROWS: Final = 122_880
+"""A row group of DuckDB. A commit of exactly one is written once, compressed; any other goes through the log first."""
 COMMIT_SECONDS: Final = 5.0
 _ARROW_ROWS: Final = 500
 """So many rows become columns at once: more would hold up the event loop for longer, fewer cost more calls."""
 
 
 class CommitBuffer:
-    """Rows and states that have come and are not committed yet."""
+    """Rows and states that have come and are not committed yet.
+
+    The rows of a partition are neighbours in a commit, so that reading some dates leaves out the others. Of the page
+    that would make a commit too large, the first rows fill it up, ahead of the page's state (see `Store.append`).
+    """
 
     def __init__(self, job: ExportJob) -> None:
         self._job = job
-        self._rows: list[Row] = []
-        self._batches: list[Any] = []
+        self._rows: dict[int, list[Row]] = {}
+        self._batches: list[tuple[int, Any]] = []
         self._count = 0
         self._states: dict[int, PartitionState] = {}
         self._bad_rows: list[BadRow] = []
+        self._ahead: list[Row] = []
+        self._rest: Batch[Row] | None = None
         self._since = job.clock()
         self._commit: asyncio.Task[None] | None = None
 
     def take(self, batch: Batch[Row]) -> None:
-        """Add what a page brought."""
-        self._rows += batch.items
+        """Add what a page brought. A commit that is due then has to begin before the next page is taken."""
+        room = COMMIT_ROWS - self._count
+        if self._states and 0 < room < len(batch.items):
+            self._ahead, self._rest = batch.items[:room], attrs.evolve(batch, items=batch.items[room:])
+            self._count += room
+        else:
+            self._add(batch)
+
+    def _add(self, batch: Batch[Row]) -> None:
+        rows = self._rows.setdefault(batch.partition, [])
+        rows += batch.items
         self._count += len(batch.items)
         self._states.update((state.id, state) for state in batch.states)
         self._bad_rows += batch.bad_rows
-        if len(self._rows) >= _ARROW_ROWS:
-            self._to_arrow()
-
-    def _to_arrow(self) -> None:
-        if self._rows:
-            self._batches.append(arrow_batch(self._rows))
-            self._rows = []
+        if len(rows) >= _ARROW_ROWS:
+            self._batches.append((batch.partition, arrow_batch(rows)))
+            del self._rows[batch.partition]
 
     @property
     def is_due(self) -> bool:
@@ -171,17 +183,21 @@ class CommitBuffer:
             StorageError, StoreError: that one failed.
         """
         await self._ended()
-        self._to_arrow()
-        states = {number: state.to_json() for number, state in self._states.items()}
-        if states:
-            append = self._job.do(self._job.store.append, self._batches, states, self._bad_rows)
-            self._batches, self._count, self._states, self._bad_rows = [], 0, {}, []
+        if self._states:
+            append = self._job.do(
+                _append, self._job.store, self._batches, self._rows, self._states, self._bad_rows, self._ahead
+            )
+            self._batches, self._rows, self._count, self._states, self._bad_rows, self._ahead = [], {}, 0, {}, [], []
             self._commit = asyncio.create_task(append)
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            self._add(rest)
         self._since = self._job.clock()
 
     async def finish(self) -> None:
         """Commit what is left; raises as `begin_commit`."""
-        await self.begin_commit()
+        while self._states:
+            await self.begin_commit()
         await self._ended()
 
     async def _ended(self) -> None:
@@ -191,6 +207,25 @@ class CommitBuffer:
             # A commit that failed stays here and fails every other: later states must not get ahead of its rows.
             self._commit.result()
             self._commit = None
+
+
+def _append(
+    store: Store,
+    batches: list[tuple[int, Any]],
+    rows: Mapping[int, Sequence[Row]],
+    states: Mapping[int, PartitionState],
+    bad_rows: Sequence[BadRow],
+    ahead: Sequence[Row],
+) -> None:
+    """Commit, in the store's thread, which also converts what is not converted yet: it is too much for the loop."""
+    batches += [(partition, arrow_batch(part)) for partition, part in rows.items() if part]
+    batches.sort(key=lambda each: each[0])  # stable: each partition's rows stay in their order
+    store.append(
+        [batch for _, batch in batches],
+        {number: state.to_json() for number, state in states.items()},
+        bad_rows,
+        ahead=[arrow_batch(ahead)] if ahead else (),
+    )
 
 
 async def fetch(job: ExportJob, resumed: int, total: int | None) -> bool:

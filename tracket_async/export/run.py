@@ -92,7 +92,9 @@ FetchRest = Callable[[ExportJob], Awaitable[int | None]]
 async def export(job: ExportJob, fetch: FetchRest | None = None) -> ExportResult:
     """Do the same as `export_to_store`, with a job that is open already; ``fetch`` None: by `fetch_rest`."""
     store = job.store
-    was_done, as_of = await job.do(lambda: store.state) == "done", None
+    state, as_of = await job.do(lambda: store.state), None
+    if state == "fetching":
+        await job.do(store.delete_ahead)
     resumed = await (fetch or fetch_rest)(job)
     job = attrs.evolve(job, fresh=resumed == 0)
     if job.source.counts:
@@ -100,7 +102,7 @@ async def export(job: ExportJob, fetch: FetchRest | None = None) -> ExportResult
         try:
             found = await check(job, moment_of(await job.do(store.meta, "mark")))
         except (ExportError, RequestError) as error:
-            if not was_done or not (isinstance(error, ExportError) or error.is_passing):
+            if state != "done" or not (isinstance(error, ExportError) or error.is_passing):
                 raise
             found = await job.do(_unchecked, store, error)
             as_of = found.now
@@ -108,7 +110,7 @@ async def export(job: ExportJob, fetch: FetchRest | None = None) -> ExportResult
             await job.do(keep_check, store, found)
     else:
         found = await compare_fetched_before(job)
-        as_of = found.now if was_done else None
+        as_of = found.now if state == "done" else None
     bad_rows = await tell_bad_rows(job)
     return attrs.evolve(await job.do(_result, store, resumed or 0, found), as_of=as_of, bad_rows=bad_rows)
 

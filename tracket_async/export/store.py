@@ -7,7 +7,8 @@ private:
     meta(name, value)          what the store is and how far it is; values are JSON. ``schema_version``, ``request``,
                                ``state``, and what `run` keeps
     partitions(id, state)      how far each partition of the scan is, JSON
-    rows(..., batch)           the worklogs, in the order in which they were committed
+    rows(..., batch)           the worklogs, in the order in which they were committed; batch numbers the commits from
+                               1, and is 0 for what was added or changed after fetching
     tombstones(..., found)     worklogs that the server no longer has, and when that was found
     changes(number, kind, ...) what was done to rows and is not handed on yet, in order, where that is recorded
     touched(revision, id)      ids of worklogs that were added, changed or removed after a revision and before the next
@@ -154,6 +155,7 @@ class Store:
         """
         self.path = Path(path)
         modules.duckdb()
+        modules.compute()
         load_converters()  # here, in a thread, and not at the first page
         refuse_link(self.path)
         with storage_errors(self.path, "look at"):
@@ -271,6 +273,8 @@ class Store:
         batches: Sequence[Any],
         states: Mapping[int, Mapping[str, Any]],
         bad_rows: Sequence[BadRow] = (),
+        *,
+        ahead: Sequence[Any] = (),
         **meta: Any,
     ) -> None:
         """Keep batches, states of partitions by id, bad rows and meta, in one transaction. Only while fetching.
@@ -279,20 +283,29 @@ class Store:
             batches: Arrow batches.
             states: the new ones.
             bad_rows: rows that cannot be read.
+            ahead: Arrow batches that the states do not tell of, but those of the next call will: they count as brought
+                by that one. If it never comes, `delete_ahead` removes them.
             meta: kept as well.
         """
-        with self.database.transaction():
+        with self.database.transaction(size=sum(batch.nbytes for batch in (*batches, *ahead))):
             self._keep_bad_rows(bad_rows)
-            if batches:
+            if batches or ahead:
                 number = (self.meta("batch") or 0) + 1
-                with self._given(batches):
-                    self.database.execute(sql.APPEND, [number])
+                for part, brought_by in ((batches, number), (ahead, number + 1)):
+                    if part:
+                        with self._given(part):
+                            self.database.execute(sql.APPEND, [brought_by])
                 self._set_meta({"batch": number})
             if states:
                 texts = [json.dumps(state) for state in states.values()]
                 self.database.execute(sql.DELETE_PARTITIONS, [list(states)])
                 self.database.execute(sql.INSERT_PARTITIONS, [list(states), texts])
             self._set_meta(meta)
+
+    def delete_ahead(self) -> None:
+        """Remove rows that are ahead of the states: before fetching goes on, which brings them again."""
+        with self.database.transaction():
+            self.database.execute(sql.DELETE_AHEAD, [self.meta("batch") or 0])
 
     def _given(self, batches: Sequence[Any]) -> AbstractContextManager[None]:
         return self.database.registered("given", pyarrow().Table.from_batches(list(batches)))

@@ -112,8 +112,8 @@ DELETE_PARTITIONS: Final = "DELETE FROM tracket.partitions WHERE id IN (SELECT u
 INSERT_PARTITIONS: Final = "INSERT INTO tracket.partitions SELECT unnest(?), unnest(?)"
 DELETE_ALL_PARTITIONS: Final = "DELETE FROM tracket.partitions"
 
-# Sorted within the batch, so that a later query for some dates can leave most of it unread.
-APPEND: Final = f"INSERT INTO tracket.rows SELECT {COLUMNS}, ? FROM given ORDER BY date, id"
+APPEND: Final = f"INSERT INTO tracket.rows SELECT {COLUMNS}, ? FROM given"
+DELETE_AHEAD: Final = "DELETE FROM tracket.rows WHERE batch > ?"
 COUNT_DISTINCT: Final = "SELECT count(DISTINCT id) FROM tracket.rows"
 COUNT: Final = "SELECT count(*) FROM tracket.rows"
 

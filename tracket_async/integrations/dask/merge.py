@@ -28,7 +28,7 @@ from tracket_async.client import TracketClient
 from tracket_async.errors import StorageError, StoreError
 from tracket_async.export import database as modules
 from tracket_async.export.formats import FileOptions, TargetFormat
-from tracket_async.export.phases import COMMIT_ROWS, ExportJob, Settings, dates_fetched
+from tracket_async.export.phases import ExportJob, Settings, dates_fetched
 from tracket_async.export.postgres import PostgresTable
 from tracket_async.export.progress import ExportResult
 from tracket_async.export.run import export_to_files
@@ -46,6 +46,8 @@ from tracket_async.models import BadRow
 from tracket_async.scan.partition import PartitionState
 
 MANIFEST: Final = "manifest.json"
+COMMIT_ROWS: Final = 50_000
+"""Row groups of parts are committed together from so many worklogs on."""
 
 
 async def merge(
