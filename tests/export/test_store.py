@@ -12,6 +12,7 @@ import attrs
 import duckdb
 import pytest
 
+from tracket_async import frames
 from tracket_async.errors import StorageError, StoreError, TargetBusyError, UsageError
 from tracket_async.export import store as stores
 from tracket_async.export import tables
@@ -61,6 +62,18 @@ def test_rows_ahead_of_the_states_are_removed_until_their_states_come(store, mak
     store.append([batch_of([make_worklog(3)])], {0: {"a": 2}})
     store.delete_ahead()
     assert ids_in(store) == ["wl-00001", "wl-00002", "wl-00003"]
+
+
+def test_a_million_worklogs_are_counted_and_deduplicated_within_the_memory(store, make_worklog, batch_of):
+    store.append([batch_of([make_worklog(1)])], {})
+    names = [name for name in frames.ATTRIBUTES if name != "id"]
+    store.database.execute(
+        f"INSERT INTO tracket.rows SELECT uuid(), {', '.join(names)}, 1 FROM tracket.rows, range(1_000_000)"
+    )
+    store.append([batch_of([make_worklog(1, minutes=9.0)])], {})
+    assert store.count() == 1_000_001
+    assert store.deduplicate() == 1
+    assert store.count() == 1_000_001
 
 
 def test_a_store_without_commits_has_nothing_ahead(store, ids_in):

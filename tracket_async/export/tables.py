@@ -114,14 +114,16 @@ DELETE_ALL_PARTITIONS: Final = "DELETE FROM tracket.partitions"
 
 APPEND: Final = f"INSERT INTO tracket.rows SELECT {COLUMNS}, ? FROM given"
 DELETE_AHEAD: Final = "DELETE FROM tracket.rows WHERE batch > ?"
-COUNT_DISTINCT: Final = "SELECT count(DISTINCT id) FROM tracket.rows"
+# Sorted, because DuckDB before 2.0 cannot group a million of them in the memory that it is given.
+_HASHES: Final = "SELECT h, lag(h) OVER (ORDER BY h) AS before FROM (SELECT hash(id) AS h FROM tracket.rows)"
+COUNT_DISTINCT: Final = f"SELECT count(*) FROM ({_HASHES}) WHERE h IS DISTINCT FROM before"
 COUNT: Final = "SELECT count(*) FROM tracket.rows"
 
 DEDUPLICATE: Final = f"""
 DELETE FROM tracket.rows WHERE rowid IN (
     SELECT rowid FROM (
         SELECT rowid, row_number() OVER (PARTITION BY id ORDER BY {_LATEST}) AS place FROM tracket.rows
-        WHERE id IN (SELECT id FROM tracket.rows GROUP BY id HAVING count(*) > 1)
+        WHERE hash(id) IN (SELECT h FROM ({_HASHES}) WHERE h = before)
     ) WHERE place > 1
 )"""
 
