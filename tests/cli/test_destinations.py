@@ -52,6 +52,14 @@ def test_an_option_is_no_file():
         destinations.files(["--raw"], None)
 
 
+@pytest.mark.parametrize("url", ["mysql://u@h/db", "s3://bucket/a.parquet", "postgresql+psycopg://h/db"])
+def test_a_url_of_another_kind_is_no_file(url):
+    with pytest.raises(
+        UsageError, match=r"cannot write to \w[\w+]*://\.\.\. Give a file, or a database as postgresql://"
+    ):
+        destinations.files([url], None)
+
+
 def test_standard_output_goes_alone():
     assert destinations.to_standard_output(["-"])
     assert not destinations.to_standard_output(["a", "b"])

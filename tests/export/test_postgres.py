@@ -278,12 +278,8 @@ def test_a_connection_that_is_lost_leaves_the_table_as_it_was(postgres, deduplic
     write(store, postgres)
     store.upsert(batch_of([make_worklog(9)]))
 
-    def cut(_):
-        key = f"hashtextextended('tracket {postgres.name}.worklogs', 0) & x'FFFFFFFF'::int8"
-        postgres.rows(f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = {key}")
-
     with pytest.raises(StorageError, match=r"The table is as it was before\. Run the same again"):
-        write(store, postgres, on_worklogs=cut)
+        write(store, postgres, on_worklogs=lambda _: cut(postgres))
     assert len(ids_in(postgres)) == 3
     write(store, postgres)
     assert len(ids_in(postgres)) == 4
@@ -380,7 +376,7 @@ def test_a_role_that_may_only_read_is_told(postgres, deduplicated, request_2024)
         with pytest.raises(StorageError, match="permission denied") as caught:
             write_file(deduplicated([]), reader, "postgres")
         assert caught.value.errno == errno.EACCES
-        assert "GRANT" in str(caught.value)
+        assert "SELECT, INSERT, UPDATE and DELETE on it" in str(caught.value)
     finally:
         postgres.execute(f"DROP OWNED BY {postgres.name}_reader", f"DROP ROLE {postgres.name}_reader")
 
@@ -419,18 +415,64 @@ class DriverError:
 
 
 def test_an_error_says_what_happened_and_what_to_do():
-    full = translated(DriverError("IO: [libpq] ERROR:  disk is full\nCONTEXT: x", "53100"), "cannot write")
+    full = translated(DriverError("IO: [libpq] ERROR:  disk is full\nCONTEXT: x", "53100"), "cannot write", "Again")
     assert str(full) == (
         "cannot write: disk is full. Free some space on the server's disk, then run the same again. "
         "The table is as it was before"
     )
     assert full.errno == errno.ENOSPC
-    refused = translated(DriverError('[libpq] FATAL:  no role "x"', "28000"), "cannot connect")
-    assert (refused.errno, "PGPASSWORD" in refused.hint) == (None, True)
-    lost = translated(DriverError("server closed the connection\nunexpectedly"), "cannot commit", committing=True)
-    assert str(lost).startswith("cannot commit: server closed the connection. The table is as it was before, or all of")
-    assert "no host" in str(translated(DriverError("IO: [libpq] no host\nand more"), "cannot connect"))
-    assert str(translated(DriverError(""), "cannot connect")).startswith("cannot connect: the driver does not say why")
+    lost = translated(DriverError("server closed the connection\nunexpectedly"), "cannot commit", "Again")
+    assert str(lost) == "cannot commit: server closed the connection. Again"
+    assert "no host" in str(translated(DriverError("IO: [libpq] no host\nand more"), "cannot connect", "Look"))
+    unknown = translated(DriverError(""), "cannot connect", "Look")
+    assert str(unknown).startswith("cannot connect: the driver does not say why")
+
+
+def test_an_error_of_the_commit_does_not_promise_too_much(postgres, deduplicated, monkeypatch):
+    commit = module._Transaction.commit
+
+    def lose(transaction):
+        cut(postgres)
+        commit(transaction)
+
+    monkeypatch.setattr(module._Transaction, "commit", lose)
+    with pytest.raises(StorageError, match=r"cannot commit to the table worklogs of .* or all of it is new\."):
+        write(deduplicated([1]), postgres)
+
+
+def cut(postgres):
+    """End the session of whoever is writing the table."""
+    for (pid,) in locks_of(postgres):
+        postgres.rows(f"SELECT pg_terminate_backend({pid})")
+
+
+def test_a_role_may_be_granted_to_sync_a_table_of_another(postgres, deduplicated, make_worklog, batch_of):
+    store, role = deduplicated([1, 2]), f"{postgres.name}_writer"
+    write(store, postgres)
+    store.upsert(batch_of([make_worklog(3)]), leaving=["wl-00001"])
+    postgres.execute(
+        f"CREATE ROLE {role}",
+        f"GRANT USAGE ON SCHEMA {postgres.name} TO {role}",
+        f"GRANT SELECT, INSERT, UPDATE ON worklogs, tracket_about TO {role}",
+    )
+    try:
+        write_file(store, PostgresTable(postgres.with_options(f"-crole={role}")), "postgres")
+    finally:
+        postgres.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+    assert ids_in(postgres, "deleted_at IS NULL") == ["wl-00002", "wl-00003"]
+
+
+async def test_a_sync_looks_at_the_table_before_it_asks_the_server(served, capsys):
+    async def work(emulator):
+        url = "postgresql://127.0.0.1:1/db"
+        assert await asyncio.to_thread(main, ["sync", "s.duckdb", "--output", url, "--progress", "off"]) == 1
+        said = capsys.readouterr().err
+        assert f"cannot connect to {url}: connection to server" in said
+        assert "Check that the server runs, and the user, host, port and database of the URL" in said
+        assert len(emulator.request_log) == 0
+        return True
+
+    assert await served(work)
 
 
 # -- names, URLs and TLS -------------------------------------------------------------------------------------------
@@ -571,7 +613,7 @@ async def test_the_commands_write_a_table(served, postgres, capsys, tmp_path):
         emulator.update(emulator.worklogs()[0]["worklogId"], {"worklogMinutes": 1})
         emulator.delete(emulator.worklogs()[1]["worklogId"])
         assert await asyncio.to_thread(main, ["sync", "s.duckdb", *command]) == 0
-        assert f"Written: {postgres.url}" in capsys.readouterr().out
+        assert f"Written: the table hours of {postgres.url}" in capsys.readouterr().out
         assert postgres.rows("SELECT count(*), count(deleted_at) FROM hours") == [(60, 1)]
         assert await asyncio.to_thread(main, ["sync", "s.duckdb", "--delete-rows", *command]) == 0
         assert postgres.rows("SELECT count(*), count(deleted_at) FROM hours") == [(59, 0)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import stat
 import threading
 from collections.abc import Callable, Container, Generator, Iterable, Sequence
@@ -48,7 +49,8 @@ Columns = Annotated[
     Parameter(
         metavar="NAME,NAME",
         show_default=False,
-        help="Write these columns, in this order. Default: all but extra, which has the fields that are not known.",
+        help="Write these columns, in this order. Default: all but extra, which has the fields that are not known (a"
+        " table of PostgreSQL has it, too).",
     ),
 ]
 Raw = Annotated[
@@ -94,7 +96,8 @@ Table = Annotated[
     str,
     Parameter(
         metavar="NAME",
-        help="Write this table, or SCHEMA.TABLE, of a database that --output names (postgresql://USER@HOST/DATABASE).",
+        help="Write this table of the PostgreSQL database that --output names, or SCHEMA.TABLE. It is created if there"
+        " is none. The password comes from PGPASSWORD, PGPASSFILE or PGSERVICE, never from the URL.",
     ),
 ]
 DeleteRows = Annotated[
@@ -102,7 +105,8 @@ DeleteRows = Annotated[
     Parameter(
         negative=(),
         show_default=False,
-        help="Delete the rows of worklogs that no longer exist from the table. Without it, their deleted_at is set.",
+        help="Delete the rows of worklogs that no longer exist from the table of PostgreSQL. Without it, their"
+        " deleted_at is set.",
     ),
 ]
 
@@ -111,13 +115,14 @@ AllRows = Annotated[
     Parameter(
         negative=(),
         show_default=False,
-        help="Compare all rows of the table, and so mend those that others have changed in it. Without it, only"
+        help="Compare all rows of the table of PostgreSQL, and mend those that others have changed. Without it, only"
         " worklogs that have changed since the last time are sent.",
     ),
 ]
 
 STANDARD_OUTPUT: Final = "-"
 TABLE: Final = "worklogs"
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+://")
 _SLICE: Final = 1 << 16
 """Bytes that are written, perhaps compressed, before the event loop has its turn: 2 ms at most."""
 
@@ -345,11 +350,15 @@ def files(
     for name in outputs:
         if name.startswith("-"):
             raise UsageError(f"--output needs a file, and {name} is an option. A file of that name is ./{name}")
+        if (scheme := _SCHEME.match(name)) and not is_database(name):
+            raise UsageError(
+                f"--output cannot write to {scheme[0]}... Give a file, or a database as postgresql://USER@HOST/DATABASE"
+            )
         target: Target = Path(name)
         if is_database(name):
             target = PostgresTable(name, table, delete_rows=delete_rows, all_rows=all_rows)
         if target in found:
-            raise UsageError(f"--output {target} is given twice")
+            raise UsageError(f"--output {name} is given twice")
         if isinstance(target, PostgresTable):
             found[target] = POSTGRES
             check_target(target, POSTGRES)

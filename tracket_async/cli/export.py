@@ -290,7 +290,7 @@ async def export(
         format: Write this format: one JSON object a line, CSV with a header, Parquet, a DuckDB file, or an Excel
             workbook. Default: the ending of the file's name (.ndjson, .jsonl, .csv, .parquet, .duckdb, .xlsx); on
             standard output, ndjson. Text in a file whose name ends in .gz is compressed.
-        output: Write this file, or the table of a PostgreSQL database, given by its URL without a password; may be
+        output: Write this file, or a table of PostgreSQL (postgresql://USER@HOST/DATABASE, see --table); may be
             repeated. - is standard output, and the default.
         columns: see `Columns`.
         raw: see `Raw`.

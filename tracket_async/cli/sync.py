@@ -48,7 +48,7 @@ from tracket_async.export import sync as export_sync
 from tracket_async.export.formats import FileOptions, TargetFormat, format_of
 from tracket_async.export.postgres import PostgresTable, Target
 from tracket_async.export.progress import SyncResult
-from tracket_async.export.run import request_of, write_files
+from tracket_async.export.run import check_tables, request_of, write_files
 from tracket_async.export.store import WorkThread, open_store
 from tracket_async.export.sync import DateBounds
 from tracket_async.models import WorklogFilter
@@ -148,8 +148,8 @@ async def sync(
         accept_deletions: see `AcceptDeletions`.
         bad_rows: see `BadRowsFile`.
         selection: which worklogs; of a store that exists, only those that it was created with.
-        output: Write the worklogs of the store to this file, or bring the table of this PostgreSQL database up to
-            date; may be repeated.
+        output: Write the worklogs of the store to this file, or bring a table of PostgreSQL up to date
+            (postgresql://USER@HOST/DATABASE, see --table); may be repeated.
         format: Write this format, as in tracket export.
         columns: see `Columns`.
         raw: see `Raw`.
@@ -214,6 +214,7 @@ async def _sync(client: TracketClient, job: _Job, display: ProgressDisplay) -> R
     # A cancellation is raised when the thread has done its work: the store is not closed under its hands.
     async with WorkThread() as thread:
         try:
+            await check_tables(job.files, store.request, job.file_options)
             before = None if await thread(lambda: store.state) == "done" else await thread(store.count)
             result = await export_sync.sync_store(client, store, how, lookback=job.lookback, reconcile=job.reconcile)
             tombstones, waiting = await thread(store.tombstones), await thread(store.count_changes)

@@ -71,19 +71,22 @@ _DRIVER_ERROR: Final = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 _HINTS: Final = {
-    "42501": "Let the role create tables in the schema, and temporary tables in the database (GRANT CREATE ON SCHEMA, "
-    "GRANT TEMPORARY ON DATABASE), or make it the owner of the table",
+    "42501": "To create the table, a role needs CREATE on the schema; to bring one of another role up to date, SELECT, "
+    f"INSERT, UPDATE and DELETE on it and on {_ABOUT}; for both, TEMPORARY on the database",
     "25006": "Connect as a role, and to a server, that may write",
     "53100": "Free some space on the server's disk, then run the same again",
     "55P03": "Another session holds a lock on it: end that, then run the same again",
     "53400": "Raise that limit on the server, then run the same again",
-    "28000": "Set PGPASSWORD or PGPASSFILE, or name another user in the URL",
-    "28P01": "Set PGPASSWORD or PGPASSFILE, or name another user in the URL",
-    "3D000": "Create the database first",
     "3F000": "Create the schema first",
 }
 _ERRNOS: Final = {"53100": errno.ENOSPC, "53400": errno.ENOSPC, "42501": errno.EACCES, "25006": errno.EROFS}
 _UNCHANGED: Final = "The table is as it was before"
+_NOT_CONNECTED: Final = (
+    "Check that the server runs, and the user, host, port and database of the URL. The password comes from PGPASSWORD, "
+    "PGPASSFILE or PGSERVICE"
+)
+_AGAIN: Final = f"{_UNCHANGED}. Run the same again"
+_PERHAPS_COMMITTED: Final = f"{_UNCHANGED}, or all of it is new. Run the same again"
 
 
 def is_database(target: str) -> bool:
@@ -136,7 +139,7 @@ class PostgresTable:
     all_rows: bool = attrs.field(default=False, kw_only=True)
 
     def __str__(self) -> str:
-        return self.url
+        return f"the table {self.table} of {self.url}"
 
 
 Target = Path | PostgresTable
@@ -214,11 +217,12 @@ class _Transaction:
     """One transaction: it is committed by `commit`, and by nothing else."""
 
     def __init__(self, target: PostgresTable) -> None:
-        self._target = target
-        self._committing = False
+        self._target: PostgresTable | str = target.url
+        self._hint = _NOT_CONNECTED
         self._closing = threading.Lock()  # what is closed meanwhile must not be interrupted
         with self._errors("connect to"):
             self._connection: Any = driver().connect(connection_url(target.url))
+        self._target, self._hint = target, _AGAIN
 
     def close(self) -> None:
         """Disconnect; what is not committed has not happened."""
@@ -251,7 +255,7 @@ class _Transaction:
 
     def commit(self) -> None:
         """Commit all of it."""
-        self._committing = True
+        self._hint = _PERHAPS_COMMITTED
         with self._errors("commit to"):
             self._connection.commit()
 
@@ -260,27 +264,26 @@ class _Transaction:
         try:
             yield
         except driver().Error as error:
-            raise translated(error, f"cannot {doing} {self._target}", committing=self._committing) from error
+            raise translated(error, f"cannot {doing} {self._target}", self._hint) from error
 
 
-def translated(error: Any, what: str, *, committing: bool = False) -> TracketError:
+def translated(error: Any, what: str, hint: str) -> TracketError:
     """Return an error of the driver as one of this package.
 
     Args:
         error: has ``sqlstate``, None where the server did not answer.
         what: what could not be done.
-        committing: it happened while the transaction was committed.
+        hint: what to do where the server gives no reason that is known here.
     """
     found = _DRIVER_ERROR.search(str(error))
-    said = str(error).rpartition("[libpq] ")[2] or "the driver does not say why"
+    said = str(error).rpartition("[libpq] ")[2].removeprefix("Failed to connect: ") or "the driver does not say why"
     text = found[1] if found else said.splitlines()[0]
     state = error.sqlstate
     if state in _HINTS:
         refused = StorageError(f"{what}: {text}", hint=f"{_HINTS[state]}. {_UNCHANGED}")
         refused.errno = _ERRNOS.get(state)
         return refused
-    unchanged = "The table is as it was before, or all of it is new" if committing else _UNCHANGED
-    return StorageError(f"{what}: {text}", hint=f"{unchanged}. Run the same again")
+    return StorageError(f"{what}: {text}", hint=hint)
 
 
 # -- the table -----------------------------------------------------------------------------------------------------
@@ -434,8 +437,8 @@ def write_table(
             kept = [row[0].replace("\0", "\ufffd") for row in store.database.rows(sql.GET_BAD_ROWS) if row[0]]
             transaction.execute(table.bury(kept, touched=touched is not None, delete=target.delete_rows))
         else:
-            _run(transaction, table.index)
-        _run(transaction, table.create_about)  # late: whoever creates it waits for whoever is creating it
+            # Late: whoever creates the second waits for whoever is creating it.
+            _run(transaction, (*table.index, *table.create_about))
         transaction.execute(table.tell({**about, "worklogs": total, "revision": store.new_revision()}))
         transaction.commit()
     return total
@@ -482,19 +485,19 @@ def _table(transaction: _Transaction, target: PostgresTable, columns: Sequence[s
     )
     if int(re.split(r"\D", version)[0]) < _OLDEST:
         raise StoreError(
-            f"{target} is PostgreSQL {version}, and MERGE needs {_OLDEST} or later", hint="Use a newer server"
+            f"{target.url} is PostgreSQL {version}, and MERGE needs {_OLDEST} or later", hint="Use a newer server"
         )
     if encoding != "UTF8":
-        raise StoreError(f"{target} has the encoding {encoding}", hint="Use a database whose encoding is UTF8")
+        raise StoreError(f"{target.url} has the encoding {encoding}", hint="Use a database whose encoding is UTF8")
     schema, _, name = target.table.rpartition(".")
     schema = schema or current
     if schema is None:
-        raise StoreError(f"{target} has no schema to create a table in", hint="Give --table SCHEMA.TABLE")
+        raise StoreError(f"{target.url} has no schema to create a table in", hint="Give --table SCHEMA.TABLE")
     # Names and operators are PostgreSQL's own, whatever others have created; notices would go to standard error.
     _run(transaction, _SESSION)
     if not transaction.row("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", f"tracket {schema}.{name}")[0]:
         raise TargetBusyError(
-            f"another program is writing the table {schema}.{name} of {target}",
+            f"another program is writing {target}",
             hint="Wait until it has ended. A program that was killed is noticed by the server after a while",
         )
     return _Table(schema=schema, name=name, columns=columns)

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -231,9 +231,7 @@ async def export_to_files(
     """
     files = check_targets(targets)
     options = file_options or FileOptions()
-    for target in files:
-        if isinstance(target, PostgresTable):
-            await asyncio.to_thread(check_table, target, request, options.columns)
+    await check_tables(files, request, options)
     first = next(iter(files))
     path = store_of(first) if store is None else Path(store)
     counted = client.api_version.has_total and not request.filter.values
@@ -302,6 +300,17 @@ def check_targets(targets: Mapping[str | Path | PostgresTable, TargetFormat]) ->
     for target, name in files.items():
         check_target(target, name)
     return files
+
+
+async def check_tables(files: Iterable[Target], request: ExportRequest, options: FileOptions) -> None:
+    """Check that each table among the targets can be written, before anything is fetched for it.
+
+    Raises:
+        UsageError, StoreError, TargetBusyError, StorageError: as `check_table`.
+    """
+    for target in files:
+        if isinstance(target, PostgresTable):
+            await asyncio.to_thread(check_table, target, request, options.columns)
 
 
 async def _write_all(job: ExportJob, files: Mapping[Target, TargetFormat], options: FileOptions) -> None:

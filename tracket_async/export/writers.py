@@ -99,7 +99,7 @@ def check_target(target: Path | PostgresTable, format: str) -> None:
     """
     if isinstance(target, PostgresTable):
         if format != POSTGRES:
-            raise UsageError(f"{target} is a database, whose format is {POSTGRES}, not {format}")
+            raise UsageError(f"{target.url} is a database, whose format is {POSTGRES}, not {format}")
         postgres.connection_url(target.url)
         postgres.driver()
         return
