@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import pickle
 import pprint
@@ -11,10 +12,32 @@ import traceback
 import attrs
 import pytest
 
-from tracket_async._http.messages import Request, Response, Secret, header_text
-from tracket_async.errors import ConfigurationError
+from tracket_async._http.messages import Request, Response, Secret, encode_json, header_text
+from tracket_async.errors import ConfigurationError, UsageError
 
 CANARY = "canary-7f3a"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"a": 'x"\\/\n\t\b\f\r\x7f\u2028é漢🙂', "b": 90, "c": -1, "d": True, "e": None},
+        {"more than 64 bits": 10**300, "less": -(2**70)},
+        {"a": 7.5, "b": 1e300, "inside": {"b": [1, "é"]}},
+    ],
+)
+def test_json_is_written_as_the_json_module_writes_it(content):
+    expected = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    assert encode_json(content) == expected.encode()
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "cut \ud83d", b"x", {1}, {"a": float("nan")}, CANARY.encode]
+)
+def test_what_json_cannot_represent_is_refused(value):
+    with pytest.raises(UsageError, match="cannot be written as JSON"):
+        encode_json({"a": value})
 
 
 def test_a_secret_gives_its_text_to_who_asks_by_name():
