@@ -235,7 +235,8 @@ def test_what_did_not_go_well_is_listed_with_the_command_to_go_on(tracket, serve
     name = ndjson(6, "in put.ndjson")
     result = tracket("import", name, "--concurrency", 1, "--json")
     assert result.code == 1
-    _, said, bad, lost, go_on, resend = result.err.splitlines()
+    _, said, bad, lost, correct, go_on, resend = result.err.splitlines()
+    assert correct.startswith("What failed can be corrected in in put.ndjson.")
     assert re.fullmatch(r"in put\.ndjson: 4 created, 1 failed, 1 ambiguous in \d+\.\d s\.", said)
     assert bad.startswith("  line 2: failed: ")
     assert lost.startswith("  line 4: ambiguous: It was sent and its answer was lost")
@@ -313,19 +314,69 @@ def test_who_is_refused_in_the_middle_gets_the_summary_first(tracket, serve, ndj
     assert result.err.splitlines()[-1].startswith("tracket: ")
 
 
-def test_another_content_is_refused_before_anything_is_sent(tracket, serve, ndjson):
+def test_another_content_is_refused_before_anything_is_sent(tracket, serve, ndjson, folder, seed):
     served = serve()
     tracket("import", ndjson(3))
-    result = tracket("import", ndjson(4))
-    assert result.code == 1
-    assert result.err.splitlines()[-1] == (
-        f"tracket: {journal().resolve()} is the journal of another import: the file was changed since."
-        " Go on as it was begun, or give this import a journal of its own with --journal"
-    )
+    [id] = [one["worklogId"] for one in served.ask(served.emulator.worklogs) if one["description"] == "Text 1"]
+    edited = [seed(0), seed(1, worklogMinutes=1), seed(2), seed(3)]
+    (folder / "in.ndjson").write_text("".join(json.dumps(one) + "\n" for one in edited), encoding="utf-8")
+    for more in ([], ["--dry-run"]):
+        result = tracket("import", "in.ndjson", *more)
+        assert result.code == 1
+        assert result.err.splitlines()[-1] == (
+            f"tracket: {journal().resolve()} is the journal of another import: the file was changed since, and rows"
+            f" that were created are not in it as they were: line 2 (worklog {id}). Put these rows back, and correct"
+            " others alone; tracket update changes a worklog that was created. Other rows are an import of their own:"
+            " give it a journal of its own with --journal"
+        )
     assert served.count == 3
     assert tracket("import", "in.ndjson", "--journal", "other").code == 0
     assert served.count == 7
     assert Path("other").exists()
+
+
+@BOTH
+def test_a_row_that_failed_is_corrected_in_the_file_and_sent_alone(tracket, serve, folder, api):
+    served = serve(api)
+    path, head = folder / "in.csv", "item_id,user_id,date,minutes\n"
+    path.write_text(f"{head}1,2,2024-05-01,30\n1,2,2024-05-02,40\n1,2,2024-05-03,50\n", encoding="utf-8")
+    served.emulator.faults.add(faults.Status(422), method="POST", route=ROUTES[api], nth=2)
+    failed = tracket("import", "in.csv", "--concurrency", 1)
+    assert failed.code == 1
+    assert (
+        "What failed can be corrected in in.csv. The next run sends it again, and what was created never.\n"
+        in failed.err
+    )
+    # As a spreadsheet saves it, with another row behind.
+    path.write_bytes(
+        b"item_id;user_id;date;minutes\r\n1;2;2024-05-01;30,0\r\n1;2;2024-05-02;45\r\n1;2;2024-05-03;50\r\n"
+    )
+    dry = tracket("import", "in.csv", "--concurrency", 1, "--dry-run")
+    assert "An import would create 1, skip 2 that were created before. Nothing was sent." in dry.err
+    assert posts(served, api) == 3
+    done = tracket("import", "in.csv", "--concurrency", 1)
+    assert done.code == 0
+    assert "in.csv: 1 created, 2 created before in " in done.err
+    assert sorted(one["worklogMinutes"] for one in served.ask(served.emulator.worklogs)) == [30, 45, 50]
+    assert "All 3 worklogs of in.csv were created by an earlier run." in tracket("import", "in.csv").err
+    assert posts(served, api) == 4
+
+
+def test_the_command_to_go_on_names_the_journal_of_standard_input(tracket, serve, seed, monkeypatch, folder):
+    served = serve()
+    served.emulator.faults.add(faults.Status(422), method="POST", route="/timeEntries", nth=2)
+
+    def given(*rows):
+        content = io.BytesIO("".join(json.dumps(row) + "\n" for row in rows).encode())
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+
+    given(*map(seed, range(3)))
+    failed = tracket("import", "-", "--format", "ndjson", "--concurrency", 1)
+    [again] = [line.removeprefix("To continue: tracket ") for line in failed.err.splitlines() if "To continue" in line]
+    given(seed(0), seed(1, worklogMinutes=5), seed(2), seed(3))
+    result = tracket(*shlex.split(again))
+    assert (result.code, served.count) == (0, 4)
+    assert "2 created, 2 created before" in result.err
 
 
 def test_another_server_is_refused_too(tracket, serve, ndjson):

@@ -15,7 +15,7 @@ from tracket_async._http.limits import Clock
 from tracket_async.emulator import Emulator
 from tracket_async.importer.journal import Journal, JournalHeader, journal_path
 from tracket_async.importer.records import ReadOptions
-from tracket_async.importer.rows import InputFile, make_new_worklog
+from tracket_async.importer.rows import InputFile, content_of, make_new_worklog
 from tracket_async.importer.run import ImportRun, ImportSettings
 from tracket_async.importer.source import InputSource
 
@@ -80,6 +80,10 @@ class File:
                 )
                 found, content = input_file.validate(), source.fingerprint()
                 assert found.bad == []
+
+                def contents():
+                    return ((row.line, content_of(row.item, opened.api_version)) for row in input_file.rows())
+
                 header = JournalHeader(
                     size=content.size,
                     sha256=content.sha256,
@@ -89,7 +93,7 @@ class File:
                     base_url=opened.base_url,
                     account=opened.account,
                 )
-                async with Journal(self.journal, header) as journal:
+                async with Journal(self.journal, header, contents) as journal:
                     yield ImportRun(
                         opened,
                         input_file,

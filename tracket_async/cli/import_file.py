@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -34,7 +34,7 @@ from tracket_async.config import Limits
 from tracket_async.errors import ExportError, UsageError
 from tracket_async.importer import journal as journals
 from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState
-from tracket_async.importer.rows import InputFile, Validation, make_new_worklog
+from tracket_async.importer.rows import InputFile, Validation, content_of, make_new_worklog
 from tracket_async.importer.run import ImportRun, ImportSettings, RunReport
 from tracket_async.importer.source import STANDARD_INPUT, Fingerprint, InputSource
 from tracket_async.models import NewWorklog
@@ -60,6 +60,10 @@ class _Plan:
     reporting: Reporting
     again: str
 
+    def contents(self) -> Iterator[tuple[int, str]]:
+        """Yield the line of each row, and the digest of what it sends."""
+        return ((row.line, content_of(row.item, self.client.api_version)) for row in self.input_file.rows())
+
 
 def import_worklogs(
     file: Annotated[str, Parameter(allow_leading_hyphen=True, metavar="FILE")],
@@ -78,8 +82,9 @@ def import_worklogs(
     """Create the worklogs of a file, each exactly once. Run the same command again to continue after an interruption.
 
     The whole file is validated before anything is sent. A journal beside it (FILE.tracket-journal) records what was
-    sent and what became of it; keep it for as long as the file may be imported again. A worklog that may or may not
-    have been created is looked up on the server, and not sent again unless you ask for it.
+    sent and what became of it; keep it for as long as the file may be imported again. Rows that failed can be corrected
+    in the file, and rows be added: the next run sends these alone. A worklog that may or may not have been created is
+    looked up on the server, and not sent again unless you ask for it.
 
     The columns are those of tracket export, or the names of API 1.0. Columns that only the server sets, such as the id,
     are ignored.
@@ -111,12 +116,15 @@ def import_worklogs(
         validation = validated(input_file, json=json)
         content = source.fingerprint()
         ways = {name: value for name, value in attrs.asdict(reading).items() if value not in (None, False)}
-        options = {**ways, "journal": journal, "concurrency": concurrency, "on_error": on_error}
+        place = journal or _journal(source, content)
+        # Another content of standard input would have another journal, and be imported from its beginning.
+        named = place if source.path is None else journal
+        options = {**ways, "journal": named, "concurrency": concurrency, "on_error": on_error}
         plan = _Plan(
             client=client,
             input_file=input_file,
             validation=validation,
-            journal=journal or _journal(source, content),
+            journal=place,
             header=JournalHeader(
                 size=content.size,
                 sha256=content.sha256,
@@ -148,7 +156,7 @@ async def _import(plan: _Plan) -> ExitCode:
     try:
         with plan.input_file.source:
             async with (
-                Journal(plan.journal, plan.header) as journal,
+                Journal(plan.journal, plan.header, plan.contents) as journal,
                 plan.client as client,
                 show_progress(plan.reporting.mode, client.statistics) as display,
             ):
@@ -183,6 +191,8 @@ def _say(plan: _Plan, report: RunReport, seconds: float) -> None:
         tell(f"{name}: {counts(report, 'created', 'created before')} in {seconds:.1f} s.")
     for line in error_lines(report, f"; all are in {plan.journal}", unit(plan.input_file)):
         output.note(line)
+    if report.failed and report.stopped is None:
+        output.note(f"What failed can be corrected in {name}. The next run sends it again, and what was created never.")
     if not report.complete:
         output.note(f"To continue: {plan.again}")
     if report.ambiguous:
@@ -195,7 +205,7 @@ def _say(plan: _Plan, report: RunReport, seconds: float) -> None:
 
 
 def _say_dry_run(plan: _Plan) -> None:
-    states = journals.read_journal(plan.journal, plan.header)
+    states = journals.read_journal(plan.journal, plan.header, plan.contents)
     rows, created = plan.validation.rows, states.counts[RowState.CREATED]
     unresolved = sum(states.counts[state] for state in UNRESOLVED)
     plans = {"create": rows - created - unresolved, "already_there": created, "look_for": unresolved}

@@ -1,15 +1,19 @@
 """The journal of an import: one JSON object a line, in the order of the events.
 
-The first line says what the journal is of (`JournalHeader`); every other one is a `JournalEntry`. One rule makes an
-import crash safe: the entry that says that a row is about to be sent is on the disk before the row leaves this process.
-So whatever ends the process, a row without an entry was not sent, and a row whose outcome is missing is known to be
-unresolved: it may have been created.
+The first line says what the journal is of (`JournalHeader`); every other one is a `JournalEntry`, or a `FileRevision`.
+One rule makes an import crash safe: the entry that says that a row is about to be sent is on the disk before the row
+leaves this process. So whatever ends the process, a row without an entry was not sent, and a row whose outcome is
+missing is known to be unresolved: it may have been created.
 
     not sent -> sent -> created | failed | ambiguous | not sent
     failed, ambiguous -> sent                         ambiguous -> created
 
 `RowStates` has the state of every row, read from the entries: one byte a line, and a `FirstSend` for each unresolved
 row. Only one process has a journal open. A line that a killed process left unfinished is cut off.
+
+The file may be changed between two runs, to correct what failed. A row is known again by what it sends, wherever it
+stands; of equal rows, as many are known as there were. Where other rows are in the file too, each row that was created,
+or may have been, has to be there as it was: else one of the others could be that row, edited, and be created twice.
 """
 
 from __future__ import annotations
@@ -18,10 +22,10 @@ import collections
 import datetime as dt
 import enum
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
 import msgspec
@@ -53,6 +57,7 @@ class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
         sent_at: when the row was about to be sent, by this machine's clock.
         clock_offset: with ``sent_at``: seconds that the server's clock is ahead of this machine's; left out when
             unknown.
+        content: with ``sent_at``: a digest of what is sent.
         created_id: the id of the worklog that was created.
         failed: why the row was certainly not created.
         not_sent: why the row was not sent after all.
@@ -63,6 +68,7 @@ class JournalEntry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     line: int
     sent_at: dt.datetime | None = None
     clock_offset: float | None = None
+    content: str | None = None
     created_id: str | None = None
     failed: str | None = None
     not_sent: str | None = None
@@ -76,6 +82,12 @@ class FirstSend:
 
     at: dt.datetime
     clock_offset: float | None
+
+
+Move = tuple[int, int, int]
+"""Rows of the file that follow each other: the line of the first one before, its line now, and their number."""
+Contents = Callable[[], Iterable[tuple[int, str]]]
+"""Returns the line of each row of the file, and the digest of what it sends, in their order."""
 
 
 class RowStates:
@@ -105,6 +117,17 @@ class RowStates:
         self._set(line, state)
         if state is not RowState.AMBIGUOUS:
             self.unresolved.pop(line, None)
+
+    def move(self, moved: Iterable[Move]) -> None:
+        """Take the states of the rows of a file that was changed; those that are not named have none."""
+        before, unresolved = self._states, self.unresolved
+        self._states, self.unresolved = bytearray(), {}
+        self.counts.clear()
+        for old, new, count in moved:
+            for at in range(count):
+                self._set(new + at, RowState(before[old + at]))
+                if old + at in unresolved:
+                    self.unresolved[new + at] = unresolved[old + at]
 
     def _set(self, line: int, state: RowState) -> None:
         if line >= len(self._states):
@@ -155,9 +178,27 @@ class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
     journal: str = "tracket import"
 
 
-_DIFFERENCES: Final = (
+class FileRevision(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the journal: the file was changed, or is read in another way. From here on, lines are those of it now.
+
+    Attributes:
+        moved: where the rows that are known stand now.
+        size, sha256, format, raw, reading: as in `JournalHeader`.
+    """
+
+    moved: list[Move]
+    size: int
+    sha256: str
+    format: str
+    raw: bool
+    reading: str
+
+
+_OF_FILE: Final = (
     (("size", "sha256"), "the file was changed since"),
     (("format", "raw", "reading"), "the file was read in another way (--format, --raw, --map, ...)"),
+)
+_DIFFERENCES: Final = (
     (("api",), "it went to another version of the API"),
     (("base_url",), "it went to another server"),
     (("account",), "it went to another account"),
@@ -167,6 +208,8 @@ _DIFFERENCES: Final = (
 _encode: Final = msgspec.json.Encoder().encode
 _decode_header: Final = msgspec.json.Decoder(JournalHeader).decode
 _decode_entry: Final = msgspec.json.Decoder(JournalEntry).decode
+_decode_revision: Final = msgspec.json.Decoder(FileRevision).decode
+_REVISION: Final = b'{"moved":'
 
 
 def journal_path(path: Path) -> Path:
@@ -174,8 +217,13 @@ def journal_path(path: Path) -> Path:
     return beside(path, SUFFIX)
 
 
-def read_journal(path: Path, header: JournalHeader) -> RowStates:
+def read_journal(path: Path, header: JournalHeader, contents: Contents | None = None) -> RowStates:
     """Return the states of the rows in a journal, neither locking nor changing it; no states when there is no journal.
+
+    Args:
+        path: the journal.
+        header: as in `Journal`.
+        contents: as in `Journal`.
 
     Raises:
         StoreError: it is the journal of another import, or damaged.
@@ -188,7 +236,7 @@ def read_journal(path: Path, header: JournalHeader) -> RowStates:
         except FileNotFoundError:
             return RowStates()
         try:
-            return _read_states(path, descriptor, header)[0]
+            return _read(path, descriptor, header, contents).states
         finally:
             os.close(descriptor)
 
@@ -199,6 +247,7 @@ class Journal:
     Args:
         path: the journal; made if it is not there, with mode 0600.
         header: the import that it is, or has to be, of.
+        contents: the rows of the file, by which they are known if it was changed. None: then it is another import.
 
     Attributes:
         states: the states of the rows, kept up to date.
@@ -211,7 +260,7 @@ class Journal:
 
     states: RowStates
 
-    def __init__(self, path: Path, header: JournalHeader) -> None:
+    def __init__(self, path: Path, header: JournalHeader, contents: Contents | None = None) -> None:
         self.path = path
         self._lock = FileLock(path)
         with ExitStack() as failing:
@@ -220,13 +269,16 @@ class Journal:
             with storage_errors(path, "write"):
                 self._descriptor = os.open(path, FLAGS, _PRIVATE)
                 failing.callback(os.close, self._descriptor)
-                self.states, size = _read_states(path, self._descriptor, header)
+                found = _read(path, self._descriptor, header, contents)
+                self.states, size = found.states, found.size
                 os.ftruncate(self._descriptor, size)
                 PLATFORM.make_private(self._descriptor, _PRIVATE)
                 self._file = DurableAppender(path, self._descriptor, size)
                 if not size:
                     self._file.append(_encode(header) + b"\n")
                     fsync_folder(path.parent)
+                elif found.revision is not None:
+                    self._file.append(_encode(found.revision) + b"\n")
             failing.pop_all()
 
     async def __aenter__(self) -> Self:
@@ -246,13 +298,15 @@ class Journal:
         finally:
             self._lock.close()
 
-    async def record_sent(self, line: int, at: dt.datetime, clock_offset: float | None) -> None:
+    async def record_sent(
+        self, line: int, at: dt.datetime, clock_offset: float | None, content: str | None = None
+    ) -> None:
         """Record that a row is about to be sent, and return when that is on the disk. See `JournalEntry`.
 
         Raises:
             StorageError: it cannot be recorded: the row must not be sent.
         """
-        self._append(JournalEntry(line=line, sent_at=at, clock_offset=clock_offset))
+        self._append(JournalEntry(line=line, sent_at=at, clock_offset=clock_offset, content=content))
         await self._file.flush()
 
     def record_created(self, line: int, worklog_id: str) -> None:
@@ -287,8 +341,35 @@ class Journal:
         self.states.apply(entry)
 
 
-def _read_states(path: Path, descriptor: int, header: JournalHeader) -> tuple[RowStates, int]:
-    """Return the states, and how many bytes to keep: not an unfinished line, and nothing if no row was sent."""
+@attrs.frozen
+class _Found:
+    """The content of a journal.
+
+    Attributes:
+        states: of the rows, by their lines now.
+        size: the bytes to keep: not an unfinished line, and nothing if no row was sent.
+        revision: to be appended, because the file was changed.
+    """
+
+    states: RowStates
+    size: int
+    revision: FileRevision | None = None
+
+
+def _read(path: Path, descriptor: int, header: JournalHeader, contents: Contents | None) -> _Found:
+    """Return what a journal holds; raise as `Journal`."""
+    states, size, found = _read_states(path, descriptor, header)
+    if not size or (changed := _difference(found, header, _OF_FILE)) is None:
+        return _Found(states, size)
+    if contents is None:
+        raise _another(path, changed)
+    moved = _match(path, _sent_rows(descriptor), states, contents, changed)
+    states.move(moved)
+    return _Found(states, size, FileRevision(moved=moved, **_file_of(header)))
+
+
+def _read_states(path: Path, descriptor: int, header: JournalHeader) -> tuple[RowStates, int, JournalHeader]:
+    """Return the states, how many bytes to keep, and the header as it is after the last revision of the file."""
     states = RowStates()
     found, whole, entries = header, 0, 0
     for number, line, end in _lines(descriptor):
@@ -302,12 +383,107 @@ def _read_states(path: Path, descriptor: int, header: JournalHeader) -> tuple[Ro
             else:
                 if not entries:
                     _check_same_import(path, found, header)
-                states.apply(_decode_entry(line))
+                if line.startswith(_REVISION):
+                    revision = _decode_revision(line)
+                    states.move(revision.moved)
+                    found = msgspec.structs.replace(found, **_file_of(revision))
+                else:
+                    states.apply(_decode_entry(line))
                 entries += 1
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
             raise _unusable(path, number) from None
         whole = end
-    return states, whole if entries or found == header else 0
+    return states, whole if entries or found == header else 0, found
+
+
+def _file_of(header: JournalHeader | FileRevision) -> dict[str, Any]:
+    return {name: getattr(header, name) for names, _ in _OF_FILE for name in names}
+
+
+# -- a file that was changed -------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class _SentRow:
+    """A row that was sent: the digest of what it sends, and the id of the worklog that was created."""
+
+    content: str | None
+    created_id: str | None = None
+
+
+def _sent_rows(descriptor: int) -> dict[int, _SentRow]:
+    """Return the rows that were sent, by their line, from a journal without damage."""
+    rows: dict[int, _SentRow] = {}
+    for number, line, _ in _lines(descriptor):
+        if number == 1 or not line.endswith(b"\n"):
+            continue
+        if line.startswith(_REVISION):
+            moved = _decode_revision(line).moved
+            rows = {new + at: rows[old + at] for old, new, count in moved for at in range(count) if old + at in rows}
+            continue
+        entry = _decode_entry(line)
+        if entry.sent_at is not None:
+            rows[entry.line] = _SentRow(entry.content)
+        elif entry.created_id is not None and entry.line in rows:
+            rows[entry.line].created_id = entry.created_id
+    return rows
+
+
+def _match(path: Path, sent: Mapping[int, _SentRow], states: RowStates, contents: Contents, changed: str) -> list[Move]:
+    """Return where the rows that were sent stand now.
+
+    Raises:
+        StoreError: some that were created, or may have been, are not there, and other rows are.
+    """
+    known: dict[str | None, collections.deque[int]] = collections.defaultdict(collections.deque)
+    for line in sorted(sent, key=lambda line: (states[line] is RowState.FAILED, line)):
+        if states[line] is not RowState.NOT_SENT:
+            known[sent[line].content].append(line)
+    places: dict[int, int] = {}
+    others = 0
+    for line, content in contents():
+        if queue := known.get(content):
+            places[queue.popleft()] = line
+        else:
+            others += 1
+    missing = sorted(line for queue in known.values() for line in queue if states[line] is not RowState.FAILED)
+    if missing and others:
+        raise _another(path, changed, [(line, sent[line].created_id) for line in missing])
+    return _moves(places)
+
+
+def _moves(places: Mapping[int, int]) -> list[Move]:
+    moves: list[Move] = []
+    for old, new in sorted(places.items()):
+        if moves and (moves[-1][0] + moves[-1][2], moves[-1][1] + moves[-1][2]) == (old, new):
+            first, now, count = moves.pop()
+            moves.append((first, now, count + 1))
+        else:
+            moves.append((old, new, 1))
+    return moves
+
+
+_NAMED: Final = 5
+"""So many rows that are missing are named."""
+
+
+def _another(path: Path, difference: str, missing: Sequence[tuple[int, str | None]] = ()) -> StoreError:
+    if not missing:
+        return StoreError(
+            f"{path} is the journal of another import: {difference}",
+            hint="Go on as it was begun, or give this import a journal of its own with --journal",
+        )
+    named = ", ".join(
+        f"line {line} ({'it may have been created' if id is None else f'worklog {id}'})"
+        for line, id in missing[:_NAMED]
+    )
+    more = f", and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+    return StoreError(
+        f"{path} is the journal of another import: {difference}, and rows that were created are not in it as they were:"
+        f" {named}{more}",
+        hint="Put these rows back, and correct others alone; tracket update changes a worklog that was created. Other"
+        " rows are an import of their own: give it a journal of its own with --journal",
+    )
 
 
 def _lines(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
@@ -328,12 +504,17 @@ def _is_entry(line: bytes) -> bool:
 def _check_same_import(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
     if None in {found.account, wanted.account}:
         wanted = msgspec.structs.replace(wanted, account=found.account)
-    for names, difference in _DIFFERENCES:
+    if (difference := _difference(found, wanted, _DIFFERENCES)) is not None:
+        raise _another(path, difference)
+
+
+def _difference(
+    found: JournalHeader, wanted: JournalHeader, differences: Iterable[tuple[tuple[str, ...], str]]
+) -> str | None:
+    for names, difference in differences:
         if any(getattr(found, name) != getattr(wanted, name) for name in names):
-            raise StoreError(
-                f"{path} is the journal of another import: {difference}",
-                hint="Go on as it was begun, or give this import a journal of its own with --journal",
-            )
+            return difference
+    return None
 
 
 def _unusable(path: Path, number: int) -> StoreError:

@@ -7,6 +7,7 @@ the file, except where every id has to be unique.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
@@ -67,6 +68,11 @@ def make_new_worklog(record: Record, api_version: ApiVersion) -> NewWorklog:
     new = NewWorklog(**given)
     api_version.create(new)
     return new
+
+
+def content_of(new: NewWorklog, api_version: ApiVersion) -> str:
+    """Return a digest of what creates the worklog: rows of the same digest create the same."""
+    return hashlib.blake2b(api_version.create(new).body or b"", digest_size=16).hexdigest()
 
 
 def make_change(record: Record, api_version: ApiVersion) -> Change:

@@ -32,7 +32,7 @@ from tracket_async.errors import (
     maybe_sent,
 )
 from tracket_async.importer.journal import UNRESOLVED, Journal, RowState
-from tracket_async.importer.rows import MAX_LISTED, Change, InputFile, InputRow
+from tracket_async.importer.rows import MAX_LISTED, Change, InputFile, InputRow, content_of
 from tracket_async.models import NewWorklog, Worklog
 from tracket_async.reconcile import (
     LOOKUP_FAILURES,
@@ -354,7 +354,8 @@ class ImportRun:
         async with self._reconciler.sending(row.item):
             recorded = False
             try:
-                await self._journal.record_sent(row.line, self._clock.now(), self._clock_offset)
+                content = content_of(row.item, self._client.api_version)
+                await self._journal.record_sent(row.line, self._clock.now(), self._clock_offset, content)
                 recorded = True
                 worklog = await self._client.worklogs.create(row.item)
             except asyncio.CancelledError as cancelled:
