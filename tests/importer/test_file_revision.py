@@ -132,6 +132,17 @@ async def test_a_file_of_which_nothing_was_created_may_be_any_other(tmp_path):
     assert now(tmp_path / "journal", "xyz") == [N, N, N]
 
 
+async def test_a_row_that_was_not_sent_after_all_need_not_stay(tmp_path):
+    path = tmp_path / "journal"
+    async with Journal(path, HEADER) as journal:
+        for line, content in ((1, "a"), (2, "b")):
+            await journal.record_sent(line, NOON, None, content)
+        journal.record_created(1, "wl-1")
+        journal.record_not_sent(2, "the server is gone")
+    assert now(path, "xa") == [N, C]
+    assert now(path, "ba") == [N, C]
+
+
 async def test_a_revision_that_names_rows_beyond_the_end_is_damage(tmp_path):
     path = tmp_path / "journal"
     await begun(path, [(1, "a", C)])
