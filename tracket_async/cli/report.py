@@ -106,7 +106,7 @@ async def report(
         time_zone(tz)
     chosen = source.Selection(bounds=selection.bounds(), values=selection.values())
     async with contextlib.AsyncExitStack() as stack:
-        unreadable = stack.enter_context(destinations.bad_rows(bad_rows, set() if html is None else {Path(html)}))
+        unreadable = stack.enter_context(destinations.bad_rows(bad_rows, () if html is None else (Path(html),)))
         if file is None:
             how = partial(settings, concurrency=concurrency, accept_deletions=False, bad_rows=unreadable, wait=wait)
             client = connection.client(limits=Limits(max_concurrency=concurrency))
