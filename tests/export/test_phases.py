@@ -214,6 +214,16 @@ async def test_a_batch_without_worklogs_commits_its_states(buffer):
     assert shelf.kept == [(0, [3])]
 
 
+async def test_a_commit_that_is_due_with_nothing_to_keep_is_none(buffer):
+    made, shelf, bring = buffer
+    await made.begin_commit()
+    await made.finish()
+    assert shelf.kept == []
+    bring(1)
+    await made.finish()
+    assert shelf.kept == [(1, [1])]
+
+
 async def test_after_a_commit_has_failed_no_later_one_gets_ahead_of_its_rows(buffer):
     made, shelf, bring = buffer
     shelf.fail = True

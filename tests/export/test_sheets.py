@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import gc
+import io
 import json
 import os
 import subprocess
@@ -166,6 +167,15 @@ def test_a_disk_that_is_full_while_writing_leaves_nothing(deduplicated, tmp_path
     gc.collect()  # a ZipFile that is deleted writes once more
     assert not part_of(target).exists()
     assert [file.name for file in tmp_path.iterdir() if "out" in file.name] == []
+
+
+def test_a_zip_file_that_was_given_up_writes_to_what_cannot_be_closed_before():
+    target = sheets._Target(io.BytesIO(), lambda _count: None)
+    book = zipfile.ZipFile(target, "w")
+    book.writestr("a", "b")
+    target.give_up()
+    getattr(target._file, "__del__", lambda: None)()  # the garbage collector may take it first
+    book.close()
 
 
 def test_packing_can_be_stopped_as_well(deduplicated, tmp_path):

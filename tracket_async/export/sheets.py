@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import io
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -203,7 +202,7 @@ class _Target:
     """
 
     def __init__(self, file: IO[bytes], told: Told) -> None:
-        self._file = file
+        self._file: IO[bytes] | _Nowhere = file
         self._told = told
 
     def write(self, data: bytes) -> int:
@@ -211,7 +210,28 @@ class _Target:
         return self._file.write(data)
 
     def give_up(self) -> None:
-        self._file, self._told = io.BytesIO(), _nobody
+        self._file, self._told = _Nowhere(), _nobody
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+class _Nowhere:
+    """A file that keeps nothing. An `io.BytesIO` may be collected, and so be closed, before the ZipFile is."""
+
+    def __init__(self) -> None:
+        self._position = 0
+
+    def write(self, data: bytes) -> int:
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, position: int) -> int:
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None:
+        pass
