@@ -222,14 +222,18 @@ async def test_a_scheduler_that_has_lost_the_tasks_ends_the_export(exports, part
         await exports.run()
 
 
-async def test_workers_that_cannot_be_started_are_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("fails", "why"), [(True, "Nanny failed"), (False, "it takes too long")])
+async def test_workers_that_cannot_be_started_are_an_error(tmp_path, monkeypatch, fails, why):
     @contextlib.asynccontextmanager
-    async def fail(**_settings):
-        raise RuntimeError("Nanny failed to start.")
-        yield
+    async def start(**_settings):
+        if fails:
+            raise RuntimeError("Nanny failed to start.")
+        yield await asyncio.Event().wait()
 
-    monkeypatch.setattr(run._DASK, "LocalCluster", fail)
-    with pytest.raises(ExportError, match="could not be started: Nanny failed"):
+    monkeypatch.setattr(run._DASK, "LocalCluster", start)
+    monkeypatch.setattr(run, "WORKERS_WITHIN", 0.01)
+    monkeypatch.setattr(run, "START_WITHIN", 0.0)
+    with pytest.raises(ExportError, match=f"could not be started: {why}"):
         await dask.export({}, {tmp_path / "a.csv": "csv"}, None, folder=tmp_path / "parts", workers=1)
 
 

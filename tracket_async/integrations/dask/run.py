@@ -52,6 +52,8 @@ from tracket_async.integrations.dask.worker import (
 _DASK: Final[Any] = distributed  # most of it has no types
 WORKERS_WITHIN: Final = 30.0
 """Seconds within which a cluster must have its first worker."""
+START_WITHIN: Final = 5.0
+"""Seconds more for each worker that is started here."""
 STATUS_EVERY: Final = 0.5
 """Seconds between two looks at the state of the cluster."""
 KEEP_WORKERS: Final = {"distributed.deploy.lost-worker-timeout": "7 days"}
@@ -241,10 +243,12 @@ async def _cluster(scheduler: str | None, workers: int | None, tls: TLSFiles | N
         if scheduler is None:
             wanted = check_concurrency(workers or 0, "workers")
             try:
-                at: Any = await stack.enter_async_context(_local(wanted))
-            except RuntimeError as error:
+                async with asyncio.timeout(WORKERS_WITHIN + START_WITHIN * wanted):  # some versions try for ever
+                    at: Any = await stack.enter_async_context(_local(wanted))
+            except (RuntimeError, TimeoutError) as error:
                 hint = f"{GUARD}. Otherwise look whether something ends new processes (memory?)"
-                raise ExportError(f"The workers could not be started: {error}", hint=hint) from None
+                why = str(error) or "it takes too long"
+                raise ExportError(f"The workers could not be started: {why}", hint=hint) from None
         else:
             check_address(scheduler)
             at = scheduler
