@@ -35,21 +35,30 @@ def _optional_seconds(instance: object, attribute: attrs.Attribute[Any], value: 
 class SharedRate(Protocol):
     """The rate of several sessions, in one process or in many: given as ``Limits.requests_per_second`` of each.
 
-    A session asks it before each attempt and tells it what the server answers. So what one session is told, the others
-    hear of. A session with a shared rate learns none by itself. `LearnedRate` is one for the sessions of one process.
-    All methods are called on the session's event loop; those that are not async must be quick.
+    A session asks it for a permit before each attempt, and gives the permit back with what the server answered. So
+    what one session is told, the others hear of. A session with a shared rate learns none by itself. `LearnedRate` is
+    one for the sessions of one process. All methods are called on the session's event loop; those that are not async
+    must be quick.
+
+    A permit is any value but None by which the rate knows when it gave it. Only that tells which 429s are about the
+    rate of now: in several processes an attempt may begin long after it was allowed, and its answer is heard of later
+    still.
     """
 
-    async def acquire(self) -> None:
-        """Wait until an attempt may start: for the rate, and for the pauses that any session was told."""
+    async def acquire(self) -> Any:
+        """Wait until an attempt may start: for the rate, and for the pauses that any session was told.
+
+        Returns:
+            Its permit, for `on_success` or `on_refusal`. One that led to neither was not used, or failed otherwise.
+        """
         ...
 
-    def on_success(self, seconds: float, /) -> None:
-        """Take note that the server accepted an attempt that began so many seconds ago."""
+    def on_success(self, permit: Any, /) -> None:
+        """Take note that the server accepted the attempt of this permit."""
         ...
 
-    def on_refusal(self, seconds: float, pause: float, /) -> None:
-        """Take note of a 429 to an attempt that began so many seconds ago; ``pause``: its Retry-After, 0 without."""
+    def on_refusal(self, permit: Any, pause: float, /) -> None:
+        """Take note of a 429 to the attempt of this permit; ``pause``: the seconds of its Retry-After, 0 without."""
         ...
 
     def on_pause(self, seconds: float, /) -> None:

@@ -245,13 +245,14 @@ class Attempt:
     async def _send(self, call: Call) -> tuple[Response, RequestError | None]:
         clock, dispatcher = self._clock, self._dispatcher
         queued = began = clock.time()
+        permit: Any = None
         if self._rate_limiter.is_limiting or self._pause.remaining(queued) or not self._limiter.try_acquire():
             if call.wait_for_rate:
-                await self._wait_for_slot(call)
+                permit = await self._wait_for_slot(call)
                 began = clock.time()
                 call.extend(began - queued)
             else:
-                await call.within(self._wait_for_slot(call), clock=clock, doing="waiting for its turn")
+                permit = await call.within(self._wait_for_slot(call), clock=clock, doing="waiting for its turn")
                 began = clock.time()
         waited = began - queued
         try:
@@ -273,7 +274,7 @@ class Attempt:
                     response = await self._transport.send(call.request, authorization, seconds=seconds)
                 except (AttemptTimeoutError, ConnectError) as error:
                     raise call.in_time(error, clock.time()) from None
-                response, failure = self._classify(call, response, began)
+                response, failure = self._classify(call, response, began, began if permit is None else permit)
                 status, problem = response.status, None if failure is None else type(failure)
             except BaseException as error:
                 problem = type(error)
@@ -290,8 +291,8 @@ class Attempt:
         finally:
             self._limiter.release()
 
-    async def _wait_for_slot(self, call: Call) -> None:
-        """Wait for a slot, while there is no pause, and for the rate.
+    async def _wait_for_slot(self, call: Call) -> Any:
+        """Wait for a slot, while there is no pause, and for the rate. Return the permit of the rate; None without one.
 
         Raises:
             RateLimitedError, ServerError: the server has asked for a pause that is longer than the call may take.
@@ -299,6 +300,7 @@ class Attempt:
         """
         if (pause := call.resume_at - self._clock.time()) > 0:
             await self._clock.sleep(pause)
+        permit = None
         while True:
             await self._wait_for_pause(call)
             await self._limiter.acquire()
@@ -306,12 +308,12 @@ class Attempt:
             if not self._pause.remaining(self._clock.time()):
                 if self._rate_limiter.is_limiting:
                     try:
-                        await self._rate_limiter.acquire()
+                        permit = await self._rate_limiter.acquire()
                     except BaseException:
                         self._limiter.release()
                         raise
                 if not self._pause.remaining(self._clock.time()):
-                    return
+                    return permit
             self._limiter.release()
 
     async def _wait_for_pause(self, call: Call) -> None:
@@ -325,13 +327,15 @@ class Attempt:
                     raise self._pause.error(now)
             await clock.sleep(seconds)
 
-    def _classify(self, call: Call, response: Response, began: float) -> tuple[Response, RequestError | None]:
+    def _classify(
+        self, call: Call, response: Response, began: float, permit: Any
+    ) -> tuple[Response, RequestError | None]:
         """Return the answer and the error that it is, noted with the slot still held: the next attempt obeys it."""
         status = call.status = response.status
         now = self._clock.time()
         if status < 500 and status != LIMITED:  # noqa: PLR2004
             self._limiter.on_success()
-            self._rate_limiter.on_success(began=began, now=now)
+            self._rate_limiter.on_success(began=permit, now=now)
             for name in REMAINING_HEADERS:
                 if name in response.headers:
                     self._wait_for_reset(response, now)
@@ -348,16 +352,16 @@ class Attempt:
             status, shown.headers, shown.body, method=request.method, path=request.path, now=self._clock.now()
         )
         if status in (LIMITED, OVERLOADED) and error is not None:
-            self._slow_down(call, error, status, began=began, now=now)
+            self._slow_down(call, error, status, permit=permit, now=now)
         return response, error
 
-    def _slow_down(self, call: Call, error: RequestError, status: int, *, began: float, now: float) -> None:
+    def _slow_down(self, call: Call, error: RequestError, status: int, *, permit: Any, now: float) -> None:
         # A longer pause is for each call to fail on by itself: a nonsensical header must not close the session for a
         # year.
         pause = error.retry_after or 0.0
         if pause > self._policy.max_retry_after:
             pause = 0.0
-        if status == LIMITED and not self._rate_limiter.on_refusal(began=began, now=now, pause=pause):
+        if status == LIMITED and not self._rate_limiter.on_refusal(began=permit, now=now, pause=pause):
             call.resume_at = now + pause + self._policy.jitter(pause) * self._clock.random()
             return
         if pause:

@@ -20,7 +20,7 @@ import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -273,8 +273,12 @@ class RateLimiter:
         due = self._next_start if rate is None else max(self._next_start, self._last_start + 1 / rate)
         return max(now, due)
 
-    async def acquire(self) -> None:
-        """Wait until an attempt may start, after everybody who came before, and start it."""
+    async def acquire(self) -> Any:
+        """Wait until an attempt may start, after everybody who came before, and start it.
+
+        Returns:
+            Its permit, which `on_success` and `on_refusal` take as ``began``: the moment at which it was given.
+        """
         if self._turn is None:
             self._turn = asyncio.Lock()
         clock = self._clock
@@ -285,6 +289,7 @@ class RateLimiter:
                 await self._permit()
                 now = clock.time()
             self.note_start(now)
+            return now
 
     def note_start(self, now: float) -> None:
         """Take note that an attempt starts."""
@@ -466,22 +471,22 @@ class SharedRateLimiter(RateLimiter):
         super().__init__(shared.acquire, learn=False, clock=clock)
         self._shared = shared
 
-    async def acquire(self) -> None:
-        """Wait until an attempt may start."""
-        await self._shared.acquire()
+    async def acquire(self) -> Any:
+        """Wait until an attempt may start. Return the permit that the shared rate gives."""
+        return await self._shared.acquire()
 
     def on_pause(self, seconds: float) -> None:
         """Tell the others of a pause of the session."""
         self._shared.on_pause(seconds)
 
-    def on_success(self, *, began: float, now: float) -> None:
-        """Tell the others that the server accepted an attempt."""
+    def on_success(self, *, began: Any, now: float) -> None:
+        """Tell the others that the server accepted the attempt whose permit is ``began``."""
         self.last_success = now
-        self._shared.on_success(now - began)
+        self._shared.on_success(began)
 
-    def on_refusal(self, *, began: float, now: float, pause: float = 0.0) -> bool:
+    def on_refusal(self, *, began: Any, now: float, pause: float = 0.0) -> bool:  # noqa: ARG002 - they have their own
         """Tell the others of a 429. Its pause is for this attempt alone: theirs is for the shared rate to decide."""
-        self._shared.on_refusal(now - began, pause)
+        self._shared.on_refusal(began, pause)
         return False
 
 
@@ -514,21 +519,25 @@ class LearnedRate:
         """Return the seconds until the end of a pause that the server asked for; 0 without one."""
         return max(0.0, self._paused_until - self._clock.time())
 
-    async def acquire(self) -> None:
-        """Wait until an attempt may start, after everybody who came before."""
-        await self._limiter.acquire()
+    async def acquire(self) -> float:
+        """Wait until an attempt may start, after everybody who came before.
+
+        Returns:
+            Its permit: the moment at which it was given, in seconds of the clock of this rate.
+        """
+        permit: float = await self._limiter.acquire()
         self.permits += 1
+        return permit
 
-    def on_success(self, seconds: float, /) -> None:
-        """Take note that the server accepted an attempt that began so many seconds ago."""
-        now = self._clock.time()
-        self._limiter.on_success(began=now - seconds, now=now)
+    def on_success(self, permit: float, /) -> None:
+        """Take note that the server accepted the attempt of this permit."""
+        self._limiter.on_success(began=permit, now=self._clock.time())
 
-    def on_refusal(self, seconds: float, pause: float, /) -> None:
-        """Take note of a 429 to an attempt that began so many seconds ago; ``pause``: its Retry-After, 0 without."""
+    def on_refusal(self, permit: float, pause: float, /) -> None:
+        """Take note of a 429 to the attempt of this permit; ``pause``: the seconds of its Retry-After, 0 without."""
         now = self._clock.time()
         self.refusals += 1
-        if self._limiter.on_refusal(began=now - seconds, now=now, pause=pause):
+        if self._limiter.on_refusal(began=permit, now=now, pause=pause):
             self._paused_until = max(self._paused_until, now + pause)
 
     def on_pause(self, seconds: float, /) -> None:

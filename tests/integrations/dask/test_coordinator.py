@@ -79,8 +79,9 @@ async def test_settings_that_are_wrong_are_told_to_who_begins(start):
 
 async def test_the_status_is_that_of_all(start):
     _, _, ask = await start(TOKEN)
-    await ask("permit", told=[("success", 0.1, 0.0)], reading=[(3, 500)])
-    await ask("tell", told=[("refusal", 0.1, 0.0), ("pause", 1.0, 31.0)], reading=[(3, 700), (4, 1)])
+    permit = await ask("permit", told=[], reading=[(3, 500)])
+    told = [("success", permit, 0.0), ("refusal", permit, 0.0), ("pause", 0.0, 30.0)]
+    await ask("tell", told=told, reading=[(3, 700), (4, 1)])
     await ask("tell", told=[], reading=[], waiting=("tcp://a", "no answer"))
     await ask("tell", told=[], reading=[], waiting=("tcp://b", "disk full"))
     await ask("tell", told=[], reading=[], waiting=("tcp://b", None))

@@ -24,6 +24,7 @@ class Asked:
         self.questions.append((question, given))
         if self.error is not None and question != "permit":
             raise self.error
+        return 17.5
 
 
 async def turns():
@@ -35,32 +36,30 @@ async def test_successes_go_with_the_next_question_for_a_permit():
     asked = Asked()
     rate = CoordinatedRate(asked, "tcp://a")
     assert isinstance(rate, SharedRate)
-    rate.on_success(0.25)
-    rate.on_success(0.5)
+    rate.on_success(1.5)
+    rate.on_success(1.25)
     rate.on_reading(7, 100)
     rate.on_reading(7, 200)
-    await rate.acquire()
+    assert await rate.acquire() == 17.5
     await rate.acquire()
     (first, given), (second, empty) = asked.questions
     assert (first, second) == ("permit", "permit")
-    assert [(what, pause) for what, _, pause in given["told"]] == [("success", 0), ("success", 0)]
-    assert [seconds for _, seconds, _ in given["told"]] == pytest.approx([0.25, 0.5], abs=0.2)
+    assert given["told"] == [("success", 1.5, 0.0), ("success", 1.25, 0.0)]
     assert given["reading"] == [(7, 200)]
     assert empty == {"told": [], "reading": []}
 
 
-@pytest.mark.parametrize("what", ["refusal", "pause"])
-async def test_what_slows_all_is_told_at_once(what):
+@pytest.mark.parametrize(("what", "permit"), [("refusal", 1.5), ("pause", 0.0)])
+async def test_what_slows_all_is_told_at_once(what, permit):
     asked = Asked()
     rate = CoordinatedRate(asked, "tcp://a")
     if what == "refusal":
-        rate.on_refusal(0.25, 3.0)
+        rate.on_refusal(1.5, 3.0)
     else:
         rate.on_pause(3.0)
     await turns()
     [(question, given)] = asked.questions
-    [(told, _, pause)] = given["told"]
-    assert (question, told, pause) == ("tell", what, 3.0)
+    assert (question, given["told"]) == ("tell", [(what, permit, 3.0)])
 
 
 async def test_why_it_waits_is_told_with_its_name():

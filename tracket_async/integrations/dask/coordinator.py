@@ -30,7 +30,8 @@ OPERATION: Final = "tracket_async"
 """The scheduler's operation by which it is asked."""
 
 Told = tuple[str, float, float]
-"""An answer of the server: ``"success"``, ``"refusal"`` or ``"pause"``; how long ago; seconds of pause."""
+"""An answer of the server: ``"success"``, ``"refusal"`` or ``"pause"``; the permit of the attempt, 0 for a pause; its
+seconds."""
 
 Ask = Callable[..., Awaitable[Any]]
 """Asks the coordinator: the name of a question, and what belongs to it."""
@@ -92,19 +93,18 @@ class Job:
     waiting: dict[str, str] = attrs.field(factory=dict[str, str])
     _asking: set[asyncio.Timeout] = attrs.field(factory=set[asyncio.Timeout])
 
-    async def permit(self, told: Iterable[Told], reading: Iterable[tuple[int, int]]) -> bool | None:
-        """Return True when one more attempt may start; None: the export is over."""
+    async def permit(self, told: Iterable[Told], reading: Iterable[tuple[int, int]]) -> float | None:
+        """Return the permit for one more attempt when it may start; None: the export is over."""
         self.tell(told, reading)
         waiting = asyncio.timeout(None)
         self._asking.add(waiting)
         try:
             async with waiting:
-                await self.rate.acquire()
+                return await self.rate.acquire()
         except TimeoutError:
             return None  # `end` sends it away
         finally:
             self._asking.discard(waiting)
-        return True
 
     def tell(
         self,
@@ -114,13 +114,13 @@ class Job:
         waiting: tuple[str, str | None] | None = None,
     ) -> bool:
         """Take note of answers of the server, of how far parts are, and of why a worker waits."""
-        for what, seconds, pause in told:
+        for what, permit, pause in told:
             if what == "success":
-                self.rate.on_success(seconds)
+                self.rate.on_success(permit)
             elif what == "refusal":
-                self.rate.on_refusal(seconds, pause)
+                self.rate.on_refusal(permit, pause)
             else:
-                self.rate.on_pause(pause - seconds)
+                self.rate.on_pause(pause)
         self.reading.update(reading)
         if waiting is not None:
             worker, why = waiting

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -44,25 +43,26 @@ class CoordinatedRate:
     def __init__(self, ask: Ask, name: str) -> None:
         self._ask = ask
         self._name = name
-        self._answers: list[tuple[str, float, float]] = []
+        self._answers: list[Told] = []
         self._reading: dict[int, int] = {}
 
-    async def acquire(self) -> None:
-        """Wait until an attempt may start."""
-        await self._ask("permit", **self._news())
+    async def acquire(self) -> float:
+        """Wait until an attempt may start. Return its permit, a moment of the coordinator's clock."""
+        permit: float = await self._ask("permit", **self._news())
+        return permit
 
-    def on_success(self, seconds: float, /) -> None:
-        """Take note that the server accepted an attempt."""
-        self._answers.append(("success", time.monotonic() - seconds, 0.0))
+    def on_success(self, permit: float, /) -> None:
+        """Take note that the server accepted the attempt of this permit."""
+        self._answers.append(("success", permit, 0.0))
 
-    def on_refusal(self, seconds: float, pause: float, /) -> None:
-        """Tell of a 429."""
-        self._answers.append(("refusal", time.monotonic() - seconds, pause))
+    def on_refusal(self, permit: float, pause: float, /) -> None:
+        """Tell of a 429 to the attempt of this permit."""
+        self._answers.append(("refusal", permit, pause))
         start(self._tell())
 
     def on_pause(self, seconds: float, /) -> None:
         """Tell of a pause."""
-        self._answers.append(("pause", time.monotonic(), seconds))
+        self._answers.append(("pause", 0.0, seconds))
         start(self._tell())
 
     def on_reading(self, number: int, worklogs: int) -> None:
@@ -81,9 +81,7 @@ class CoordinatedRate:
     def _news(self) -> dict[str, Any]:
         answers, self._answers = self._answers, []
         reading, self._reading = self._reading, {}
-        now = time.monotonic()
-        told: list[Told] = [(what, now - moment, pause) for what, moment, pause in answers]
-        return {"told": told, "reading": list(reading.items())}
+        return {"told": answers, "reading": list(reading.items())}
 
 
 async def connect(ask: Ask, rate: CoordinatedRate, *, concurrency: int) -> TracketClient:
