@@ -99,6 +99,21 @@ def test_an_outage_of_a_server_that_refused_nothing_before_is_forgotten_too():
     assert run.now < 100
 
 
+@pytest.mark.parametrize("pause", [0.0, 1.0])
+@pytest.mark.parametrize("seconds", [3, 60, 600])
+def test_after_an_outage_at_the_beginning_the_rate_is_found_within_half_a_minute(seconds, pause):
+    run = Run(rate=50, burst=10, pause=pause, outage=(0.0, seconds))
+    run.until_accepted(1000)
+    assert run.now < seconds + 60
+    assert run.refused < 100
+
+
+def test_a_server_that_is_slow_from_the_beginning_is_probed_again_once():
+    run = Run(rate=0.1, burst=1)
+    run.until_accepted(60)
+    assert run.refused < 70
+
+
 def test_a_server_that_has_become_slow_is_probed_again_once():
     run = Run(rate=50, burst=1)
     run.until_accepted(500)

@@ -245,7 +245,7 @@ class RateLimiter:
         self._is_guess = False  # whether the target comes from before the first refusal
         self._low = 0.0  # the lowest rate that the server can have, by the latest refusals
         self._doubt = _DOUBT  # the share of it that the next refusal takes away if it comes at once
-        self._known = 0.0  # the rate that the server is known to have had
+        self._known = _PROBE_START  # the rate that the server is known to have had, or else may have
         self._barren = 0  # refusals in a row with nothing accepted between them
         self._depth = _DEPTH  # the share of the target below it at which to begin again after a refusal
         self._patience: float = _CLEAN  # accepted attempts until the target is reached again
