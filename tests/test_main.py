@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
+
+import pytest
 
 import tracket_async
 from tracket_async import __main__ as report
 
-VERSIONS = {"aiohttp": "3.14.5", "cyclopts": "5.0.1", "rich": "15.0"}
+VERSIONS = {"aiohttp": "3.14.5", "cyclopts": "5.0.1", "rich": "15.0", "adbc-driver-postgresql": "1.11.0"}
 REQUIRED = [
     "aiohttp>=3.14.3",
     "cyclopts>=5.0; extra == 'all'",
@@ -18,6 +22,8 @@ REQUIRED = [
     'rich[jupyter]>=13.9; extra == "cli"',
     "tzdata>=2024.1; (sys_platform == 'win32') and extra == 'cli'",
     "opentelemetry-api>=1.30; extra == 'otel'",
+    "adbc-driver-postgresql>=1.11; extra == 'postgres'",
+    "a-longer-name-than-any-other; extra == 'postgres'",
 ]
 
 
@@ -33,15 +39,19 @@ def test_the_report_names_each_requirement_under_its_extra(monkeypatch):
     assert list(report.lines())[4:] == [
         "",
         "always required",
-        "  aiohttp               3.14.5",
+        "  aiohttp                 3.14.5",
         "",
         "extra cli",
-        "  cyclopts              5.0.1",
-        "  rich                  15.0",
-        "  tzdata                not installed (wanted where sys_platform == 'win32')",
+        "  cyclopts                5.0.1",
+        "  rich                    15.0",
+        "  tzdata                  not installed (wanted where sys_platform == 'win32')",
         "",
         "extra otel",
-        "  opentelemetry-api     not installed",
+        "  opentelemetry-api       not installed",
+        "",
+        "extra postgres",
+        "  adbc-driver-postgresql  1.11.0",
+        "  a-longer-name-than-any-other  not installed",
     ]
 
 
@@ -74,3 +84,18 @@ def test_the_module_runs_as_a_program_and_imports_nothing_that_is_required():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.startswith("tracket-async ")
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_one_line_and_a_reader_that_goes_away_is_none():
+    command = [sys.executable, "-m", "tracket_async"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "tracket-async: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

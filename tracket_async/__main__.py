@@ -6,6 +6,7 @@ so a new extra appears here by itself.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import ssl
@@ -17,6 +18,8 @@ from typing import Final
 from tracket_async._version import __version__
 
 _DISTRIBUTION: Final = "tracket-async"
+_WIDTH: Final = 24
+"""Characters of the column of names; a longer name is followed by two spaces, too."""
 _EXTRA: Final = re.compile(r"""(?:\s*\band\s+)?extra\s*==\s*["']([\w.-]+)["']""")
 
 
@@ -56,12 +59,19 @@ def _requirement(text: str) -> tuple[str, str]:
 
 
 def _line(name: str, value: str) -> str:
-    return f"{name:24}{value}"
+    return f"{name:{_WIDTH}}  {value}"
 
 
 def main() -> None:
     """Print the report on standard output."""
-    sys.stdout.writelines(f"{line}\n" for line in lines())
+    text = "".join(f"{line}\n" for line in lines())
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:  # its reader went away, or the disk is full
+        # The interpreter would try again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(None if isinstance(error, BrokenPipeError) else f"tracket-async: {error.strerror}")
 
 
 if __name__ == "__main__":
