@@ -230,6 +230,19 @@ def test_in_this_process_it_puts_the_signal_handlers_back(monkeypatch, capsys, n
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_at_the_end_changes_nothing(monkeypatch, capsys, tmp_path, number):
+    def write(path, text):
+        signal.raise_signal(number)
+        write_private_file(path, text)
+
+    _stop_soon(monkeypatch, number)
+    monkeypatch.setattr(program, "write_private_file", write)
+    assert main(["--request-log", str(tmp_path / "log")]) == 0
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_is_still_filling_stops_it_too(monkeypatch, capsys, number):
     def interrupted(sample):
         signal.raise_signal(number)
@@ -283,6 +296,24 @@ def test_a_file_that_was_there_is_replaced_and_so_is_its_mode(tmp_path):
     path.chmod(0o644)
     write_private_file(path, "A=1\n")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("A=1\n", 0o600)
+
+
+def test_only_an_env_file_of_an_emulator_is_replaced(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "tracket.env"
+    for _ in range(2):
+        _stop_soon(monkeypatch, signal.SIGTERM)
+        assert main(["--env-file", str(path)]) == 0
+        assert path.read_text().startswith("TRACKET_BASE_URL=http://127.0.0.1:")
+    path.write_text("")
+    assert main(["--env-file", str(path)]) == 0
+    path.write_text("TRACKET_TOKEN=precious\n")
+    capsys.readouterr()
+    assert main(["--env-file", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, path.read_text()) == ("", "TRACKET_TOKEN=precious\n")
+    assert err.endswith(
+        "tracket.env is there, and no emulator has written it, so it is not replaced. Give --env-file another name\n"
+    )
 
 
 def test_a_symbolic_link_is_not_followed(tmp_path):

@@ -25,6 +25,8 @@ from tracket_async.emulator.store import StoreError
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _DONE: Final = 0
 _USAGE: Final = 2
+_FIRST_OF_ENV: Final = b"TRACKET_BASE_URL=http://"
+"""How an env file of an emulator begins. The address of a real server begins with https."""
 
 
 def main(argv: Sequence[str] | None = None, *, formatter: type[argparse.HelpFormatter] = argparse.HelpFormatter) -> int:
@@ -61,6 +63,24 @@ def main(argv: Sequence[str] | None = None, *, formatter: type[argparse.HelpForm
 def shell_lines(settings: Mapping[str, str]) -> str:
     """Return one ``export NAME=value`` a line, quoted for a POSIX shell."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+
+
+def write_env_file(path: Path, settings: Mapping[str, str]) -> None:
+    """Write one ``NAME=value`` a line, into a new file or in place of one that an emulator has written.
+
+    Raises:
+        ValueError: Another file is there. It may have the only copy of a secret, because the env file that other
+            commands read has the same option.
+        OSError: As `write_private_file`.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            first = file.readline()
+        if first.strip() and not first.startswith(_FIRST_OF_ENV):
+            raise ValueError(
+                f"{path} is there, and no emulator has written it, so it is not replaced. Give --env-file another name"
+            )
+    write_private_file(path, "".join(f"{name}={value}\n" for name, value in settings.items()))
 
 
 def write_private_file(path: Path, text: str) -> None:
@@ -176,13 +196,13 @@ async def _serve(emulator: Emulator, options: argparse.Namespace, heeded: Sequen
         loop = asyncio.get_running_loop()
 
         def end(_number: int, _frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(stop.set)
+            if not loop.is_closed():  # a second signal, while the request log is written
+                loop.call_soon_threadsafe(stop.set)
 
         for number in heeded:
             signal.signal(number, end)
         if options.env_file is not None:
-            settings = emulator.env(options.api)
-            write_private_file(options.env_file, "".join(f"{name}={value}\n" for name, value in settings.items()))
+            write_env_file(options.env_file, emulator.env(options.api))
         sys.stdout.write(_greeting(emulator, options.api))
         sys.stdout.flush()
         await stop.wait()
