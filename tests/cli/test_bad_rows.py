@@ -123,7 +123,7 @@ def test_a_kept_store_is_exported_with_its_bad_rows_left_out_and_told(tracket, s
 def test_no_bad_row_gives_an_empty_file_and_exit_code_0(tracket, server, tmp_path):
     served = server()
     served.overlay = {}
-    (tmp_path / "bad.ndjson").write_text("of an earlier run\n")
+    (tmp_path / "bad.ndjson").write_text('{"reason":"of an earlier run"}\n')
     assert tracket("export", "-o", "out.csv", "--bad-rows", "bad.ndjson").code == 0
     assert (tmp_path / "bad.ndjson").read_text() == ""
 
@@ -141,6 +141,31 @@ def test_a_file_cannot_be_for_two_things(tracket, server, arguments, said):
     assert result.code == 2
     assert said in result.err
     assert served.requests == []
+
+
+@pytest.mark.parametrize("options", [("export", "-o", "out.csv"), ("export",), ("list",), ("report",)])
+def test_only_a_file_of_bad_rows_is_replaced_by_one(tracket, server, tmp_path, options):
+    served = server()
+    (tmp_path / "new.ndjson").write_text('{"item_id":"1"}\n')
+    result = tracket(*options, "--bad-rows", "new.ndjson")
+    assert result.code == 2
+    assert (
+        "new.ndjson is there, and is no file of bad rows, so it is not replaced. Give --bad-rows another" in result.err
+    )
+    assert served.requests == []
+    assert (tmp_path / "new.ndjson").read_text() == '{"item_id":"1"}\n'
+
+
+@pytest.mark.parametrize("options", [("-o", "s.duckdb"), ("-o", "s.duckdb", "--format", "csv")])
+def test_no_output_takes_the_place_of_a_store(tracket, server, tmp_path, options):
+    served = server()
+    tracket("sync", "s.duckdb", "--bad-rows", "bad.ndjson")
+    before, seen = (tmp_path / "s.duckdb").read_bytes(), len(served.requests)
+    result = tracket("export", *options)
+    assert result.code == 2
+    assert "s.duckdb is a store, and a file in its place would lose what only the store knows. Give" in result.err
+    assert len(served.requests) == seen
+    assert (tmp_path / "s.duckdb").read_bytes() == before
 
 
 def test_a_report_leaves_them_out_and_ends_with_1(tracket, server, tmp_path):

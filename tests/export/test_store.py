@@ -16,7 +16,9 @@ from tracket_async import frames
 from tracket_async.errors import StorageError, StoreError, TargetBusyError, UsageError
 from tracket_async.export import store as stores
 from tracket_async.export import tables
+from tracket_async.export.run import check_targets
 from tracket_async.export.store import BOUNDS, NO_CHANGES, ChangeCounts, ExportRequest, Store, WorkThread, open_store
+from tracket_async.export.writers import write_file
 from tracket_async.models import Worklog, WorklogFilter
 
 DAY = dt.date(2024, 1, 1)
@@ -377,9 +379,34 @@ def test_a_store_that_does_not_say_what_it_is_of_is_refused(store, request_):
 def test_a_file_that_is_no_database_is_left_alone_and_free(tmp_path, request_2024):
     (tmp_path / "s.duckdb").write_text("id,user_id")
     for _ in range(2):
-        with pytest.raises(StoreError, match="cannot open"):
+        with pytest.raises(StoreError, match=r"no DuckDB file, so it is no store\. Name another file"):
             Store(tmp_path / "s.duckdb", request=request_2024)
+    (tmp_path / "s.duckdb").write_bytes(b"12345678DUCK")
+    with pytest.raises(StoreError, match="cannot open"):
+        Store(tmp_path / "s.duckdb", request=request_2024)
     assert [path.name for path in tmp_path.iterdir()] == ["s.duckdb"]
+
+
+def test_a_duckdb_file_of_an_export_is_told_apart_from_a_store(store, tmp_path, request_2024):
+    store.deduplicate()
+    write_file(store, tmp_path / "out.duckdb", "duckdb")
+    with pytest.raises(
+        StoreError, match=r"out\.duckdb is a DuckDB file that an export wrote, and no store\. Name anoth"
+    ):
+        Store(tmp_path / "out.duckdb", request=request_2024)
+
+
+def test_no_file_takes_the_place_of_a_store(store, tmp_path):
+    store.close()
+    (tmp_path / "broken.duckdb").write_bytes(b"12345678DUCK")
+    before = store.path.read_bytes()
+    with pytest.raises(
+        UsageError, match=r"is a store, and a file in its place would lose .*Give the file another name"
+    ):
+        check_targets({store.path: "csv"})
+    with pytest.raises(StoreError, match=r"cannot read .*broken\.duckdb"):
+        check_targets({tmp_path / "broken.duckdb": "csv"})
+    assert store.path.read_bytes() == before
 
 
 def test_a_store_that_does_not_exist_cannot_be_opened_without_a_request(tmp_path):

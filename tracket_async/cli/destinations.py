@@ -23,6 +23,7 @@ from tracket_async._files import atomic_write, refuse_link, storage_errors
 from tracket_async.cli import exits, output
 from tracket_async.cli.options import named_columns
 from tracket_async.errors import IncompleteExportError, MalformedResponseError, StorageError, UsageError
+from tracket_async.export.database import refuse_store
 from tracket_async.export.formats import (
     ENDINGS,
     FORMATS,
@@ -123,6 +124,8 @@ AllRows = Annotated[
 STANDARD_OUTPUT: Final = "-"
 TABLE: Final = "worklogs"
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+://")
+_BAD_ROW: Final = b'{"reason":'
+"""How a file of bad rows begins."""
 _SLICE: Final = 1 << 16
 """Bytes that are written, perhaps compressed, before the event loop has its turn: 2 ms at most."""
 
@@ -166,7 +169,7 @@ def bad_rows(path: Path | None, files: Container[Target] = ()) -> Generator[BadR
 
     Raises:
         MalformedResponseError: without a file, with the hint to give one.
-        UsageError: no file can be there, or it is one of ``files``.
+        UsageError: no file can be there, it is one of ``files``, or another file is there than one of bad rows.
         StorageError: as `atomic_write`.
     """
     if path is None:
@@ -179,6 +182,11 @@ def bad_rows(path: Path | None, files: Container[Target] = ()) -> Generator[BadR
     check(path)
     if path in files:
         raise UsageError(f"{path} cannot be the file of --bad-rows and another file of this command")
+    with storage_errors(path, "read"), contextlib.suppress(FileNotFoundError), path.open("rb") as before:
+        if before.read(len(_BAD_ROW)) not in {b"", _BAD_ROW}:
+            raise UsageError(
+                f"{path} is there, and is no file of bad rows, so it is not replaced. Give --bad-rows another name"
+            )
     with atomic_write(path) as file:
         yield BadRows(path, file)
 
@@ -364,6 +372,7 @@ def files(
             check_target(target, POSTGRES)
             continue
         check(target)
+        refuse_store(target)
         found[target] = format or _format_of(target)
         check_format(target, found[target])
     given = {"--table": table != TABLE, "--delete-rows": delete_rows, "--all-rows": all_rows}

@@ -82,6 +82,7 @@ _CONFIG: Final = {
     "storage_compatibility_version": "v1.2.0",
 }
 
+_START_OVER: Final = "Name another file, or move this one away to start over"
 _OF_A_NEWER_DUCKDB: Final = "newer version of DuckDB"
 
 
@@ -97,6 +98,8 @@ UNION ALL SELECT 'index ' || index_name FROM duckdb_indexes() WHERE database_nam
 UNION ALL SELECT concat_ws(' ', 'constraint', table_name, constraint_text) FROM duckdb_constraints()
 WHERE database_name = 'inspected'"""
 """Everything that was created in a file, each as a line of text."""
+_ABOUT_AN_EXPORT: Final = frozenset({"column main.about.name VARCHAR false", "column main.about.value VARCHAR false"})
+"""What is in every DuckDB file that `writers` has written, and in no store."""
 
 
 @cache
@@ -181,15 +184,19 @@ class Database:
             connection.execute("CHECKPOINT")
 
     def _check_catalog(self, schema: Sequence[Statement]) -> None:
+        if not _is_duckdb(self.path):
+            raise StoreError(f"{self.path} is no DuckDB file, so it is no store", hint=_START_OVER)
         with self.errors("open"):
             found = _catalog_in(self.path)
             expected = _catalog_of(tuple(statement for statement, values in schema if not values))
+        if found > _ABOUT_AN_EXPORT:
+            raise StoreError(f"{self.path} is a DuckDB file that an export wrote, and no store", hint=_START_OVER)
         if found != expected:
             others = sorted(found - expected)
             what = f"has the {others[0]}" if others else f"lacks the {min(expected - found)}"
             raise StoreError(
                 f"{self.path} is a DuckDB file of another program, or of another version of this one: it {what}",
-                hint="Name another file, or move this one away to start over",
+                hint=_START_OVER,
             )
 
     def _connect(self, path: Path) -> Any:
@@ -210,30 +217,7 @@ class Database:
         try:
             yield
         except module.Error as error:
-            raise self._translated(error, doing) from error
-
-    def _translated(self, error: Exception, doing: str) -> TracketError:
-        module, text = duckdb(), str(error).splitlines()[0]
-        for words, code in _SAID_BY_THE_SYSTEM.items():
-            if words in str(error):
-                return storage_error(self.path, doing, OSError(code, words))
-        if any(words in str(error) for words in _OPEN_ELSEWHERE):
-            return TargetBusyError(
-                f"{self.path} is open in another program: {text}", hint="Close it there, then run the same again"
-            )
-        if _OF_A_NEWER_DUCKDB in str(error):
-            return StoreError(
-                f"cannot {doing} {self.path}: it was written by a newer version of DuckDB than the one installed here,"
-                f" {module.__version__}",
-                hint="Upgrade it (pip install --upgrade duckdb), then run the same again",
-            )
-        if isinstance(error, module.OutOfMemoryException | module.FatalException | module.InternalException):
-            return StorageError(
-                f"cannot {doing} {self.path}: {text}", hint="Run the same again: what was committed is kept"
-            )
-        return StoreError(
-            f"cannot {doing} {self.path}: {text}", hint="Name another file, or move this one away to start over"
-        )
+            raise _translated(self.path, error, doing) from error
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
         """Run one statement."""
@@ -328,6 +312,55 @@ class Database:
             with contextlib.suppress(OSError):
                 if not self._log_size():
                     self._log.unlink()
+
+
+def _translated(path: Path, error: Exception, doing: str) -> TracketError:
+    module, text = duckdb(), str(error).splitlines()[0]
+    for words, code in _SAID_BY_THE_SYSTEM.items():
+        if words in str(error):
+            return storage_error(path, doing, OSError(code, words))
+    if any(words in str(error) for words in _OPEN_ELSEWHERE):
+        return TargetBusyError(
+            f"{path} is open in another program: {text}", hint="Close it there, then run the same again"
+        )
+    if _OF_A_NEWER_DUCKDB in str(error):
+        return StoreError(
+            f"cannot {doing} {path}: it was written by a newer version of DuckDB than the one installed here,"
+            f" {module.__version__}",
+            hint="Upgrade it (pip install --upgrade duckdb), then run the same again",
+        )
+    if isinstance(error, module.OutOfMemoryException | module.FatalException | module.InternalException):
+        return StorageError(f"cannot {doing} {path}: {text}", hint="Run the same again: what was committed is kept")
+    return StoreError(f"cannot {doing} {path}: {text}", hint=_START_OVER)
+
+
+def refuse_store(path: Path) -> None:
+    """Check that a file, which is about to be replaced, is not a store: its tombstones and marks are nowhere else.
+
+    Raises:
+        UsageError: it is one.
+        StorageError: it cannot be read.
+        StoreError, TargetBusyError: it is a DuckDB file that cannot be opened, so that nobody knows what it is.
+        MissingExtraError: it is a DuckDB file, and DuckDB is not installed.
+    """
+    if not _is_duckdb(path):
+        return
+    try:
+        catalog = _catalog_in(path)
+    except duckdb().Error as error:
+        raise _translated(path, error, "read") from error
+    if "schema tracket" in catalog:
+        raise UsageError(
+            f"{path} is a store, and a file in its place would lose what only the store knows",
+            hint="Give the file another name",
+        )
+
+
+def _is_duckdb(path: Path) -> bool:
+    """Return whether there is a file that begins as every DuckDB file does."""
+    with storage_errors(path, "read"), contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        return file.read(12)[8:] == b"DUCK"
+    return False
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import attrs
 
 from tracket_async.client import TracketClient
 from tracket_async.errors import ExportError, IncompleteExportError, RequestError, UsageError
+from tracket_async.export.database import refuse_store
 from tracket_async.export.formats import FileOptions, TargetFormat
 from tracket_async.export.phases import (
     Check,
@@ -299,6 +300,8 @@ def check_targets(targets: Mapping[str | Path | PostgresTable, TargetFormat]) ->
         raise UsageError("name at least one file to export to")
     for target, name in files.items():
         check_target(target, name)
+        if isinstance(target, Path):
+            refuse_store(target)
     return files
 
 
