@@ -335,6 +335,30 @@ def test_another_content_is_refused_before_anything_is_sent(tracket, serve, ndjs
     assert Path("other").exists()
 
 
+def test_a_row_that_was_created_and_removed_from_the_file_is_told(tracket, serve, ndjson, folder):
+    served = serve()
+    name = ndjson(3)
+    assert tracket("import", name).code == 0
+    first, *rest = (folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / name).write_text("".join(rest), encoding="utf-8")
+    ident = json.loads(journal().read_text().partition('"line":1,"created_id":')[2].partition("}")[0])
+    told = (
+        f"{name} no longer has rows that an earlier run sent: line 1 (worklog {ident})."
+        " What was created stays on the server; tracket delete removes it.\n"
+    )
+    dry = tracket("import", name, "--dry-run")
+    assert dry.code == 0
+    assert told in dry.err
+    again = tracket("import", name)
+    assert again.code == 0
+    assert f"{told}All 2 worklogs of {name} were created by an earlier run." in again.err
+    assert "no longer" not in tracket("import", name).err  # it was said
+    (folder / name).write_text("".join((*rest, first)), encoding="utf-8")
+    back = tracket("import", name)
+    assert f"All 3 worklogs of {name} were created by an earlier run." in back.err
+    assert posts(served) == 3
+
+
 @BOTH
 def test_a_row_that_failed_is_corrected_in_the_file_and_sent_alone(tracket, serve, folder, api):
     served = serve(api)

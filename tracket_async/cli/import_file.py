@@ -33,7 +33,7 @@ from tracket_async.client import TracketClient
 from tracket_async.config import Limits
 from tracket_async.errors import ExportError, UsageError
 from tracket_async.importer import journal as journals
-from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState
+from tracket_async.importer.journal import UNRESOLVED, Journal, JournalHeader, RowState, RowStates
 from tracket_async.importer.rows import InputFile, Validation, content_of, make_new_worklog
 from tracket_async.importer.run import ImportRun, ImportSettings, RunReport
 from tracket_async.importer.source import STANDARD_INPUT, Fingerprint, InputSource
@@ -160,6 +160,7 @@ async def _import(plan: _Plan) -> ExitCode:
                 plan.client as client,
                 show_progress(plan.reporting.mode, client.statistics) as display,
             ):
+                _say_removed(plan, journal.states)
                 display.begin("importing", plan.validation.rows - journal.states.counts[RowState.CREATED])
                 work = ImportRun(
                     client,
@@ -206,6 +207,7 @@ def _say(plan: _Plan, report: RunReport, seconds: float) -> None:
 
 def _say_dry_run(plan: _Plan) -> None:
     states = journals.read_journal(plan.journal, plan.header, plan.contents)
+    _say_removed(plan, states)
     rows, created = plan.validation.rows, states.counts[RowState.CREATED]
     unresolved = sum(states.counts[state] for state in UNRESOLVED)
     plans = {"create": rows - created - unresolved, "already_there": created, "look_for": unresolved}
@@ -220,6 +222,14 @@ def _say_dry_run(plan: _Plan) -> None:
     )
     if plan.json:
         output.json([{"file": plan.input_file.source.name, "rows": rows, "dry_run": True, **plans}])
+
+
+def _say_removed(plan: _Plan, states: RowStates) -> None:
+    if states.removed:
+        output.note(
+            f"{plan.input_file.source.name} no longer has rows that an earlier run sent: {states.removed}."
+            " What was created stays on the server; tracket delete removes it."
+        )
 
 
 def _journal(source: InputSource, content: Fingerprint) -> Path:

@@ -85,7 +85,8 @@ class FirstSend:
 
 
 Move = tuple[int, int, int]
-"""Rows of the file that follow each other: the line of the first one before, its line now, and their number."""
+"""Rows that follow each other: the line of the first one before, its line now, and their number. A row that the file no
+longer has is known by a number below 0, and stays known: it may come back, and must not be sent again then."""
 Contents = Callable[[], Iterable[tuple[int, str]]]
 """Returns the line of each row of the file, and the digest of what it sends, in their order."""
 
@@ -96,14 +97,20 @@ class RowStates:
     Attributes:
         unresolved: the rows that may have been created, by their line.
         counts: the number of rows in each state, `RowState.NOT_SENT` not counted.
+        removed: the rows that were created, or may have been, and are no longer in the file since it was last read, as
+            text; empty: there are none.
     """
 
     def __init__(self) -> None:
+        self.removed = ""
         self._states = bytearray()
+        self._gone: dict[int, tuple[RowState, FirstSend | None]] = {}
         self.unresolved: dict[int, FirstSend] = {}
         self.counts: collections.Counter[RowState] = collections.Counter()
 
     def __getitem__(self, line: int) -> RowState:
+        if line < 0:
+            return self._gone[line][0]
         return RowState(self._states[line]) if line < len(self._states) else RowState.NOT_SENT
 
     def apply(self, entry: JournalEntry) -> None:
@@ -120,14 +127,19 @@ class RowStates:
 
     def move(self, moved: Iterable[Move]) -> None:
         """Take the states of the rows of a file that was changed; those that are not named have none."""
-        before, unresolved = self._states, self.unresolved
-        self._states, self.unresolved = bytearray(), {}
+        before, unresolved, gone = self._states, self.unresolved, self._gone
+        self._states, self.unresolved, self._gone = bytearray(), {}, {}
         self.counts.clear()
         for old, new, count in moved:
             for at in range(count):
-                self._set(new + at, RowState(before[old + at]))
-                if old + at in unresolved:
-                    self.unresolved[new + at] = unresolved[old + at]
+                row = old + at
+                state, first = gone[row] if row < 0 else (RowState(before[row]), unresolved.get(row))
+                if new < 0:
+                    self._gone[new + at] = state, first
+                    continue
+                self._set(new + at, state)
+                if first is not None:
+                    self.unresolved[new + at] = first
 
     def _set(self, line: int, state: RowState) -> None:
         if line >= len(self._states):
@@ -182,7 +194,7 @@ class FileRevision(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the journal: the file was changed, or is read in another way. From here on, lines are those of it now.
 
     Attributes:
-        moved: where the rows that are known stand now.
+        moved: where the rows that are known stand now; see `Move`.
         size, sha256, format, raw, reading: as in `JournalHeader`.
     """
 
@@ -363,8 +375,9 @@ def _read(path: Path, descriptor: int, header: JournalHeader, contents: Contents
         return _Found(states, size)
     if contents is None:
         raise _another(path, changed)
-    moved = _match(path, _sent_rows(descriptor), states, contents, changed)
+    moved, missing = _match(path, _sent_rows(descriptor), states, contents, changed)
     states.move(moved)
+    states.removed = _named(missing)
     return _Found(states, size, FileRevision(moved=moved, **_file_of(header)))
 
 
@@ -390,7 +403,7 @@ def _read_states(path: Path, descriptor: int, header: JournalHeader) -> tuple[Ro
                 else:
                     states.apply(_decode_entry(line))
                 entries += 1
-        except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
+        except (msgspec.DecodeError, UnicodeDecodeError, LookupError):
             raise _unusable(path, number) from None
         whole = end
     return states, whole if entries or found == header else 0, found
@@ -429,14 +442,20 @@ def _sent_rows(descriptor: int) -> dict[int, _SentRow]:
     return rows
 
 
-def _match(path: Path, sent: Mapping[int, _SentRow], states: RowStates, contents: Contents, changed: str) -> list[Move]:
-    """Return where the rows that were sent stand now.
+_Missing = Sequence[tuple[int, str | None]]
+"""The line of each row that is missing, and the id of the worklog that was created, None where it may have been."""
+
+
+def _match(
+    path: Path, sent: Mapping[int, _SentRow], states: RowStates, contents: Contents, changed: str
+) -> tuple[list[Move], _Missing]:
+    """Return where the rows that were sent stand now, and which of them are missing although they may be created.
 
     Raises:
         StoreError: some that were created, or may have been, are not there, and other rows are.
     """
     known: dict[str | None, collections.deque[int]] = collections.defaultdict(collections.deque)
-    for line in sorted(sent, key=lambda line: (states[line] is RowState.FAILED, line)):
+    for line in sorted(sent, key=lambda line: (states[line] is RowState.FAILED, line < 0, line)):
         if states[line] is not RowState.NOT_SENT:
             known[sent[line].content].append(line)
     places: dict[int, int] = {}
@@ -446,10 +465,14 @@ def _match(path: Path, sent: Mapping[int, _SentRow], states: RowStates, contents
             places[queue.popleft()] = line
         else:
             others += 1
-    missing = sorted(line for queue in known.values() for line in queue if states[line] is not RowState.FAILED)
+    left = sorted(line for queue in known.values() for line in queue if states[line] is not RowState.FAILED)
+    missing = [(line, sent[line].created_id) for line in left if line > 0]
     if missing and others:
-        raise _another(path, changed, [(line, sent[line].created_id) for line in missing])
-    return _moves(places)
+        raise _another(path, changed, missing)
+    gone = [line for line in left if line < 0]
+    lowest = min(gone, default=0) - len(missing)
+    places |= {line: line for line in gone} | {line: lowest + at for at, (line, _) in enumerate(missing)}
+    return _moves(places), missing
 
 
 def _moves(places: Mapping[int, int]) -> list[Move]:
@@ -467,23 +490,27 @@ _NAMED: Final = 5
 """So many rows that are missing are named."""
 
 
-def _another(path: Path, difference: str, missing: Sequence[tuple[int, str | None]] = ()) -> StoreError:
+def _another(path: Path, difference: str, missing: _Missing = ()) -> StoreError:
     if not missing:
         return StoreError(
             f"{path} is the journal of another import: {difference}",
             hint="Go on as it was begun, or give this import a journal of its own with --journal",
         )
+    return StoreError(
+        f"{path} is the journal of another import: {difference}, and rows that were created are not in it as they were:"
+        f" {_named(missing)}",
+        hint="Put these rows back, and correct others alone; tracket update changes a worklog that was created. Other"
+        " rows are an import of their own: give it a journal of its own with --journal",
+    )
+
+
+def _named(missing: _Missing) -> str:
+    """Return the first rows by their lines before, and how many more there are; empty: there are none."""
     named = ", ".join(
         f"line {line} ({'it may have been created' if id is None else f'worklog {id}'})"
         for line, id in missing[:_NAMED]
     )
-    more = f", and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
-    return StoreError(
-        f"{path} is the journal of another import: {difference}, and rows that were created are not in it as they were:"
-        f" {named}{more}",
-        hint="Put these rows back, and correct others alone; tracket update changes a worklog that was created. Other"
-        " rows are an import of their own: give it a journal of its own with --journal",
-    )
+    return f"{named}, and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else named
 
 
 def _lines(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
