@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tracket_async.scan.cuts import EPOCH, cut_within, cuts, seconds_ahead
 from tracket_async.scan.partition import DAY, EARLIEST, LATEST, MICROSECOND, DateRange, shifted, within
-from tracket_async.scan.scheduler import EPOCH, cut_within, cuts, seconds_ahead
 
 MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
 GRAINS = st.sampled_from([DAY, dt.timedelta(minutes=1), MICROSECOND, dt.timedelta(days=7)])

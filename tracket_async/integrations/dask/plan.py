@@ -38,8 +38,8 @@ from tracket_async.export.store import ExportRequest
 from tracket_async.export.tables import date_of
 from tracket_async.models import WorklogFilter
 from tracket_async.pagination import OrderCheck
+from tracket_async.scan.cuts import cut_within, is_charted
 from tracket_async.scan.partition import DAY, MICROSECOND, DateRange, PartitionState
-from tracket_async.scan.scheduler import cut_within, is_charted
 
 ROWS_PER_PART: Final = 10_000
 """Worklogs of a part, at most, where nothing else is said: as many as a worker that is killed may have to read again.
