@@ -263,8 +263,8 @@ def worklog(day, minutes, *, user="1", category=None):
 
 def test_worklogs_hours_people_months_and_categories_are_counted():
     summary = Summary()
-    summary.add([worklog("2024-01-31", 90), worklog("2024-02-01", 30, user="2", category="a")])
-    summary.add([worklog("2024-01-01", 60, category="a")])
+    summary.counting([worklog("2024-01-31", 90), worklog("2024-02-01", 30, user="2", category="a")])()
+    summary.counting([worklog("2024-01-01", 60, category="a")])()
     assert list(summary.lines({"a": "Support"}, width=60, mark="#")) == [
         "3 worklogs, 3 hours, 2 people",
         "",
@@ -278,13 +278,22 @@ def test_worklogs_hours_people_months_and_categories_are_counted():
     ]
 
 
+def test_a_summary_counts_a_page_when_it_is_told_to():
+    summary, worklogs = Summary(), [worklog("2024-01-31", 90), worklog("2024-02-01", 30, user="2", category="a")]
+    count = summary.counting(worklogs)
+    assert vars(summary) == vars(Summary())
+    worklogs.clear()
+    count()
+    assert (summary.worklogs, summary.minutes, summary.people) == (2, 120, {"1", "2"})
+
+
 def test_without_a_worklog_there_is_nothing_to_draw():
     assert list(Summary().lines({}, width=60, mark="#")) == ["0 worklogs, 0 hours, 0 people"]
 
 
 def test_only_the_largest_categories_are_named_and_a_category_without_a_name_by_its_id():
     summary = Summary()
-    summary.add([worklog("2024-01-01", number, category=f"c{number}") for number in range(1, 7)])
+    summary.counting([worklog("2024-01-01", number, category=f"c{number}") for number in range(1, 7)])()
     lines = list(summary.lines({"c6": "Six\x1b", "c5": None}, width=60, mark="#"))
     assert lines[5] == "Hours in the 5 largest categories"
     assert [line.split()[0] for line in lines[6:]] == ["Six\\u001b", "c5", "c4", "c3", "c2"]
@@ -293,7 +302,7 @@ def test_only_the_largest_categories_are_named_and_a_category_without_a_name_by_
 def test_minutes_add_up_without_drifting():
     summary = Summary()
     for _ in range(100):
-        summary.add([worklog("2024-01-01", 0.1)] * 100)
+        summary.counting([worklog("2024-01-01", 0.1)] * 100)()
     assert abs(summary.minutes - 1000) < 1e-9
 
 

@@ -50,15 +50,16 @@ class Server:
         )
 
 
-def simulate(server, dates, *, workers=3, ordered=False, seed=0, states=(), until=None, meanwhile=None):
+def simulate(server, dates, *, workers=3, ordered=False, seed=0, states=(), until=None, meanwhile=None, convert=None):
     """Walks a scheduler with so many pages on their way at once, which arrive in an order that ``seed`` decides.
 
     ``until`` stops after so many pages. Returns the batches that were handed over, and the scheduler.
     """
     chance = random.Random(seed)
-    scheduler = Scheduler(
-        dates, ScanSettings(item_format=ITEMS, concurrency=workers, ordered=ordered, states=tuple(states))
+    settings = ScanSettings(
+        item_format=ITEMS, concurrency=workers, ordered=ordered, states=tuple(states), convert=convert
     )
+    scheduler = Scheduler(dates, settings)
     flying, batches, pages = [], [], 0
     while until is None or pages < until:
         while len(flying) < workers and (request := scheduler.next()) is not None:
@@ -83,7 +84,8 @@ def simulate(server, dates, *, workers=3, ordered=False, seed=0, states=(), unti
 
 
 def items_of(batches):
-    return [item for batch in batches for item in batch.items]
+    """Return all items; what they were converted to is a sequence of them."""
+    return [item for batch in batches for item in batch.converted or batch.items]
 
 
 class Lists:

@@ -68,6 +68,7 @@ class Export:
         self.stored, self.states, self.times = {}, {}, 0
         self.ordered = self.order == "ascending" and not self.interruptions and not self.refusals
         self.distinct = self.ordered or seed % 2 == 0
+        self.convert = tuple if seed % 3 == 0 else None
 
     @property
     def expected(self):
@@ -84,6 +85,7 @@ class Export:
             ordered=self.ordered,
             states=states,
             distinct=self.distinct,
+            convert=self.convert,
         )
         scheduler = Scheduler(self.dates, settings)
         refusals = self.refusals if self.times < 9 else 0.0
@@ -120,9 +122,10 @@ class Export:
     def store(self, scheduler):
         while scheduler.partitions.out:
             batch = scheduler.partitions.out.popleft()
+            items = servers.items_of([batch])
             if self.times == 1 and self.distinct:
-                assert self.stored.keys().isdisjoint(key for _, key in batch.items)
-            self.stored |= {key: date for date, key in batch.items}
+                assert self.stored.keys().isdisjoint(key for _, key in items)
+            self.stored |= {key: date for date, key in items}
             self.states |= {state.id: json.dumps(state.to_json()) for state in batch.states}
 
 
@@ -153,7 +156,11 @@ def test_ids_that_need_not_be_remembered_are_only_counted():
     page = PageResult(items=["first", "second"], ids=["a", "b"])
     for remember, again in ((True, []), (False, page.items)):
         taken = TakenIds(remember=remember)
-        assert taken.take(page) == page.items
-        assert taken.recall() == ({hash("a"), hash("b")} if remember else set())
+        items, hashes = taken.take(page)
+        assert items == page.items
+        taken.recall()
+        assert taken.known == ({hash("a"), hash("b")} if remember else None)
         assert len(taken) == 2
-        assert taken.take(page) == again
+        assert taken.take(page)[0] == again
+        taken.forget(hashes)
+        assert taken.take(page)[0] == page.items

@@ -299,20 +299,46 @@ class Ignoring(Server):
 
 @pytest.mark.parametrize("v2", [True, False])
 @pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("convert", [None, tuple])
 @pytest.mark.parametrize("seed", range(20))
-def test_filters_that_are_ignored_lose_nothing_and_are_said_once(seed, ordered, v2, caplog):
+def test_filters_that_are_ignored_lose_nothing_and_are_said_once(seed, convert, ordered, v2, caplog):
     chance = random.Random(seed)
     rows = rows_of(sorted(chance.randrange(0, chance.choice([10, 90])) for _ in range(chance.randrange(20, 120))))
     server = Ignoring(rows, size=chance.randint(2, 9), v2=v2)
     since, until = START + chance.randrange(-9, 60) * DAY, START + 95 * DAY
     dates = DateRange(since=since, until=until, enforced=v2)
-    batches, scheduler = simulate(server, dates, workers=chance.randint(1, 6), seed=seed, ordered=ordered)
+    workers = chance.randint(1, 6)
+    batches, scheduler = simulate(server, dates, workers=workers, seed=seed, ordered=ordered, convert=convert)
     got, expected = items_of(batches), [row for row in rows if since <= row[0] <= until]
     assert (got if ordered else sorted(got)) == (expected if ordered else sorted(expected))
     assert scheduler.statistics().worklogs == len(expected)
     assert caplog.messages in ([], [FILTER_IGNORED])
     assert scheduler.statistics().single_partition == bool(caplog.messages)
     assert scheduler.partitions.distinct <= len(rows)
+
+
+class IgnoringLater(Server):
+    """A server that keeps to the dates for so many pages, and then ignores them."""
+
+    left = 10
+
+    def __call__(self, since, until, cursor):
+        self.left -= 1
+        return (
+            super().__call__(since, until, cursor) if self.left >= 0 or cursor else super().__call__(None, None, None)
+        )
+
+
+@pytest.mark.parametrize("convert", [None, tuple])
+@pytest.mark.parametrize("seed", range(10))
+def test_what_waits_while_filters_become_ignored_is_read_again(seed, convert, caplog):
+    rows = rows_of(number // 3 for number in range(900))
+    server = IgnoringLater(rows, size=5, v2=True)
+    dates = DateRange(since=START, until=START + 300 * DAY, enforced=True)
+    batches, scheduler = simulate(server, dates, workers=4, seed=seed, ordered=True, convert=convert)
+    assert items_of(batches) == rows
+    assert scheduler.statistics().worklogs == scheduler.partitions.distinct == len(rows)
+    assert caplog.messages == [FILTER_IGNORED]
 
 
 def test_filters_that_are_ignored_by_a_server_without_order_are_a_matter_of_order(caplog):
@@ -491,6 +517,26 @@ def test_in_order_the_pages_that_wait_are_bounded_also_when_the_front_is_slow(wo
         partition = request.partition
         scheduler.arrived(request, server(partition.asked_since, partition.asked_until, partition.cursor))
     assert items_of(batches) + items_of(scheduler.partitions.out) == rows
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_is_made_of_the_items_is_handed_over_in_their_place(ordered):
+    made = []
+
+    def convert(items):
+        made.append(items)
+        return tuple(items)
+
+    rows = rows_of([*range(30), 40])
+    dates = DateRange(since=START, until=START + 50 * DAY, enforced=True)
+    batches, scheduler = simulate(Server(rows, size=4, v2=True), dates, ordered=ordered, convert=convert)
+    assert sorted(items_of(batches)) == rows
+    assert all(made)
+    assert sorted(batch.converted for batch in batches if batch.converted) == sorted(map(tuple, made))
+    assert not any(batch.items for batch in batches)
+    assert scheduler.statistics().worklogs == len(rows)
+    batches, _ = simulate(Server([], size=4, v2=True), dates, ordered=ordered, convert=convert)
+    assert {batch.converted for batch in batches} == {None}
 
 
 def test_in_order_pieces_are_cut_from_the_front():

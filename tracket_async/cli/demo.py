@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -316,15 +316,21 @@ class Summary(Tally):
         self.months: dict[str, float] = collections.defaultdict(float)
         self.categories: dict[str | None, float] = collections.defaultdict(float)
 
-    def add(self, worklogs: Sequence[Row]) -> None:
-        """Count the worklogs."""
-        super().add(worklogs)
+    def counting(self, worklogs: Sequence[Row]) -> Callable[[], None]:
+        """Return a function that counts the worklogs, and keeps none of them."""
+        count_all = super().counting(worklogs)
+        people = {worklog.user_id or "" for worklog in worklogs}
         together: dict[tuple[int, int, str | None], list[float]] = collections.defaultdict(list)
         for worklog in worklogs:
-            self.people.add(worklog.user_id or "")
             together[worklog.date.year, worklog.date.month, worklog.category_id].append(worklog.minutes)
-        for (year, month, category), minutes in together.items():
-            self._spread(f"{year:04}-{month:02}", category, math.fsum(minutes))
+
+        def count() -> None:
+            count_all()
+            self.people.update(people)
+            for (year, month, category), minutes in together.items():
+                self._spread(f"{year:04}-{month:02}", category, math.fsum(minutes))
+
+        return count
 
     def add_group(self, month: str, category: str | None, people: Iterable[str], worklogs: int, minutes: float) -> None:
         """Count worklogs of one month (``YYYY-MM``) and category, already added up."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -116,16 +117,21 @@ class BufferedWriter:
 
 
 class Tally:
-    """The number of worklogs that were added, and their minutes."""
+    """The number of worklogs that were counted, and their minutes."""
 
     def __init__(self) -> None:
         self.worklogs: int = 0
         self.minutes: float = 0.0
 
-    def add(self, worklogs: Sequence[Row]) -> None:
-        """Count the worklogs."""
-        self.worklogs += len(worklogs)
-        self.minutes += math.fsum([worklog.minutes for worklog in worklogs])
+    def counting(self, worklogs: Sequence[Row]) -> Callable[[], None]:
+        """Return a function that counts the worklogs, and keeps none of them."""
+        number, minutes = len(worklogs), math.fsum([worklog.minutes for worklog in worklogs])
+
+        def count() -> None:
+            self.worklogs += number
+            self.minutes += minutes
+
+        return count
 
     @property
     def hours(self) -> float:
@@ -159,6 +165,21 @@ def rendering(
 
 
 Sink = tuple[Destination, Rendering]
+
+
+@attrs.frozen
+class RenderedPage:
+    """A page as it waits to be written.
+
+    Attributes:
+        pieces: its bytes for each sink.
+        count: counts its worklogs.
+        last: the date of the last of them.
+    """
+
+    pieces: Sequence[bytes]
+    count: Callable[[], None]
+    last: dt.datetime
 
 
 async def copy(
@@ -195,7 +216,13 @@ async def copy(
     total = await _total(client, api_version, filter) if display.shown else None
     reporter = ProgressReporter(display.report, statistics=client.statistics, clock=time.monotonic)
     reporter.report("fetching", 0, total=total)
-    settings = ScanSettings(item_format=row_format(api_version), concurrency=concurrency, ordered=ordered)
+
+    def convert(rows: Sequence[Row]) -> RenderedPage:
+        return RenderedPage([how.render(rows) for _, how in sinks], tally.counting(rows), date_of(rows[-1]))
+
+    settings = ScanSettings(
+        item_format=row_format(api_version), concurrency=concurrency, ordered=ordered, convert=convert
+    )
     run = await scan(client.send, api_version, filter, settings, compare_total=True)
     try:
         async with (
@@ -206,11 +233,12 @@ async def copy(
                 if on_bad_row is not None:
                     for bad in page.bad_rows:
                         on_bad_row(bad.row, bad.error)
-                if not (rows := page.items):
+                rendered: RenderedPage | None = page.converted
+                if rendered is None:
                     continue
-                await writer.put([how.render(rows) for _, how in sinks])
-                tally.add(rows)
-                reporter.report("fetching", tally.worklogs, total=total, reached=date_of(rows[-1]) if ordered else None)
+                await writer.put(rendered.pieces)
+                rendered.count()
+                reporter.report("fetching", tally.worklogs, total=total, reached=rendered.last if ordered else None)
     except UnsupportedError:
         raise UnsupportedError(
             "This server does not list worklogs in ascending order of date. Give --unordered to take them as they come"

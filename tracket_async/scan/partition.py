@@ -176,6 +176,8 @@ class ScanSettings(Generic[T]):
         states: the states kept of an earlier scan of the same dates, to resume from; empty: begin.
         distinct: leave out what another partition reads again, for which 8 bytes of each worklog are kept. False: that
             comes twice, which happens only where the server turns out not to do what the scan relies on.
+        convert: makes what is handed over of the items of a batch, at least one, as soon as they have arrived. What it
+            makes waits in their place, so that they are freed while they are in the processor's cache. None: nothing.
 
     Raises:
         UsageError: ``concurrency`` is below 1, or ``states`` are given with ``ordered``.
@@ -186,6 +188,7 @@ class ScanSettings(Generic[T]):
     ordered: bool = False
     states: tuple[PartitionState, ...] = attrs.field(default=(), converter=tuple["PartitionState", ...])
     distinct: bool = True
+    convert: Callable[[list[T]], Any] | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.ordered and self.states:
@@ -200,6 +203,7 @@ class Batch(Generic[T]):
         partition: the id of the partition that it belongs to.
         items: each worklog of the scan is in exactly one batch, and within a partition they come in the server's order;
             may be empty.
+        converted: what `ScanSettings.convert` has made of the items, which are gone then; None where it was not called.
         states: the states that changed since the batch before, in no particular order; to be kept together with
             ``items``, in the order of the batches. Empty with ``ordered=True``: such a scan cannot be resumed.
         server_date: the response's Date header.
@@ -208,6 +212,7 @@ class Batch(Generic[T]):
 
     partition: int
     items: list[T]
+    converted: Any = None
     states: tuple[PartitionState, ...] = ()
     server_date: dt.datetime | None = None
     bad_rows: tuple[BadRow, ...] = ()
@@ -299,15 +304,31 @@ class PageResult(Generic[T]):
     outside: list[str] = attrs.field(factory=list[str])
     past: bool = False
 
-    def unknown(self, known: set[int]) -> list[T]:
-        """Return the items whose ids, as hashes, are not among those known, and add them to these."""
-        fresh: list[T] = []
+    def unknown(self, known: set[int]) -> tuple[list[T], list[int]]:
+        """Return the items whose ids, as hashes, are not among those known, and these hashes, which are known now."""
+        fresh, keys = list[T](), list[int]()
         for item, identifier in zip(self.items, self.ids, strict=True):
             key = hash(identifier)
             if key not in known:
                 known.add(key)
                 fresh.append(item)
-        return fresh
+                keys.append(key)
+        return fresh, keys
+
+
+@attrs.frozen
+class HeldBatch(Generic[T]):
+    """A batch that waits for the partitions before its own.
+
+    Attributes:
+        batch: the batch.
+        worklogs: how many it has.
+        taken: the hashes of the ids that were taken for it, as `TakenIds.take` returns them.
+    """
+
+    batch: Batch[T]
+    worklogs: int
+    taken: bytes
 
 
 _HASHES: Final = msgspec.msgpack.Encoder()
@@ -334,21 +355,28 @@ class TakenIds:
     def __len__(self) -> int:
         return self._count if self.known is None else len(self.known)
 
-    def take(self, result: PageResult[T]) -> list[T]:
-        """Add what belongs to a partition; return its items, without those that are known."""
+    def take(self, result: PageResult[T]) -> tuple[list[T], bytes]:
+        """Add what belongs to a partition; return its items without those that are known, and what `forget` takes."""
         if self.known is not None:
-            return result.unknown(self.known)
+            items, keys = result.unknown(self.known)
+            return items, _HASHES.encode(keys)
         self._count += len(result.ids)
-        if self._remember:
-            self._pages.append(_HASHES.encode([*map(hash, result.ids)]))
-        return result.items
+        if not self._remember:
+            return result.items, b""
+        hashes = _HASHES.encode([*map(hash, result.ids)])
+        self._pages.append(hashes)
+        return result.items, hashes
 
-    def recall(self) -> set[int]:
-        """Leave out all that was taken, from now on; return the hashes, or an empty set where nothing is remembered."""
+    def recall(self) -> None:
+        """Leave out all that was taken, from now on, if it is remembered."""
         if self.known is None and self._remember:
             self.known = {key for page in self._pages for key in msgspec.msgpack.decode(page)}
             self._pages.clear()
-        return set() if self.known is None else self.known
+
+    def forget(self, hashes: bytes) -> None:
+        """Do as if it had not been taken: it comes again. Call `recall` before."""
+        if self.known is not None:
+            self.known.difference_update(msgspec.msgpack.decode(hashes))
 
 
 def late_error(date: dt.datetime) -> IncompleteExportError:
@@ -453,7 +481,7 @@ class Partition(Generic[T]):
     deepest: int = 0
     retaken: int | None = None
     guard: CursorLoopGuard = attrs.field(init=False)
-    held: list[Batch[T]] = attrs.field(factory=list[Batch[Any]])
+    held: list[HeldBatch[T]] = attrs.field(factory=list[HeldBatch[Any]])
 
     def __attrs_post_init__(self) -> None:
         self.guard = CursorLoopGuard(self.cursor)

@@ -46,6 +46,7 @@ from tracket_async.scan.partition import (
     DateRange,
     DensityEstimate,
     FilterIgnoredError,
+    HeldBatch,
     LastPage,
     OutOfOrderError,
     PageLike,
@@ -79,7 +80,7 @@ class Partitions(Generic[T]):
         self._dates = dates
         self._ordered = settings.ordered
         self._keep = keep
-        self._id_of = settings.item_format.id_of
+        self._convert = settings.convert
         states = settings.states
         going = [Partition[T].of(state) for state in states if not state.done]
         self.open = sorted(going, key=lambda partition: partition.since or EARLIEST)
@@ -141,14 +142,14 @@ class Partitions(Generic[T]):
 
         All else that has been taken is left out by its id from now on.
         """
-        known = self._taken.recall()
+        self._taken.recall()
         for partition in partitions:
             partition.dropped = partition.done = True
             self.held -= len(partition.held)
-            for batch in partition.held:
-                self.worklogs -= len(batch.items)
-                known.difference_update(hash(self._id_of(item)) for item in batch.items)
-                self._bad.difference_update(hash(bad.key) for bad in batch.bad_rows)
+            for held in partition.held:
+                self.worklogs -= held.worklogs
+                self._taken.forget(held.taken)
+                self._bad.difference_update(hash(bad.key) for bad in held.batch.bad_rows)
             partition.held.clear()
             self.note(partition)
         self.open = [partition for partition in self.open if not partition.dropped]
@@ -159,15 +160,16 @@ class Partitions(Generic[T]):
 
     def deliver(self, partition: Partition[T], result: PageResult[T], page: PageLike[Any]) -> None:
         """Make the batch of a page."""
-        items = self._taken.take(result)
+        items, taken = self._taken.take(result)
         duplicates = result.duplicates + len(result.items) - len(items)
         if result.outside:
             self._outside.update(map(hash, result.outside))
         partition.taken += len(items)
         if self._keep is not None:
             items = [item for item in items if self._keep(item)]
-        partition.seen += len(items)
-        self.worklogs += len(items)
+        worklogs = len(items)
+        partition.seen += worklogs
+        self.worklogs += worklogs
         self.duplicates += duplicates
         self.note(partition)
         changed, self._changed = self._changed.values(), {}
@@ -175,12 +177,20 @@ class Partitions(Generic[T]):
         some_done = any(one.done for one in changed)
         self._done += [one.state() for one in changed if one.dropped]
         bad_rows = self._fresh_bad_rows(page.bad_rows) if page.bad_rows else ()
+        converted = None
+        if self._convert is not None and items:
+            converted, items = self._convert(items), []
         batch = Batch(
-            partition=partition.id, items=items, states=states, server_date=page.server_date, bad_rows=bad_rows
+            partition=partition.id,
+            items=items,
+            converted=converted,
+            states=states,
+            server_date=page.server_date,
+            bad_rows=bad_rows,
         )
         if self._ordered:
             if not partition.dropped:
-                partition.held.append(batch)
+                partition.held.append(HeldBatch(batch, worklogs, taken))
                 self.held += 1
             self._release()
         else:
@@ -200,7 +210,7 @@ class Partitions(Generic[T]):
         while self.open:
             front = self.open[0]
             self.held -= len(front.held)
-            self.out.extend(front.held)
+            self.out.extend([held.batch for held in front.held])
             front.held.clear()
             if not front.done:
                 return
