@@ -9,9 +9,10 @@ from functools import partial
 
 import pytest
 
+from tracket_async.cli import destinations, watch
 from tracket_async.cli import export as command
-from tracket_async.cli import watch
 from tracket_async.cli.exits import Terminated
+from tracket_async.errors import MalformedResponseError
 
 ODD = {"minutes": "many", "worklogMinutes": "many"}
 MAY = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
@@ -82,6 +83,13 @@ def test_without_the_option_the_error_names_the_row_and_the_option(tracket, serv
     assert result.code == 1
     assert "of worklog 'wl-0" in result.err
     assert " --bad-rows bad-rows.ndjson\n" in result.err
+
+
+@pytest.mark.parametrize(("path", "told"), [("$.items[3]", True), ("$.items", False), ("$", False)])
+def test_an_answer_that_has_no_rows_is_not_mended_by_the_option(path, told):
+    with pytest.raises(MalformedResponseError) as caught, destinations.bad_rows(None):
+        raise MalformedResponseError("The server's answer is malformed", json_path=path)
+    assert ("To leave such rows out, run: " in str(caught.value)) is told
 
 
 def test_a_list_leaves_them_out(tracket, server, tmp_path):

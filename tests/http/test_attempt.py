@@ -493,6 +493,18 @@ def test_other_failures_do_not_make_it_give_way(run_session, status):
     run_session(scenario, lambda sent: status)
 
 
+@pytest.mark.parametrize(
+    ("request_", "body", "elsewhere"),
+    [(POST, b"{}", True), (GET, b"<!doctype html>", True), (GET, b'{"error": "there is no such worklog"}', False)],
+)
+def test_where_not_an_id_but_the_path_is_unknown_the_address_is_doubted(run_session, request_, body, elsewhere):
+    async def scenario(session, transport):
+        error = await failing(session, request_)
+        assert ("Tracket's API is not at this address; check TRACKET_BASE_URL" in str(error)) is elsewhere
+
+    run_session(scenario, lambda sent: reply(404, body))
+
+
 # --- tokens -------------------------------------------------------------------------------------------------------
 
 

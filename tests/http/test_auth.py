@@ -229,6 +229,7 @@ def test_another_status_is_what_it_is_elsewhere_without_its_body(status, kind):
     error = token_error(answer(CANARY, status, **{"Retry-After": "7"}), now=NOW)
     assert type(error) is kind
     assert (error.retry_after, error.excerpt) == (7, "")
+    assert ("not at this address; check TRACKET_BASE_URL" in str(error)) is (status == 404)
 
 
 @pytest.mark.parametrize("content", [{}, [], b"<html>", {"error": None}, {"error": "x", "access_token": "t"}])

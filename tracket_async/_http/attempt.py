@@ -36,6 +36,7 @@ from tracket_async.errors import (
     ConnectError,
     DeadlineExceededError,
     MismatchedResponseError,
+    NotFoundError,
     RequestError,
     UnreadableResponseError,
 )
@@ -351,6 +352,9 @@ class Attempt:
         error = error_for(
             status, shown.headers, shown.body, method=request.method, path=request.path, now=self._clock.now()
         )
+        if isinstance(error, NotFoundError) and (request.path == request.route or error.excerpt.startswith("<")):
+            # Not an id is unknown, but the path: of a list, or to a proxy that answers with a page.
+            error.add(hint="Tracket's API is not at this address; check TRACKET_BASE_URL")
         if status in (LIMITED, OVERLOADED) and error is not None:
             self._slow_down(call, error, status, permit=permit, now=now)
         return response, error

@@ -32,6 +32,7 @@ from tracket_async.errors import (
     ClientStateError,
     ConfigurationError,
     MalformedResponseError,
+    NotFoundError,
     RequestError,
     UnreadableResponseError,
 )
@@ -129,6 +130,8 @@ def token_error(response: Response, *, now: dt.datetime) -> RequestError | None:
         if not content.get("error") or content.get("access_token"):
             return None
     elif response.status not in _REFUSALS:
+        if isinstance(error, NotFoundError):
+            error.add(hint="Tracket's API is not at this address; check TRACKET_BASE_URL")
         return error
     code = _code(response.body)
     return AuthenticationError(

@@ -176,7 +176,8 @@ def bad_rows(path: Path | None, files: Container[Target] = ()) -> Generator[BadR
         try:
             yield None
         except MalformedResponseError as error:
-            error.add(hint=f"To leave such rows out, run: {exits.same_command('--bad-rows', 'bad-rows.ndjson')}")
+            if "[" in error.json_path:  # in a row, and not around all of them
+                error.add(hint=f"To leave such rows out, run: {exits.same_command('--bad-rows', 'bad-rows.ndjson')}")
             raise
         return
     check(path)
