@@ -155,7 +155,6 @@ def test_a_date_time_without_an_offset_is_refused_and_says_what_to_append(text):
         "20240520",
         "2024-W21-1",
         "2024-5-20",
-        "2024-02-30",
         "2024-05-20T",
         "2024-05-20T25:00Z",
         "2024-05-20T09:30 noon",
@@ -168,6 +167,11 @@ def test_a_date_time_without_an_offset_is_refused_and_says_what_to_append(text):
 def test_what_is_no_date_is_refused_with_an_example(text):
     with pytest.raises(ValueError, match=r"is no date\. Give YYYY-MM-DD"):
         dates.parse_date(text)
+
+
+def test_a_day_that_is_not_in_the_calendar_is_told_to_be_none():
+    with pytest.raises(ValueError, match=r"'2024-02-30' is no date: there is no such day$"):
+        dates.parse_date("2024-02-30")
 
 
 def test_a_date_with_an_offset_keeps_the_day_as_written():

@@ -116,11 +116,11 @@ def parse_date(text: str, *, offset_needed: bool = True) -> dt.date:
     refusal = ValueError(f"{text!r:.40} is no date. Give YYYY-MM-DD, or a date-time such as 2024-05-20T09:30Z")
     if not _DATE.fullmatch(text):  # Python reads more forms of ISO 8601 than people do: 20240520, 2024-W21-1
         raise refusal
+    day_only = len(text) == len("YYYY-MM-DD")
     try:
-        day_only = len(text) == len("YYYY-MM-DD")
         found = dt.date.fromisoformat(text) if day_only else dt.datetime.fromisoformat(text.upper())
     except ValueError:
-        raise refusal from None
+        raise (ValueError(f"{text!r} is no date: there is no such day") if day_only else refusal) from None
     if offset_needed and isinstance(found, dt.datetime) and found.utcoffset() is None:
         raise ValueError(f"{text!r:.40} has no offset, so nobody knows which moment it is. Append Z for UTC, or +02:00")
     return found

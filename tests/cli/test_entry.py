@@ -108,6 +108,11 @@ def test_the_emulator_says_what_it_cannot_do(tracket):
         (("list", "--since", "2" * 50), "Invalid value for --since: it is no date. Give"),
         (("list", "--rate", "s3cret"), "Invalid value for --rate: it must be a number. See"),
         (("list", "--since", "someday"), "Invalid value for --since: it is no date. Give YYYY-MM-DD"),
+        (("list", "--since", "2026-02-30"), "Invalid value for --since: it is no date: there is no such day. See"),
+        (
+            ("watch", "s.duckdb", "--every", "0"),
+            "Invalid value for --every: it is no duration. Give 90s, 15m or 1h. See",
+        ),
         (("list", "--since", "2024-05-20T10:00"), "Invalid value for --since: it has no offset"),
         (("list", "--since", "2024-05-21", "--until", "2024-05-20"), "is after until"),
         (("list", "--since", "9999-12-31T23:59-08:00"), "since is outside of the years 1 to 9999 in UTC"),
@@ -257,6 +262,24 @@ def test_an_error_commands_no_terminal(failing, debug):
         result.err.splitlines()[-1] == "tracket: 503: \\u001b[2J\\u009b\\u202ea\\u2028b\\u007f c\xa0d. Try again later"
     )
     assert not {"\x1b", "\x9b", "\u202e", "\u2028", "\x7f"} & set(result.err)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("list", "--help"), ("--version",)])
+def test_a_reader_that_does_not_want_the_help_gets_the_code_of_that(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tracket_async.cli", *arguments]
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_help_that_nobody_reads_ends_as_any_other_output(failing):
+    error = SystemExit(1)
+    error.__context__ = BrokenPipeError(errno.EPIPE, "Broken pipe")
+    assert failing(error).code == 141
 
 
 def test_system_exit_keeps_its_code(failing):

@@ -70,7 +70,7 @@ def read(text: str, today: dt.date) -> Period | dt.date:
     try:
         return parse_date(text)
     except ValueError as error:
-        if "no offset" in str(error):
+        if "Give" not in str(error):  # it has the form of a date, and the message says what is wrong with it
             raise
         raise ValueError(
             f"{text!r:.40} is no date. Give YYYY-MM-DD, a date-time such as 2024-05-20T09:30Z, or one of {WORDS}"

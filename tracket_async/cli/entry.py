@@ -38,7 +38,7 @@ NOT_CONVERTED: Final = {
     "unable to convert into int": "it must be a whole number",
     "unable to convert into float": "it must be a number",
     "unable to convert into bool": "it takes no value",
-    ": is no date": ": it is no date",
+    ": is no d": ": it is no d",  # date, duration
     ": has no offset": ": it has no offset",
 }
 """Words of a parser's error whose value is left out, and what is said in their place."""
@@ -175,6 +175,8 @@ def _hint(arguments: list[str], commands: Collection[str]) -> str:
 
 def _failed(error: BaseException, invocation: exits.Invocation) -> int:
     if isinstance(error, SystemExit):
+        if isinstance(error.__context__, BrokenPipeError):  # so rich ends when nobody reads the help any more
+            return ExitCode.UNREAD
         return error.code if isinstance(error.code, int) else ExitCode.INCOMPLETE
     _close_output(discard=isinstance(error, KeyboardInterrupt | Terminated) and not output.is_read())
     if type(error) is BrokenPipeError:
