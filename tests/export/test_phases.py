@@ -660,16 +660,17 @@ async def test_nothing_is_asked_further_when_the_numbers_agree(counting):
         assert len(emulator.request_log.entries) == 1
 
 
-async def test_the_days_that_differ_are_found_by_halving(counting, monkeypatch):
+async def test_the_days_that_differ_are_found_by_halving_and_neighbours_are_one(counting, monkeypatch):
     monkeypatch.setattr(phases, "FEW", 1)
     async with counting(24 * 28) as (emulator, _, job):
-        emulator.delete("wl-00030")
+        for number in (30, 54, 78):  # of three days
+            emulator.delete(f"wl-{number:05}")
         emulator.create({"itemId": "i", "userId": "u", "worklogDate": "2024-01-20T00:00:00.000Z", "worklogMinutes": 3})
         emulator.create({"itemId": "i", "userId": "u", "worklogDate": "2024-01-20T00:00:00.000Z", "worklogMinutes": 3})
         emulator.request_log.clear()
         found = await differing(job, EVERYTHING, job.store.days())
         assert len(emulator.request_log.entries) < 24
-    assert [(part.since.date(), part.until.date()) for part in found] == [(day(2), day(2)), (day(20), day(20))]
+    assert [(part.since.date(), part.until.date()) for part in found] == [(day(2), day(4)), (day(20), day(20))]
 
 
 async def test_a_worklog_beyond_all_days_of_the_store_is_found(counting, monkeypatch):

@@ -436,7 +436,9 @@ async def upsert(job: ExportJob, rows: Sequence[Row]) -> ChangeCounts:
 
 
 async def differing(job: ExportJob, wanted: WorklogFilter, days: Sequence[Day]) -> list[WorklogFilter]:
-    """Return the filter, narrowed to where the store has another number of worklogs than the server.
+    """Return the filter, narrowed to where the store has another number of worklogs than the server, in order.
+
+    Neighbours are one: comparing many small ranges takes many requests, and many turns of the store.
 
     Args:
         job: its server counts.
@@ -451,10 +453,11 @@ async def differing(job: ExportJob, wanted: WorklogFilter, days: Sequence[Day]) 
         return [wanted]
     earlier = attrs.evolve(wanted, until=cut)
     later = attrs.evolve(wanted, since=cut + _ONE_DAY)
-    return [
-        *await differing(job, earlier, [day for day in days if day[0] <= cut]),
-        *await differing(job, later, [day for day in days if day[0] > cut]),
-    ]
+    before = await differing(job, earlier, [day for day in days if day[0] <= cut])
+    after = await differing(job, later, [day for day in days if day[0] > cut])
+    if before and after and (before[-1].until, after[0].since) == (earlier.until, later.since):
+        before.append(attrs.evolve(before.pop(), until=after.pop(0).until))
+    return before + after
 
 
 def _middle(days: Sequence[Day]) -> dt.date | None:
