@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import gzip
+import re
 import tempfile
 from zoneinfo import ZoneInfo
 
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracket_async.client import API_VERSIONS
+from tracket_async.errors import UsageError
 from tracket_async.export import text
 from tracket_async.importer.columns import SETTABLE
 from tracket_async.importer.csv_file import NOT_TEXT
@@ -239,6 +242,22 @@ def test_lines_are_read_lazily():
 
     with Endless(b"") as source:
         assert next(RecordReader(source, ReadOptions(format="ndjson")).records()).values["id"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04and more", "an Excel workbook: give --format xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "a workbook of an old Excel: save it there as .xlsx or CSV"),
+        (b"PAR1\x15\x04", "a Parquet file: give --format parquet"),
+        (b"12345678DUCK", "a DuckDB file: give --format duckdb"),
+        (gzip.compress(HEADER), "compressed with gzip: give it a name that ends in .gz, or decompress it"),
+    ],
+)
+@pytest.mark.parametrize("format", ["csv", "ndjson", "ids"])
+def test_a_file_that_is_no_text_is_told_to_be_what_it_is(content, what, format):
+    with pytest.raises(UsageError, match=f"^in.csv is no text but {re.escape(what)}$"):
+        records(content, format)
 
 
 def test_the_csv_module_s_limits_stay_as_they_are():

@@ -296,6 +296,16 @@ def test_numbers_in_place_of_ids_are_text(tmp_path):
     assert read(book) == [(dt.date(2026, 3, 2), "58", 1.5, None)]
 
 
+def test_a_workbook_is_known_by_its_first_bytes_and_may_be_empty(work, file_of, tmp_path):
+    given = file_of([work()], "xlsx")
+    named = given.rename(tmp_path / "a.csv")
+    assert len(read(named)) == 1
+    with xlsxwriter.Workbook(tmp_path / "b.xlsx") as workbook:
+        workbook.add_worksheet()
+    with pytest.raises(UsageError, match=r"b\.xlsx has no columns of dates and minutes"):
+        read(tmp_path / "b.xlsx")
+
+
 def test_without_duckdb_the_extra_is_named(work, store_of, monkeypatch):
     path = store_of([work()])
     monkeypatch.setitem(sys.modules, "duckdb", None)

@@ -216,6 +216,7 @@ def _xlsx(source: InputSource, options: ReadOptions, check_header: CheckHeader) 
 
 
 def _lines(source: InputSource, options: ReadOptions) -> Iterator[bytes]:
+    source.refuse_binary()
     return source.lines(source.detect_encoding() or options.encoding or UTF_8)
 
 

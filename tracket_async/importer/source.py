@@ -36,7 +36,15 @@ UTF_8: Final = "utf-8"
 MAX_LINE_BYTES: Final = 64 << 20
 """A worklog has a few hundred bytes, a long description some more. A longer line is not taken into memory."""
 _CHUNK: Final = 1 << 16
-_HEAD: Final = 4
+_HEAD: Final = 12
+_NOT_TEXT: Final = (
+    (0, b"PK\x03\x04", "an Excel workbook: give --format xlsx"),
+    (0, b"\xd0\xcf\x11\xe0", "a workbook of an old Excel: save it there as .xlsx or CSV"),
+    (0, b"PAR1", "a Parquet file: give --format parquet"),
+    (8, b"DUCK", "a DuckDB file: give --format duckdb"),
+    (0, b"\x1f\x8b", "compressed with gzip: give it a name that ends in .gz, or decompress it"),
+)
+"""The place and the bytes by which files are known that are no text, whatever their names say."""
 _MARKS: Final = (
     (codecs.BOM_UTF8, UTF_8),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -98,6 +106,17 @@ class InputSource:
         if len(head) > 1 and (head[0] == 0) != (head[1] == 0):
             return "utf-16-le" if head[1] == 0 else "utf-16-be"
         return None
+
+    def refuse_binary(self) -> None:
+        """Check that the first bytes are not those of a file that is no text.
+
+        Raises:
+            UsageError: they are; the message says of which, and what to do.
+        """
+        head = self.rewound().read(_HEAD)
+        for place, magic, what in _NOT_TEXT:
+            if head[place:].startswith(magic):
+                raise UsageError(f"{self.name} is no text but {what}")
 
     def lines(self, encoding: str = UTF_8) -> Iterator[bytes]:
         """Yield the lines in UTF-8 from the first on, each with its line break. One iteration at a time.

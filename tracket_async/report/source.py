@@ -172,7 +172,11 @@ _HINT: Final = "Give a store, or a file that tracket export wrote"
 # -- the formats -------------------------------------------------------------------------------------------------------
 
 _DAY_LENGTH: Final = len("YYYY-MM-DD")
-_MAGIC: Final[tuple[tuple[Format, int, bytes], ...]] = (("duckdb", 8, b"DUCK"), ("parquet", 0, b"PAR1"))
+_MAGIC: Final[tuple[tuple[Format, int, bytes], ...]] = (
+    ("duckdb", 8, b"DUCK"),
+    ("parquet", 0, b"PAR1"),
+    ("xlsx", 0, b"PK\x03\x04"),
+)
 """The bytes by which a file of a format is known, and their place: a store may have any name."""
 
 
@@ -265,11 +269,14 @@ def _parquet(connection: Any, path: Path) -> _Found:
 def _xlsx(connection: Any, path: Path) -> _Found:
     calamine = load("python_calamine", extra="excel")
     try:
-        header, *rows = calamine.CalamineWorkbook.from_path(os.fspath(path)).get_sheet_by_index(0).iter_rows()
+        sheet = [*calamine.CalamineWorkbook.from_path(os.fspath(path)).get_sheet_by_index(0).iter_rows()]
     except (calamine.CalamineError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as a workbook: {error}", hint=_HINT) from None
+    header, *rows = sheet or [[]]
     names = [name for name in COLUMNS if name in header]
     columns = [[_sheet_text(row[header.index(name)]) for row in rows] for name in names]
+    if not names:
+        raise UsageError(f"{path} has no columns of dates and minutes", hint=_HINT)
     pa = pyarrow()
     connection.register("sheet", pa.table([pa.array(column, pa.string()) for column in columns], names=names))
     return _Found(relation="sheet", columns=names)
