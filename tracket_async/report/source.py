@@ -269,10 +269,11 @@ def _parquet(connection: Any, path: Path) -> _Found:
 def _xlsx(connection: Any, path: Path) -> _Found:
     calamine = load("python_calamine", extra="excel")
     try:
-        sheet = [*calamine.CalamineWorkbook.from_path(os.fspath(path)).get_sheet_by_index(0).iter_rows()]
+        sheet = calamine.CalamineWorkbook.from_path(os.fspath(path)).get_sheet_by_index(0)
+        # calamine has a panic for a sheet without cells.
+        header, *rows = [[]] if sheet.start is None else sheet.iter_rows()
     except (calamine.CalamineError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as a workbook: {error}", hint=_HINT) from None
-    header, *rows = sheet or [[]]
     names = [name for name in COLUMNS if name in header]
     columns = [[_sheet_text(row[header.index(name)]) for row in rows] for name in names]
     if not names:
