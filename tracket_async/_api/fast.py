@@ -181,7 +181,8 @@ def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Sequence[Any]]
         return [[*map(attrgetter(name), rows)] for name in names]
     # Not strict: rows whose Structs have learned fields are longer.
     columns = dict(zip(*orders, zip(*map(msgspec.structs.astuple, cast("Any", rows)), strict=False), strict=False))
-    columns["extra"] = [row.extra for row in rows] if any(kind.learned for kind in kinds) else columns["kept"]
+    if "extra" in names:
+        columns["extra"] = [row.extra for row in rows] if any(kind.learned for kind in kinds) else columns["kept"]
     return [columns[name] for name in names]
 
 
