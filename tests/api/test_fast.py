@@ -499,6 +499,19 @@ def test_unknown_names_are_learned_on_the_first_page_and_read_fast_on_the_next(v
     assert columns_of(reader.rows(page).items, ("id", "extra"))[1][0] == {name: 1}
 
 
+def test_columns_read_what_is_unknown_only_when_they_are_asked_for_it(monkeypatch):
+    reader = v2.api_version()
+    page = body({**ENTRY, "x": 1})
+    for _ in range(2):
+        rows = reader.rows(Response(status=200, headers={}, body=page)).items
+    asked = []
+    monkeypatch.setattr(type(rows[0]), "extra", property(asked.append))
+    assert columns_of(rows, ("id",)) == [("w",)]
+    assert not asked
+    assert columns_of(rows, ("extra",)) == [[None]]
+    assert asked == rows
+
+
 def test_what_is_kept_of_an_approval_stands_beside_what_is_learned(caplog):
     reader = v2.api_version()
     odd = {**ENTRY, "x": 1, "approval": {"status": "open", "at": "noon"}}
