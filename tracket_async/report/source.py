@@ -271,9 +271,10 @@ def _xlsx(connection: Any, path: Path) -> _Found:
     try:
         sheet = calamine.CalamineWorkbook.from_path(os.fspath(path)).get_sheet_by_index(0)
         # calamine has a panic for a sheet without cells.
-        header, *rows = [[]] if sheet.start is None else sheet.iter_rows()
+        cells: list[list[Any]] = [[]] if sheet.start is None else [*sheet.iter_rows()]
     except (calamine.CalamineError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as a workbook: {error}", hint=_HINT) from None
+    header, *rows = cells
     names = [name for name in COLUMNS if name in header]
     columns = [[_sheet_text(row[header.index(name)]) for row in rows] for name in names]
     if not names:
