@@ -87,6 +87,14 @@ def test_settings_that_are_wrong_or_contradict_each_other_are_refused(settings, 
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.parametrize("auth", [CANARY, (CANARY, CANARY), {"token": CANARY}, BearerToken])
+def test_a_bare_token_is_no_authentication_and_is_not_shown(auth):
+    name = type(auth).__name__
+    with pytest.raises(ConfigurationError, match=rf"auth must be BearerToken\(\.\.\.\), .*, not {name}$") as caught:
+        TracketClient(auth=auth)
+    assert CANARY not in str(caught.value)
+
+
 @pytest.mark.parametrize("size", [1, 100])
 def test_the_largest_and_the_smallest_page_size_are_accepted(size):
     make(page_size=size)

@@ -175,6 +175,22 @@ async def test_ids_that_would_leave_the_path_are_refused_and_nothing_is_sent(run
         assert len(emulator.request_log) == 0
 
 
+async def test_a_dict_of_which_a_server_could_ignore_a_part_is_refused_and_not_sent(running, api):
+    async with running() as (emulator, client):
+        worklog = await client.worklogs.create(
+            NewWorklog(item_id="i", user_id="u", date=dt.date(2024, 5, 6), minutes=1)
+        )
+        sent = emulator.request_log.count()
+        with pytest.raises(UsageError, match=r"A WorklogChanges can be sent, and not dict\. .*from_dict makes one of"):
+            await client.worklogs.update(worklog.id, {"minutes": 90, "billable_minutes": 60})
+        for given in ({"minutes": 90}, worklog):
+            with pytest.raises(UsageError, match=rf"A NewWorklog can be sent, and not {type(given).__name__}\."):
+                await client.worklogs.create(given)
+        [outcome] = [one async for one in client.worklogs.update_many([(worklog.id, {"minutes": 90})])]
+        assert (outcome.status, type(outcome.error)) == ("failed", UsageError)
+        assert emulator.request_log.count() == sent
+
+
 async def test_categories_are_listed_on_2_0():
     async with Emulator(sample=200) as emulator, TracketClient.from_env(emulator.env()) as client:
         categories = await client.categories.list()

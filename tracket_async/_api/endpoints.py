@@ -247,13 +247,15 @@ class ApiVersion:
         return self._one("GET", id)
 
     def create(self, new: NewWorklog) -> Request:
-        """Make the request that creates a worklog."""
+        """Make the request that creates a worklog; raise `UsageError` where it is none."""
+        _require(new, NewWorklog)
         return Request(
             method="POST", path=self.path, route=self.path, body=encode_json(self.converter.unstructure(new))
         )
 
     def update(self, id: str, changes: WorklogChanges) -> Request:
         """Make the request that changes what ``changes`` names; with nothing named, an empty object is sent."""
+        _require(changes, WorklogChanges)
         return self._one("PUT", id, encode_json(self.converter.unstructure(changes)))
 
     def delete(self, id: str) -> Request:
@@ -466,6 +468,15 @@ control characters."""
 
 _is_plain: Final = re.compile("[A-Za-z0-9_-]{1,200}").fullmatch
 """Matches an id that needs no closer look, and no quoting."""
+
+
+def _require(given: object, kind: type) -> None:
+    """Check what is to be sent: of a dict, say, a server ignores each name that is not its own."""
+    if not isinstance(given, kind):
+        raise UsageError(
+            f"A {kind.__name__} can be sent, and not {type(given).__name__}",
+            hint="tracket_async.serialization.from_dict makes one of a dict",
+        )
 
 
 def path_segment(id: str) -> str:

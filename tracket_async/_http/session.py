@@ -138,6 +138,10 @@ class TracketSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._base_url = BaseURL.parse(base_url)
+        if auth is not None and (isinstance(auth, type) or not hasattr(auth, "authorizer")):
+            raise ConfigurationError(
+                f"auth must be BearerToken(...), ClientCredentials(...) or TokenSource(...), not {type(auth).__name__}"
+            )
         self._auth = auth
         self._timeouts = timeouts
         self._policy = retry
