@@ -221,6 +221,24 @@ def test_a_part_of_client_credentials_beside_a_token_is_told(notes):
     assert notes == [f"tracket: TRACKET_TOKEN is used, and {part}, is not."]
 
 
+def test_credentials_of_a_file_that_are_ignored_beside_a_part_in_the_environment_are_told(notes, tmp_path):
+    file, whole = (
+        tmp_path / "a.env",
+        {"TRACKET_CLIENT_ID": "i", "TRACKET_CLIENT_SECRET": "s", "TRACKET_ACCOUNT_ID": "a"},
+    )
+    file.write_text("TRACKET_CLIENT_ID=i\nTRACKET_ACCOUNT_ID=a\nTRACKET_TOKEN=\n")
+    connection = Connection(env_file=file)
+    for environ in ({}, whole, {"TRACKET_TOKEN": "t"}):
+        connection.settings(environ)
+    assert notes == []
+    assert connection.settings({"TRACKET_CLIENT_SECRET": "s"}) == {"TRACKET_CLIENT_SECRET": "s"}
+    [note] = notes
+    assert note == (
+        "tracket: credentials are taken from one place alone: TRACKET_CLIENT_SECRET of the environment, and not"
+        " TRACKET_ACCOUNT_ID, TRACKET_CLIENT_ID of --env-file."
+    )
+
+
 @pytest.mark.parametrize("path", ["/api/2.0", "/api/2.0/", "/api/1.0/worklogs"])
 def test_a_base_url_with_the_path_of_the_api_says_what_to_leave_out(tracket, monkeypatch, path):
     monkeypatch.setenv("TRACKET_TOKEN", "t")

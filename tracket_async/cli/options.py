@@ -375,7 +375,7 @@ class Connection:
 
     @staticmethod
     def _tell_mistakes(environ: Mapping[str, str], from_file: Mapping[str, str], merged: Mapping[str, str]) -> None:
-        """Say on standard error what is set and has no effect: misspelt names, and a half beside a token."""
+        """Say on standard error what is set and has no effect: misspelt names, and parts of credentials."""
         for name in sorted({*environ, *from_file}):
             if (
                 name.startswith(_OURS)
@@ -384,6 +384,12 @@ class Connection:
             ):
                 output.note(f"tracket: {name} is no setting, and is ignored. Did you mean {close[0]}?")
         half = sorted(name for name in CREDENTIALS if merged.get(name))
+        ignored = sorted(name for name in CREDENTIALS - merged.keys() if from_file.get(name))
+        if ignored and 0 < len(half) < len(CREDENTIALS) - 1 and "TRACKET_TOKEN" not in half:
+            output.note(
+                f"tracket: credentials are taken from one place alone: {', '.join(half)} of the environment, and not"
+                f" {', '.join(ignored)} of --env-file."
+            )
         if 1 < len(half) < len(CREDENTIALS) and "TRACKET_TOKEN" in half:
             half.remove("TRACKET_TOKEN")
             unused = " and ".join(half)
