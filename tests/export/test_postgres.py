@@ -158,6 +158,17 @@ def test_a_worklog_that_cannot_be_read_is_not_taken_for_deleted(postgres, dedupl
     assert ids_in(postgres, "deleted_at IS NULL") == ["wl-00000", "wl-00001"]
 
 
+def test_a_backslash_is_no_escape_whatever_the_default_of_the_role(postgres, deduplicated):
+    store, id_ = deduplicated(range(3)), "\\'); DROP TABLE worklogs; --"
+    write(store, postgres)
+    bad_row = "INSERT INTO tracket.bad_rows VALUES (?, ?, 'minutes', 'no number', '{}')"
+    store.database.execute(bad_row, ["k", id_])
+    store.upsert(None, leaving=["wl-00001"])
+    url = postgres.with_options("-cstandard_conforming_strings=off")
+    write_table(store, PostgresTable(url), on_worklogs=lambda _: None)
+    assert ids_in(postgres, "deleted_at IS NULL") == ["wl-00000", "wl-00002"]
+
+
 def test_a_nul_becomes_a_replacement_character_and_is_counted(postgres, deduplicated, make_worklog, caplog):
     odd = {"k\0": "\0\0", "kept": "\\u0000", "both": "\\\0"}
     store = deduplicated([make_worklog(1, description="a\0b\0", custom_fields=odd), make_worklog(2, description=None)])
@@ -243,12 +254,10 @@ def test_a_table_of_another_request_or_of_none_is_refused(postgres, deduplicated
     with pytest.raises(StoreError, match="another request: its since is 2024-01-01"):
         check_table(PostgresTable(postgres.url), other)
     check_table(PostgresTable(postgres.url), request_2024)
-    postgres.execute("DELETE FROM tracket_about")
-    with pytest.raises(StoreError, match="no tracket_about that says"):
-        check_table(PostgresTable(postgres.url), request_2024)
-    postgres.execute("DROP TABLE tracket_about")
-    with pytest.raises(StoreError, match="no tracket_about that says"):
-        check_table(PostgresTable(postgres.url), request_2024)
+    for statement in ("UPDATE tracket_about SET about = '{}'", "DELETE FROM tracket_about", "DROP TABLE tracket_about"):
+        postgres.execute(statement)
+        with pytest.raises(StoreError, match="no tracket_about that says"):
+            check_table(PostgresTable(postgres.url), request_2024)
 
 
 def test_a_check_leaves_no_trace(postgres, request_2024):
@@ -426,6 +435,34 @@ def test_an_error_says_what_happened_and_what_to_do():
     assert "no host" in str(translated(DriverError("IO: [libpq] no host\nand more"), "cannot connect", "Look"))
     unknown = translated(DriverError(""), "cannot connect", "Look")
     assert str(unknown).startswith("cannot connect: the driver does not say why")
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("ADD CHECK (id < 'wl-00002')", "violates check constraint"),
+        ("DROP deleted_at", "does not exist"),
+        ("ALTER description TYPE varchar(12)", "value too long"),
+    ],
+)
+def test_what_others_have_changed_in_the_table_is_blamed(
+    postgres, deduplicated, make_worklog, batch_of, statement, said
+):
+    store = deduplicated([1])
+    write(store, postgres)
+    postgres.execute(f"ALTER TABLE worklogs {statement}")
+    store.upsert(batch_of([make_worklog(2, description="a longer text")]))
+    with pytest.raises(
+        StorageError, match=f"{said}.* others have changed in the table .* does not allow it: change that"
+    ):
+        write(store, postgres)
+
+
+def test_ids_that_are_the_same_in_postgresql_are_told(postgres, deduplicated, make_worklog):
+    store = deduplicated([make_worklog(1, id="a\0"), make_worklog(2, id="a\ufffd")])
+    with pytest.raises(StorageError, match=r"unique index.* differ in U\+0000 alone"):
+        write(store, postgres)
+    assert postgres.rows(f"SELECT FROM pg_tables WHERE schemaname = '{postgres.name}'") == []
 
 
 def test_an_error_of_the_commit_does_not_promise_too_much(postgres, deduplicated, monkeypatch):

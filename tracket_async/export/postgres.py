@@ -78,7 +78,15 @@ _HINTS: Final = {
     "55P03": "Another session holds a lock on it: end that, then run the same again",
     "53400": "Raise that limit on the server, then run the same again",
     "3F000": "Create the schema first",
+    "23505": "Two rows would be equal in the index of that name (as ids are that differ in U+0000 alone)",
+    **dict.fromkeys(
+        ("0A", "22", "23", "42", "54", "P0"),
+        "Something that others have changed in the table (a column, a constraint, an index, a trigger) "
+        "does not allow it: change that, then run the same again",
+    ),
 }
+"""What to do, by SQLSTATE or, where that is not here, by its first two characters, its class."""
+
 _ERRNOS: Final = {"53100": errno.ENOSPC, "53400": errno.ENOSPC, "42501": errno.EACCES, "25006": errno.EROFS}
 _UNCHANGED: Final = "The table is as it was before"
 _NOT_CONNECTED: Final = (
@@ -279,8 +287,9 @@ def translated(error: Any, what: str, hint: str) -> TracketError:
     said = str(error).rpartition("[libpq] ")[2].removeprefix("Failed to connect: ") or "the driver does not say why"
     text = found[1] if found else said.splitlines()[0]
     state = error.sqlstate
-    if state in _HINTS:
-        refused = StorageError(f"{what}: {text}", hint=f"{_HINTS[state]}. {_UNCHANGED}")
+    known = state and (_HINTS.get(state) or _HINTS.get(state[:2]))
+    if known:
+        refused = StorageError(f"{what}: {text}", hint=f"{known}. {_UNCHANGED}")
         refused.errno = _ERRNOS.get(state)
         return refused
     return StorageError(f"{what}: {text}", hint=hint)
@@ -386,6 +395,7 @@ ON CONFLICT (table_name) DO UPDATE SET about = excluded.about, written_at = excl
 
 
 _SESSION: Final = (
+    "SET LOCAL standard_conforming_strings = on",  # a backslash in a literal is no escape, whatever the role's default
     "SET LOCAL search_path = pg_catalog, pg_temp",
     "SET LOCAL client_min_messages = error",
     "SET LOCAL lock_timeout = '60s'",
@@ -532,9 +542,9 @@ def _checked_about(transaction: _Transaction, table: _Table, request: ExportRequ
     """Return what `tracket_about` says of the table: it is of the request. Add the columns that it lacks."""
     [text] = transaction.row(f"SELECT max(about::text) FROM {table.about} WHERE table_name = $1", table.name)
     refused = f"the table {table.schema}.{table.name}"
-    if text is None:
+    about: Mapping[str, Any] = json.loads(text or "{}")
+    if not {"request", "columns", "revision"} <= about.keys():
         raise _untold(table)
-    about: Mapping[str, Any] = json.loads(text)
     if differences := ExportRequest.from_json(about["request"]).differences(request):
         raise StoreError(f"{refused} is of another request: its {differences}", hint="Give another --table")
     if missing := [name for name in about["columns"] if name not in table.columns]:
@@ -561,7 +571,7 @@ def _about(store: Store, columns: Sequence[str], target: PostgresTable) -> Mappi
 
 def _touched(store: Store, before: Mapping[str, Any] | None, about: Mapping[str, Any]) -> Any | None:
     """Return the ids of the worklogs that alone can differ from their rows; None: all can."""
-    if before is None or any(before[name] != value for name, value in about.items() if name != "as_of"):
+    if before is None or any(before.get(name) != value for name, value in about.items() if name != "as_of"):
         return None
     return store.touched_since(before["revision"])
 
