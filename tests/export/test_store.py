@@ -394,6 +394,7 @@ def test_a_duckdb_file_of_an_export_is_told_apart_from_a_store(store, tmp_path, 
         StoreError, match=r"out\.duckdb is a DuckDB file that an export wrote, and no store\. Name anoth"
     ):
         Store(tmp_path / "out.duckdb", request=request_2024)
+    assert check_targets({tmp_path / "out.duckdb": "csv"}) == {tmp_path / "out.duckdb": "csv"}  # it may be replaced
 
 
 def test_no_file_takes_the_place_of_a_store(store, tmp_path):
