@@ -158,6 +158,13 @@ def test_a_worklog_that_cannot_be_read_is_not_taken_for_deleted(postgres, dedupl
     assert ids_in(postgres, "deleted_at IS NULL") == ["wl-00000", "wl-00001"]
 
 
+def test_text_is_whole_whatever_the_encoding_of_the_session(postgres, deduplicated, make_worklog):
+    url = postgres.with_options("-cclient_encoding=LATIN1")
+    store = deduplicated([make_worklog(1, description="é 日本 \U0001f680")])
+    write_table(store, PostgresTable(url), on_worklogs=lambda _: None)
+    assert postgres.rows("SELECT description FROM worklogs") == [("é 日本 \U0001f680",)]
+
+
 def test_a_backslash_is_no_escape_whatever_the_default_of_the_role(postgres, deduplicated):
     store, id_ = deduplicated(range(3)), "\\'); DROP TABLE worklogs; --"
     write(store, postgres)
