@@ -673,6 +673,27 @@ async def test_the_days_that_differ_are_found_by_halving_and_neighbours_are_one(
     assert [(part.since.date(), part.until.date()) for part in found] == [(day(2), day(4)), (day(20), day(20))]
 
 
+async def test_both_halves_are_counted_at_once(counting, monkeypatch):
+    monkeypatch.setattr(phases, "FEW", 1)
+    async with counting(24 * 28) as (emulator, _, job):
+        for number in (30, 500):
+            emulator.delete(f"wl-{number:05}")
+        count, flying, most = type(job.source).count, 0, 0
+
+        async def noting(source, wanted):
+            nonlocal flying, most
+            flying += 1
+            most = max(most, flying)
+            try:
+                return await count(source, wanted)
+            finally:
+                flying -= 1
+
+        monkeypatch.setattr(type(job.source), "count", noting)
+        assert len(await differing(job, EVERYTHING, job.store.days())) == 2
+        assert most > 1
+
+
 async def test_a_worklog_beyond_all_days_of_the_store_is_found(counting, monkeypatch):
     monkeypatch.setattr(phases, "FEW", 1)
     async with counting(48) as (emulator, _, job):

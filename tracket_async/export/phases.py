@@ -453,8 +453,10 @@ async def differing(job: ExportJob, wanted: WorklogFilter, days: Sequence[Day]) 
         return [wanted]
     earlier = attrs.evolve(wanted, until=cut)
     later = attrs.evolve(wanted, since=cut + _ONE_DAY)
-    before = await differing(job, earlier, [day for day in days if day[0] <= cut])
-    after = await differing(job, later, [day for day in days if day[0] > cut])
+    before, after = await gather(
+        differing(job, earlier, [day for day in days if day[0] <= cut]),
+        differing(job, later, [day for day in days if day[0] > cut]),
+    )
     if before and after and (before[-1].until, after[0].since) == (earlier.until, later.since):
         before.append(attrs.evolve(before.pop(), until=after.pop(0).until))
     return before + after
