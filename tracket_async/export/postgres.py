@@ -490,9 +490,8 @@ def _run(transaction: _Transaction, statements: Sequence[str]) -> None:
 
 def _table(transaction: _Transaction, target: PostgresTable, columns: Sequence[str]) -> _Table:
     """Check the server, and return the table, locked against other programs of this kind."""
-    transaction.execute(
-        "SET LOCAL client_encoding = 'UTF8'"
-    )  # the driver's; PGCLIENTENCODING or a role may say otherwise
+    # The driver sends UTF-8; PGCLIENTENCODING, a role or a URL may say otherwise.
+    transaction.execute("SET LOCAL client_encoding = 'UTF8'")
     version, encoding, current = transaction.row(
         "SELECT current_setting('server_version'), current_setting('server_encoding'), current_schema()::text"
     )
