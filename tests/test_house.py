@@ -157,6 +157,35 @@ def test_the_lock_has_what_pyproject_requires_and_names_no_index():
     assert "://" not in lock
 
 
+# -- the tests themselves ---------------------------------------------------------------------------------------------
+
+CHANGING = {"os.getpid", "os.urandom", "time.monotonic", "time.time", "uuid.uuid4"}
+CHANGING |= {f"{module}.{name}" for module in ("datetime", "dt.datetime", "dt.date") for name in ("now", "today")}
+
+
+def run_at_import(tree):
+    """Every node that runs when the file is imported: no body of a function, but its decorators and defaults."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += [*node.decorator_list, node.args]
+        elif not isinstance(node, ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
+def test_the_cases_of_a_test_have_the_same_names_in_every_process():
+    # pytest-xdist stops where they differ, as the compressed bytes of gzip do from one second to the next.
+    for file in sorted(Path(__file__).parent.rglob("test_*.py")):
+        for node in run_at_import(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                dated = called == "gzip.compress" and "mtime" not in {keyword.arg for keyword in node.keywords}
+                assert not dated, f"{file}:{node.lineno} compresses with the time of now: say mtime=0"
+                assert called not in CHANGING, f"{file}:{node.lineno}: {called}() is another in every process"
+
+
 # -- docstrings ----------------------------------------------------------------------------------------------------
 
 VERBS = frozenset(
