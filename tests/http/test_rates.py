@@ -108,6 +108,19 @@ def test_after_an_outage_at_the_beginning_the_rate_is_found_within_half_a_minute
     assert run.refused < 100
 
 
+def test_time_in_which_nobody_asks_does_not_slow_the_search():
+    run = Run(rate=100, burst=10)
+    run.until_accepted(14)  # some after the first refusal
+    workers, run.idle = len(run.idle) + len(run.answers), []
+    while run.answers:
+        run.step()
+        run.idle = []
+    began = run.now + 5
+    run.idle = [began] * workers
+    run.until_accepted(14 + 300)
+    assert run.now - began < 4
+
+
 def test_a_server_that_is_slow_from_the_beginning_is_probed_again_once():
     run = Run(rate=0.1, burst=1)
     run.until_accepted(60)

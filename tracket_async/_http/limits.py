@@ -299,6 +299,8 @@ class RateLimiter:
             if self._resumed_at is None:
                 self._resumed_at = self._grown_at = now
                 self._stall = max(0.0, now - self._refused_at - gap)
+            elif (idle := now - self._last_start - gap) > _IDLE:
+                self._resumed_at += idle  # nobody asked meanwhile, so that it shows nothing
         self._last_start = now
         self._starts.append(now)
 
@@ -551,6 +553,7 @@ _PROBE_GROWTH: Final = 2.0
 _CAREFUL_GROWTH: Final = 1.25
 _PROBE_STALL: Final = 0.5  # seconds, from which on the growth is careful
 _PROBE_STEP: Final = 0.05  # seconds
+_IDLE: Final = 0.2  # seconds without an attempt, although one was allowed
 _PROBE_LEAD: Final = 2.5  # times the rate that was accepted so far
 _ROUNDED: Final = 1.0  # seconds
 _DEPTH: Final = 0.02
